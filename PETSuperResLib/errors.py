@@ -1,0 +1,42 @@
+"""The library's own exceptions: each message says what was wrong, in which input, and what to do.
+
+The command line and the Slicer module print the message as it stands, so it is one sentence a
+physicist can act on, without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class PETSuperResError(Exception):
+    """Base of every error a user can cause and cure."""
+
+
+class InputError(PETSuperResError):
+    """A file, folder or array that cannot be used as it is."""
+
+
+class UnitsError(PETSuperResError):
+    """Voxel values whose quantity (SUVbw, Bq/mL, HU) is missing, wrong or contradictory."""
+
+
+class GeometryError(PETSuperResError):
+    """Volumes that do not overlap, or grids that cannot be used together."""
+
+
+class ScannerError(PETSuperResError):
+    """An unknown preset, or a scanner description with impossible values."""
+
+
+class CheckpointError(PETSuperResError):
+    """A prior that is damaged, foreign, or does not match the request."""
+
+
+class OutputError(PETSuperResError):
+    """A result that cannot be written (no space, no permission, not a folder)."""
+
+
+class Cancelled(PETSuperResError):  # noqa: N818 - it is an answer to a request, not a failure
+    """Raised from a progress callback to stop a running job; nothing is written."""
+
+    def __init__(self, message: str = "Cancelled at your request; nothing was written."):
+        super().__init__(message)

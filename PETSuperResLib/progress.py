@@ -1,0 +1,63 @@
+"""Progress of long work: one event type and one reporter for every consumer.
+
+The same :class:`Event` feeds the terminal's progress bar, the worker's JSON lines and the module's
+preview. A callback that raises :class:`~PETSuperResLib.errors.Cancelled` stops the work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of a running job.
+
+    ``fraction`` runs from 0 to 1 over the whole job, ``remaining_s`` is the estimated time left in
+    seconds (None until it can be estimated) and ``preview`` the current estimate as a
+    ``(K, J, I)`` float32 array in the result's units (None when there is nothing to show).
+    """
+
+    stage: str
+    fraction: float
+    message: str = ""
+    remaining_s: float | None = None
+    preview: np.ndarray | None = None
+
+
+Callback = Callable[[Event], None]
+
+
+class Reporter:
+    """Turns ``report(stage, fraction, ...)`` calls into events with an estimate of the time left.
+
+    >>> events = []
+    >>> Reporter(events.append)("sampling", 0.5)
+    >>> events[0].stage, events[0].fraction
+    ('sampling', 0.5)
+    """
+
+    def __init__(self, callback: Callback | None, start: float = 0.0, end: float = 1.0):
+        self.callback = callback
+        self.start, self.end = start, end
+        self.began = time.monotonic()
+
+    def __call__(
+        self, stage: str, fraction: float, message: str = "", preview: np.ndarray | None = None
+    ) -> None:
+        """Report ``fraction`` (0 to 1) of this reporter's share of the job."""
+        if self.callback is None:
+            return
+        elapsed = time.monotonic() - self.began
+        remaining = elapsed * (1 - fraction) / fraction if fraction > 0.02 else None
+        whole = self.start + (self.end - self.start) * fraction
+        self.callback(Event(stage, whole, message, remaining, preview))
+
+    def part(self, start: float, end: float) -> Reporter:
+        """A reporter for the share ``start..end`` (0 to 1) of this one."""
+        width = self.end - self.start
+        return Reporter(self.callback, self.start + width * start, self.start + width * end)

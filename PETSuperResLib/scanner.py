@@ -1,0 +1,124 @@
+"""The scanner as the method sees it: resolution, projection geometry, counts, and where each figure comes from.
+
+Presets live in ``Resources/scanners.json``; a site's own in a JSON file of the same form.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .errors import ScannerError
+
+PRESET_FILE = Path(__file__).parent / "Resources" / "scanners.json"
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A scanner and acquisition setting.
+
+    Lengths are mm. Radial bins and views are those of the measurement before rebinning; the model
+    works on ``views / angular_rebinning`` views and ``radial_bins / radial_rebinning`` bins.
+    """
+
+    name: str
+    fwhm_transaxial_mm: float  # Gaussian PSF in the slice
+    fwhm_axial_mm: float = 0.0  # Gaussian PSF across slices; 0 models each slice alone
+    kernel_scale: float = 1.0  # model FWHM / physical FWHM; below 1 avoids edge overshoot
+    views: int = 180  # over 180 degrees
+    radial_bins: int = 0  # 0: as many as cover the image
+    bin_size_mm: float = 2.0
+    ring_spacing_mm: float | None = None
+    background_fraction: float = 0.3  # scatter and randoms over trues
+    sensitivity_cps_per_kbq: float | None = None
+    trues_per_slice: float = 7e5  # mean over slices, at full dose
+    dose_fraction: float = 1.0
+    angular_rebinning: int = 1
+    radial_rebinning: int = 1
+    target_spacing_mm: float | None = None  # voxel size of the LR image
+    manufacturer: str = ""
+    models: tuple[str, ...] = ()  # DICOM ManufacturerModelName values that mean this scanner
+    source: str = ""
+    unverified: tuple[str, ...] = ()  # names of the fields no source was found for
+
+    def __post_init__(self) -> None:
+        for name in ("fwhm_transaxial_mm", "kernel_scale", "bin_size_mm", "dose_fraction", "trues_per_slice"):
+            if not 0 < getattr(self, name) < 1e9:
+                raise ScannerError(f"Scanner '{self.name}': {name} must be above 0, not {getattr(self, name)}.")
+        for name in ("fwhm_axial_mm", "background_fraction", "radial_bins"):
+            if not 0 <= getattr(self, name) < 1e6:
+                raise ScannerError(f"Scanner '{self.name}': {name} must be 0 or more, not {getattr(self, name)}.")
+        for name in ("views", "angular_rebinning", "radial_rebinning"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ScannerError(f"Scanner '{self.name}': {name} must be a whole number from 1, not {value}.")
+        if self.views % self.angular_rebinning:
+            raise ScannerError(
+                f"Scanner '{self.name}': {self.views} views cannot be summed in groups of {self.angular_rebinning}."
+            )
+        object.__setattr__(self, "models", tuple(self.models))
+        object.__setattr__(self, "unverified", tuple(self.unverified))
+
+    @property
+    def model_fwhm_mm(self) -> tuple[float, float]:
+        """(transaxial, axial) FWHM in mm of the kernel in the model: physical FWHM x kernel scale."""
+        return self.fwhm_transaxial_mm * self.kernel_scale, self.fwhm_axial_mm * self.kernel_scale
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and provenance."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Scanner:
+        """Inverse of :meth:`to_dict`; raises :class:`ScannerError` naming any unknown or wrong field."""
+        if not isinstance(values, dict) or "name" not in values:
+            raise ScannerError("A scanner description must be a JSON object with at least name and fwhm_transaxial_mm.")
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ScannerError(f"Scanner '{values['name']}': unknown field {unknown[0]}; see 'petsuperres presets'.")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ScannerError(f"Scanner '{values['name']}': {error}; see 'petsuperres presets'.") from error
+
+    @classmethod
+    def get(cls, scanner: Scanner | str | Path, **changes: Any) -> Scanner:
+        """A scanner by preset name (case does not matter), JSON file or as given, with fields changed."""
+        if not isinstance(scanner, Scanner):
+            scanner = _find(str(scanner))
+        return replace(scanner, **changes) if changes else scanner
+
+
+def load_presets(path: str | Path = PRESET_FILE) -> dict[str, Scanner]:
+    """Presets of a JSON file (a list of objects, or one object) by name, in the file's order."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScannerError(f"Preset file {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ScannerError(f"Preset file {path} is not valid JSON: {error}.") from error
+    scanners = [Scanner.from_dict(v) for v in (content if isinstance(content, list) else [content])]
+    return {s.name: s for s in scanners}
+
+
+@cache
+def presets() -> dict[str, Scanner]:
+    """The bundled presets by name."""
+    return load_presets()
+
+
+def _find(name: str) -> Scanner:
+    if name.lower().endswith(".json"):
+        own = load_presets(name)
+        if len(own) != 1:
+            raise ScannerError(f"{name} holds {len(own)} scanners: keep the one to use in a file of its own.")
+        return next(iter(own.values()))
+    known = {n.lower(): s for n, s in presets().items()}
+    if name.lower() not in known:
+        close = [n for n in presets() if name.lower() in n.lower()] or list(presets())
+        raise ScannerError(f"Unknown scanner '{name}': choose one of {', '.join(close)}, or give a JSON file.")
+    return known[name.lower()]
