@@ -46,9 +46,7 @@ class Reporter:
         self.start, self.end = start, end
         self.began = time.monotonic()
 
-    def __call__(
-        self, stage: str, fraction: float, message: str = "", preview: np.ndarray | None = None
-    ) -> None:
+    def __call__(self, stage: str, fraction: float, message: str = "", preview: np.ndarray | None = None) -> None:
         """Report ``fraction`` (0 to 1) of this reporter's share of the job."""
         if self.callback is None:
             return

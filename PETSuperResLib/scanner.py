@@ -6,6 +6,7 @@ Presets live in ``Resources/scanners.json``; a site's own in a JSON file of the 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,13 @@ from typing import Any
 from .errors import ScannerError
 
 PRESET_FILE = Path(__file__).parent / "Resources" / "scanners.json"
+SETTINGS = {"standard": "Paper standard", "ood": "Paper OOD"}  # Table 1 of the paper
+MAKERS = {  # words in DICOM Manufacturer that mean a preset's manufacturer
+    "Siemens": ("siemens", "cti", "cps"),
+    "GE": ("ge", "general"),
+    "Philips": ("philips", "adac"),
+    "United Imaging": ("united", "uih"),
+}
 
 
 @dataclass(frozen=True)
@@ -122,3 +130,31 @@ def _find(name: str) -> Scanner:
         close = [n for n in presets() if name.lower() in n.lower()] or list(presets())
         raise ScannerError(f"Unknown scanner '{name}': choose one of {', '.join(close)}, or give a JSON file.")
     return known[name.lower()]
+
+
+def setting(name: Scanner | str) -> Scanner:
+    """The paper's degradation setting ``standard`` or ``ood`` (Table 1), or any scanner :meth:`Scanner.get` takes."""
+    if isinstance(name, str) and name.lower() in SETTINGS:
+        return Scanner.get(SETTINGS[name.lower()])
+    return Scanner.get(name)
+
+
+def guess_preset(manufacturer: str | None, model: str | None) -> str | None:
+    """The preset for DICOM Manufacturer (0008,0070) and ManufacturerModelName (0008,1090), or None when none fits.
+
+    Case, spaces and punctuation do not matter; a model that is not listed is never matched by
+    likeness, and a known model under another manufacturer's name is not matched at all.
+    """
+    wanted = _letters(model)
+    if not wanted:
+        return None
+    words = set(re.findall(r"[a-z]+", (manufacturer or "").lower()))
+    for scanner in presets().values():
+        if wanted in {_letters(m) for m in (*scanner.models, scanner.name)}:
+            known = words & set(MAKERS.get(scanner.manufacturer, ()))
+            return scanner.name if known or not words else None
+    return None
+
+
+def _letters(text: str | None) -> str:
+    return re.sub(r"[^a-z0-9]", "", (text or "").lower())

@@ -85,9 +85,7 @@ class Volume:
 
     def same_grid(self, other: Volume, tolerance_mm: float = 1e-2) -> bool:
         """Whether every voxel of both lies at the same place to within ``tolerance_mm``."""
-        return self.shape == other.shape and bool(
-            np.abs(self.corners() - other.corners()).max() <= tolerance_mm
-        )
+        return self.shape == other.shape and bool(np.abs(self.corners() - other.corners()).max() <= tolerance_mm)
 
     def with_array(self, array: np.ndarray, unit: str | None = None) -> Volume:
         """The same grid with other values (and, if given, another unit)."""
@@ -125,9 +123,7 @@ class Volume:
         centre = self.ijk_to_lps @ np.array([*((np.array(self.shape[::-1]) - 1) / 2), 1.0])
         matrix = np.reshape(self.direction, (3, 3)) @ np.diag(spacing)
         origin = centre[:3] - matrix @ ((np.array(size) - 1) / 2)
-        return replace(
-            self, array=np.zeros(size[::-1], np.float32), spacing=tuple(spacing), origin=tuple(origin)
-        )
+        return replace(self, array=np.zeros(size[::-1], np.float32), spacing=tuple(spacing), origin=tuple(origin))
 
     def resample_to(self, reference: Volume, interpolation: str = "linear", outside: float = 0.0) -> Volume:
         """This volume's values on ``reference``'s grid, through physical coordinates.
@@ -171,7 +167,9 @@ class Volume:
         try:
             image = sitk.ReadImage(str(path))
         except RuntimeError as error:
-            raise InputError(f"{path} cannot be read as an image (damaged or not complete): export it again.") from error
+            raise InputError(
+                f"{path} cannot be read as an image (damaged or not complete): export it again."
+            ) from error
         if image.GetDimension() == 4 and image.GetSize()[3] == 1:
             image = image[:, :, :, 0]
         if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
@@ -208,7 +206,9 @@ class atomic_path:  # noqa: N801 - used like a function
             handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=self.path.parent)
             os.close(handle)
         except OSError as error:
-            raise OutputError(f"Cannot write to {self.path.parent}: {error.strerror}; choose another folder.") from error
+            raise OutputError(
+                f"Cannot write to {self.path.parent}: {error.strerror}; choose another folder."
+            ) from error
         self.temporary = Path(name)
         return self.temporary
 
