@@ -1,0 +1,59 @@
+"""PETSuperRes: PET super-resolution by posterior sampling under the scanner's physics, guided by CT.
+
+>>> from PETSuperResLib import Volume, reconstruct
+>>> result = reconstruct(Volume.read("pet.nii.gz"), Volume.read("ct.nii.gz"),
+...                      scanner="Siemens Biograph mCT")                       # doctest: +SKIP
+
+The names below are loaded on first use, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Volume": "volume",
+    "Scanner": "scanner",
+    "Prior": "prior",
+    "Sampler": "sampling",
+    "reconstruct": "reconstruction",
+    "simulate": "physics.simulation",
+    "measure_lesions": "lesions",
+    "suv_volume": "suv",
+}
+__all__ = [
+    "Prior",
+    "Sampler",
+    "Scanner",
+    "Volume",
+    "__version__",
+    "measure_lesions",
+    "reconstruct",
+    "simulate",
+    "suv_volume",
+]
+
+if TYPE_CHECKING:
+    from .lesions import measure_lesions as measure_lesions
+    from .physics.simulation import simulate as simulate
+    from .prior import Prior as Prior
+    from .reconstruction import reconstruct as reconstruct
+    from .sampling import Sampler as Sampler
+    from .scanner import Scanner as Scanner
+    from .suv import suv_volume as suv_volume
+    from .volume import Volume as Volume
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

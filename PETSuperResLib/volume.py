@@ -123,7 +123,8 @@ class Volume:
         centre = self.ijk_to_lps @ np.array([*((np.array(self.shape[::-1]) - 1) / 2), 1.0])
         matrix = np.reshape(self.direction, (3, 3)) @ np.diag(spacing)
         origin = centre[:3] - matrix @ ((np.array(size) - 1) / 2)
-        return replace(self, array=np.zeros(size[::-1], np.float32), spacing=tuple(spacing), origin=tuple(origin))
+        x, y, z = spacing
+        return replace(self, array=np.zeros(size[::-1], np.float32), spacing=(x, y, z), origin=tuple(origin))
 
     def resample_to(self, reference: Volume, interpolation: str = "linear", outside: float = 0.0) -> Volume:
         """This volume's values on ``reference``'s grid, through physical coordinates.
@@ -167,9 +168,7 @@ class Volume:
         try:
             image = sitk.ReadImage(str(path))
         except RuntimeError as error:
-            raise InputError(
-                f"{path} cannot be read as an image (damaged or not complete): export it again."
-            ) from error
+            raise InputError(f"{path} cannot be read as an image (damaged or incomplete): export it again.") from error
         if image.GetDimension() == 4 and image.GetSize()[3] == 1:
             image = image[:, :, :, 0]
         if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
@@ -222,5 +221,5 @@ class atomic_path:  # noqa: N801 - used like a function
         self.temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OutputError(
-                f"{self.path} could not be written: {error.strerror or error}; free some space or choose another folder."
+                f"{self.path} could not be written: {error.strerror or error}; free space or use another folder."
             ) from error
