@@ -1,0 +1,8 @@
+"""The diffusion prior over sharp PET images, guided by CT (section 2.2)."""
+
+from .checkpoint import Prior
+from .network import STRIDE, NetworkConfig, NoiseNetwork
+from .schedule import NoiseSchedule
+from .transform import AsinhTransform
+
+__all__ = ["STRIDE", "AsinhTransform", "NetworkConfig", "NoiseNetwork", "NoiseSchedule", "Prior"]

@@ -1,0 +1,238 @@
+"""The noise predictor: a UNet on 2 x 2 patches, guided by CT tokens through cross-attention.
+
+Attention is taken where it is cheap and precise: at stride 4 each PET window asks the CT tokens around
+it (with a learned bias for their relative position), at stride 8 every PET position asks all CT tokens
+(with rotary positions), so any image size that is a multiple of :data:`STRIDE` works. The CT is encoded
+once per case; its tokens serve every step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRIDE = 16
+WINDOW, HALO = 4, 2  # queries per window side, and how far its keys reach beyond it, at stride 4
+CONDITIONINGS = ("cross-attention", "concat", "none")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Architecture; stored with the checkpoint."""
+
+    widths: tuple[int, int, int] = (64, 128, 160)  # channels at stride 2, 4, 8
+    blocks: int = 2  # residual blocks per level and side
+    heads: int = 4
+    conditioning: str = "cross-attention"  # or "concat", "none"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if self.conditioning not in CONDITIONINGS:
+            raise ValueError(f"conditioning must be one of {', '.join(CONDITIONINGS)}, not {self.conditioning!r}")
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, conv, twice, with the noise level as a scale and shift; ``(B, C, H, W)``."""
+
+    def __init__(self, channels_in: int, channels: int, embedding: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.film = nn.Linear(embedding, 2 * channels)
+        self.norm2 = nn.GroupNorm(8, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.film.weight)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = self.norm2(h) * (1 + scale) + shift
+        return self.skip(x) + self.conv2(F.silu(h))
+
+
+def rotary(x: Tensor, height: int, width: int) -> Tensor:
+    """Rotate ``(B, heads, height * width, d)`` by its 2D position: half of d by row, half by column."""
+    quarter = x.shape[-1] // 4
+    frequency = math.pi * 0.5 ** torch.linspace(1, 6, quarter, device=x.device)
+    rows = torch.arange(height, device=x.device)[:, None, None] * frequency
+    columns = torch.arange(width, device=x.device)[None, :, None] * frequency
+    angle = torch.cat([rows.expand(height, width, -1), columns.expand(height, width, -1)], -1).flatten(0, 1)
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class GlobalCrossAttention(nn.Module):
+    """Every position asks every token of the CT; ``(B, C, H, W)`` and tokens of the same shape."""
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(8, channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key_value = nn.Conv2d(channels, 2 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        key, value = (self._split(part) for part in self.key_value(tokens).chunk(2, dim=1))
+        query = rotary(self._split(self.query(self.norm(x))), height, width)
+        answer = F.scaled_dot_product_attention(query, rotary(key, height, width), value)
+        return x + self.out(answer.transpose(2, 3).reshape(x.shape))
+
+
+class WindowCrossAttention(nn.Module):
+    """Each window of positions asks the CT tokens in and around it; ``(B, C, H, W)``."""
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(8, channels)
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key_value = nn.Conv2d(channels, 2 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        side = WINDOW + 2 * HALO
+        self.bias = nn.Parameter(torch.zeros(heads, WINDOW + side - 1, WINDOW + side - 1))
+        q, k = torch.arange(WINDOW), torch.arange(side)
+        offset = k[None, :] - q[:, None] + WINDOW - 1  # (query, key) along one axis
+        self.register_buffer("offset", offset, persistent=False)
+
+    def _bias(self) -> Tensor:
+        """(heads, queries, keys) for all pairs of a window."""
+        o: Tensor = self.offset  # type: ignore[assignment]
+        rows, columns = o[:, None, :, None], o[None, :, None, :]
+        return self.bias[:, rows, columns].flatten(3, 4).flatten(1, 2)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        down, across, depth = height // WINDOW, width // WINDOW, channels // self.heads
+        query = self.query(self.norm(x)).view(batch, self.heads, depth, down, WINDOW, across, WINDOW)
+        query = query.permute(0, 3, 5, 1, 4, 6, 2).reshape(-1, self.heads, WINDOW * WINDOW, depth)
+        around = F.pad(self.key_value(tokens), (HALO,) * 4)
+        side = WINDOW + 2 * HALO
+        around = around.unfold(2, side, WINDOW).unfold(3, side, WINDOW)  # (B, 2C, down, across, side, side)
+        around = around.permute(0, 2, 3, 1, 4, 5).reshape(-1, 2, self.heads, depth, side * side)
+        key, value = around[:, 0].transpose(2, 3), around[:, 1].transpose(2, 3)
+        answer = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias().to(query.dtype))
+        answer = answer.view(batch, down, across, self.heads, WINDOW, WINDOW, depth)
+        answer = answer.permute(0, 3, 6, 1, 4, 2, 5).reshape(batch, channels, height, width)
+        return x + self.out(answer)
+
+
+class CTEncoder(nn.Module):
+    """CT ``(B, 2, H, W)`` -> tokens at stride 4 and stride 8, as feature maps."""
+
+    def __init__(self, widths: tuple[int, int, int]):
+        super().__init__()
+        first, second, third = widths
+
+        def level(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1),
+                nn.GroupNorm(8, channels),
+                nn.SiLU(),
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.GroupNorm(8, channels),
+                nn.SiLU(),
+            )
+
+        self.fine = nn.Sequential(nn.PixelUnshuffle(2), level(8, first // 2, 1), level(first // 2, second, 2))
+        self.coarse = level(second, third, 2)
+
+    def forward(self, ct: Tensor) -> tuple[Tensor, Tensor]:
+        fine = self.fine(ct)
+        return fine, self.coarse(fine)
+
+
+class Level(nn.Module):
+    """Residual blocks of one resolution, then the question to the CT if there is an attention for it."""
+
+    def __init__(self, channels_in: int, channels: int, count: int, embedding: int, attention: nn.Module | None):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels_in if n == 0 else channels, channels, embedding) for n in range(count)
+        )
+        self.attention = attention
+
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor | None) -> Tensor:
+        for block in self.blocks:
+            x = block(x, embedding)
+        return x if self.attention is None else self.attention(x, tokens)
+
+
+class NoiseNetwork(nn.Module):
+    """Predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 from ``x_t`` ``(B, 1, H, W)``.
+
+    :meth:`PETSuperResLib.prior.Prior.epsilon` turns it into the noise eps; v keeps the target's
+    variance at one at every noise level (Salimans and Ho, 2022), where eps would lose the image at
+    high noise.
+    """
+
+    def __init__(self, config: NetworkConfig = NetworkConfig()):
+        super().__init__()
+        self.config = config
+        first, second, third = config.widths
+        embedding, count, heads = 4 * first, config.blocks, config.heads
+        guided = config.conditioning == "cross-attention"
+
+        def window() -> nn.Module | None:
+            return WindowCrossAttention(second, heads) if guided else None
+
+        def everywhere() -> nn.Module | None:
+            return GlobalCrossAttention(third, heads) if guided else None
+
+        self.embed = nn.Sequential(nn.Linear(64, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.ct_encoder = CTEncoder(config.widths) if guided else None
+        self.patch = nn.PixelUnshuffle(2)
+        self.enter = nn.Conv2d(4 * (3 if config.conditioning == "concat" else 1), first, 3, padding=1)
+        self.down1 = Level(first, first, count, embedding, None)
+        self.to2 = nn.Conv2d(first, second, 3, stride=2, padding=1)
+        self.down2 = Level(second, second, count, embedding, window())
+        self.to3 = nn.Conv2d(second, third, 3, stride=2, padding=1)
+        self.down3 = Level(third, third, count, embedding, everywhere())
+        self.middle = Level(third, third, 1, embedding, everywhere())
+        self.up3 = Level(2 * third, third, count, embedding, everywhere())
+        self.from3 = nn.Conv2d(third, second, 1)
+        self.up2 = Level(2 * second, second, count, embedding, window())
+        self.from2 = nn.Conv2d(second, first, 1)
+        self.up1 = Level(2 * first, first, count, embedding, None)
+        self.leave = nn.Sequential(nn.GroupNorm(8, first), nn.SiLU(), nn.Conv2d(first, 4, 3, padding=1))
+        self.unpatch = nn.PixelShuffle(2)
+        nn.init.zeros_(self.leave[2].weight)
+
+    def tokens(self, ct: Tensor) -> tuple[Tensor, ...]:
+        """What the network keeps of a normalised CT ``(B, 2, H, W)``: encode once, use at every step."""
+        if self.ct_encoder is not None:
+            return self.ct_encoder(ct)
+        return (self.patch(ct),) if self.config.conditioning == "concat" else ()
+
+    def forward(self, x_t: Tensor, log_ratio: Tensor, tokens: tuple[Tensor, ...]) -> Tensor:
+        """``x_t`` ``(B, 1, H, W)``, log noise-to-signal ratio ``(B,)`` and tokens -> v, float32."""
+        frequency = 2.0 ** torch.linspace(-3, 4, 32, device=x_t.device)
+        angle = log_ratio[:, None] * frequency
+        embedding = self.embed(torch.cat([angle.sin(), angle.cos()], dim=1))
+        fine, coarse = tokens if self.ct_encoder is not None else (None, None)
+        x = self.patch(x_t)
+        if self.config.conditioning == "concat":
+            x = torch.cat([x, tokens[0].to(x.dtype)], dim=1)
+        one = self.down1(self.enter(x), embedding, None)
+        two = self.down2(self.to2(one), embedding, fine)
+        three = self.down3(self.to3(two), embedding, coarse)
+        x = self.middle(three, embedding, coarse)
+        x = self.up3(torch.cat([x, three], dim=1), embedding, coarse)
+        x = F.interpolate(self.from3(x), scale_factor=2, mode="nearest")
+        x = self.up2(torch.cat([x, two], dim=1), embedding, fine)
+        x = F.interpolate(self.from2(x), scale_factor=2, mode="nearest")
+        x = self.up1(torch.cat([x, one], dim=1), embedding, None)
+        return self.unpatch(self.leave(x)).float()
