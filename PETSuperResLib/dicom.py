@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +75,13 @@ def list_series(folder: str | Path) -> list[SeriesInfo]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"No folder {folder}: check the path.")
+    return _group(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR")
+
+
+def _group(paths: Iterable[Path]) -> list[SeriesInfo]:
     groups: dict[str, list[tuple[Dataset, Path]]] = defaultdict(list)
     seen: set[str] = set()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR"):
+    for path in sorted(paths):
         head = _head(path)
         if head is None or text(head, "SOPInstanceUID") in seen:  # the same file copied twice is one image
             continue
@@ -117,7 +121,7 @@ def _choose(path: Path, uid: str | None, modality: str | None) -> SeriesInfo:
         uid = uid or text(head, "SeriesInstanceUID")
     elif not path.is_dir():
         raise InputError(f"No file or folder {path}: check the path.")
-    present = list_series(path.parent if path.is_file() else path)
+    present = _group(p for p in path.parent.iterdir() if p.is_file()) if path.is_file() else list_series(path)
     if not present:
         raise InputError(f"{path} holds no DICOM images: give the folder of a PET or CT series.")
     wanted = [s for s in present if uid in (None, s.uid) and modality in (None, s.modality)]
@@ -166,7 +170,7 @@ def read_series(
             unit = "SUVbw"
     elif modality == "PT" or overrides is not None:
         raise UnitsError(f"{name} is not a PET: give the PET series.")
-    array = np.stack([_pixels(d, name) * f for d, f in zip(datasets, slopes, strict=True)])
+    array = np.stack([(_pixels(d, name) * f).astype(np.float32) for d, f in zip(datasets, slopes, strict=True)])
     return Volume(array, unit=unit, metadata=metadata, **geometry)
 
 

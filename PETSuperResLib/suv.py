@@ -295,8 +295,8 @@ def check_suv(volume: Volume, name: str = "PET") -> list[str]:
     high = float(np.percentile(positive, 95))
     if high > 200:
         raise UnitsError(
-            f"{name} is not SUV: 95 % of its positive voxels reach up to {high:.0f}, as in Bq/mL; give the DICOM series "
-            "or convert it with patient weight and dose first."
+            f"{name} is not SUV: the 95th percentile of its positive voxels is {high:.0f}, as in Bq/mL; "
+            "give the DICOM series or convert it with patient weight and dose first."
         )
     warnings = []
     if high < 0.01:

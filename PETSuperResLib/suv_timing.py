@@ -25,6 +25,7 @@ from .suv_evidence import Evidence, Overrides, number, one_text, private, tag_na
 AGREEMENT = 0.01  # two times agree when they change the SUV by less than this
 BEFORE_INJECTION_S = 600.0  # a dynamic scan may start this long before the injection
 HALF_LIVES_AT_MOST = 10.0  # nothing is left to image later
+UNCHECKED_S = 1800.0  # an unconfirmed reference time this long before the first slice deserves a look
 DATELESS_HALF_LIFE_S = 12 * 3600.0  # longer-lived tracers are imaged days later: a time without a date says nothing
 DAY = timedelta(days=1)
 
@@ -156,7 +157,7 @@ def _back_computed(times: FrameTimes, decay_constant: float) -> tuple[str, list[
         name = "AcquisitionTime - FrameReferenceTime" + ("" if late else " + average count-rate time")
         if decay_constant * min(np.ptp(b) for b in both) > AGREEMENT:
             raise UnitsError(
-                "The PET slices contradict each other: their acquisition times, frame reference times and durations give "
+                "The PET slices contradict each other: acquisition times, frame reference times and durations give "
                 f"reference times {np.ptp(both[0]):.0f} s apart; convert the scanner's original export."
             )
         return name, [float(np.median(b)) for b in both]
@@ -182,11 +183,15 @@ def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: 
             usable = (where, moment)
     if usable:
         where, moment = usable
-        if computed is None:
-            return Evidence(moment, "", where, "not later than the earliest acquisition; nothing to check it with")
         offset = (moment - times.first).total_seconds()
-        apart = min(abs(offset - c) for c in computed[1])
-        if -math.expm1(-decay_constant * apart) > AGREEMENT:
+        if computed is None:
+            if -offset > UNCHECKED_S:
+                warnings.append(
+                    f"{where} is {-offset / 60:.0f} min before the earliest acquisition and cannot be checked"
+                )
+            return Evidence(moment, "", where, "not later than the earliest acquisition; nothing to check it with")
+        if -math.expm1(-decay_constant * min(abs(offset - c) for c in computed[1])) > AGREEMENT:
+            apart = abs(offset - computed[1][0])
             raise UnitsError(
                 f"The PET's reference time contradicts itself: {where} and {computed[0]} differ by {apart:.0f} s "
                 f"({100 * math.expm1(decay_constant * apart):.1f} % of SUV); convert the scanner's original export."

@@ -159,7 +159,7 @@ class Volume:
         path = Path(path)
         if not path.exists():
             raise InputError(f"No file or folder {path}: check the path.")
-        if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
+        if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or _has_dicom_mark(path):
             from .dicom import read_series
 
             return read_series(path)
@@ -190,6 +190,15 @@ class Volume:
             except RuntimeError as error:
                 raise OutputError(f"{path} could not be written: check free space and permissions.") from error
         return path
+
+
+def _has_dicom_mark(path: Path) -> bool:
+    """Whether a file starts as DICOM files do (many carry no suffix)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 class atomic_path:  # noqa: N801 - used like a function
