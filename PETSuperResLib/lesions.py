@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 from scipy.signal import fftconvolve
 
@@ -54,6 +55,7 @@ def measure_lesions(
     reference: Volume | None = None,
     names: Mapping[int, str] | None = None,
     threshold: float | str = 2.5,
+    skip_outside: bool = False,
 ) -> list[Lesion]:
     """SUVs of every label of ``mask`` in ``volume``, in the order of the labels.
 
@@ -63,11 +65,14 @@ def measure_lesions(
     Fig. 4 are filled; for the NMSE the volume is interpolated linearly on the reference's grid.
 
     Raises :class:`InputError` for an empty or fractional mask or non-finite SUVs, and
-    :class:`GeometryError` for a segment without a voxel inside the volume.
+    :class:`GeometryError` for a segment without a voxel inside the volume (or leaves it out with
+    ``skip_outside``, for a volume that is a region of the scan).
     """
     lesions = []
     for label in _labels(mask):
         name = (names or {}).get(label, f"Lesion {label}")
+        if skip_outside and segment_weights(volume, mask, label)[0].sum() <= 0:
+            continue
         own = _measure(volume, mask, label, name, threshold)
         lesions.append(own if reference is None else _against(own, volume, mask, reference, threshold))
     return lesions
@@ -151,6 +156,34 @@ def split_segments(mask: Volume) -> Volume:
     new = np.zeros(count + 1, np.float32)
     new[np.argsort(-sizes, kind="stable") + 1] = np.arange(1, count + 1)
     return mask.with_array(new[parts], "label")
+
+
+def region_around(mask: Volume, margin_mm: float = 20.0) -> tuple[float, float, float, float, float, float]:
+    """The box (x0, x1, y0, y1, z0, z1) in LPS mm around all segments, with a margin."""
+    _labels(mask)
+    inside = np.argwhere(mask.array > HALF)
+    corners = mask.crop(inside.min(0)[::-1], inside.max(0)[::-1] + 1).corners()
+    low, high = corners.min(0) - margin_mm, corners.max(0) + margin_mm
+    return (*map(float, (low[0], high[0], low[1], high[1], low[2], high[2])),)  # type: ignore[return-value]
+
+
+def segment_names(path: str | Path) -> dict[int, str]:
+    """Names by label value that Slicer writes in a segmentation's NRRD header; empty for other files."""
+    if not str(path).lower().endswith(".nrrd"):
+        return {}
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return {}
+    names = {}
+    for key in reader.GetMetaDataKeys():
+        segment, _, field = key.partition("_")
+        value = f"{segment}_LabelValue"
+        if segment.startswith("Segment") and field == "Name" and reader.HasMetaDataKey(value):
+            names[int(reader.GetMetaData(value))] = reader.GetMetaData(key)
+    return names
 
 
 def _labels(mask: Volume) -> list[int]:

@@ -1,0 +1,80 @@
+"""The command line ``petsuperres``: exits 0 on success, and 2 with one clear line on anything a user can cure."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import warnings
+from types import FrameType
+
+import click
+
+from . import __version__
+from .commands import development, imaging
+from .errors import PETSuperResError
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="petsuperres")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """PET super-resolution by posterior sampling under the scanner's physics, guided by CT.
+
+    For research: not a medical device.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for command in (
+    *(development.demo, imaging.reconstruct, imaging.simulate, imaging.suv, imaging.lesions, imaging.presets),
+    *(development.train, development.evaluate, development.benchmark, development.worker),
+):
+    cli.add_command(command)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; errors a user can cure become one line on standard error."""
+    try:
+        answer = cli.main(arguments, prog_name="petsuperres", standalone_mode=False)
+        return answer if isinstance(answer, int) else 0
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("Cancelled; nothing was written.")
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "petsuperres"
+        return _fail(f"{error.format_message()} See '{path} --help'.")
+    except PETSuperResError as error:
+        return _fail(str(error))
+    except MemoryError:
+        return _fail("Not enough memory for this volume: use --region for a part of it, or a machine with more.")
+    except BrokenPipeError:  # the reader of the output has gone, as in 'petsuperres presets | head'
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _fail("No space left on the disk: free some, or choose another --out.")
+        return _fail(f"{error.filename or 'A file'} could not be used: {error.strerror or error}.")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("PETSuperResLib"):
+            raise
+        return _fail(f"The Python package '{error.name}' is missing: install it with pip and try again.")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, _stop)
+    sys.exit(run())
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str) -> int:
+    print(f"petsuperres: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,1 @@
+"""The command line's subcommands; heavy imports stay inside the functions, so that ``--help`` is quick."""

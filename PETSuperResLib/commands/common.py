@@ -1,0 +1,104 @@
+"""What the subcommands share: options, the progress bar, variadic options, tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..progress import Event
+
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="One seed decides every random number."
+)
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+
+
+class Bar:
+    """A progress callback that shows stage, share done and remaining time on a terminal, and nothing in a pipe."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def __enter__(self) -> Bar:
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            form = "{desc:<24} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+            self.bar = tqdm(total=100, bar_format=form, file=sys.stderr, leave=False)
+        return self
+
+    def __call__(self, event: Event) -> None:
+        if self.bar is None:
+            return
+        self.bar.set_description(event.message or event.stage, refresh=False)
+        if event.remaining_s is not None:
+            minutes, seconds = divmod(round(event.remaining_s), 60)
+            self.bar.set_postfix_str(f"{minutes}:{seconds:02d} left", refresh=False)
+        self.bar.n = 100 * min(1.0, max(0.0, event.fraction))
+        self.bar.refresh()
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class VariadicCommand(click.Command):
+    """A command whose repeatable options also take several values at once: ``--setting standard ood``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        repeatable = {o for p in self.params if getattr(p, "multiple", False) for o in p.opts}
+        expanded: list[str] = []
+        current, values = "", 0
+        for word in args:
+            if word.startswith("-"):
+                current, values = (word if word in repeatable else ""), 0
+                expanded.append(word)
+                continue
+            if current and values:
+                expanded.append(current)
+            values += 1
+            expanded.append(word)
+        return super().parse_args(ctx, expanded)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """Rows as aligned text; ``columns`` maps keys to headings, numbers with three significant digits or more."""
+    lines = [list(columns.values()), *([_cell(row.get(key)) for key in columns] for row in rows)]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+    return "\n".join(
+        "  ".join(c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def region_of(text: str) -> Callable[[Any, float], tuple[float, ...] | None]:
+    """How to get the box from ``--region``: from the segmentation for ``segments``, else six numbers in LPS mm."""
+    from ..errors import InputError
+
+    if text.strip().lower() == "segments":
+
+        def around(mask: Any, margin: float) -> tuple[float, ...]:
+            from ..lesions import region_around
+
+            if mask is None:
+                raise InputError("--region segments needs the segmentation: add --segmentation FILE.")
+            return region_around(mask, margin)
+
+        return around
+    try:
+        box = tuple(float(v) for v in text.replace(",", " ").split())
+    except ValueError:
+        box = ()
+    if len(box) != 6 or not all(a < b for a, b in zip(box[::2], box[1::2], strict=True)):
+        raise InputError(f"--region '{text}' is not a box: give x0,x1,y0,y1,z0,z1 in LPS mm (x0 < x1), or segments.")
+    return lambda mask, margin: box

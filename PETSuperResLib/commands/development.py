@@ -1,0 +1,145 @@
+"""Subcommands for development and measuring: demo, train, evaluate, benchmark, worker."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from .common import Bar, VariadicCommand, device_option, seed_option
+
+
+@click.command()
+@click.option("--out", default="demo_output", show_default=True, metavar="DIR")
+def demo(out: str) -> None:
+    """The whole path on a generated PET/CT phantom, in a real MRML scene: volumes, table, scene, picture."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    from ..errors import InputError
+    from ..outputs import check_folder
+
+    script = Path(__file__).resolve().parents[2] / "Testing" / "mrml_demo.py"
+    spec = spec_from_file_location("mrml_demo", script) if script.is_file() else None
+    if spec is None or spec.loader is None:
+        raise InputError("The demo is not part of the installed package: run it in a source tree with 'make demo'.")
+    folder = check_folder(out)
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    module.main(folder)
+
+
+@click.command()
+@click.option("--data", metavar="DIR", help="Folder of case folders; without it, phantoms alone.")
+@click.option("--split", metavar="FILE", help="JSON with train, validation and test patients.")
+@click.option("--config", metavar="FILE", help="JSON with training settings; see config.json of any run.")
+@click.option("--limit-minutes", type=click.FloatRange(0.1), help="Anneal to the end within this time.")
+@click.option("--seed", type=click.IntRange(0), help="Instead of the configuration's.")
+@device_option
+@click.option("--out", required=True, metavar="DIR", help="The run: goes on where a run in it stopped.")
+def train(
+    data: str | None,
+    split: str | None,
+    config: str | None,
+    limit_minutes: float | None,
+    seed: int | None,
+    device: str,
+    out: str,
+) -> None:
+    """Train a prior on high-quality PET/CT (no degraded pairs needed)."""
+    from dataclasses import replace
+
+    from ..outputs import check_folder
+    from ..training.train import TrainingConfig
+    from ..training.train import train as run
+
+    folder = check_folder(out)
+    settings = TrainingConfig.read(config)
+    if seed is not None:
+        settings = replace(settings, seed=seed)
+    with Bar() as bar:
+        checkpoint = run(
+            data, folder, config=settings, split=split, limit_minutes=limit_minutes, device=device, progress=bar
+        )
+    click.echo(f"Wrote {checkpoint}.")
+
+
+@click.command(cls=VariadicCommand)
+@click.option("--data", required=True, metavar="DIR", help="Folder of case folders.")
+@click.option("--split", metavar="FILE", help="JSON with the test patients; default: split.json in the data folder.")
+@click.option(
+    *("--setting", "settings"),
+    multiple=True,
+    default=("standard", "ood"),
+    show_default=True,
+    type=click.Choice(["standard", "ood"]),
+    help="One or both.",
+)
+@click.option(
+    "--counts", multiple=True, default=("realistic",), show_default=True, type=click.Choice(["realistic", "high"])
+)
+@click.option(
+    *("--reference", "references"),
+    multiple=True,
+    default=("real",),
+    show_default=True,
+    type=click.Choice(["real", "sharp"]),
+)
+@click.option("--methods", multiple=True, metavar="NAME...", help="Default: every method that can run.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
+@seed_option
+@device_option
+@click.option("--out", required=True, metavar="DIR", help="Where metrics.csv, lesions.csv, summary.md and figures go.")
+def evaluate(
+    data: str,
+    split: str | None,
+    settings: tuple[str, ...],
+    counts: tuple[str, ...],
+    references: tuple[str, ...],
+    methods: tuple[str, ...],
+    limit: int | None,
+    seed: int,
+    device: str,
+    out: str,
+) -> None:
+    """Compare methods on simulated scans of test patients: metrics.csv, lesions.csv, summary.md, figures.
+
+    Options that name several things take them in a row: --setting standard ood --methods lr osem.
+    """
+    from ..evaluation import evaluate as run
+    from ..outputs import check_folder
+
+    folder = check_folder(out)
+    with Bar() as bar:
+        run(
+            data=data,
+            split=split,
+            settings=settings,
+            counts=counts,
+            references=references,
+            methods=methods or None,
+            out=folder,
+            limit=limit,
+            seed=seed,
+            device=device,
+            progress=bar,
+        )
+    click.echo(f"Wrote metrics.csv, lesions.csv and summary.md to {folder}.")
+
+
+@click.command()
+@click.option("--out", metavar="DIR", help="Also write the figures here.")
+def benchmark(out: str | None) -> None:
+    """Time projector, network and a whole run on this machine, beside their peers."""
+    from ..evaluation.benchmark import benchmark as run
+
+    run(out)
+
+
+@click.command()
+def worker() -> None:
+    """Take jobs as JSON lines on standard input and answer on standard output (used by the Slicer module)."""
+    from ..worker import main
+
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""Subcommands that work on a patient's images: reconstruct, simulate, suv, lesions, presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Bar, device_option, region_of, seed_option, table
+
+if TYPE_CHECKING:
+    from ..volume import Volume
+
+LESION_HEADINGS = {
+    "lesion": "lesion",
+    "suvmax": "SUVmax",
+    "suvmean": "SUVmean",
+    "suvpeak": "SUVpeak",
+    "mtv_ml": "MTV mL",
+    "tlg": "TLG",
+}
+
+
+def read_image(path: str, modality: str) -> Volume:
+    """A volume file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder."""
+    from ..volume import Volume
+
+    if Path(path).is_dir():
+        from ..dicom import read_series
+
+        return read_series(path, modality=modality)
+    return Volume.read(path)
+
+
+@click.command()
+@click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw: NIfTI, NRRD, MHA or a DICOM folder.")
+@click.option("--ct", required=True, metavar="FILE", help="CT of the same session, in HU, on any grid.")
+@click.option("--scanner", metavar="NAME", help="Preset ('petsuperres presets') or JSON file; DICOM may tell it.")
+@click.option("--segmentation", metavar="FILE", help="Label map of the lesions, on any grid.")
+@click.option("--quality", type=click.Choice(["draft", "standard", "paper"]), default="standard", show_default=True)
+@click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Above 1: std.nii.gz as well.")
+@click.option("--region", metavar="BOX", help="x0,x1,y0,y1,z0,z1 in LPS mm, or 'segments'.")
+@click.option("--margin", type=click.FloatRange(0), default=20.0, show_default=True, help="Around the segments, in mm.")
+@click.option("--spacing", type=click.FloatRange(0.5, 10), help="In-plane voxel size of the result in mm.")
+@click.option("--measurement", metavar="FILE", help="Sinogram of 'petsuperres simulate', to reconstruct from.")
+@click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
+@seed_option
+@device_option
+@click.option("--out", required=True, metavar="DIR", help="Where sr.nii.gz, report.json and lesions.csv go.")
+def reconstruct(
+    pet: str,
+    ct: str,
+    scanner: str | None,
+    segmentation: str | None,
+    quality: str,
+    samples: int,
+    region: str | None,
+    margin: float,
+    spacing: float | None,
+    measurement: str | None,
+    prior: str | None,
+    seed: int,
+    device: str,
+    out: str,
+) -> None:
+    """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
+    from .. import lesions as ls
+    from ..errors import InputError
+    from ..outputs import check_folder, to_json, write_together
+    from ..scanner import Scanner, guess_preset
+    from ..volume import Volume
+
+    folder = check_folder(out)
+    box = region_of(region) if region else None
+    if scanner:
+        Scanner.get(scanner)  # an unknown name is told before anything is read
+    pet_volume, ct_volume = read_image(pet, "PT"), read_image(ct, "CT")
+    known = pet_volume.metadata
+    scanner = scanner or guess_preset(known.get("manufacturer"), known.get("model"))
+    if scanner is None and measurement is None:
+        raise InputError("Which scanner made the PET? Add --scanner NAME; 'petsuperres presets' lists the names.")
+    mask = Volume.read(segmentation, unit="label") if segmentation else None
+    names = ls.segment_names(segmentation) if segmentation else {}
+    before = ls.measure_lesions(pet_volume, mask, names=names) if mask else []
+    from ..reconstruction import reconstruct as run
+
+    given: dict[str, Any] = {}
+    if measurement:
+        from ..physics.measurement import Measurement
+
+        given["measurement"] = Measurement.read(measurement)
+    if prior:
+        given["prior"] = prior
+    if spacing:
+        given["spacing"] = spacing
+    if scanner:
+        given["scanner"] = scanner
+    with Bar() as bar:
+        result = run(
+            pet_volume,
+            ct_volume,
+            quality=quality,
+            samples=samples,
+            seed=seed,
+            device=device,
+            region=box(mask, margin) if box else None,
+            progress=bar,
+            **given,
+        )
+    after = ls.measure_lesions(result.volume, mask, names=names, skip_outside=box is not None) if mask else []
+    changes = ls.compare(before, after)
+    report = {
+        **result.report,
+        "files": {"pet": pet, "ct": ct, "segmentation": segmentation, "measurement": measurement},
+        "lesions": changes,
+    }
+    writers: dict[Path, Any] = {folder / "sr.nii.gz": result.volume.write}
+    if result.std is not None and samples > 1:
+        writers[folder / "std.nii.gz"] = result.std.write
+    if mask:
+        setting = str(scanner or given["measurement"].scanner.name)
+        rows = ls.lesion_rows(before, setting=setting, method="lr")
+        rows += ls.lesion_rows(after, setting=setting, method=f"ours-{quality}")
+        writers[folder / "lesions.csv"] = lambda path: ls.write_csv(path, rows)
+    writers[folder / "report.json"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
+    write_together(writers)
+    if changes:
+        click.echo(_change_table(changes))
+    click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
+
+
+@click.command()
+@click.option("--pet", required=True, metavar="FILE", help="High-resolution PET in SUVbw.")
+@click.option("--ct", metavar="FILE", help="CT of the same session, in HU; needed for --attenuation.")
+@click.option("--setting", required=True, metavar="NAME", help="standard or ood (Table 1 of the paper), or a preset.")
+@click.option("--counts", type=click.Choice(["realistic", "high"]), default="realistic", show_default=True)
+@click.option("--attenuation", is_flag=True, help="Model the attenuation of the CT.")
+@seed_option
+@device_option
+@click.option("--out", required=True, metavar="DIR", help="Where the LR image, the sinogram and the truth go.")
+def simulate(
+    pet: str, ct: str | None, setting: str, counts: str, attenuation: bool, seed: int, device: str, out: str
+) -> None:
+    """Simulate a low-resolution scan of a PET: its sinogram and the image a clinic would make of it."""
+    from ..outputs import check_folder, write_together
+    from ..scanner import setting as find_setting
+
+    folder = check_folder(out)
+    scanner = find_setting(setting)
+    pet_volume = read_image(pet, "PT")
+    ct_volume = read_image(ct, "CT") if ct else None
+    from ..physics.simulation import simulate as run
+
+    with Bar() as bar:
+        done = run(pet_volume, ct_volume, scanner, counts, attenuation, seed=seed, device=device, progress=bar)
+    writers = {
+        folder / "truth.nii.gz": done.truth.write,
+        folder / "lr.nii.gz": done.lr.write,
+        folder / "measurement.safetensors": done.measurement.write,
+    }
+    write_together(writers)
+    click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
+
+
+@click.command()
+@click.argument("dicom_dir")
+@click.option("--weight", type=float, metavar="KG", help="Instead of the header's patient weight.")
+@click.option("--dose", type=float, metavar="MBQ", help="Instead of the header's injected activity.")
+@click.option("--injection-time", metavar="TIME", help="Instead of the header's: 2025-01-31T10:00:00 or 10:00:00.")
+@click.option("--half-life", type=float, metavar="S", help="Instead of the header's, in seconds.")
+@click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
+def suv(
+    dicom_dir: str,
+    weight: float | None,
+    dose: float | None,
+    injection_time: str | None,
+    half_life: float | None,
+    out: str,
+) -> None:
+    """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
+    from ..outputs import check_folder, to_json
+    from ..suv import suv_volume
+
+    check_folder(Path(out).parent)
+    volume = suv_volume(dicom_dir, weight, None if dose is None else 1e6 * dose, injection_time, half_life)
+    volume.write(out)
+    click.echo(to_json(volume.metadata.get("suv", {})), nl=False)
+    click.echo(f"Wrote {out}: SUVbw {volume.array.min():.2f} to {volume.array.max():.2f}.")
+
+
+@click.command()
+@click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw.")
+@click.option("--segmentation", required=True, metavar="FILE", help="Label map, on any grid.")
+@click.option("--after", metavar="FILE", help="A second volume (the super-resolved one) to compare with the PET.")
+@click.option("--reference", metavar="FILE", help="The truth: adds deltas and lesion NMSE.")
+@click.option("--threshold", default="2.5", show_default=True, help="For MTV and TLG: an SUV, or 41% of SUVmax.")
+@click.option("--split", is_flag=True, help="Measure every connected part by itself.")
+@click.option("--out", metavar="FILE", help="CSV to write.")
+def lesions(
+    pet: str,
+    segmentation: str,
+    after: str | None,
+    reference: str | None,
+    threshold: str,
+    split: bool,
+    out: str | None,
+) -> None:
+    """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
+    from .. import lesions as ls
+    from ..volume import Volume
+
+    volume = read_image(pet, "PT")
+    mask = Volume.read(segmentation, unit="label")
+    names = {} if split else ls.segment_names(segmentation)
+    mask = ls.split_segments(mask) if split else mask
+    truth = read_image(reference, "PT") if reference else None
+    found = ls.measure_lesions(volume, mask, truth, names, threshold)
+    rows = ls.lesion_rows(found, method="pet")
+    headings = dict(LESION_HEADINGS)
+    if truth:
+        headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
+    click.echo(table(rows, headings))
+    if after:
+        second = ls.measure_lesions(read_image(after, "PT"), mask, truth, names, threshold)
+        rows += ls.lesion_rows(second, method="after")
+        click.echo("\n" + _change_table(ls.compare(found, second)))
+    if out:
+        ls.write_csv(out, rows)
+        click.echo(f"Wrote {out}.")
+
+
+@click.command()
+@click.argument("name", required=False)
+def presets(name: str | None) -> None:
+    """List the scanner presets, or print one as JSON, to be changed and given as --scanner FILE.json."""
+    from .. import scanner as sc
+    from ..outputs import to_json
+
+    if name:
+        click.echo(to_json(sc.setting(name).to_dict()), nl=False)
+        return
+    rows = [
+        {
+            "name": s.name,
+            "transaxial": s.fwhm_transaxial_mm,
+            "axial": s.fwhm_axial_mm,
+            "kernel": s.kernel_scale,
+            "views": s.views,
+            "bin": s.bin_size_mm,
+            "resolution": "not found" if "fwhm_transaxial_mm" in s.unverified else "published",
+        }
+        for s in sc.presets().values()
+    ]
+    columns = {
+        "name": "scanner",
+        "transaxial": "FWHM mm",
+        "axial": "axial mm",
+        "kernel": "kernel",
+        "views": "views",
+        "bin": "bin mm",
+        "resolution": "source of FWHM",
+    }
+    click.echo(table(rows, columns))
+
+
+def _change_table(changes: list[dict[str, Any]]) -> str:
+    rows = [
+        {"lesion": c["lesion"]}
+        | {
+            m: f"{c[m + '_before']:.2f} -> {c[m + '_after']:.2f}"
+            for m in ("suvmax", "suvmean", "suvpeak", "mtv_ml", "tlg")
+        }
+        for c in changes
+    ]
+    return table(rows, LESION_HEADINGS)
