@@ -70,9 +70,9 @@ def random_lesion(
     stretch = np.exp(rng.normal(0, 0.16, 3))
     if limb:
         stretch[2] *= rng.uniform(1.0, 1.8)
-    radii = tuple(float(v) for v in 0.5 * diameter * stretch)
+    a, b, h = (float(v) for v in 0.5 * diameter * stretch)
     irregular = rng.choice([0.04, 0.2, 0.4], p=[0.35, 0.4, 0.25])
-    shape = Blob(centre, radii, float(rng.uniform(0, np.pi)), 2.0, random_waves(rng, 5, float(irregular), 2.0, 5.0))
+    shape = Blob(centre, (a, b, h), float(rng.uniform(0, np.pi)), 2.0, random_waves(rng, 5, float(irregular), 2.0, 5.0))
     suv = float(np.clip(np.exp(rng.normal(np.log(6.0), 0.55)), 2.0, 20.0))
     suv = max(suv, background * float(rng.uniform(1.3, 3.0)))
     if hu is None:

@@ -13,7 +13,10 @@ import numpy as np
 
 from .phantom_shapes import Blob, Canvas, Noise, Shape, Tube, bend, random_waves
 
-ORGANS = "air fat muscle lung node_bed liver spleen kidney bone blood heart bowel bladder brain other".split()
+ORGANS = (
+    "air", "fat", "muscle", "lung", "node_bed", "liver", "spleen", "kidney",
+    "bone", "blood", "heart", "bowel", "bladder", "brain", "other",
+)  # fmt: skip
 CODE = {name: number for number, name in enumerate(ORGANS)}
 
 _KNOTS = np.array([-420, -60, 0, 90, 190, 280, 400, 500, 580, 640, 672, 720, 760, 810, 860, 885], float)

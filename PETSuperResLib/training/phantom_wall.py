@@ -38,8 +38,8 @@ def draw_trunk(person: Anatomy, c: Canvas) -> np.ndarray:
     """Skin, fat, muscle wall, ribs, cavity and lungs; returns the cavity's signed distance in mm."""
     z = c.z
     a, b = person.outline(z)
-    fat = person.fat_mm * (1.0 if z < 560 else max(0.25, 1 - (z - 560) / 110))
-    fat = fat * np.clip(1 - person.fat_tilt * c.y / b + 0.25 * (np.abs(c.x) / a - 0.5), 0.3, 1.8)
+    thick = person.fat_mm * (1.0 if z < 560 else max(0.25, 1 - (z - 560) / 110))
+    fat = thick * np.clip(1 - person.fat_tilt * c.y / b + 0.25 * (np.abs(c.x) / a - 0.5), 0.3, 1.8)
     skin = _outline(c, 0, 0, a + person.fat_mm * 0.6, b + person.fat_mm * 0.6, person.power)
     c.paint(c.cover(skin), 0.45, 10, OTHER)
     c.paint(c.cover(skin + 2), person.level["fat"], -104, FAT)

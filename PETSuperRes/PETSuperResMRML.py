@@ -1,0 +1,272 @@
+"""Between MRML nodes and the backend: volumes, segments, SUV marks and the lesion table.
+
+MRML is RAS, the backend LPS; both in mm. Linear parent transforms are applied on the way in, so that
+what the user sees in the slice views is what is measured; results need no transform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+if TYPE_CHECKING:
+    from PETSuperResLib.lesions import Lesion
+    from PETSuperResLib.volume import Volume
+
+RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+# What a voxel value is: code value, coding scheme, meaning of quantity and of unit
+CODES = {
+    "SUVbw": (
+        ("126400", "DCM", "Standardized Uptake Value"),
+        ("{SUVbw}g/ml", "UCUM", "Standardized Uptake Value body weight"),
+    ),
+    "HU": (("112031", "DCM", "Attenuation Coefficient"), ("[hnsf'U]", "UCUM", "Hounsfield unit")),
+}
+KNOWN_UNITS = {code[0].lower(): unit for unit, (_, code) in CODES.items()} | {"bq/ml": "Bq/mL"}
+
+TABLE_MEASURES = (
+    ("suvmax", "SUVmax", "g/mL", "Highest voxel of the segment"),
+    ("suvmean", "SUVmean", "g/mL", "Mean over the segment"),
+    ("suvpeak", "SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment"),
+    ("mtv_ml", "MTV", "mL", "Metabolic tumour volume"),
+    ("tlg", "TLG", "g", "Total lesion glycolysis, SUVmean x MTV"),
+)
+
+
+def _array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    return np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
+
+
+def _to_world(node: Any) -> np.ndarray:
+    """4 x 4 matrix from a node's own to world RAS; refuses a warp."""
+    from PETSuperResLib.errors import GeometryError
+
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return np.eye(4)
+    if not parent.IsTransformToWorldLinear():
+        raise GeometryError(f"'{node.GetName()}' is under a non-linear transform: harden it first (Data module).")
+    matrix = vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(matrix)
+    return _array(matrix)
+
+
+def _geometry(ijkToRAS: np.ndarray, name: str) -> dict[str, tuple[float, ...]]:
+    """Spacing, origin and direction cosines (LPS) of a voxel-to-RAS matrix; refuses shear."""
+    from PETSuperResLib.errors import GeometryError
+
+    matrix = RAS_FROM_LPS @ ijkToRAS
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    if min(spacing) <= 0:
+        raise GeometryError(f"'{name}' has a voxel of no size: load it again.")
+    direction = matrix[:3, :3] / spacing
+    if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-3:
+        raise GeometryError(f"The axes of '{name}' are not at right angles (gantry tilt or shear): resample it first.")
+    return {
+        "spacing": tuple(float(v) for v in spacing),
+        "origin": tuple(float(v) for v in matrix[:3, 3]),
+        "direction": tuple(float(v) for v in direction.ravel()),
+    }
+
+
+def unitOfNode(node: Any) -> str:
+    """``SUVbw``, ``Bq/mL`` or ``HU`` when the node's units say so, else an empty string."""
+    entry = node.GetVoxelValueUnits()
+    value = (entry.GetCodeValue() or "") if entry is not None else ""
+    return KNOWN_UNITS.get(value.lower(), "")
+
+
+def markUnit(node: Any, unit: str) -> None:
+    """Write what the voxel values are into the node's quantity and units."""
+    for code, setter in zip(CODES[unit], (node.SetVoxelValueQuantity, node.SetVoxelValueUnits), strict=True):
+        entry = slicer.vtkCodedEntry()
+        entry.SetValueSchemeMeaning(*code)
+        setter(entry)
+
+
+def volumeFromNode(node: Any, unit: str | None = None) -> Volume:
+    """A scalar volume node as a backend volume (LPS), its parent transform applied.
+
+    ``unit`` overrides what the node says. Raises :class:`InputError` for no node or an empty one,
+    :class:`GeometryError` for a sheared grid or a non-linear transform.
+    """
+    from PETSuperResLib.errors import InputError
+    from PETSuperResLib.volume import Volume
+
+    if node is None:
+        raise InputError("No volume is selected: choose one.")
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        raise InputError(f"'{node.GetName()}' has no voxels: load the image again.")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise InputError(f"'{node.GetName()}' is a colour or vector image: choose a scalar volume.")
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    array = slicer.util.arrayFromVolume(node).astype(np.float32)
+    geometry = _geometry(_to_world(node) @ _array(matrix), node.GetName())
+    return Volume(array, unit=unitOfNode(node) if unit is None else unit, metadata={"file": node.GetName()}, **geometry)
+
+
+def nodeFromVolume(volume: Volume, name: str, scene: Any = None, className: str = "vtkMRMLScalarVolumeNode") -> Any:
+    """A new volume node with the volume's voxels, geometry and unit; with ``scene`` it is added to it."""
+    node = getattr(slicer, className)()
+    node.SetName(name)
+    array = volume.array.astype(np.int16) if className == "vtkMRMLLabelMapVolumeNode" else volume.array
+    image = vtk.vtkImageData()
+    image.SetDimensions(volume.shape[::-1])
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
+    node.SetAndObserveImageData(image)
+    matrix = vtk.vtkMatrix4x4()
+    for (row, column), value in np.ndenumerate(RAS_FROM_LPS @ volume.ijk_to_lps):
+        matrix.SetElement(row, column, float(value))
+    node.SetIJKToRASMatrix(matrix)
+    if volume.unit in CODES:
+        markUnit(node, volume.unit)
+    return addNode(node, scene) if scene is not None else node
+
+
+def addNode(node: Any, scene: Any) -> Any:
+    """Add a finished volume node to a scene with a display node."""
+    scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def masksFromNode(node: Any) -> list[tuple[str, Volume]]:
+    """(name, mask) of every visible-or-not segment of a segmentation, or label of a label map, in order.
+
+    Each mask keeps the segment's own grid (value 1 inside), so overlapping segments stay whole.
+    Raises :class:`InputError` when there is none.
+    """
+    from PETSuperResLib.errors import InputError
+
+    if node is None:
+        raise InputError("No segmentation is selected: choose one.")
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        volume = volumeFromNode(node, "label")
+        labels = [int(v) for v in np.unique(np.rint(volume.array)) if v > 0]
+        masks = [(f"Lesion {v}", volume.with_array((np.rint(volume.array) == v).astype(np.float32))) for v in labels]
+    else:
+        masks = _segments(node)
+    if not masks:
+        raise InputError(f"Segmentation '{node.GetName()}' is empty: draw at least one segment.")
+    return masks
+
+
+def _segments(node: Any) -> list[tuple[str, Volume]]:
+    from PETSuperResLib.volume import Volume
+
+    segmentation, toWorld, masks = node.GetSegmentation(), _to_world(node), []
+    labelmap = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    if segmentation.GetNumberOfSegments() and not segmentation.ContainsRepresentation(labelmap):
+        segmentation.CreateRepresentation(labelmap)
+    for index in range(segmentation.GetNumberOfSegments()):
+        name = segmentation.GetNthSegment(index).GetName()
+        image = slicer.vtkOrientedImageData()
+        node.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(index), image)
+        scalars = image.GetPointData().GetScalars()
+        extent = image.GetExtent()
+        shape = tuple(extent[2 * n + 1] - extent[2 * n] + 1 for n in (2, 1, 0))
+        if scalars is None or min(shape) < 1:
+            continue  # a segment that was named but not drawn
+        array = (numpy_support.vtk_to_numpy(scalars).reshape(shape) > 0).astype(np.float32)
+        if not array.any():
+            continue
+        matrix = vtk.vtkMatrix4x4()
+        image.GetImageToWorldMatrix(matrix)
+        corner = np.eye(4)
+        corner[:3, 3] = extent[::2]
+        geometry = _geometry(toWorld @ _array(matrix) @ corner, name)
+        masks.append((name, Volume(array, unit="label", metadata={"file": node.GetName()}, **geometry)))
+    return masks
+
+
+def segmentationFromLabels(
+    labels: Volume, referenceNode: Any, name: str, names: Mapping[int, str] | None = None
+) -> Any:
+    """A segmentation node in the reference's scene with a segment for every label of a label map."""
+    scene = referenceNode.GetScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(referenceNode)
+    node.CreateDefaultDisplayNodes()
+    matrix = vtk.vtkMatrix4x4()
+    for (row, column), value in np.ndenumerate(RAS_FROM_LPS @ labels.ijk_to_lps):
+        matrix.SetElement(row, column, float(value))
+    for label in sorted(int(v) for v in np.unique(np.rint(labels.array)) if v > 0):
+        image = slicer.vtkOrientedImageData()
+        image.SetDimensions(labels.shape[::-1])
+        mask = (np.rint(labels.array) == label).astype(np.uint8)
+        image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(mask.ravel(), deep=True))
+        image.SetImageToWorldMatrix(matrix)
+        title = (names or {}).get(label, f"Lesion {label}")
+        node.AddSegmentFromBinaryLabelmapRepresentation(image, title)
+    return node
+
+
+def fillLesionTable(table: Any, columns: Sequence[tuple[str, Sequence[Lesion]]]) -> None:
+    """Fill a table node: a row per lesion; for each measure a column per image, and the change in per cent.
+
+    ``columns`` are (image name, lesions), the first one the input; lesions are matched by label.
+    """
+    for old in reversed(range(table.GetNumberOfColumns())):
+        table.RemoveColumn(old)
+    first = columns[0][1]
+    names = vtk.vtkStringArray()
+    names.SetName("Lesion")
+    for lesion in first:
+        names.InsertNextValue(lesion.name)
+    table.AddColumn(names)
+    for attribute, title, unit, description in TABLE_MEASURES:
+        before = [getattr(lesion, attribute) for lesion in first]
+        for image, lesions in columns:
+            found = {lesion.label: getattr(lesion, attribute) for lesion in lesions}
+            values = [found.get(lesion.label, float("nan")) for lesion in first]
+            _number(table, f"{title} {image}", values, unit, f"{description}, in {image}")
+        if len(columns) > 1:
+            found = {lesion.label: getattr(lesion, attribute) for lesion in columns[1][1]}
+            after = [found.get(lesion.label, float("nan")) for lesion in first]
+            change = [100 * (b - a) / a if a else float("nan") for a, b in zip(before, after, strict=True)]
+            _number(table, f"{title} change", change, "%", f"{columns[1][0]} against {columns[0][0]}")
+    table.SetUseColumnNameAsColumnHeader(True)
+    table.Modified()
+
+
+def _number(table: Any, name: str, values: Sequence[float], unit: str, description: str) -> None:
+    column = vtk.vtkDoubleArray()
+    column.SetName(name)
+    for value in values:
+        column.InsertNextValue(float(value))
+    table.AddColumn(column)
+    table.SetColumnUnitLabel(name, unit)
+    table.SetColumnDescription(name, description)
+
+
+def placeBeside(node: Any, sibling: Any, scene: Any) -> None:
+    """Put a node under the same study or folder as its sibling in the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if hierarchy is None:
+        return
+    parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(sibling)) or hierarchy.GetSceneItemID()
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, node)
+
+
+def showAsPET(node: Any, window: float = 6.0, level: float = 3.0) -> None:
+    """Inverted grey and the window (SUV) that PET readers use."""
+    display = node.GetDisplayNode()
+    if display is None:
+        return
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeInvertedGrey")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(window, level)

@@ -1,0 +1,45 @@
+"""A file missing from a CMake list is not packaged; a listed file that is missing stops the build."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def listed(folder: str, name: str) -> set[str]:
+    text = (ROOT / folder / "CMakeLists.txt").read_text(encoding="utf-8")
+    block = re.search(rf"set\({name}\s(.*?)\)", text, re.DOTALL)
+    assert block is not None, f"{folder}/CMakeLists.txt has no {name}"
+    return {line.strip() for line in block.group(1).splitlines() if line.strip()}
+
+
+def in_tree(folder: str, scripts: bool) -> set[str]:
+    base = ROOT / folder
+    files = (p.relative_to(base) for p in base.rglob("*") if p.is_file())
+    kept = (p.as_posix() for p in files if "__pycache__" not in p.parts and not p.name.startswith("."))
+    return {p for p in kept if p.endswith(".py") == scripts and not p.endswith("CMakeLists.txt")}
+
+
+@pytest.mark.parametrize("folder", ["PETSuperRes", "PETSuperResLib"])
+@pytest.mark.parametrize(("name", "scripts"), [("MODULE_PYTHON_SCRIPTS", True), ("MODULE_PYTHON_RESOURCES", False)])
+def test_every_file_is_packaged_and_every_listed_file_exists(folder, name, scripts):
+    here, there = listed(folder, name), in_tree(folder, scripts)
+    assert not there - here, f"add to {name} in {folder}/CMakeLists.txt: {sorted(there - here)}"
+    assert not here - there, f"remove from {name} in {folder}/CMakeLists.txt: {sorted(here - there)}"
+
+
+def test_project_and_folders_bear_the_extension_name():
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert "project(PETSuperRes)" in text
+    for folder in re.findall(r"add_subdirectory\((\w+)\)", text):
+        assert (ROOT / folder / "CMakeLists.txt").is_file()
+
+
+def test_extension_icon_is_there():
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    path = re.search(r'EXTENSION_ICONURL ".*/main/(.+?)"', text).group(1)
+    assert (ROOT / path).is_file()
