@@ -27,6 +27,12 @@ from .volume import Volume
 
 PHILIPS = "Philips PET Private Group"
 QUANTITATIVE = ("NORM", "DTIM", "ATTN", "SCAT", "RAN")  # corrections that make count rates proportional to activity
+OVERRIDDEN = {
+    "weight_kg": "weight",
+    "dose_bq": "dose",
+    "injection_time": "injection_time",
+    "half_life_s": "half_life",
+}
 FACTORS_AGREE = 0.1  # Philips' two factors describe the same image to within 10 % of SUV
 
 
@@ -59,6 +65,9 @@ def suv_factors(datasets: Sequence[Dataset], overrides: Overrides | None = None)
         )
     if not (np.isfinite(factors).all() and (factors > 0).all()):
         raise UnitsError("The PET header leads to an SUV factor that is not positive: correct dose, weight and times.")
+    for stated, name in OVERRIDDEN.items():
+        if getattr(overrides, stated) is not None and name not in record.used:
+            record.warnings.append(f"your {stated} is not used: the series' units and decay correction do not need it")
     evidence: dict[str, Any] = {
         "units": units,
         "suv_type": one_text(datasets, "SUVType") or ("BW (SUVType is empty)" if units == "GML" else ""),

@@ -334,6 +334,11 @@ def test_stated_values_replace_missing_ones(stated: str | datetime) -> None:
     assert evidence(datasets, **values)["used"]["weight"]["source"] == "your weight_kg"
 
 
+def test_a_stated_value_without_effect_is_said() -> None:
+    assert "weight_kg is not used" in evidence(pet_slices(Scan(units="GML")), weight_kg=80)["warnings"][0]
+    assert evidence(pet_slices(), weight_kg=80)["warnings"] == []
+
+
 # -- refusals, never a guess -----------------------------------------------------------------------
 def _slope_of_one_slice(d: list[Dataset]) -> None:
     d[1].RescaleIntercept = 3
