@@ -5,9 +5,13 @@ Arrays are ``(K, J, I)`` = (slice, row, column), float32 and contiguous; geometr
 
 from __future__ import annotations
 
+import gzip
 import os
+import struct
 import tempfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -165,10 +169,14 @@ class Volume:
             return read_series(path)
         if not path.name.lower().endswith(SUFFIXES):
             raise InputError(f"{path} is not an image format this tool reads: use NIfTI, NRRD, MHA or a DICOM folder.")
+        damaged = f"{path} cannot be read as an image (damaged or incomplete): export it again."
+        if path.name.lower().endswith((".nii", ".nii.gz")) and not _nifti_complete(path):
+            raise InputError(damaged)
         try:
-            image = sitk.ReadImage(str(path))
+            with _quiet():
+                image = sitk.ReadImage(str(path))
         except RuntimeError as error:
-            raise InputError(f"{path} cannot be read as an image (damaged or incomplete): export it again.") from error
+            raise InputError(damaged) from error
         if image.GetDimension() == 4 and image.GetSize()[3] == 1:
             image = image[:, :, :, 0]
         if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
@@ -199,6 +207,50 @@ def _has_dicom_mark(path: Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False
+
+
+def _nifti_complete(path: Path) -> bool:
+    """Whether a NIfTI file is as long as its header says; the reader itself fills a truncated one with zeros."""
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+            head = stream.read(348)
+            order = "<" if head[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
+            if struct.unpack(order + "i", head[:4])[0] == 540:  # NIfTI-2
+                shape = struct.unpack_from(order + "8q", head, 16)
+                depth, start = (
+                    struct.unpack_from(order + "h", head, 14)[0],
+                    struct.unpack_from(order + "q", head, 168)[0],
+                )
+            else:
+                shape = struct.unpack_from(order + "8h", head, 40)
+                depth, start = (
+                    struct.unpack_from(order + "h", head, 72)[0],
+                    struct.unpack_from(order + "f", head, 108)[0],
+                )
+            missing = int(start) + int(np.prod([max(1, n) for n in shape[1 : shape[0] + 1]])) * depth // 8 - len(head)
+            while missing > 0 and (block := stream.read(min(missing, 1 << 22))):
+                missing -= len(block)
+            return missing <= 0
+    except (OSError, EOFError, zlib.error, struct.error):
+        return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing from the C libraries on standard error: they would print beside the one line of an exception."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error, as in a program without a console
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 class atomic_path:  # noqa: N801 - used like a function
