@@ -91,11 +91,11 @@ class ForwardModel:
 
 
 def scanner_projector(
-    scanner: Scanner, shape: tuple[int, int], pixel_mm: float, device: torch.device | str = "cpu"
+    scanner: Scanner, shape: tuple[int, int], pixel_mm: float, device: torch.device | str = "cpu", bins: int = 0
 ) -> ParallelProjector:
-    """G of a scanner on slices of ``shape``: its views and bins, rebinned."""
+    """G of a scanner on slices of ``shape``: its views and bins, rebinned; ``bins`` if a measurement has others."""
     bin_mm = scanner.bin_size_mm * scanner.radial_rebinning
-    bins = -(-scanner.radial_bins // scanner.radial_rebinning)
+    bins = bins or -(-scanner.radial_bins // scanner.radial_rebinning)
     return ParallelProjector(
         shape,
         pixel_mm,

@@ -1,0 +1,124 @@
+"""A PET measurement: counts, expected background, and where the scanner's axis lies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import GeometryError, InputError
+from ..scanner import Scanner
+from ..volume import Volume, atomic_path
+from .model import ForwardModel, scanner_projector
+from .projector import ParallelProjector
+
+FORMAT = "PETSuperRes measurement 1"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Counts y of model (1), with all that A and b need.
+
+    ``counts``, ``background`` (expected) and ``attenuation`` (survival, or None) are
+    ``(S, views, bins)`` float32; ``scale`` is counts per SUV x mm of mean line integral. ``grid`` is the
+    image grid (values unused): its slices are the measurement's, its in-plane centre the scanner's axis.
+    """
+
+    scanner: Scanner
+    counts: Tensor
+    background: Tensor
+    scale: float
+    grid: Volume
+    attenuation: Tensor | None = None
+    kind: str = "sinogram"  # or "image": made from a reconstructed image
+
+    def __post_init__(self) -> None:
+        shapes = {tuple(t.shape) for t in (self.counts, self.background, self.attenuation) if t is not None}
+        if len(shapes) != 1 or self.counts.shape[0] != self.grid.shape[0]:
+            raise GeometryError("Counts, background, attenuation and grid of a measurement must have the same slices, views and bins.")
+
+    @property
+    def trues_per_slice(self) -> float:
+        """Mean number of measured trues per slice (counts less expected background)."""
+        return float((self.counts - self.background).sum() / self.counts.shape[0])
+
+    def part(self, first: int, last: int) -> Measurement:
+        """Slices ``first`` up to but not including ``last``."""
+        j, i = self.grid.shape[1:]
+        return Measurement(
+            self.scanner,
+            self.counts[first:last],
+            self.background[first:last],
+            self.scale,
+            self.grid.crop((0, 0, first), (i, j, last)),
+            None if self.attenuation is None else self.attenuation[first:last],
+            self.kind,
+        )
+
+    def model(
+        self, grid: Volume, device: torch.device | str = "cpu", projector: ParallelProjector | None = None
+    ) -> ForwardModel:
+        """The forward model of this measurement on an image grid with the same slices and in-plane centre."""
+        centre = grid.corners().mean(0) - self.grid.corners().mean(0)
+        if grid.shape[0] != self.grid.shape[0] or np.abs(centre).max() > 0.01:
+            raise GeometryError("The image grid must have the measurement's slices and be centred on its axis.")
+        attenuation = None if self.attenuation is None else self.attenuation.to(device)
+        background = self.background.to(device)
+        views, bins = self.counts.shape[1:]
+        if views * self.scanner.angular_rebinning != self.scanner.views:
+            raise GeometryError(
+                f"The measurement has {views} views, scanner '{self.scanner.name}' makes "
+                f"{self.scanner.views // self.scanner.angular_rebinning}: give the right preset."
+            )
+        projector = projector or scanner_projector(self.scanner, grid.shape[1:], grid.spacing[0], device, bins)
+        return ForwardModel(
+            self.scanner, grid.shape, grid.spacing, self.scale, attenuation, background, device, projector
+        )
+
+    def write(self, path: str | Path) -> Path:
+        """Write as safetensors with the scanner and the grid as metadata."""
+        tensors = {"counts": self.counts.cpu(), "background": self.background.cpu()}
+        if self.attenuation is not None:
+            tensors["attenuation"] = self.attenuation.cpu()
+        grid = {"shape": self.grid.shape, "spacing": self.grid.spacing, "origin": self.grid.origin}
+        metadata = {
+            "format": FORMAT,
+            "scanner": json.dumps(self.scanner.to_dict()),
+            "scale": repr(self.scale),
+            "grid": json.dumps({**grid, "direction": self.grid.direction}),
+            "kind": self.kind,
+        }
+        with atomic_path(path) as temporary:
+            save_file({k: v.float().contiguous().clone() for k, v in tensors.items()}, temporary, metadata)
+        return Path(path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Measurement:
+        """Read what :meth:`write` wrote; raises :class:`InputError` for anything else."""
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"No measurement file {path}: make one with 'petsuperres simulate'.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"{path} is not a measurement: make one with 'petsuperres simulate'.")
+            grid = json.loads(metadata["grid"])
+            return cls(
+                Scanner.from_dict(json.loads(metadata["scanner"])),
+                tensors["counts"],
+                tensors["background"],
+                float(metadata["scale"]),
+                Volume(np.zeros(grid["shape"], np.float32), grid["spacing"], grid["origin"], grid["direction"]),
+                tensors.get("attenuation"),
+                metadata["kind"],
+            )
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{path} is not a readable measurement: make it again with 'petsuperres simulate'.") from error
