@@ -250,7 +250,7 @@ class PETSuperResLogic(ScriptedLoadableModuleLogic):
             found = []
             for label, (name, mask) in enumerate(masks, 1):
                 mask = mask.with_array(mask.array * label)
-                found += measure_lesions(volume, mask, names={label: name})
+                found += measure_lesions(volume, mask, names={label: name}, skip_outside=title == "SR")
             columns.append((title, found))
         scene = petNode.GetScene() or slicer.mrmlScene
         table = slicer.vtkMRMLTableNode()

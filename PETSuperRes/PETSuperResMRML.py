@@ -235,7 +235,8 @@ def fillLesionTable(table: Any, columns: Sequence[tuple[str, Sequence[Lesion]]])
             after = [found.get(lesion.label, float("nan")) for lesion in first]
             change = [100 * (b - a) / a if a else float("nan") for a, b in zip(before, after, strict=True)]
             _number(table, f"{title} change", change, "%", f"{columns[1][0]} against {columns[0][0]}")
-    table.SetUseColumnNameAsColumnHeader(True)
+    useHeader = getattr(table, "SetUseColumnTitleAsColumnHeader", None) or table.SetUseColumnNameAsColumnHeader
+    useHeader(True)
     table.Modified()
 
 
@@ -254,7 +255,8 @@ def placeBeside(node: Any, sibling: Any, scene: Any) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is None:
         return
-    parent = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(sibling)) or hierarchy.GetSceneItemID()
+    known = hierarchy.GetItemByDataNode(sibling)
+    parent = (hierarchy.GetItemParent(known) if known else 0) or hierarchy.GetSceneItemID()
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.SetItemParent(item, parent)
