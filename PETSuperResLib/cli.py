@@ -15,6 +15,8 @@ from . import __version__
 from .commands import development, imaging
 from .errors import PETSuperResError
 
+LASTING = {"train", "evaluate", "benchmark", "demo"}  # commands that keep what they have done when interrupted
+
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="petsuperres")
@@ -37,11 +39,16 @@ for command in (
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors a user can cure become one line on standard error."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        answer = cli.main(arguments, prog_name="petsuperres", standalone_mode=False)
-        return answer if isinstance(answer, int) else 0
+        # not cli.main(), which would print an empty line of its own when interrupted
+        with cli.make_context("petsuperres", words) as context:
+            cli.invoke(context)
+        return 0
+    except click.exceptions.Exit as answer:
+        return answer.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return _fail("Cancelled; nothing was written.")
+        return _fail("Cancelled." if LASTING & set(words[:1]) else "Cancelled; nothing was written.")
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "petsuperres"

@@ -11,7 +11,7 @@ from .common import Bar, VariadicCommand, device_option, seed_option
 
 
 @click.command()
-@click.option("--out", default="demo_output", show_default=True, metavar="DIR")
+@click.option("--out", default="demo_output", show_default=True, metavar="DIR", help="Where its files go.")
 def demo(out: str) -> None:
     """The whole path on a generated PET/CT phantom, in a real MRML scene: volumes, table, scene, picture."""
     from importlib.util import module_from_spec, spec_from_file_location
@@ -50,6 +50,7 @@ def train(
     """Train a prior on high-quality PET/CT (no degraded pairs needed)."""
     from dataclasses import replace
 
+    from ..errors import Cancelled
     from ..outputs import check_folder
     from ..training.train import TrainingConfig
     from ..training.train import train as run
@@ -58,10 +59,13 @@ def train(
     settings = TrainingConfig.read(config)
     if seed is not None:
         settings = replace(settings, seed=seed)
-    with Bar() as bar:
-        checkpoint = run(
-            data, folder, config=settings, split=split, limit_minutes=limit_minutes, device=device, progress=bar
-        )
+    try:
+        with Bar() as bar:
+            checkpoint = run(
+                data, folder, config=settings, split=split, limit_minutes=limit_minutes, device=device, progress=bar
+            )
+    except KeyboardInterrupt as stop:
+        raise Cancelled("Cancelled; the same command goes on from the last checkpoint.") from stop
     click.echo(f"Wrote {checkpoint}.")
 
 

@@ -38,7 +38,13 @@ def read_image(path: str, modality: str) -> Volume:
 @click.option("--ct", required=True, metavar="FILE", help="CT of the same session, in HU, on any grid.")
 @click.option("--scanner", metavar="NAME", help="Preset ('petsuperres presets') or JSON file; DICOM may tell it.")
 @click.option("--segmentation", metavar="FILE", help="Label map of the lesions, on any grid.")
-@click.option("--quality", type=click.Choice(["draft", "standard", "paper"]), default="standard", show_default=True)
+@click.option(
+    "--quality",
+    type=click.Choice(["draft", "standard", "paper"]),
+    default="standard",
+    show_default=True,
+    help="Few steps for a look, the best found, or the paper's schedule.",
+)
 @click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Above 1: std.nii.gz as well.")
 @click.option("--region", metavar="BOX", help="x0,x1,y0,y1,z0,z1 in LPS mm, or 'segments'.")
 @click.option("--margin", type=click.FloatRange(0), default=20.0, show_default=True, help="Around the segments, in mm.")
@@ -134,7 +140,13 @@ def reconstruct(
 @click.option("--pet", required=True, metavar="FILE", help="High-resolution PET in SUVbw.")
 @click.option("--ct", metavar="FILE", help="CT of the same session, in HU; needed for --attenuation.")
 @click.option("--setting", required=True, metavar="NAME", help="standard or ood (Table 1 of the paper), or a preset.")
-@click.option("--counts", type=click.Choice(["realistic", "high"]), default="realistic", show_default=True)
+@click.option(
+    "--counts",
+    type=click.Choice(["realistic", "high"]),
+    default="realistic",
+    show_default=True,
+    help="As of a clinical scan, or 10 times.",
+)
 @click.option("--attenuation", is_flag=True, help="Model the attenuation of the CT.")
 @seed_option
 @device_option
