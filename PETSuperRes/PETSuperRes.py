@@ -193,7 +193,8 @@ class PETSuperResLogic(ScriptedLoadableModuleLogic):
         ``region`` as in :func:`PETSuperResLib.reconstruct`, and ``measurement`` a simulated or given
         sinogram in place of the one made from the PET. The node enters the scene only on success,
         beside the PET in the subject hierarchy, marked as SUVbw and with its provenance as node
-        attributes ``PETSuperRes.*``. Raises the library's errors; ``progress`` may raise Cancelled.
+        attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their standard deviation
+        (node reference ``PETSuperRes.StandardDeviation``). Raises the library's errors; ``progress`` may raise Cancelled.
         """
         import PETSuperResMRML as mrml
 
@@ -228,6 +229,10 @@ class PETSuperResLogic(ScriptedLoadableModuleLogic):
         node.AddNodeReferenceID("PETSuperRes.CT", ctNode.GetID())
         mrml.placeBeside(node, petNode, scene)
         mrml.showAsPET(node)
+        if samples > 1 and result.std is not None:
+            spread = mrml.nodeFromVolume(result.std, f"{node.GetName()} standard deviation", scene)
+            node.AddNodeReferenceID("PETSuperRes.StandardDeviation", spread.GetID())
+            mrml.placeBeside(spread, petNode, scene)
         return node
 
     def compareLesions(self, petNode: Any, srNode: Any, segmentationNode: Any, referenceNode: Any = None) -> Any:

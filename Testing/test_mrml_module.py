@@ -67,7 +67,8 @@ def backend(monkeypatch):
             progress(Event("sampling", 0.5, "step 1 of 2", 3.0))
         fine = pet.grid([s / 2 for s in pet.spacing])
         volume = pet.resample_to(fine, "nearest").with_array(2 * pet.resample_to(fine, "nearest").array, "SUVbw")
-        return SimpleNamespace(volume=volume, samples=None, std=None, report={"prior_sha256": "ab12", "steps": 50})
+        std = volume.with_array(0.1 * volume.array)
+        return SimpleNamespace(volume=volume, samples=None, std=std, report={"prior_sha256": "ab12", "steps": 50})
 
     monkeypatch.setitem(vars(PETSuperResLib), "reconstruct", reconstruct)
     return calls
@@ -140,6 +141,13 @@ def test_process_adds_one_marked_suv_volume_with_its_provenance(module, mrml, sc
     assert "research use" in node.GetAttribute("PETSuperRes.note")
     assert backend[0]["pet"].unit == "SUVbw" and backend[0]["ct"].unit == "HU" and backend[0]["seed"] == 7
     assert [e.fraction for e in events] == [0.5]
+
+
+def test_several_samples_bring_their_standard_deviation_as_a_second_volume(module, mrml, case, backend):
+    node = module.PETSuperResLogic().process(case.pet, case.ct, samples=4)
+    spread = node.GetNodeReference("PETSuperRes.StandardDeviation")
+    assert mrml.volumeFromNode(spread).same_grid(mrml.volumeFromNode(node))
+    assert mrml.volumeFromNode(spread).array.max() == pytest.approx(0.1 * mrml.volumeFromNode(node).array.max())
 
 
 def test_the_result_covers_the_same_place_as_the_pet(module, mrml, case, backend):
