@@ -50,8 +50,8 @@ def run(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("Cancelled." if LASTING & set(words[:1]) else "Cancelled; nothing was written.")
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "petsuperres"
+        where = getattr(error, "ctx", None)
+        path = where.command_path if where else "petsuperres"
         return _fail(f"{error.format_message()} See '{path} --help'.")
     except PETSuperResError as error:
         return _fail(str(error))

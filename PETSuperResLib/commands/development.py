@@ -111,7 +111,7 @@ def evaluate(
 
     Options that name several things take them in a row: --setting standard ood --methods lr osem.
     """
-    from ..evaluation import evaluate as run
+    from ..evaluation import evaluate as run  # type: ignore[attr-defined]
     from ..outputs import check_folder
 
     folder = check_folder(out)
