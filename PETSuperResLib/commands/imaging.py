@@ -91,17 +91,16 @@ def reconstruct(
     before = ls.measure_lesions(pet_volume, mask, names=names) if mask else []
     from ..reconstruction import reconstruct as run
 
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"scanner": scanner}
     if measurement:
         from ..physics.measurement import Measurement
 
         given["measurement"] = Measurement.read(measurement)
+        given["scanner"] = scanner or given["measurement"].scanner
     if prior:
         given["prior"] = prior
     if spacing:
         given["spacing"] = spacing
-    if scanner:
-        given["scanner"] = scanner
     with Bar() as bar:
         result = run(
             pet_volume,
