@@ -268,6 +268,14 @@ def test_lesions_prints_a_table_and_writes_it(case, capsys, tmp_path):
     assert (float(row["suvmax"]), float(row["delta_suvmax_percent"]), float(row["nmse"])) == (8, 0, 0)
 
 
+def test_lesions_refuses_becquerels_and_a_ct(case, capsys):
+    pet = Volume.read(case["pet"])
+    for array, told in ((5000 * pet.array, "Bq/mL"), (pet.array - 900, "CT")):
+        pet.with_array(array).write(case["pet"])
+        assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"]]) == 2
+        assert told in one_line(capsys)
+
+
 def test_presets_lists_every_scanner(capsys):
     assert run(["presets"]) == 0
     text = capsys.readouterr().out

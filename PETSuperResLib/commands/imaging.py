@@ -219,9 +219,12 @@ def lesions(
 ) -> None:
     """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
     from .. import lesions as ls
+    from ..suv import check_suv
     from ..volume import Volume
 
     volume = read_image(pet, "PT")
+    for warning in check_suv(volume):
+        click.echo(f"Note: {warning}")
     mask = Volume.read(segmentation, unit="label")
     names = {} if split else ls.segment_names(segmentation)
     mask = ls.split_segments(mask) if split else mask
