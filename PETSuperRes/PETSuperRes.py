@@ -194,7 +194,8 @@ class PETSuperResLogic(ScriptedLoadableModuleLogic):
         sinogram in place of the one made from the PET. The node enters the scene only on success,
         beside the PET in the subject hierarchy, marked as SUVbw and with its provenance as node
         attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their standard deviation
-        (node reference ``PETSuperRes.StandardDeviation``). Raises the library's errors; ``progress`` may raise Cancelled.
+        (node reference ``PETSuperRes.StandardDeviation``). Raises the library's errors; ``progress`` may
+        raise Cancelled.
         """
         import PETSuperResMRML as mrml
 
