@@ -41,7 +41,9 @@ class Measurement:
     def __post_init__(self) -> None:
         shapes = {tuple(t.shape) for t in (self.counts, self.background, self.attenuation) if t is not None}
         if len(shapes) != 1 or self.counts.shape[0] != self.grid.shape[0]:
-            raise GeometryError("Counts, background, attenuation and grid of a measurement must have the same slices, views and bins.")
+            raise GeometryError(
+                "Counts, background, attenuation and grid of a measurement must have the same slices, views and bins."
+            )
 
     @property
     def trues_per_slice(self) -> float:
@@ -121,4 +123,6 @@ class Measurement:
                 metadata["kind"],
             )
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            raise InputError(f"{path} is not a readable measurement: make it again with 'petsuperres simulate'.") from error
+            raise InputError(
+                f"{path} is not a readable measurement: make it again with 'petsuperres simulate'."
+            ) from error

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..scanner import Scanner
-from .projector import ParallelProjector
+from .projector import ParallelProjector, covering_bins
 from .psf import GaussianPSF
 
 EPSILON = 1e-6  # the paper's small constant of (5), in expected counts
@@ -93,9 +93,14 @@ class ForwardModel:
 def scanner_projector(
     scanner: Scanner, shape: tuple[int, int], pixel_mm: float, device: torch.device | str = "cpu", bins: int = 0
 ) -> ParallelProjector:
-    """G of a scanner on slices of ``shape``: its views and bins, rebinned; ``bins`` if a measurement has others."""
+    """G of a scanner on slices of ``shape``: its views and bins, rebinned.
+
+    Bins that cannot see the slice are left out; ``bins`` asks for a measurement's own number.
+    """
     bin_mm = scanner.bin_size_mm * scanner.radial_rebinning
-    bins = bins or -(-scanner.radial_bins // scanner.radial_rebinning)
+    bins = bins or min(
+        -(-scanner.radial_bins // scanner.radial_rebinning) or 10**6, covering_bins(shape, pixel_mm, bin_mm)
+    )
     return ParallelProjector(
         shape,
         pixel_mm,

@@ -20,7 +20,8 @@ from torch import Tensor
 from ..device import pick_device
 from ..errors import GeometryError, InputError
 from ..progress import Callback, Reporter
-from ..scanner import Scanner, setting as paper_setting
+from ..scanner import Scanner
+from ..scanner import setting as paper_setting
 from ..volume import Volume
 from .attenuation import hu_to_mu
 from .measurement import Measurement
@@ -150,7 +151,10 @@ def _measure(image: Tensor, grid: Volume, scanner: Scanner, psf: bool, report: R
         fwhm = (scanner.fwhm_transaxial_mm, scanner.fwhm_axial_mm)
         fine = GaussianPSF(shape, (step, step, grid.spacing[2]), fwhm, image.device)(fine)
     bin_mm = scanner.bin_size_mm * scanner.radial_rebinning
-    bins = -(-scanner.radial_bins // scanner.radial_rebinning) or covering_bins(grid.shape[1:], grid.spacing[0], bin_mm)
+    bins = min(
+        -(-scanner.radial_bins // scanner.radial_rebinning) or 10**6,
+        covering_bins(grid.shape[1:], grid.spacing[0], bin_mm),
+    )
     pixels = fine.flatten(1).T.contiguous().cpu().numpy()  # (pixels, S)
     y, x = ((np.arange(n) - (n - 1) / 2) * step for n in fine.shape[1:])
     x, y = (c.ravel() for c in np.meshgrid(x, y))

@@ -111,7 +111,9 @@ class Prior:
                 metadata = file.metadata() or {}
                 weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a readable safetensors file: give one made by 'petsuperres train'.") from error
+            raise CheckpointError(
+                f"{path} is not a readable safetensors file: give one made by 'petsuperres train'."
+            ) from error
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path} is not a PETSuperRes prior: give one made by 'petsuperres train'.")
         try:

@@ -114,9 +114,7 @@ class SliceBatches:
         shift = [random.uniform(-1, 1) * max(0.15, 1 - 0.8 * self.size / n) for n in (width, height)]
         cos, sin = math.cos(angle), math.sin(angle)
         a, b = self.size / width / zoom, self.size / height / zoom
-        theta = torch.tensor(
-            [[a * cos * flip, -a * sin, shift[0]], [b * sin * flip, b * cos, shift[1]]]
-        )
+        theta = torch.tensor([[a * cos * flip, -a * sin, shift[0]], [b * sin * flip, b * cos, shift[1]]])
         grid = F.affine_grid(theta[None], [1, 2, self.size, self.size], align_corners=False)
         moved = F.grid_sample(pair, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         moved[:, 1] += OUTSIDE_HU

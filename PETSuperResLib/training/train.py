@@ -102,6 +102,7 @@ def train(
             recent = []
         if run.step % config.checkpoint_every == 0:
             run.save()
+            run.export()
     run.save()
     return run.export()
 

@@ -1,0 +1,114 @@
+"""Sampling: DDIM over falling noise levels, each Tweedie estimate refined by the measurement (section 2.4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..physics.model import ForwardModel, osem, uniform_start
+from ..physics.simulation import centred_resize
+from ..prior import STRIDE, Prior
+from .config import Sampler
+from .consistency import refine
+
+SLICES_PER_BATCH = 16
+
+#: callback(step, steps, estimate): the current estimate in SUV, ``(S, J, I)``; may raise to stop
+StepCallback = Callable[[int, int, Tensor], None]
+
+
+def sample(
+    sampler: Sampler,
+    prior: Prior,
+    model: ForwardModel,
+    y: Tensor,
+    ct_hu: Tensor,
+    seed: int = 0,
+    batch: int = SLICES_PER_BATCH,
+    callback: StepCallback | None = None,
+) -> Tensor:
+    """One run: counts ``y`` ``(S, views, bins)`` and CT ``(S, J, I)`` in HU -> activity ``(S, J, I)`` in SUV.
+
+    ``batch`` slices go through the network at a time. The result depends on the seed only when
+    ``sampler.noise`` is above 0.
+    """
+    guide = _Guide(sampler, prior, ct_hu, batch)
+    random = torch.Generator().manual_seed(seed)
+    schedule, transform = prior.schedule, prior.transform
+
+    def noise() -> Tensor:
+        return torch.randn(guide.shape, generator=random).to(y.device)
+
+    if sampler.start_iterations:
+        z = osem(model, y, sampler.start_iterations)
+    else:
+        z = torch.full(ct_hu.shape, uniform_start(model, y), device=y.device)
+    eps = noise() if sampler.noise else torch.zeros(guide.shape, device=y.device)
+    steps = timesteps(sampler, prior)
+    for index, t in enumerate(steps):
+        signal, sigma = schedule.signal_noise(torch.tensor([t], device=y.device))
+        x0 = guide.pad(transform.to_model(z))
+        if index == 0 and sampler.start_sigma is None:
+            x0 = torch.zeros_like(x0)  # pure noise
+        x_t = signal * x0 + sampler.noise * sigma * eps
+        eps = guide.epsilon(x_t, t)
+        x0_hat = schedule.tweedie(x_t, eps, torch.tensor([t], device=y.device))  # (7)
+        tweedie = transform.to_activity(guide.crop(x0_hat)).clamp_min(0)
+        ratio = float(sigma / signal)
+        spread = sampler.prior_width * ratio * transform.slope(tweedie)
+        z = refine(sampler, model, y, tweedie, z, spread, index)  # (8), (9)
+        if sampler.eta and index + 1 < len(steps):
+            eps = math.sqrt(1 - sampler.eta**2) * eps + sampler.eta * noise()
+        if callback is not None:
+            callback(index + 1, len(steps), z)
+    return z
+
+
+def timesteps(sampler: Sampler, prior: Prior) -> list[int]:
+    """The integer t of each step, falling."""
+    if sampler.start_sigma is None:
+        return [int(t) for t in np.linspace(prior.schedule.steps - 1, 0, sampler.steps).round()]
+    sigmas = np.geomspace(sampler.start_sigma, sampler.end_sigma, sampler.steps)
+    return [prior.schedule.step_at(s) for s in sigmas]
+
+
+class _Guide:
+    """The prior with one CT: padding to the network's stride, batches of slices, mirrored averages."""
+
+    def __init__(self, sampler: Sampler, prior: Prior, ct_hu: Tensor, batch: int):
+        self.prior, self.batch = prior, batch
+        self.size = tuple(ct_hu.shape[1:])
+        j, i = (-(-n // STRIDE) * STRIDE for n in self.size)
+        self.padded = (j, i)
+        self.shape = (len(ct_hu), 1, j, i)
+        air = -1000.0
+        ct = centred_resize(ct_hu - air, self.padded) + air
+        self.mirrors: list[tuple[int, ...]] = [(), (-1,), (-2,), (-2, -1)][: sampler.flips]
+        self.tokens = [
+            [prior.tokens(part.flip(mirror) if mirror else part) for part in ct.split(batch)] for mirror in self.mirrors
+        ]
+
+    def pad(self, x: Tensor) -> Tensor:
+        """``(S, J, I)`` -> ``(S, 1, H, W)``."""
+        return centred_resize(x, self.padded)[:, None]
+
+    def crop(self, x: Tensor) -> Tensor:
+        """Inverse of :meth:`pad`."""
+        return centred_resize(x[:, 0], self.size)  # type: ignore[arg-type]
+
+    def epsilon(self, x_t: Tensor, t: int) -> Tensor:
+        """eps(x_t, t, c) for all slices, averaged over the mirrored images."""
+        total = torch.zeros_like(x_t)
+        for mirror, tokens in zip(self.mirrors, self.tokens, strict=True):
+            flipped = x_t.flip(mirror) if mirror else x_t
+            parts = []
+            for part, part_tokens in zip(flipped.split(self.batch), tokens, strict=True):
+                steps = torch.full((len(part),), t, device=part.device)
+                parts.append(self.prior.epsilon(part, steps, part_tokens))
+            joined = torch.cat(parts)
+            total += joined.flip(mirror) if mirror else joined
+        return total / len(self.mirrors)
