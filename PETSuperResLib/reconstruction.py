@@ -259,7 +259,7 @@ def check_ct(ct: Volume) -> None:
         raise InputError(f"{name} is empty (every voxel has the same value): choose the CT volume.")
     if ct.unit not in ("", "HU") or ct.array.min() > -200 or ct.array.max() < 100:
         raise InputError(
-            f"{name} is not a CT in HU (values {ct.array.min():g} to {ct.array.max():g}): give the CT, not another image."
+            f"{name} is not a CT in HU (values {ct.array.min():g} to {ct.array.max():g}): give the CT, not another one."
         )
 
 
@@ -273,7 +273,7 @@ def check_pair(pet: Volume, ct: Volume) -> None:
     covered = hu > -2500
     if covered.mean() < MIN_COVERAGE:
         raise GeometryError(
-            f"The CT covers only {100 * covered.mean():.0f} % of the PET's box: choose the CT of this PET, registered to it."
+            f"The CT covers only {100 * covered.mean():.0f} % of the PET: choose the CT of this PET, registered to it."
         )
     suv = pet.resample_to(grid, "linear").array.clip(0)
     body = ndimage.binary_dilation(ndimage.binary_closing(hu > -500, iterations=2), iterations=2)

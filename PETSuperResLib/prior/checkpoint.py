@@ -128,7 +128,7 @@ class Prior:
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path} does not fit this version's network: train it again or update.") from error
-        prior.network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        prior.network.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return prior.to(device)
 
 

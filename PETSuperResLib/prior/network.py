@@ -209,7 +209,7 @@ class NoiseNetwork(nn.Module):
         self.up1 = Level(2 * first, first, count, embedding, None)
         self.leave = nn.Sequential(nn.GroupNorm(8, first), nn.SiLU(), nn.Conv2d(first, 4, 3, padding=1))
         self.unpatch = nn.PixelShuffle(2)
-        nn.init.zeros_(self.leave[2].weight)
+        nn.init.zeros_(self.leave[2].weight)  # type: ignore[arg-type]
 
     def tokens(self, ct: Tensor) -> tuple[Tensor, ...]:
         """What the network keeps of a normalised CT ``(B, 2, H, W)``: encode once, use at every step."""

@@ -63,7 +63,7 @@ def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[C
 
 
 def read_split(folder: str | Path, part: str, split: str | Path | None = None) -> list[str]:
-    """Patient names of ``train``, ``validation`` or ``test`` from ``split`` (by default ``split.json`` in the folder)."""
+    """Patient names of ``train``, ``validation`` or ``test`` from ``split`` (``split.json`` in the folder)."""
     path = Path(split) if split else Path(folder) / "split.json"
     try:
         names = json.loads(path.read_text(encoding="utf-8"))[part]

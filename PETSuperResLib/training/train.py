@@ -115,7 +115,7 @@ def _load(
     shares, described = [], []
     if data is not None:
         cases = find_cases(data, read_split(data, "train", split))
-        real = []
+        real: list[tuple[np.ndarray, np.ndarray]] = []
         for n, case in enumerate(cases):
             report("loading", n / len(cases), case.name)
             real.extend(zip(*slices_of(case, config.pixel_mm), strict=True))
@@ -133,14 +133,19 @@ def _load(
     return SliceBatches(sources, shares, config.size, config.seed), " and ".join(described)
 
 
+def _channels_last(network: NoiseNetwork, device: torch.device) -> NoiseNetwork:
+    network.to(device)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 class _Run:
     """Network, its moving average and optimiser, and where they are kept."""
 
     def __init__(self, config: TrainingConfig, out: Path, device: torch.device, described: str):
         torch.manual_seed(config.seed)
         self.config, self.out, self.device, self.described = config, out, device, described
-        self.network = NoiseNetwork(config.network).to(device, memory_format=torch.channels_last)
-        self.average = NoiseNetwork(config.network).to(device, memory_format=torch.channels_last)
+        self.network = _channels_last(NoiseNetwork(config.network), device)
+        self.average = _channels_last(NoiseNetwork(config.network), device)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
