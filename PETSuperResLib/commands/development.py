@@ -90,8 +90,10 @@ def train(
     show_default=True,
     type=click.Choice(["real", "sharp"]),
 )
-@click.option("--methods", multiple=True, metavar="NAME...", help="Default: every method that can run.")
+@click.option("--methods", multiple=True, metavar="NAME...", help="Default: lr osem psf-osem ours-draft ours-standard.")
+@click.option("--part", default="test", show_default=True, metavar="NAME", help="Patients of the split to run on.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
+@click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 @seed_option
 @device_option
 @click.option("--out", required=True, metavar="DIR", help="Where metrics.csv, lesions.csv, summary.md and figures go.")
@@ -102,7 +104,9 @@ def evaluate(
     counts: tuple[str, ...],
     references: tuple[str, ...],
     methods: tuple[str, ...],
+    part: str,
     limit: int | None,
+    prior: str | None,
     seed: int,
     device: str,
     out: str,
@@ -124,7 +128,9 @@ def evaluate(
             references=references,
             methods=methods or None,
             out=folder,
+            part=part,
             limit=limit,
+            prior=prior,
             seed=seed,
             device=device,
             progress=bar,
