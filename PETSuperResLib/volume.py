@@ -154,11 +154,12 @@ class Volume:
 
     # -- files ------------------------------------------------------------------------------------
     @classmethod
-    def read(cls, path: str | Path, unit: str = "") -> Volume:
+    def read(cls, path: str | Path, unit: str = "", modality: str | None = None) -> Volume:
         """Read NIfTI, NRRD or MetaImage, or a folder (or one file) of a DICOM series.
 
         A PET series comes as SUVbw when its header allows it (see :mod:`PETSuperResLib.suv`), a CT
-        as HU. Raises :class:`InputError` for a missing, unreadable, empty or not 3D file.
+        as HU; ``modality`` (``"PT"``, ``"CT"``) chooses in a folder that holds several series.
+        Raises :class:`InputError` for a missing, unreadable, empty or not 3D file.
         """
         path = Path(path)
         if not path.exists():
@@ -166,7 +167,7 @@ class Volume:
         if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or _has_dicom_mark(path):
             from .dicom import read_series
 
-            return read_series(path)
+            return read_series(path, modality=modality)
         if not path.name.lower().endswith(SUFFIXES):
             raise InputError(f"{path} is not an image format this tool reads: use NIfTI, NRRD, MHA or a DICOM folder.")
         damaged = f"{path} cannot be read as an image (damaged or incomplete): export it again."

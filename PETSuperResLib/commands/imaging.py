@@ -26,11 +26,7 @@ def read_image(path: str, modality: str) -> Volume:
     """A volume file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder."""
     from ..volume import Volume
 
-    if Path(path).is_dir():
-        from ..dicom import read_series
-
-        return read_series(path, modality=modality)
-    return Volume.read(path)
+    return Volume.read(path, modality=modality)
 
 
 @click.command()

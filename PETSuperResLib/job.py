@@ -1,0 +1,126 @@
+"""A reconstruction as one object, from files to files: what the worker is sent and runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .outputs import check_folder, to_json, write_together
+from .progress import Callback, Event
+from .scanner import Scanner, guess_preset
+from .volume import WRITABLE, Volume
+
+if TYPE_CHECKING:
+    from .prior import Prior
+
+PREVIEW_SECONDS = 2.0  # at least so much time between two previews
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("pet", "ct", "out", "quality", "device", "prior", "measurement"), (str,)),
+    **dict.fromkeys(("samples", "seed"), (int,)),
+    "scanner": (str, dict),
+    "region": (list, tuple),
+    "spacing": (int, float),
+    "preview": (bool,),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One reconstruction. ``out`` is a folder, or the volume file to write (its suffix says so)."""
+
+    pet: str
+    ct: str
+    out: str
+    scanner: str | dict[str, Any] | None = None  # preset, JSON file or description; None: what the DICOM says
+    quality: str = "standard"
+    samples: int = 1
+    seed: int = 0
+    device: str = "auto"
+    region: Sequence[float] | None = None  # x0, x1, y0, y1, z0, z1 in LPS mm
+    spacing: float | None = None
+    prior: str | None = None
+    measurement: str | None = None
+    preview: bool = False
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Job:
+        """The job of a message; raises :class:`InputError` naming a missing, unknown or wrong field."""
+        values = {k: v for k, v in message.items() if k not in ("version", "id", "type") and v is not None}
+        for name in ("pet", "ct", "out"):
+            if name not in values:
+                raise InputError(f"The job has no '{name}': give its path.")
+        for name, value in values.items():
+            if name not in {f.name for f in fields(cls)}:
+                raise InputError(f"Unknown field '{name}' in the job: use {', '.join(f.name for f in fields(cls))}.")
+            if not isinstance(value, KINDS[name]) or (isinstance(value, bool) and name != "preview"):
+                raise InputError(f"Field '{name}' of the job cannot be {value!r}: see the worker's description.")
+        if not all(isinstance(v, (int, float)) for v in values.get("region", ())):
+            raise InputError("Field 'region' of the job must be six numbers: x0, x1, y0, y1, z0, z1 in LPS mm.")
+        return cls(**values)
+
+    def targets(self) -> dict[str, Path]:
+        """The files to write: fixed names in a folder, or names beside the volume file asked for."""
+        path = Path(self.out)
+        suffix = next((s for s in WRITABLE if path.name.lower().endswith(s)), None)
+        if suffix is None:
+            names = {"sr": "sr.nii.gz", "std": "std.nii.gz", "report": "report.json", "preview": ".preview.nii.gz"}
+            return {key: path / name for key, name in names.items()}
+        stem, suffix = path.name[: -len(suffix)], path.name[-len(suffix) :]
+        names = {"std": f"{stem}_std{suffix}", "report": f"{stem}.json", "preview": f".{stem}.preview{suffix}"}
+        return {"sr": path} | {key: path.with_name(name) for key, name in names.items()}
+
+    def run(
+        self, load: Callable[[str | None], Prior], progress: Callback, show: Callable[[Path], None]
+    ) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Reconstruct and write; (files by name, report). All files appear, or none.
+
+        ``load`` gives the prior of a path, ``progress`` takes events and may raise to stop, and ``show``
+        is told of each preview file, which is gone when the job ends. Raises the library's errors.
+        """
+        paths = self.targets()
+        check_folder(paths["sr"].parent)
+        scanner = Scanner.from_dict(self.scanner) if isinstance(self.scanner, dict) else self.scanner
+        if scanner is not None:
+            scanner = Scanner.get(scanner)
+        progress(Event("reading", 0.0, "reading the images"))
+        pet, ct = Volume.read(self.pet, modality="PT"), Volume.read(self.ct, modality="CT")
+        from .physics.measurement import Measurement
+        from .physics.simulation import image_grid
+        from .reconstruction import crop_to_region, reconstruct
+
+        measurement = Measurement.read(self.measurement) if self.measurement else None
+        if measurement is not None:
+            scanner = measurement.scanner
+        if scanner is None:
+            known = guess_preset(pet.metadata.get("manufacturer"), pet.metadata.get("model"))
+            if known is None:
+                raise InputError("Which scanner made the PET? Name one; 'petsuperres presets' lists them.")
+            scanner = Scanner.get(known)
+        prior, shown = load(self.prior), time.monotonic()
+
+        def watch(event: Event) -> None:
+            nonlocal shown
+            progress(event)
+            if self.preview and event.preview is not None and time.monotonic() - shown > PREVIEW_SECONDS:
+                source = crop_to_region(pet, self.region) if self.region else pet
+                grid = image_grid(measurement.grid if measurement else source, self.spacing or prior.pixel_mm)
+                grid.with_array(event.preview, "SUVbw").write(paths["preview"])
+                show(paths["preview"])
+                shown = time.monotonic()
+
+        options = {n: getattr(self, n) for n in ("quality", "samples", "seed", "device", "region", "spacing")}
+        try:
+            result = reconstruct(pet, ct, scanner, progress=watch, prior=prior, measurement=measurement, **options)
+        finally:
+            paths["preview"].unlink(missing_ok=True)
+        report = {**result.report, "files": {"pet": self.pet, "ct": self.ct, "measurement": self.measurement}}
+        writers: dict[str, Callable[[Path], object]] = {"sr": result.volume.write}
+        if result.std is not None:
+            writers["std"] = result.std.write
+        writers["report"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
+        write_together({paths[key]: write for key, write in writers.items()})
+        return {key: paths[key] for key in writers}, report

@@ -1,0 +1,185 @@
+"""A process that reconstructs on request: JSON lines in on standard input, JSON lines out on standard output.
+
+Every message carries ``version`` (1) and ``id``; answers repeat the request's id. Requests:
+
+- ``reconstruct``: ``pet``, ``ct``, ``out`` and, optionally, the other fields of
+  :class:`~PETSuperResLib.job.Job`. Answered by ``progress`` (fraction, stage, message, remaining_s), with
+  ``preview: true`` also by ``preview`` (file), and at last by one of ``result`` (files, report), ``error``
+  (message) and ``cancelled``.
+- ``cancel``: the job with this id stops before its next step, or never starts.
+- ``ping``: ``pong`` with versions and devices, also while a job runs.
+- ``quit``: stops the running job and ends; the end of the input lets the jobs already sent finish.
+
+Needs nothing but the backend, so that it runs under Slicer's Python: ``python -m PETSuperResLib.worker``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import Cancelled, InputError, PETSuperResError
+from .job import Job
+from .outputs import strict
+from .progress import Event
+
+VERSION = 1
+
+
+class Worker:
+    """Runs jobs one after another; ``send`` takes each answer. The last prior stays loaded."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]):
+        self.send = send
+        self.jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.waiting: set[Any] = set()  # ids of the jobs sent and not yet answered
+        self.cancelled: set[Any] = set()
+        self.stopping = False
+        self._prior: tuple[Any, Any] = (None, None)
+
+    def listen(self, lines: Iterator[bytes]) -> None:
+        """Take requests until the input ends or ``quit`` comes; jobs are queued, the rest is answered at once."""
+        for line in lines:
+            if not line.strip():
+                continue
+            name = None
+            try:
+                message = json.loads(line)
+                if not isinstance(message, dict):
+                    raise InputError("A message must be a JSON object.")
+                name = message.get("id")
+                if isinstance(name, (dict, list)):
+                    raise InputError("The id of a message must be a string or a number.")
+                if message.get("version") != VERSION:
+                    raise InputError(f"A message must carry version {VERSION}, which this worker speaks.")
+                if self._request(name, message):
+                    break
+            except (ValueError, RecursionError) as error:
+                self._answer(name, "error", message=f"A line is not JSON ({error}): send one object per line.")
+            except PETSuperResError as error:
+                self._answer(name, "error", message=str(error))
+        self.jobs.put(None)
+
+    def work(self) -> None:
+        """Run the queued jobs until there are no more to come."""
+        while (message := self.jobs.get()) is not None and not self.stopping:
+            name = message.get("id")
+            try:
+                kind, content = "result", self._run(name, message)
+            except Cancelled as error:
+                kind, content = "cancelled", {"message": str(error)}
+            except BrokenPipeError:
+                raise
+            except Exception as error:
+                kind, content = "error", {"message": explain(error)}
+            self.waiting.discard(name)  # before the answer, so that its receiver may use the id again
+            self.cancelled.discard(name)
+            self._answer(name, kind, **content)
+
+    def _request(self, name: Any, message: dict[str, Any]) -> bool:
+        """Act on one request; True for ``quit``."""
+        kind = message.get("type")
+        if kind == "reconstruct":
+            if name in self.waiting:
+                raise InputError(f"A job with the id {name!r} is not done yet: give each job an id of its own.")
+            self.waiting.add(name)
+            self.jobs.put(message)
+        elif kind == "cancel":
+            self.cancelled |= self.waiting & {name}  # a job that is done already has had its answer
+        elif kind == "ping":
+            self._answer(name, "pong", **facts())
+        elif kind == "quit":
+            self.stopping = True
+            return True
+        else:
+            raise InputError(f"Unknown type of message '{kind}': use reconstruct, cancel, ping or quit.")
+        return False
+
+    def _answer(self, name: Any, kind: str, **content: Any) -> None:
+        self.send({"version": VERSION, "id": name, "type": kind, **content})
+
+    def _run(self, name: Any, message: dict[str, Any]) -> dict[str, Any]:
+        def progress(event: Event) -> None:
+            if self.stopping or name in self.cancelled:
+                raise Cancelled()
+            step = {"fraction": event.fraction, "stage": event.stage, "message": event.message}
+            self._answer(name, "progress", **step, remaining_s=event.remaining_s)
+
+        def show(file: Path) -> None:
+            self._answer(name, "preview", file=str(file))
+
+        files, report = Job.from_message(message).run(self._load, progress, show)
+        return {"files": {key: str(path) for key, path in files.items()}, "report": report}
+
+    def _load(self, path: str | None) -> Any:
+        """The prior of a job, read again only when another file is asked for or the file has changed."""
+        from .prior.checkpoint import BUNDLED, Prior
+
+        file = Path(path or BUNDLED)
+        key = (str(file), file.stat().st_mtime_ns if file.is_file() else None)
+        if self._prior[0] != key:
+            self._prior = (key, Prior.load(path))
+        return self._prior[1]
+
+
+def explain(error: Exception) -> str:
+    """One sentence for the user; what nobody expected also leaves a traceback on standard error."""
+    if isinstance(error, PETSuperResError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "Not enough memory for this volume: reconstruct a region of it, or use a machine with more."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'} could not be used: {error.strerror or error}."
+    traceback.print_exception(error, file=sys.stderr)
+    return f"Unexpected {type(error).__name__} ({error}): please report it with the log."
+
+
+def facts() -> dict[str, Any]:
+    """Versions and devices of this process."""
+    import torch
+
+    devices = ["cpu"] + [f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count())]
+    versions = {"PETSuperRes": __version__, "torch": torch.__version__, "python": sys.version.split()[0]}
+    return {"versions": versions, "devices": devices}
+
+
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """Lines of a file descriptor. Unbuffered: a buffered reader's lock would hold up the end of the process."""
+    rest = b""
+    while block := os.read(descriptor, 1 << 16):
+        *whole, rest = (rest + block).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
+
+
+def main() -> int:
+    """Serve standard input and output until ``quit`` or the end of the input; returns the exit code 0."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes to standard error: standard output holds nothing but JSON
+    lock = threading.Lock()
+
+    def send(message: dict[str, Any]) -> None:
+        with lock:
+            answers.write(json.dumps(strict(message), allow_nan=False) + "\n")
+            answers.flush()
+
+    worker = Worker(send)
+    threading.Thread(target=worker.listen, args=(_lines(0),), daemon=True).start()
+    try:
+        worker.work()
+    except BrokenPipeError:  # nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

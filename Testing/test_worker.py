@@ -1,0 +1,236 @@
+"""The worker as its client sees it: a process that answers JSON lines with JSON lines, job after job."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, radius
+
+from PETSuperResLib.prior import AsinhTransform, NetworkConfig, NoiseNetwork, Prior
+from PETSuperResLib.volume import Volume
+
+SCANNER = {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
+
+
+class Client:
+    """A worker process; ``answer`` waits for its next message, ``until`` for one of some types."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, "-m", "PETSuperResLib.worker"]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+        self.answers: queue.Queue[dict] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.answers.put(json.loads(line, parse_constant=lambda c: pytest.fail(f"{c} is not JSON")))
+
+    def line(self, text: str) -> None:
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+
+    def send(self, kind: str, name: object = None, **content: object) -> None:
+        self.line(json.dumps({"version": 1, "id": name, "type": kind, **content}))
+
+    def answer(self) -> dict:
+        return self.answers.get(timeout=120)
+
+    def until(self, *kinds: str) -> dict:
+        while (message := self.answer())["type"] not in kinds:
+            pass
+        return message
+
+    def end(self, timeout: float = 60) -> int:
+        self.process.stdin.close()
+        return self.process.wait(timeout)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One worker for the tests that leave it running."""
+    client = Client()
+    yield client
+    assert client.end() == 0
+
+
+@pytest.fixture
+def client():
+    client = Client()
+    yield client
+    client.process.kill()
+    client.process.wait()
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory) -> dict[str, str]:
+    """A hot sphere in a round body, and a small random prior, as files."""
+    folder = tmp_path_factory.mktemp("worker")
+    grid = Volume(np.zeros((6, 32, 32)), (4.0, 4.0, 4.0), (-62.0, -62.0, -10.0))
+    body = radius(grid.with_array(np.zeros(grid.shape))) < 50
+    pet = grid.with_array(np.where(radius(grid) < 12, 8.0, 1.0) * body, "SUVbw")
+    ct = grid.with_array(np.where(body, 20.0, -1000.0) + 100.0 * (radius(grid) < 9), "HU")
+    network = NoiseNetwork(NetworkConfig(widths=(16, 16, 16), heads=2))
+    prior = Prior(network, AsinhTransform(), info={"pixel_mm": 4.0}).save(folder / "prior.safetensors")
+    files = {"pet": pet.write(folder / "pet.nrrd"), "ct": ct.write(folder / "ct.nii.gz"), "prior": prior}
+    return {name: str(path) for name, path in files.items()}
+
+
+def job(case: dict[str, str], out: Path, **changes: object) -> dict:
+    return {**case, "out": str(out), "scanner": SCANNER, "quality": "draft", "device": "cpu", **changes}
+
+
+def names(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()} if folder.exists() else set()
+
+
+def test_ping_tells_versions_and_devices(shared):
+    shared.send("ping", 7)
+    answer = shared.answer()
+    assert (answer["version"], answer["id"], answer["type"]) == (1, 7, "pong")
+    assert "torch" in answer["versions"] and "cpu" in answer["devices"]
+
+
+def test_a_job_reports_progress_and_leaves_its_files(shared, case, tmp_path):
+    shared.send("reconstruct", "a", **job(case, tmp_path / "out"))
+    messages = [shared.answer()]
+    while messages[-1]["type"] == "progress":
+        messages.append(shared.answer())
+    result = messages[-1]
+    assert result["type"] == "result", result
+    assert {m["id"] for m in messages} == {"a"}
+    fractions = [m["fraction"] for m in messages[:-1]]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) > 4
+    assert names(tmp_path / "out") == {"sr.nii.gz", "report.json"}
+    assert Volume.read(result["files"]["sr"]).array.max() > 1
+    assert result["report"] == json.loads(Path(result["files"]["report"]).read_text())
+    assert result["report"]["scanner"]["name"] == "Small" and result["report"]["seed"] == 0
+
+
+def test_out_may_be_a_volume_file(shared, case, tmp_path):
+    shared.send("reconstruct", "b", **job(case, tmp_path / "result.nrrd", samples=2))
+    result = shared.until("result", "error")
+    assert result["type"] == "result", result
+    assert names(tmp_path) == {"result.nrrd", "result_std.nrrd", "result.json"}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"pet": "nowhere.nii.gz"}, "nowhere.nii.gz"),
+        ({"scanner": "Foo"}, "Unknown scanner 'Foo'"),
+        ({"scanner": {"name": "Odd", "fwhm_transaxial_mm": -1}}, "fwhm_transaxial_mm"),
+        ({"scanner": None}, "Which scanner"),
+        ({"quality": "best"}, "best"),
+        ({"samples": "many"}, "samples"),
+        ({"region": [1, 2]}, "six numbers"),
+        ({"colour": "red"}, "colour"),
+        ({"ct": None}, "'ct'"),
+        ({"prior": "nowhere.safetensors"}, "nowhere.safetensors"),
+    ],
+)
+def test_a_bad_job_gets_one_sentence_and_writes_nothing(shared, case, tmp_path, change, told):
+    shared.send("reconstruct", "c", **job(case, tmp_path / "out", **change))
+    answer = shared.until("result", "error")
+    assert answer["type"] == "error" and answer["id"] == "c"
+    assert told in answer["message"] and "Unexpected" not in answer["message"] and "\n" not in answer["message"]
+    assert names(tmp_path / "out") == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("nonsense", "not JSON"),
+        ("[1, 2]", "object"),
+        ('{"type": "ping", "id": 1}', "version 1"),
+        ('{"version": 1, "id": 1, "type": "dance"}', "dance"),
+        ("[" * 100_000, "not JSON"),
+        ('{"version": 1, "id": {}, "type": "ping"}', "id"),
+    ],
+)
+def test_a_malformed_line_gets_an_error_and_the_worker_goes_on(shared, line, told):
+    shared.line(line)
+    answer = shared.answer()
+    assert answer["type"] == "error" and told in answer["message"]
+    shared.send("ping", 2)
+    assert shared.answer()["type"] == "pong"
+
+
+def test_cancel_stops_the_running_job_and_the_next_one_runs(shared, case, tmp_path):
+    shared.send("reconstruct", "long", **job(case, tmp_path / "long", quality="paper", samples=50))
+    shared.send("reconstruct", "waiting", **job(case, tmp_path / "waiting"))
+    shared.send("reconstruct", "next", **job(case, tmp_path / "next"))
+    while "step" not in shared.until("progress")["message"]:
+        pass
+    shared.send("cancel", "waiting")
+    shared.send("cancel", "long")
+    began = time.monotonic()
+    first, second, third = (shared.until("result", "cancelled", "error") for _ in range(3))
+    assert [(m["id"], m["type"]) for m in (first, second, third)] == [
+        ("long", "cancelled"),
+        ("waiting", "cancelled"),
+        ("next", "result"),
+    ]
+    assert time.monotonic() - began < 30
+    assert names(tmp_path) == {"next"}
+
+
+def test_a_cancel_that_comes_too_late_does_no_harm(shared, case, tmp_path):
+    shared.send("cancel", "again")
+    shared.send("reconstruct", "again", **job(case, tmp_path / "out"))
+    assert shared.until("result", "cancelled", "error")["type"] == "result"
+
+
+def test_the_end_of_the_input_lets_the_jobs_finish(client, case, tmp_path):
+    client.send("reconstruct", 1, **job(case, tmp_path / "out"))
+    assert client.end() == 0
+    assert client.until("result", "error")["type"] == "result"
+
+
+def test_quit_ends_the_running_job_too(client, case, tmp_path):
+    client.send("reconstruct", 1, **job(case, tmp_path / "out", quality="paper", samples=50))
+    while "step" not in client.until("progress")["message"]:
+        pass
+    client.send("quit")
+    assert client.process.wait(30) == 0
+    assert client.until("result", "cancelled")["type"] == "cancelled"
+    assert names(tmp_path / "out") == set()
+
+
+def test_previews_lie_on_the_results_grid_and_are_gone_at_the_end(case, tmp_path, monkeypatch):
+    from PETSuperResLib import job as module
+
+    monkeypatch.setattr(module, "PREVIEW_SECONDS", 0.0)
+    settings = {k: v for k, v in job(case, tmp_path, preview=True, region=[-20, 20, -20, 20, -8, 8]).items()}
+    seen: list[Volume] = []
+    files, _ = module.Job.from_message(settings).run(
+        Prior.load, lambda event: None, lambda file: seen.append(Volume.read(file))
+    )
+    assert seen and seen[-1].same_grid(Volume.read(files["sr"]))
+    assert names(tmp_path) == {"sr.nii.gz", "report.json"}
+
+
+def test_the_prior_is_read_once_for_several_jobs(case, tmp_path, monkeypatch):
+    from PETSuperResLib.worker import Worker
+
+    calls, load = [], Prior.load
+    monkeypatch.setattr(Prior, "load", lambda path: calls.append(path) or load(path))
+    answers: list[dict] = []
+    worker = Worker(answers.append)
+    jobs = [
+        {"version": 1, "id": n, "type": "reconstruct", **job(case, tmp_path / str(n), samples=1 + n)} for n in (0, 1)
+    ]
+    worker.listen(iter([json.dumps(message).encode() for message in jobs]))
+    worker.work()
+    assert [a["type"] for a in answers if a["type"] != "progress"] == ["result", "result"]
+    assert calls == [case["prior"]]
