@@ -81,6 +81,9 @@ def reconstruct(
     report = Reporter(progress)
     if samples < 1:
         raise InputError(f"samples must be 1 or more, not {samples}.")
+    for name, value in (("spacing", spacing), ("trues_per_slice", trues_per_slice)):
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{name} must be above 0, not {value:g}.")
     sampler, chosen = Sampler.get(quality), pick_device(device)
     scanner = measurement.scanner if measurement is not None else Scanner.get(scanner)
     warnings = check_suv(pet)
@@ -276,7 +279,8 @@ def check_pair(pet: Volume, ct: Volume) -> None:
             f"The CT covers only {100 * covered.mean():.0f} % of the PET: choose the CT of this PET, registered to it."
         )
     suv = pet.resample_to(grid, "linear").array.clip(0)
-    body = ndimage.binary_dilation(ndimage.binary_closing(hu > -500, iterations=2), iterations=2)
+    cross = ndimage.generate_binary_structure(2, 1)[None]  # slice by slice: a thin stack has no room above and below
+    body = ndimage.binary_dilation(ndimage.binary_closing(hu > -500, cross, 2), cross, 2)
     hot = covered & (suv > 0.1 * np.percentile(suv[suv > 0], 99))
     inside = suv[hot & body].sum() / max(suv[hot].sum(), 1e-9)
     if inside < MIN_INSIDE:

@@ -14,8 +14,9 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 def gaussian_matrix(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:
     """Symmetric ``(size, size)`` matrix that blurs a line of pixels by a Gaussian of ``fwhm_mm``.
 
-    Each weight is the Gaussian's mass over the receiving pixel, cut at 4 sigma and normalised for an
-    endless line; what leaves the ends is lost, as activity outside the field of view is.
+    Each weight is the Gaussian's mass over the receiving pixel, cut at 4 sigma. What would leave an end
+    is reflected at it, as if the patient went on beyond the end as before it: rows and columns sum to
+    one, so that activity is conserved in stacks of few slices and in regions too.
     """
     if fwhm_mm <= 0:
         return np.eye(size)
@@ -24,8 +25,12 @@ def gaussian_matrix(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:
     edges = (np.arange(-reach, reach + 2) - 0.5) * pixel_mm / (sigma * math.sqrt(2.0))
     kernel = 0.5 * np.diff([math.erf(e) for e in edges])
     kernel /= kernel.sum()
-    offset = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
-    return np.where(offset <= reach, kernel[reach - np.minimum(offset, reach)], 0.0)
+    matrix = np.zeros((size, size))
+    rows = np.arange(size)
+    for offset, weight in zip(range(-reach, reach + 1), kernel, strict=True):
+        place = (rows + offset) % (2 * size)
+        np.add.at(matrix, (rows, np.minimum(place, 2 * size - 1 - place)), weight)
+    return matrix
 
 
 class GaussianPSF:
