@@ -1,0 +1,127 @@
+"""The measurement model: matched adjoint, the likelihood's gradient, and EM as theory wants it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import mismatch, random_model, relative
+
+from PETSuperResLib.errors import GeometryError
+from PETSuperResLib.physics.model import ForwardModel, osem, uniform_start
+from PETSuperResLib.physics.projector import ParallelProjector
+from PETSuperResLib.physics.psf import GaussianPSF
+from PETSuperResLib.scanner import Scanner
+
+SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "Siemens Biograph Vision 600", "GE Discovery ST"]
+
+
+def in_float64(model: ForwardModel) -> ForwardModel:
+    """A copy with the same weights that computes in float64."""
+
+    def copy(thing: object, kind: type) -> object:
+        new = kind.__new__(kind)
+        new.__dict__ = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in thing.__dict__.items()}
+        return new
+
+    new = copy(model, ForwardModel)
+    new.psf, new.projector = copy(model.psf, GaussianPSF), copy(model.projector, ParallelProjector)
+    return new
+
+
+@pytest.mark.parametrize("scanner", SCANNERS)
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 27, 36), (4, 35, 24)])
+@pytest.mark.parametrize("psf", [True, False])
+def test_all_of_a_with_attenuation_has_a_matched_adjoint(scanner, shape, psf):
+    random = torch.Generator().manual_seed(shape[1])
+    spacing = (4.0, 4.0, 3.0)
+    empty = ForwardModel(Scanner.get(scanner), shape, spacing)
+    survival = torch.rand(shape[0], empty.projector.views, empty.projector.bins, generator=random)
+    model = ForwardModel(empty.scanner, shape, spacing, 37.0, survival, 2.0, projector=empty.projector)
+    z, y = torch.rand(shape, generator=random), torch.rand(survival.shape, generator=random)
+    assert mismatch(model.forward(z, psf), y, z, model.adjoint(y, psf)) < 1e-5
+
+
+@pytest.mark.parametrize("psf", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_is_that_of_the_likelihood(psf, seed):
+    model, z, y = random_model(seed)
+    exact = in_float64(model)
+    random = torch.Generator().manual_seed(seed)
+    z64, y64 = z.double(), y.double()
+    gradient = model.gradient(z, y, psf).double()
+    slopes, expected = [], []
+    for _ in range(5):
+        direction = torch.randn(z.shape, generator=random, dtype=torch.float64)
+        h = 1e-4
+        rise = exact.loss(z64 + h * direction, y64, psf) - exact.loss(z64 - h * direction, y64, psf)
+        expected.append(rise / (2 * h))
+        slopes.append((gradient * direction).sum())
+    assert relative(torch.stack(slopes), torch.stack(expected)) < 1e-4
+
+
+def test_the_gradient_of_single_voxels_is_that_of_the_likelihood():
+    model, z, y = random_model(5)
+    exact, z64, y64 = in_float64(model), z.double(), y.double()
+    gradient = model.gradient(z, y)
+    for voxel in [(0, 12, 13), (1, 3, 7), (1, 20, 22)]:
+        h = torch.zeros_like(z64)
+        h[voxel] = 1e-4
+        expected = float(exact.loss(z64 + h, y64) - exact.loss(z64 - h, y64)) / 2e-4
+        # one voxel's value is a difference of large sums: the tolerance is on the gradient's scale
+        assert abs(float(gradient[voxel]) - expected) < 1e-4 * float(gradient.abs().max())
+
+
+def test_the_gradient_vanishes_where_the_model_explains_the_counts():
+    model, z, _ = random_model(1)
+    y = model.mean(z)
+    assert float(model.gradient(z, y).abs().max()) < 1e-4 * float(model.sensitivity.max())
+
+
+@pytest.mark.parametrize("psf", [True, False])
+def test_em_never_raises_the_loss_and_stays_positive(psf):
+    model, _, y = random_model(2)
+    losses = [float(model.loss(torch.full(model.shape, uniform_start(model, y)), y, psf))]
+    z = osem(model, y, 25, psf, callback=lambda n, z: losses.append(float(model.loss(z, y, psf))))
+    drops = [before - after for before, after in zip(losses, losses[1:], strict=False)]
+    assert min(drops) > -1e-6 * abs(losses[0])
+    assert losses[0] - losses[-1] > 10
+    assert float(z.min()) >= 0
+
+
+def test_one_em_step_makes_the_expected_total_the_measured_one():
+    model, z, _ = random_model(3)
+    model.background = 0.0
+    y = torch.poisson(model.mean(z), torch.Generator().manual_seed(0))
+    z = osem(model, y, 1)
+    assert float(model.mean(z).sum()) == pytest.approx(float(y.sum()), rel=1e-4)
+
+
+def test_em_explains_total_counts_with_background_too():
+    model, _, y = random_model(3)
+    z = osem(model, y, 60)
+    assert float(model.mean(z).sum()) == pytest.approx(float(y.sum()), rel=1e-3)
+
+
+def test_a_uniform_start_has_the_measured_trues():
+    model, z, _ = random_model(4)
+    y = model.mean(z)
+    start = torch.full(model.shape, uniform_start(model, y))
+    assert float(model.forward(start, psf=False).sum()) == pytest.approx(float(model.forward(z).sum()), rel=1e-3)
+
+
+def test_counts_scale_with_activity_and_with_scale():
+    model, z, _ = random_model(6)
+    double = ForwardModel(
+        model.scanner, model.shape, model.spacing, 2 * model.scale, model.factors / model.scale, 0.0,
+        projector=model.projector,
+    )  # fmt: skip
+    assert relative(double.forward(z), model.forward(2 * z)) < 1e-6
+
+
+def test_a_background_of_another_shape_or_grid_is_refused_by_the_measurement():
+    from PETSuperResLib.physics.measurement import Measurement
+    from PETSuperResLib.volume import Volume
+
+    grid = Volume(torch.zeros(2, 8, 8).numpy())
+    with pytest.raises(GeometryError, match="same slices"):
+        Measurement(Scanner.get("Paper standard"), torch.ones(2, 90, 9), torch.ones(2, 90, 8), 1.0, grid)

@@ -1,0 +1,203 @@
+"""The prior: schedule and transform that invert exactly, a network for any size, checkpoints that cannot mislead."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tiny import CONFIG, relative, tiny_network, tiny_prior
+
+from PETSuperResLib.errors import CheckpointError
+from PETSuperResLib.prior import STRIDE, AsinhTransform, NetworkConfig, NoiseNetwork, NoiseSchedule, Prior, checkpoint
+from PETSuperResLib.prior.transform import normalise_ct
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    return tiny_prior(tmp_path_factory.mktemp("prior"))
+
+
+def ct(seed: int, *shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 1200 - 1000
+
+
+# -- schedule and transform -----------------------------------------------------------------------
+@pytest.mark.parametrize("t", [0, 100, 500, 999])
+def test_tweedie_gives_the_image_back_from_its_exact_noise(t):
+    schedule, random = NoiseSchedule(), torch.Generator().manual_seed(t)
+    x0, eps = (torch.randn(2, 1, 16, 16, generator=random) for _ in range(2))
+    steps = torch.full((2,), t)
+    signal, noise = schedule.signal_noise(steps)
+    estimate = schedule.tweedie(signal * x0 + noise * eps, eps, steps)
+    assert relative(estimate, x0) < 1e-7 / float(signal[0]) * 10
+
+
+def test_the_schedule_keeps_the_variance_and_ends_in_noise():
+    schedule = NoiseSchedule()
+    signal, noise = schedule.signal_noise(torch.arange(schedule.steps))
+    assert torch.allclose(signal**2 + noise**2, torch.ones_like(signal))
+    assert float(signal[0]) > 0.9999 and float(signal[-1]) < 0.01
+    assert (schedule.alpha_bar.diff() < 0).all()
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0, 5.0])
+def test_a_noise_level_is_found_in_the_schedule(sigma):
+    schedule = NoiseSchedule()
+    assert float(schedule.noise_ratio()[schedule.step_at(sigma)]) == pytest.approx(sigma, rel=0.1)
+
+
+@pytest.mark.parametrize(("s", "kappa"), [(1.0, 0.5), (0.3, 1.0)])
+def test_activity_comes_back_from_model_space(s, kappa):
+    transform = AsinhTransform(s, kappa)
+    z = torch.tensor([0.0, 1e-3, 0.1, 1.0, 10.0, 100.0])
+    assert torch.allclose(transform.to_activity(transform.to_model(z)), z, rtol=1e-5, atol=1e-7)
+
+
+def test_the_transform_is_linear_near_zero_and_logarithmic_above():
+    transform = AsinhTransform()
+    low = transform.to_model(torch.tensor([0.01, 0.02]))
+    high = transform.to_model(torch.tensor([50.0, 100.0, 200.0]))
+    assert float(low[1] / low[0]) == pytest.approx(2.0, rel=1e-3)
+    assert float(high[2] - high[1]) == pytest.approx(float(high[1] - high[0]), rel=1e-3)
+
+
+def test_its_slope_is_its_derivative():
+    transform = AsinhTransform(0.7, 0.4)
+    x = torch.linspace(0, 8, 50, dtype=torch.float64)
+    slope = (transform.to_activity(x + 1e-5) - transform.to_activity(x - 1e-5)) / 2e-5
+    assert torch.allclose(transform.slope(transform.to_activity(x)), slope, rtol=1e-6)
+
+
+def test_a_ct_is_seen_whole_and_in_a_soft_tissue_window():
+    seen = normalise_ct(torch.tensor([[[-1000.0, 40.0, 3000.0, -160.0]]]))
+    assert seen[0, 0, 0].tolist() == pytest.approx([-1.0, 0.04, 1.0, -0.16])
+    assert seen[0, 1, 0].tolist() == pytest.approx([-1.0, 0.0, 1.0, -1.0])
+
+
+# -- network --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("conditioning", ["cross-attention", "concat", "none"])
+@pytest.mark.parametrize("size", [(16, 16), (16, 48), (80, 32), (64, 112)])
+def test_any_size_that_is_a_multiple_of_the_stride_works(conditioning, size):
+    network = tiny_network(conditioning)
+    guide = normalise_ct(ct(0, 2, *size))
+    out = network(torch.randn(2, 1, *size), torch.zeros(2), network.tokens(guide))
+    assert out.shape == (2, 1, *size) and torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize(("conditioning", "depends"), [("cross-attention", True), ("concat", True), ("none", False)])
+def test_the_answer_depends_on_the_ct_only_where_it_should(tmp_path, conditioning, depends):
+    prior = tiny_prior(tmp_path, conditioning)
+    x, t = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(1)), torch.tensor([300])
+    one, other = (prior.epsilon(x, t, prior.tokens(ct(seed, 1, 32, 32))) for seed in (1, 2))
+    assert (relative(one, other) > 1e-4) == depends
+
+
+def test_attention_finds_the_place_in_the_ct(prior):
+    """A change in a corner of the CT changes the answer most there, whatever the image's size."""
+    x, t = torch.zeros(1, 1, 96, 96), torch.tensor([300])
+    before, after = ct(1, 1, 96, 96), ct(1, 1, 96, 96)
+    after[:, :24, :24] += 400
+    change = (prior.epsilon(x, t, prior.tokens(before)) - prior.epsilon(x, t, prior.tokens(after))).abs()[0, 0]
+    assert float(change[:24, :24].mean()) > 2 * float(change[48:, 48:].mean())
+
+
+def test_slices_of_a_batch_do_not_influence_one_another(prior):
+    x, guide = torch.randn(3, 1, 32, 32), ct(0, 3, 32, 32)
+    t = torch.full((3,), 200)
+    together = prior.epsilon(x, t, prior.tokens(guide))
+    alone = prior.epsilon(x[1:2], t[:1], prior.tokens(guide[1:2]))
+    assert relative(alone[0], together[1]) < 0.01  # bfloat16 sums may differ
+
+
+def test_another_size_is_refused(prior):
+    with pytest.raises(ValueError, match=f"multiple of {STRIDE}"):
+        prior.tokens(torch.zeros(1, 40, 32))
+
+
+def test_the_bundled_architecture_fits_in_16_mb():
+    parameters = sum(p.numel() for p in NoiseNetwork().parameters())
+    assert parameters < 8e6 and 2 * parameters < 16e6
+
+
+def test_an_unknown_conditioning_is_refused():
+    with pytest.raises(ValueError, match="conditioning"):
+        NetworkConfig(conditioning="telepathy")
+
+
+# -- checkpoints ----------------------------------------------------------------------------------
+def rewrite(path, **changes) -> None:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    metadata.update(changes)
+    save_file(load_file(path), path, {k: v for k, v in metadata.items() if v is not None})
+
+
+def test_a_checkpoint_comes_back_with_weights_and_provenance(tmp_path):
+    network = tiny_network()
+    made = Prior(network, AsinhTransform(0.5, 0.25), NoiseSchedule(500), {"pixel_mm": 3.0})
+    read = Prior.load(made.save(tmp_path / "p.safetensors", steps=7))
+    assert (read.transform, read.schedule, read.network.config) == (made.transform, made.schedule, CONFIG)
+    assert read.info == {"pixel_mm": 3.0, "steps": 7} and read.pixel_mm == 3.0 and len(read.sha256) == 64
+    for name, weight in network.state_dict().items():
+        assert torch.equal(read.network.state_dict()[name], weight.bfloat16().float()), name
+
+
+def test_the_sha256_is_the_file_s(tmp_path):
+    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
+    assert Prior.load(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+DAMAGES = {
+    "truncated": lambda p: p.write_bytes(p.read_bytes()[:-1000]),
+    "cut in its header": lambda p: p.write_bytes(p.read_bytes()[:100]),
+    "empty": lambda p: p.write_bytes(b""),
+    "noise": lambda p: p.write_bytes(bytes(range(256)) * 40),
+    "a pickle": lambda p: p.write_bytes(b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94."),
+    "foreign": lambda p: save_file({"weight": torch.zeros(3)}, p),
+    "of another format": lambda p: rewrite(p, format="PETSuperRes prior 99"),
+    "without a schedule": lambda p: rewrite(p, schedule=None),
+    "with broken metadata": lambda p: rewrite(p, network="{"),
+    "with metadata that is a list": lambda p: rewrite(p, transform="[1]"),
+    "of another architecture": lambda p: rewrite(p, network=json.dumps({"widths": [24, 24, 24], "heads": 2})),
+    "of an unknown architecture": lambda p: rewrite(p, network=json.dumps({"depth": 3})),
+    "missing": lambda p: p.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_no_whole_prior_is_refused_in_one_sentence(tmp_path, damage):
+    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
+    DAMAGES[damage](path)
+    with pytest.raises(CheckpointError) as error:
+        Prior.load(path)
+    message = str(error.value)
+    assert "\n" not in message and "p.safetensors" in message and message.endswith(".") and ":" in message
+
+
+def test_a_bundled_prior_that_is_not_the_released_one_is_refused(tmp_path, monkeypatch):
+    path = Prior(tiny_network()).save(tmp_path / "prior.safetensors")
+    digest = path.with_suffix(".sha256")
+    monkeypatch.setattr(checkpoint, "BUNDLED", path)
+    monkeypatch.setattr(checkpoint, "BUNDLED_SHA256", digest)
+    digest.write_text(Prior.load(path).sha256 + "  prior.safetensors\n")
+    assert Prior.load().network.config == CONFIG
+    digest.write_text("0" * 64 + "\n")
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        Prior.load()
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(Exception, match="No space left"):
+        Prior(tiny_network(seed=1)).save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,196 @@
+"""Data consistency and the sampler: the paper's schedule to the letter, and iterations that do what they claim."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import random_model, relative, tiny_prior
+
+from PETSuperResLib.errors import Cancelled, InputError
+from PETSuperResLib.physics.model import osem
+from PETSuperResLib.sampling import PROFILES, Sampler, sample
+from PETSuperResLib.sampling.consistency import map_em, nesterov_descent, refine
+from PETSuperResLib.sampling.ddim import timesteps
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    return tiny_prior(tmp_path_factory.mktemp("prior"))
+
+
+@pytest.fixture(scope="module")
+def case():
+    model, z, y = random_model(0, (3, 24, 28))
+    ct = torch.rand(z.shape, generator=torch.Generator().manual_seed(9)) * 1000 - 950
+    return model, y, ct
+
+
+# -- the paper's profile --------------------------------------------------------------------------
+def test_the_profile_paper_is_the_paper_s():
+    paper = PROFILES["paper"]
+    assert paper.steps == 50 and paper.start_sigma is None and paper.noise == 1.0
+    assert [paper.full_psf(k) for k in range(50)] == [False] * 35 + [True] * 15  # steps 1-35, 36-50
+    inner = [paper.inner(k) for k in range(50)]
+    assert inner[0] == 2 and inner[-1] == 20 and inner == sorted(inner)
+    assert max(abs(m - (2 + 18 * k / 49)) for k, m in enumerate(inner)) <= 0.5
+    assert (paper.momentum, paper.warm_start, paper.step_size) == (0.9, 0.3, 0.05)
+    assert paper.consistency == "gradient"
+
+
+def test_its_steps_run_from_pure_noise_to_none(prior):
+    t = timesteps(PROFILES["paper"], prior)
+    assert t[0] == 999 and t[-1] == 0 and len(t) == 50
+    assert len({a - b for a, b in zip(t, t[1:], strict=False)}) <= 2  # equidistant to rounding
+
+
+@pytest.mark.parametrize("name", ["draft", "standard"])
+def test_the_other_profiles_fall_from_their_start_to_their_end(prior, name):
+    profile = PROFILES[name]
+    ratios = [float(prior.schedule.noise_ratio()[t]) for t in timesteps(profile, prior)]
+    assert ratios == sorted(ratios, reverse=True) and len(ratios) == profile.steps
+    assert ratios[0] == pytest.approx(profile.start_sigma, rel=0.1)
+    assert ratios[-1] == pytest.approx(profile.end_sigma, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"steps": 0}, {"flips": 3}, {"consistency": "hope"}, {"inner_first": -1}, {"start_sigma": 0.01, "end_sigma": 0.1}],
+)
+def test_impossible_samplers_are_refused(changes):
+    with pytest.raises(InputError):
+        Sampler(**changes)
+
+
+def test_an_unknown_quality_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="draft, standard, paper"):
+        Sampler.get("best")
+
+
+# -- MAP-EM ---------------------------------------------------------------------------------------
+def objective(model, y, z, anchor, weight) -> float:
+    return float(model.loss(z, y)) + float((weight * (z - anchor) ** 2).double().sum()) / 2
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_map_em_never_raises_its_objective_and_stays_positive(strength, seed):
+    model, truth, y = random_model(seed)
+    anchor = truth.flip(2)
+    weight = torch.full_like(truth, strength) * (0.5 + truth)
+    z = torch.ones_like(truth)
+    values = [objective(model, y, z, anchor, weight)]
+    for _ in range(15):
+        z = map_em(model, y, z, anchor, weight, 1)
+        values.append(objective(model, y, z, anchor, weight))
+    assert float(z.min()) >= 0 and torch.isfinite(z).all()
+    assert max(b - a for a, b in zip(values, values[1:], strict=False)) < 1e-6 * abs(values[0])
+    assert values[-1] < values[0]
+
+
+def test_map_em_with_a_great_weight_stays_at_the_anchor():
+    model, truth, y = random_model(0)
+    anchor = truth.flip(1) + 0.2
+    z = map_em(model, y, torch.ones_like(truth), anchor, torch.full_like(truth, 1e7), 3)
+    assert relative(z, anchor) < 1e-3
+
+
+def test_map_em_with_no_weight_to_speak_of_is_em():
+    model, truth, y = random_model(0)
+    start = torch.ones_like(truth)
+    z = map_em(model, y, start, truth, torch.full_like(truth, 1e-9), 5)
+    assert relative(z, osem(model, y, 5, start=start)) < 1e-4
+
+
+def test_map_em_works_where_the_anchor_is_zero():
+    model, truth, y = random_model(0)
+    z = map_em(model, y, truth, torch.zeros_like(truth), torch.full_like(truth, 1.0), 4)
+    assert torch.isfinite(z).all() and float(z.min()) >= 0 and float(z.sum()) < float(truth.sum())
+
+
+# -- Nesterov -------------------------------------------------------------------------------------
+def test_nesterov_s_descent_lowers_the_loss_and_stays_positive():
+    model, truth, y = random_model(1)
+    start = torch.full_like(truth, 1.5)
+    z = nesterov_descent(model, y, start, 40, 0.05, 0.9)
+    assert float(model.loss(z, y)) < float(model.loss(start, y)) - 10
+    assert float(z.min()) >= 0
+
+
+def test_one_step_without_momentum_is_the_scaled_gradient():
+    model, truth, y = random_model(1)
+    z = nesterov_descent(model, y, truth, 1, 0.05, 0.9)
+    expected = (truth - 0.05 * model.gradient(truth, y) / model.sensitivity).clamp_min(0)
+    assert relative(z, expected) < 1e-5
+
+
+def test_momentum_goes_further_than_none():
+    model, truth, y = random_model(1)
+    start = torch.full_like(truth, 1.5)
+    losses = [float(model.loss(nesterov_descent(model, y, start, 10, 0.02, mu), y)) for mu in (0.0, 0.9)]
+    assert losses[1] < losses[0]
+
+
+def test_the_warm_start_mixes_in_the_previous_estimate():
+    model, truth, y = random_model(1)
+    still = Sampler(consistency="gradient", inner_first=1, inner_last=1, step_size=1e-12, warm_start=0.3)
+    tweedie, previous = truth + 1, truth
+    assert relative(refine(still, model, y, tweedie, previous, truth, 1), truth + 0.7) < 1e-5
+    assert relative(refine(still, model, y, tweedie, previous, truth, 0), tweedie) < 1e-5
+
+
+def test_without_consistency_the_prior_is_left_alone():
+    model, truth, y = random_model(1)
+    assert refine(Sampler(consistency="none"), model, y, truth, truth + 1, truth, 3) is truth
+
+
+# -- sampling -------------------------------------------------------------------------------------
+QUICK = Sampler("quick", steps=3, start_sigma=0.5, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
+
+
+def test_the_same_seed_gives_the_same_sample_and_another_another(prior, case):
+    model, y, ct = case
+    noisy = Sampler.get(QUICK, noise=1.0, eta=0.3)
+    one, same, other = (sample(noisy, prior, model, y, ct, seed) for seed in (4, 4, 5))
+    assert torch.equal(one, same) and relative(other, one) > 1e-3
+
+
+def test_the_mean_path_needs_no_seed(prior, case):
+    model, y, ct = case
+    assert torch.equal(sample(QUICK, prior, model, y, ct, 1), sample(QUICK, prior, model, y, ct, 2))
+
+
+def test_results_do_not_depend_on_how_slices_are_batched(prior, case):
+    model, y, ct = case
+    assert relative(sample(QUICK, prior, model, y, ct, batch=2), sample(QUICK, prior, model, y, ct, batch=16)) < 0.01
+
+
+@pytest.mark.parametrize("profile", ["draft", "standard", "paper"])
+def test_every_profile_gives_finite_positive_activity_that_explains_the_counts(prior, case, profile):
+    model, y, ct = case
+    z = sample(PROFILES[profile], prior, model, y, ct, seed=0)
+    assert z.shape == ct.shape and torch.isfinite(z).all() and float(z.min()) >= 0
+    assert float(model.mean(z).sum()) == pytest.approx(float(y.sum()), rel=0.1)
+
+
+def test_mirrored_evaluations_are_averaged_in_place(prior, case):
+    """Flips must be undone: an average over mirrors of a mirror-blind prior changes little, not the geometry."""
+    model, y, ct = case
+    one, four = (sample(Sampler.get(QUICK, flips=n), prior, model, y, ct) for n in (1, 4))
+    assert torch.isfinite(four).all()
+    assert relative(four, one) < 0.5 * relative(one.flip(1), one)
+
+
+def test_the_callback_sees_every_step_and_can_stop(prior, case):
+    model, y, ct = case
+    seen = []
+    sample(QUICK, prior, model, y, ct, callback=lambda step, steps, z: seen.append((step, steps, z.shape)))
+    assert seen == [(n, 3, ct.shape) for n in (1, 2, 3)]
+
+    def stop(step: int, steps: int, z: torch.Tensor) -> None:
+        seen.append(step)
+        if step == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        sample(QUICK, prior, model, y, ct, callback=stop)
+    assert seen[3:] == [1, 2]
