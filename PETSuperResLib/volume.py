@@ -171,8 +171,12 @@ class Volume:
         if not path.name.lower().endswith(SUFFIXES):
             raise InputError(f"{path} is not an image format this tool reads: use NIfTI, NRRD, MHA or a DICOM folder.")
         damaged = f"{path} cannot be read as an image (damaged or incomplete): export it again."
-        if path.name.lower().endswith((".nii", ".nii.gz")) and not _nifti_complete(path):
-            raise InputError(damaged)
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            complete, finite = _check_nifti(path)
+            if not complete:
+                raise InputError(damaged)
+            if not finite:
+                raise InputError(f"{path} has voxels that are not finite numbers: export it again.")
         try:
             with _quiet():
                 image = sitk.ReadImage(str(path))
@@ -210,30 +214,34 @@ def _has_dicom_mark(path: Path) -> bool:
         return False
 
 
-def _nifti_complete(path: Path) -> bool:
-    """Whether a NIfTI file is as long as its header says; the reader itself fills a truncated one with zeros."""
+def _check_nifti(path: Path) -> tuple[bool, bool]:
+    """Whether a NIfTI file is as long as its header says, and whether all its values are finite.
+
+    ITK's reader tells neither: it fills a truncated file with zeros and turns NaN into zeros.
+    """
+    finite = True
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
             head = stream.read(348)
             order = "<" if head[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
             if struct.unpack(order + "i", head[:4])[0] == 540:  # NIfTI-2
                 shape = struct.unpack_from(order + "8q", head, 16)
-                depth, start = (
-                    struct.unpack_from(order + "h", head, 14)[0],
-                    struct.unpack_from(order + "q", head, 168)[0],
-                )
+                code, depth = struct.unpack_from(order + "2h", head, 12)
+                start = struct.unpack_from(order + "q", head, 168)[0]
             else:
                 shape = struct.unpack_from(order + "8h", head, 40)
-                depth, start = (
-                    struct.unpack_from(order + "h", head, 72)[0],
-                    struct.unpack_from(order + "f", head, 108)[0],
-                )
-            missing = int(start) + int(np.prod([max(1, n) for n in shape[1 : shape[0] + 1]])) * depth // 8 - len(head)
+                code, depth = struct.unpack_from(order + "2h", head, 70)
+                start = int(struct.unpack_from(order + "f", head, 108)[0])
+            kind = {16: "f4", 64: "f8"}.get(code)
+            stream.read(max(0, start - len(head)))
+            missing = int(np.prod([max(1, n) for n in shape[1 : shape[0] + 1]])) * depth // 8
             while missing > 0 and (block := stream.read(min(missing, 1 << 22))):
                 missing -= len(block)
-            return missing <= 0
-    except (OSError, EOFError, zlib.error, struct.error):
-        return False
+                if kind and len(block) * 8 % depth == 0:
+                    finite &= bool(np.isfinite(np.frombuffer(block, order + kind)).all())
+            return missing <= 0, finite
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error, struct.error):
+        return False, finite
 
 
 @contextmanager

@@ -126,6 +126,8 @@ def reconstruct(
         writers[folder / "lesions.csv"] = lambda path: ls.write_csv(path, rows)
     writers[folder / "report.json"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
     write_together(writers)
+    for warning in result.report.get("warnings", ()):
+        click.echo(f"Note: {warning}")
     if changes:
         click.echo(_change_table(changes))
     click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
