@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,17 @@ def check_folder(folder: str | Path) -> Path:
 
 def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
     """Call each writer with a temporary path beside its target; the targets appear only when all have succeeded."""
-    with ExitStack() as stack:
-        temporary = {path: stack.enter_context(atomic_path(path)) for path in writers}
-        for path, write in writers.items():
-            write(temporary[path])
+    folders = {folder for path in writers for folder in path.parents if not folder.exists()}
+    try:
+        with ExitStack() as stack:
+            temporary = {path: stack.enter_context(atomic_path(path)) for path in writers}
+            for path, write in writers.items():
+                try:
+                    write(temporary[path])
+                except OutputError as error:  # tell the name that was asked for
+                    raise OutputError(str(error).replace(str(temporary[path]), str(path))) from error
+    except BaseException:
+        for folder in sorted(folders, reverse=True):  # the innermost first
+            with suppress(OSError):
+                folder.rmdir()
+        raise

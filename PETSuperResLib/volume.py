@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from safetensors import SafetensorError
 
 from .errors import GeometryError, InputError, OutputError
 
@@ -199,9 +200,16 @@ class Volume:
             image = sitk.Cast(image, sitk.sitkInt16)
         with atomic_path(path) as temporary:
             try:
-                sitk.WriteImage(image, str(temporary), useCompression=True)
-            except RuntimeError as error:
-                raise OutputError(f"{path} could not be written: check free space and permissions.") from error
+                with _quiet():
+                    sitk.WriteImage(image, str(temporary), useCompression=True)
+                    if suffix.startswith(".nii"):  # whose writer does not tell that the disk is full
+                        whole = _check_nifti(temporary)[0]
+                    else:
+                        whole = sitk.ReadImage(str(temporary)).GetSize() == image.GetSize()
+            except RuntimeError:
+                whole = False
+            if not whole:
+                raise OutputError(f"{path} could not be written: check free space and permissions.")
         return path
 
 
@@ -289,7 +297,8 @@ class atomic_path:  # noqa: N801 - used like a function
             os.replace(self.temporary, self.path)
             return
         self.temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, (OSError, SafetensorError)):  # safetensors wraps the system's error
+            reason = getattr(error, "strerror", None) or error
             raise OutputError(
-                f"{self.path} could not be written: {error.strerror or error}; free space or use another folder."
+                f"{self.path} could not be written: {reason}; free space or use another folder."
             ) from error
