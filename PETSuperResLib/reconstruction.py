@@ -28,7 +28,7 @@ from .suv import check_suv
 from .volume import Volume
 
 SLAB = 64  # slices reconstructed together
-MIN_COVERAGE = 0.5  # of the PET's box that the CT must cover
+MIN_COVERAGE = 0.5  # of the PET's activity that the CT must cover (its field of view is often the smaller one)
 MIN_INSIDE = 0.85  # of the PET's activity that must lie inside the CT's body (0.98 or more in 31 matched cases)
 MIN_OUTLINE = 0.7  # Dice of the bodies in PET and CT below which the user is warned (0.79 or more in them)
 NOTICE = "Research use only: not for diagnosis or treatment."
@@ -287,15 +287,19 @@ def check_pair(pet: Volume, ct: Volume) -> list[str]:
     grid = pet.grid([max(s, 4.0) for s in pet.spacing])
     hu = ct.resample_to(grid, "linear", -3000.0).array
     covered = hu > -2500
-    if covered.mean() < MIN_COVERAGE:
-        raise GeometryError(
-            f"The CT covers only {100 * covered.mean():.0f} % of the PET: choose the CT of this PET, registered to it."
-        )
     suv = pet.resample_to(grid, "linear").array.clip(0)
+    active = suv * (suv > 0.1 * np.percentile(suv[suv > 0], 99))
+    coverage = float(active[covered].sum() / active.sum())
+    if coverage < MIN_COVERAGE:
+        raise GeometryError(
+            f"The CT covers only {100 * coverage:.0f} % of the PET's activity: choose the CT of this PET, "
+            "registered to it."
+        )
+    if coverage < 0.95:
+        warnings.append(f"The CT covers {100 * coverage:.0f} % of the PET's activity; the rest is taken as air in it.")
     cross = ndimage.generate_binary_structure(2, 1)[None]  # slice by slice: a thin stack has no room above and below
     body = ndimage.binary_dilation(ndimage.binary_closing(hu > -500, cross, 2), cross, 2)
-    hot = covered & (suv > 0.1 * np.percentile(suv[suv > 0], 99))
-    inside = suv[hot & body].sum() / max(suv[hot].sum(), 1e-9)
+    inside = float(active[covered & body].sum() / active[covered].sum())
     if inside < MIN_INSIDE:
         raise GeometryError(
             f"Only {100 * inside:.0f} % of the PET's activity lies inside the body of the CT: choose the CT of this "

@@ -124,6 +124,16 @@ def test_a_few_negative_voxels_are_taken_as_zero_and_noted(folder, tmp_path, cap
     assert "negative" in json.loads((tmp_path / "out" / "report.json").read_text())["warnings"][0]
 
 
+def test_a_pet_with_a_wider_field_of_view_than_the_ct_serves(shell, tmp_path):
+    """As on most scanners: 70 or 80 cm for PET, 50 cm for CT."""
+    k, j, i = PET.shape
+    wide = np.pad(PET.array, ((0, 0), (j // 2, j // 2), (i // 2, i // 2)))
+    origin = (PET.origin[0] - i // 2 * PET.spacing[0], PET.origin[1] - j // 2 * PET.spacing[1], PET.origin[2])
+    code, said = shell(pet=Volume(wide, PET.spacing, origin).write(tmp_path / "wide.nii.gz"))
+    assert code == 0, said
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["warnings"] == []
+
+
 # -- files ------------------------------------------------------------------------------------------
 def test_a_missing_file_is_named(shell, tmp_path):
     for which in ("pet", "ct", "segmentation", "prior", "measurement"):
