@@ -20,7 +20,9 @@ def in_float64(model: ForwardModel) -> ForwardModel:
 
     def copy(thing: object, kind: type) -> object:
         new = kind.__new__(kind)
-        new.__dict__ = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in thing.__dict__.items()}
+        for name, value in thing.__dict__.items():
+            real = isinstance(value, torch.Tensor) and value.is_floating_point()
+            setattr(new, name, value.double() if real else value)
         return new
 
     new = copy(model, ForwardModel)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SLICES_AT_ONCE = 16  # columns per product = 8 x this: large enough for SIMD, small enough for the cache
@@ -36,10 +37,9 @@ def _shadow(u: np.ndarray, a: float, b: float) -> np.ndarray:
 
 
 def _base_matrix(
-    shape: tuple[int, int], pixel: float, views: int, base: int, bins: int, bin_mm: float, sub: int
+    shape: tuple[int, int], pixel: float, views: int, base: int, bins: int, half: int, bin_mm: float, sub: int
 ) -> scipy.sparse.csr_array:
-    """Strip integrals of views 0..base-1 and bins 0..ceil(bins/2)-1: (base * half, J * I), in mm."""
-    half = (bins + 1) // 2
+    """Strip integrals of views 0..base-1 and bins 0..half-1: (base * half, J * I), in mm."""
     y, x = ((np.arange(n) - (n - 1) / 2) * pixel for n in shape)
     x, y = np.meshgrid(x, y)
     pixels = np.arange(x.size, dtype=np.int32)
@@ -110,6 +110,13 @@ def _symmetries(views: int, square: bool) -> tuple[list[_Symmetry], int]:
     return pairings, base
 
 
+def plain_matrix(
+    shape: tuple[int, int], pixel_mm: float, views: int, bins: int, bin_mm: float
+) -> scipy.sparse.csr_array:
+    """G without symmetries, ``(views * bins, J * I)``: for comparisons."""
+    return _base_matrix(shape, pixel_mm, views, views, bins, bins, bin_mm, 1)
+
+
 class ParallelProjector:
     """Forward projector G and its adjoint for slices of square pixels.
 
@@ -140,9 +147,34 @@ class ParallelProjector:
         self.device = torch.device(device)
         self.pairings, self.base = _symmetries(self.views, self.shape[0] == self.shape[1])
         self.half = (self.bins + 1) // 2
-        matrix = _base_matrix(self.shape, pixel_mm, self.views, self.base, self.bins, bin_mm, sub_views)
+        matrix = _base_matrix(self.shape, pixel_mm, self.views, self.base, self.bins, self.half, bin_mm, sub_views)
         self.matrix = _to_torch(matrix, self.device)
         self.transposed = _to_torch(scipy.sparse.csr_array(matrix.T.tocsr()), self.device)
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        """Which pixel or bin stands in which row and column of the matrix products, as flat indices."""
+        count = len(self.pairings)
+        pixel = np.arange(self.shape[0] * self.shape[1], dtype=np.int32).reshape(self.shape)
+        images = np.empty((*self.shape, 2 * count), np.int32)  # (row of the product, variant) -> pixel
+        rows = np.arange(self.base * self.half * 2 * count, dtype=np.int32).reshape(self.base, self.half, -1)
+        lines = np.empty((self.views, self.bins), np.int32)  # (view, bin) -> entry of the product
+        for p in self.pairings:
+            variant = pixel[:, ::-1] if p.variant % 2 else pixel
+            variant = variant.T if p.variant > 1 else variant
+            images[:, :, p.variant], images[:, :, p.variant + count] = variant, variant[::-1, ::-1]
+            lines[p.views, : self.half] = rows[p.base, :, p.variant]
+            lines[p.views, self.half :] = rows[p.base, : self.bins // 2, p.variant + count][:, ::-1]
+        entries = np.full(rows.size, lines.size, np.int32)  # inverse of lines; entries no bin needs point past its end
+        entries[lines.ravel()] = np.arange(lines.size)
+        sources = images.reshape(-1, 2 * count)
+        places = np.empty_like(sources)  # its inverse, for every variant
+        for n in range(2 * count):
+            places[sources[:, n], n] = np.arange(len(sources), dtype=np.int32) * 2 * count + n
+        self.columns = 2 * count
+        self.image_index, self.line_index, self.entry_index, self.place_index = (
+            torch.from_numpy(table).to(self.device) for table in (sources.ravel(), lines.ravel(), entries, places)
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """``(S, J, I)`` activity -> ``(S, views, bins)`` mean line integrals (activity x mm)."""
@@ -163,35 +195,16 @@ class ParallelProjector:
     __call__ = forward
 
     def _forward(self, image: Tensor) -> Tensor:
-        slices, count = image.shape[0], len(self.pairings)
-        plain = image.permute(1, 2, 0)
-        mirrored = plain.flip(1)
-        images = image.new_empty(*self.shape, 2 * count, slices)
-        for p in self.pairings:
-            variant = mirrored if p.variant % 2 else plain
-            variant = variant.transpose(0, 1) if p.variant > 1 else variant
-            images[:, :, p.variant] = variant
-            images[:, :, p.variant + count] = variant.flip(0, 1)
-        values = self.matrix @ images.view(-1, 2 * count * slices)
-        values = values.view(self.base, self.half, 2 * count, slices)
-        out = image.new_empty(self.views, self.bins, slices)
-        for p in self.pairings:
-            out[p.views, : self.half] = values[p.base, :, p.variant]
-            out[p.views, self.half :] = values[p.base, : self.bins // 2, p.variant + count].flip(1)
-        return out.permute(2, 0, 1)
+        slices = image.shape[0]
+        pixels = image.reshape(slices, -1).T.contiguous()
+        images = pixels.index_select(0, self.image_index).view(-1, self.columns * slices)
+        values = (self.matrix @ images).view(-1, slices)
+        return values.index_select(0, self.line_index).T.view(slices, self.views, self.bins)
 
     def _adjoint(self, sinogram: Tensor) -> Tensor:
-        slices, count = sinogram.shape[0], len(self.pairings)
-        columns = sinogram.permute(1, 2, 0)
-        values = sinogram.new_zeros(self.base, self.half, 2 * count, slices)
-        for p in self.pairings:
-            values[p.base, :, p.variant] = columns[p.views, : self.half]
-            values[p.base, : self.bins // 2, p.variant + count] = columns[p.views, self.half :].flip(1)
-        images = self.transposed @ values.view(-1, 2 * count * slices)
-        images = images.view(*self.shape, 2 * count, slices)
-        variants = images[:, :, :count] + images[:, :, count:].flip(0, 1)
-        plain, mirrored = variants[:, :, 0], variants[:, :, 1]
-        if count == 4:
-            plain = plain + variants[:, :, 2].transpose(0, 1)
-            mirrored = mirrored + variants[:, :, 3].transpose(0, 1)
-        return (plain + mirrored.flip(1)).permute(2, 0, 1)
+        slices = sinogram.shape[0]
+        lines = sinogram.new_zeros(self.views * self.bins + 1, slices)
+        lines[:-1] = sinogram.reshape(slices, -1).T
+        values = lines.index_select(0, self.entry_index).view(-1, self.columns * slices)
+        images = (self.transposed @ values).view(-1, slices)
+        return F.embedding_bag(self.place_index, images, mode="sum").T.view(slices, *self.shape)

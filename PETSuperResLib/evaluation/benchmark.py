@@ -1,0 +1,245 @@
+"""`petsuperres benchmark`: projector, network and whole runs on this machine, beside their peers and its limits."""
+
+from __future__ import annotations
+
+import gc
+import importlib.metadata
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..errors import CheckpointError
+from ..outputs import check_folder, to_json
+from ..prior import NoiseNetwork, Prior
+from ..prior.checkpoint import BUNDLED, autocast, fast_bfloat16
+from ..progress import Callback, Reporter
+from ..reconstruction import reconstruct
+from ..training.phantoms import torso_phantom
+from ..volume import atomic_path
+from .projector_peers import Geometry, check, peers
+
+GEOMETRIES = (Geometry(128, 64, 90), Geometry(400, 32, 168))
+BATCH, SIZE = 16, 128
+PEER_SECONDS = 1.0  # a figure is the median of at least three runs that take this long together
+
+
+def benchmark(out: Path | str | None = None, quick: bool = False, progress: Callback | None = None) -> dict[str, Any]:
+    """Measure this machine and print tables; with ``out`` also write ``benchmark.json`` there.
+
+    ``quick`` leaves the larger projector geometry out. Returns the figures: times in s, median and
+    fastest of several runs, and the number of slices or images they are for.
+    """
+    folder = None if out is None else check_folder(out)
+    report = Reporter(progress)
+    figures: dict[str, Any] = {"machine": machine(), "projector": [], "network": {}, "run": []}
+    print("\n".join(f"{key}: {value}" for key, value in figures["machine"].items()))
+    report("machine limits", 0.0)
+    figures["limits"] = limits()
+    print_table("Machine limits", [figures["limits"]], LIMIT_COLUMNS)
+    for number, geometry in enumerate(GEOMETRIES[: 1 if quick else None]):
+        report(f"projector {geometry}", 0.05 + 0.3 * number)
+        rows = projectors(geometry)
+        figures["projector"] += rows
+        print_table(f"Projector, {geometry}, ms per slice", rows, PROJECTOR_COLUMNS)
+    report("network", 0.65)
+    prior, name = benchmark_prior()
+    figures["network"] = network_speed(prior.network, figures["limits"]) | {"prior": name}
+    print_table(f"Network ({name}), {SIZE} x {SIZE}, batches of {BATCH}", [figures["network"]], NETWORK_COLUMNS)
+    report("whole runs", 0.75)
+    figures["run"] = whole_runs(prior)
+    print_table("reconstruct, 16 slices of 128 x 128", figures["run"], RUN_COLUMNS)
+    if folder is not None:
+        with atomic_path(folder / "benchmark.json") as temporary:
+            temporary.write_text(to_json(figures), encoding="utf-8")
+    report("done", 1.0)
+    return figures
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    versions = {}
+    for package in ("numpy", "scipy", "scikit-image", "astra-toolbox"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "bfloat16": fast_bfloat16(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **versions,
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def timed(work: Callable[[], object], at_least_s: float = PEER_SECONDS, device: str = "cpu") -> dict[str, float]:
+    """Median and fastest seconds of ``work``, after one run to warm up; at least three runs, at most fifty."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    first = once()
+    seconds = [once() for _ in range(3)] if first < 20 else [first]
+    while sum(seconds) < at_least_s and len(seconds) < 50:
+        seconds.append(once())
+    return {"median_s": statistics.median(seconds), "fastest_s": min(seconds), "runs": len(seconds)}
+
+
+def limits() -> dict[str, float]:
+    """Memory bandwidth (copy, GB/s, read and write) and the peak of a large convolution (GFLOP/s)."""
+    source = torch.rand(1 << 26)
+    target = torch.empty_like(source)
+    copy = timed(lambda: target.copy_(source))
+    found = {"copy_gb_per_s": 2 * source.numel() * 4 / copy["fastest_s"] / 1e9}
+    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        image = torch.rand(BATCH, 128, 64, 64).to(kind, memory_format=torch.channels_last)
+        layer = nn.Conv2d(128, 128, 3, padding=1, bias=False).to(kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.inference_mode():
+            seconds = timed(lambda image=image, layer=layer: layer(image))["fastest_s"]  # type: ignore[misc]
+        found[f"convolution_{name}_gflops"] = 2 * image.numel() * 128 * 9 / seconds / 1e9
+    return found
+
+
+def projectors(geometry: Geometry) -> list[dict[str, Any]]:
+    """Ours and every peer that can run here: ms per slice forward and back, and how exact they are."""
+    rows = []
+    image = torch.rand(geometry.slices, geometry.size, geometry.size)
+    sinogram = torch.rand(geometry.slices, geometry.views, geometry.bins)
+    for peer in peers(geometry):
+        few = image[: peer.slices].contiguous(), sinogram[: peer.slices].contiguous()
+        row: dict[str, Any] = {"geometry": str(geometry), "name": peer.name, "slices": peer.slices}
+        for direction, work in (("forward", peer.forward), ("adjoint", peer.adjoint)):
+            part = few[0] if direction == "forward" else few[1]
+            seconds = timed(lambda work=work, part=part: work(part))  # type: ignore[misc]
+            row |= {f"{direction}_{key}": value for key, value in seconds.items()}
+            row[f"{direction}_ms_per_slice"] = 1e3 * seconds["median_s"] / peer.slices
+            row[f"{direction}_fastest_ms_per_slice"] = 1e3 * seconds["fastest_s"] / peer.slices
+        rows.append(row | check(peer, geometry) | {"matched": peer.matched})
+        del peer
+        gc.collect()
+    for row in rows:
+        both = row["forward_ms_per_slice"] + row["adjoint_ms_per_slice"]
+        row["times_ours"] = both / (rows[0]["forward_ms_per_slice"] + rows[0]["adjoint_ms_per_slice"])
+    return rows
+
+
+def benchmark_prior() -> tuple[Prior, str]:
+    """The bundled prior, or an untrained network of the same architecture where there is none."""
+    try:
+        return Prior.load(), BUNDLED.name
+    except CheckpointError:
+        network = NoiseNetwork().requires_grad_(False).eval()
+        return Prior(network.to(memory_format=torch.channels_last)), "untrained"  # type: ignore[call-overload]
+
+
+def network_speed(network: NoiseNetwork, peak: dict[str, float]) -> dict[str, Any]:
+    """Images per second and GFLOP/s of the noise predictor as the sampler calls it."""
+    prior = Prior(network)
+    x, t = torch.randn(BATCH, 1, SIZE, SIZE), torch.full((BATCH,), 300)
+    tokens = prior.tokens(torch.rand(BATCH, SIZE, SIZE) * 1000 - 1000)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode(), autocast(x.device):
+        network(x, torch.zeros(BATCH), tokens)
+    seconds = timed(lambda: prior.epsilon(x, t, tokens), 3.0)
+    kind = "bfloat16" if fast_bfloat16() else "float32"
+    speed = counter.get_total_flops() / seconds["median_s"] / 1e9
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "arithmetic": kind,
+        "gflop_per_image": counter.get_total_flops() / BATCH / 1e9,
+        **seconds,
+        "images_per_s": BATCH / seconds["median_s"],
+        "gflops": speed,
+        "percent_of_convolution_peak": 100 * speed / peak[f"convolution_{kind}_gflops"],
+    }
+
+
+def whole_runs(prior: Prior) -> list[dict[str, Any]]:
+    """Seconds of ``reconstruct`` on a phantom of 16 slices at 128 x 128, per quality."""
+    phantom = torso_phantom(0, (16, SIZE, SIZE), (2.0, 2.0, 2.0), 2, "head")
+    rows = []
+    for quality, runs in (("draft", 3), ("standard", 1)):
+        seconds = []
+        for _ in range(runs):
+            began = time.perf_counter()
+            result = reconstruct(phantom.pet, phantom.ct, quality=quality, prior=prior, device="cpu", spacing=2.0)
+            seconds.append(time.perf_counter() - began)
+        rows.append(
+            {
+                "quality": quality,
+                "steps": result.report["sampler"]["steps"],
+                "median_s": statistics.median(seconds),
+                "fastest_s": min(seconds),
+                "runs": runs,
+                "s_per_slice": statistics.median(seconds) / len(phantom.pet.array),
+            }
+        )
+    return rows
+
+
+LIMIT_COLUMNS = {
+    "copy_gb_per_s": ("copy GB/s", "{:.1f}"),
+    "convolution_float32_gflops": ("convolution float32 GFLOP/s", "{:.0f}"),
+    "convolution_bfloat16_gflops": ("convolution bfloat16 GFLOP/s", "{:.0f}"),
+}
+PROJECTOR_COLUMNS = {
+    "name": ("projector", "{}"),
+    "slices": ("slices", "{}"),
+    "forward_ms_per_slice": ("forward", "{:.2f}"),
+    "forward_fastest_ms_per_slice": ("fastest", "{:.2f}"),
+    "adjoint_ms_per_slice": ("adjoint", "{:.2f}"),
+    "adjoint_fastest_ms_per_slice": ("fastest", "{:.2f}"),
+    "times_ours": ("x ours", "{:.1f}"),
+    "disc_error_percent": ("disc error %", "{:.2f}"),
+    "mismatch": ("adjoint mismatch", "{:.0e}"),
+}
+NETWORK_COLUMNS = {
+    "parameters": ("parameters", "{:,}"),
+    "arithmetic": ("arithmetic", "{}"),
+    "gflop_per_image": ("GFLOP/image", "{:.2f}"),
+    "images_per_s": ("images/s", "{:.1f}"),
+    "gflops": ("GFLOP/s", "{:.0f}"),
+    "percent_of_convolution_peak": ("% of convolution peak", "{:.0f}"),
+}
+RUN_COLUMNS = {
+    "quality": ("quality", "{}"),
+    "steps": ("steps", "{}"),
+    "median_s": ("s", "{:.1f}"),
+    "fastest_s": ("fastest", "{:.1f}"),
+    "runs": ("runs", "{}"),
+    "s_per_slice": ("s/slice", "{:.2f}"),
+}
+
+
+def print_table(title: str, rows: Sequence[dict[str, Any]], columns: dict[str, tuple[str, str]]) -> None:
+    """Print rows under headings, names to the left and figures to the right."""
+    lines = [[heading for heading, _ in columns.values()]]
+    lines += [[form.format(row[key]) for key, (_, form) in columns.items()] for row in rows]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+    print(f"\n{title}")
+    for line in lines:
+        cells = (c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True)))
+        print("  " + "  ".join(cells), flush=True)

@@ -1,0 +1,174 @@
+"""Other people's ways to project, behind one interface, timed and checked on the same geometry as ours."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..physics.projector import ParallelProjector, _to_torch, covering_bins, plain_matrix
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """``slices`` of ``size`` x ``size`` pixels, ``views`` over 180 degrees, bins as wide as pixels."""
+
+    size: int
+    slices: int
+    views: int
+    pixel_mm: float = 2.0
+
+    @property
+    def bins(self) -> int:
+        """Bins that cover the diagonal."""
+        return covering_bins((self.size, self.size), self.pixel_mm, self.pixel_mm)
+
+    @property
+    def angles(self) -> np.ndarray:
+        """(views,) radians."""
+        return (np.arange(self.views) + 0.5) * math.pi / self.views
+
+    def __str__(self) -> str:
+        return f"{self.size}x{self.size}x{self.slices}, {self.views} views x {self.bins} bins"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A projector: ``forward`` takes ``(S, J, I)`` to ``(S, views, bins)``, ``adjoint`` back.
+
+    ``slices`` is how many slices are worth timing (slow peers do fewer; figures are per slice);
+    ``matched`` says whether ``adjoint`` is the transpose of ``forward``.
+    """
+
+    name: str
+    forward: Callable[[Tensor], Tensor]
+    adjoint: Callable[[Tensor], Tensor]
+    slices: int
+    matched: bool = True
+
+
+def peers(geometry: Geometry, device: torch.device | str = "cpu") -> Iterator[Peer]:
+    """Ours first, then every peer that can run here, each built when its turn comes."""
+    n, g = geometry.slices, geometry
+    ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device)
+    yield Peer("PETSuperRes", ours.forward, ours.adjoint, n)
+    del ours
+    yield from _matrices(g, device)
+    yield _rotation(g)
+    if importlib.util.find_spec("skimage"):
+        yield _skimage(g)
+    if importlib.util.find_spec("astra"):
+        for kind in ("strip", "linear", "line"):
+            yield astra_peer(g, kind)
+
+
+def _matrices(g: Geometry, device: torch.device | str) -> Iterator[Peer]:
+    """The same strip integrals as one plain matrix of all views, without symmetries."""
+    matrix = plain_matrix((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm).astype(np.float32)
+    transposed = matrix.T
+
+    def project(image: Tensor) -> Tensor:
+        lines = matrix @ np.ascontiguousarray(image.flatten(1).numpy().T)
+        return torch.from_numpy(lines.T).view(-1, g.views, g.bins)
+
+    def back(sinogram: Tensor) -> Tensor:
+        image = transposed @ np.ascontiguousarray(sinogram.flatten(1).numpy().T)
+        return torch.from_numpy(image.T).view(-1, g.size, g.size)
+
+    yield Peer("scipy CSR, plain matrix", project, back, min(g.slices, 16))
+    forward, adjoint = _to_torch(matrix, torch.device(device)), _to_torch(transposed.tocsr(), torch.device(device))
+    yield Peer(
+        "torch CSR, plain matrix",
+        lambda image: (forward @ image.flatten(1).T.contiguous()).T.reshape(-1, g.views, g.bins),
+        lambda sinogram: (adjoint @ sinogram.flatten(1).T.contiguous()).T.reshape(-1, g.size, g.size),
+        min(g.slices, 16),
+    )
+
+
+def _rotation(g: Geometry) -> Peer:
+    """Rotate with bilinear interpolation and sum columns; back: smear and rotate the other way."""
+
+    def grid(angle: float, size: int, source: int) -> Tensor:
+        scale = size / source
+        cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
+        theta = torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]])
+        return F.affine_grid(theta, [1, 1, size, size], align_corners=False)
+
+    def project(image: Tensor) -> Tensor:
+        views = [F.grid_sample(image[None], grid(a, g.bins, g.size), align_corners=False)[0].sum(1) for a in g.angles]
+        return torch.stack(views, 1) * g.pixel_mm
+
+    def back(sinogram: Tensor) -> Tensor:
+        image = torch.zeros(len(sinogram), g.size, g.size)
+        for view, angle in enumerate(g.angles):
+            smeared = sinogram[:, view, None, :].expand(-1, g.bins, -1)
+            image += F.grid_sample(smeared[None], grid(-angle, g.size, g.bins), align_corners=False)[0]
+        return image * g.pixel_mm
+
+    return Peer("torch, rotate and sum", project, back, min(g.slices, 8), matched=False)
+
+
+def _skimage(g: Geometry) -> Peer:
+    from skimage.transform import iradon, radon
+
+    degrees = -np.rad2deg(g.angles)  # its angles turn the other way
+
+    def project(image: Tensor) -> Tensor:
+        side = np.pad(image.numpy(), ((0, 0), *[((g.bins - g.size) // 2, -(-(g.bins - g.size) // 2))] * 2))
+        lines = [radon(s, degrees, circle=True, preserve_range=True).T for s in side]
+        return torch.from_numpy(np.stack(lines)) * g.pixel_mm
+
+    def back(sinogram: Tensor) -> Tensor:
+        images = [
+            iradon(s.T, degrees, output_size=g.size, filter_name=None, circle=False) for s in sinogram.double().numpy()
+        ]
+        return torch.from_numpy(np.stack(images)).float() * (2 * g.views / math.pi * g.pixel_mm)
+
+    return Peer("scikit-image radon", project, back, 2 if g.size < 200 else 1, matched=False)
+
+
+def astra_peer(g: Geometry, kind: str) -> Peer:
+    """ASTRA's CPU projector ``strip``, ``linear`` or ``line``, slice by slice (van Aarle et al. 2016)."""
+    import astra
+
+    volume = astra.create_vol_geom(g.size, g.size)
+    rays = astra.create_proj_geom("parallel", 1.0, g.bins, -g.angles)  # its rows run upwards
+    operator = astra.OpTomo(astra.create_projector(kind, rays, volume))
+
+    def project(image: Tensor) -> Tensor:
+        return torch.from_numpy(np.stack([operator.FP(s) for s in image.numpy()])) * g.pixel_mm
+
+    def back(sinogram: Tensor) -> Tensor:
+        return torch.from_numpy(np.stack([operator.BP(s) for s in sinogram.numpy()])) * g.pixel_mm
+
+    return Peer(f"ASTRA CPU, {kind}", project, back, min(g.slices, 4 if g.size < 200 else 1))
+
+
+def disc(g: Geometry, sub: int = 8) -> tuple[Tensor, np.ndarray]:
+    """An off-centre disc as pixel coverage ``(1, J, I)``, and its exact sinogram ``(views, bins)``, bin means."""
+    radius, x0, y0 = (f * g.size * g.pixel_mm for f in (0.3, 0.12, -0.07))
+    fine = (np.arange(g.size * sub) - (g.size * sub - 1) / 2) * g.pixel_mm / sub
+    inside = np.hypot(fine[None] - x0, fine[:, None] - y0) <= radius
+    image = inside.reshape(g.size, sub, g.size, sub).mean((1, 3)).astype(np.float32)
+    edges = (np.arange(g.bins + 1) - g.bins / 2) * g.pixel_mm
+    s = edges - (x0 * np.cos(g.angles) + y0 * np.sin(g.angles))[:, None]
+    t = np.clip(s / radius, -1, 1)
+    lines = np.diff(radius**2 * (t * np.sqrt(1 - t**2) + np.arcsin(t)), axis=1) / g.pixel_mm
+    return torch.from_numpy(image)[None], lines
+
+
+def check(peer: Peer, g: Geometry) -> dict[str, float]:
+    """``disc_error_percent`` (relative L2 against the exact sinogram) and ``mismatch`` of the adjoint."""
+    image, exact = disc(g)
+    error = np.linalg.norm(peer.forward(image)[0].cpu().double().numpy() - exact) / np.linalg.norm(exact)
+    random = torch.Generator().manual_seed(0)
+    z, y = torch.rand(image.shape, generator=random), torch.rand(1, g.views, g.bins, generator=random)
+    left = float((peer.forward(z).cpu().double() * y).sum())
+    right = float((z.double() * peer.adjoint(y).cpu()).sum())
+    return {"disc_error_percent": 100 * float(error), "mismatch": abs(left - right) / abs(left)}
