@@ -179,7 +179,7 @@ class Volume:
             if not finite:
                 raise InputError(f"{path} has voxels that are not finite numbers: export it again.")
         try:
-            with _quiet():
+            with quiet():
                 image = sitk.ReadImage(str(path))
         except RuntimeError as error:
             raise InputError(damaged) from error
@@ -200,7 +200,7 @@ class Volume:
             image = sitk.Cast(image, sitk.sitkInt16)
         with atomic_path(path) as temporary:
             try:
-                with _quiet():
+                with quiet():
                     sitk.WriteImage(image, str(temporary), useCompression=True)
                     if suffix.startswith(".nii"):  # whose writer does not tell that the disk is full
                         whole = _check_nifti(temporary)[0]
@@ -253,7 +253,7 @@ def _check_nifti(path: Path) -> tuple[bool, bool]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Nothing from the C libraries on standard error: they would print beside the one line of an exception."""
     try:
         kept = os.dup(2)

@@ -10,6 +10,8 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ sys.path[:0] = [p for p in (str(Path(__file__).parent), str(Path(__file__).paren
 import mrml_scene  # noqa: E402
 
 from PETSuperResLib.errors import InputError, OutputError  # noqa: E402
+from PETSuperResLib.volume import Volume, quiet  # noqa: E402
 
-SEED, SHAPE, SPACING, LESIONS = 659, (24, 112, 160), (2.0, 2.0, 2.0), 6
+SEED, SHAPE, SPACING, LESIONS = 101, (24, 112, 160), (2.0, 2.0, 2.0), 6
 SITES = {"node_bed": "Node", "fat": "Subcutaneous", "other": "Soft tissue"}
 
 
@@ -61,8 +64,7 @@ def main(folder: str | Path = "demo_output", quality: str = "standard", seed: in
         )
     print(f"Super-resolved it ({quality}): {nodes['sr'].GetSpacing()[0]:g} mm voxels, {_seconds(began)}.")
     nodes["table"] = logic.compareLesions(nodes["pet"], nodes["sr"], nodes["lesions"], nodes["reference"])
-    files = _save(scene, nodes, Path(folder))
-    files["report"] = _picture(nodes, phantom, simulation, names, Path(folder) / "report.png", quality)
+    files = _save(scene, nodes, Path(folder), lambda path: _picture(nodes, phantom, simulation, names, path, quality))
     print(f"\n{_text(nodes['table'])}\n")
     print(f"Wrote {', '.join(p.name for p in files.values())} to {folder}; {_seconds(began)}.")
     print(module.RESEARCH_USE)
@@ -78,29 +80,53 @@ def _name(number: int, lesion: Any) -> str:
     return f"{number} {SITES.get(lesion.organ, lesion.organ.capitalize())}, {size:.0f} mm"
 
 
-def _save(scene: Any, nodes: dict[str, Any], folder: Path) -> dict[str, Path]:
-    """Write every node and the scene that refers to them; nothing stays behind when one fails."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _save(scene: Any, nodes: dict[str, Any], folder: Path, picture: Callable[[Path], object]) -> dict[str, Path]:
+    """Write every node, the scene that refers to them and the picture: all of them, or nothing."""
+    new = not folder.exists()
     suffixes = {"lesions": ".seg.nrrd", "table": ".csv"}
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as temporary:
-        part = Path(temporary)
-        names = {key: ("lesions" if key == "table" else key) + suffixes.get(key, ".nii.gz") for key in nodes}
-        for key, node in nodes.items():
-            if node.GetStorageNode() is None:
-                node.AddDefaultStorageNode()
-            storage = node.GetStorageNode()
-            storage.SetFileName(str(part / names[key]))
-            if not storage.WriteData(node):
-                raise OutputError(f"{folder / names[key]} could not be written: check free space and permissions.")
-        scene.SetRootDirectory(str(part))
-        scene.SetURL(str(part / "scene.mrml"))
-        if not scene.Commit(str(part / "scene.mrml")):
-            raise OutputError(f"{folder / 'scene.mrml'} could not be written: check free space and permissions.")
-        for file in part.iterdir():
-            os.replace(file, folder / file.name)
+    names = {key: ("lesions" if key == "table" else key) + suffixes.get(key, ".nii.gz") for key in nodes}
+    names |= {"scene": "scene.mrml", "report": "report.png"}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as temporary:
+            part = Path(temporary)
+            for key, node in nodes.items():
+                with quiet():
+                    written = _write(node, part / names[key])
+                if not written:
+                    raise OutputError(f"{folder / names[key]} could not be written: check free space and permissions.")
+            scene.SetRootDirectory(str(part))
+            scene.SetURL(str(part / names["scene"]))
+            if not scene.Commit(str(part / names["scene"])):
+                raise OutputError(f"{folder / 'scene.mrml'} could not be written: check free space and permissions.")
+            try:
+                picture(part / names["report"])
+            except OutputError as error:
+                raise OutputError(str(error).replace(str(part), str(folder))) from error
+            for file in part.iterdir():
+                os.replace(file, folder / file.name)
+    except BaseException:
+        if new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
     scene.SetRootDirectory(str(folder.resolve()))
-    scene.SetURL(str(folder.resolve() / "scene.mrml"))
-    return {"scene": folder / "scene.mrml", **{key: folder / name for key, name in names.items()}}
+    scene.SetURL(str(folder.resolve() / names["scene"]))
+    return {key: folder / name for key, name in names.items()}
+
+
+def _write(node: Any, path: Path) -> bool:
+    """Whether a node was written, and, where the writer would not tell a full disk, is whole."""
+    if node.GetStorageNode() is None:
+        node.AddDefaultStorageNode()
+    storage = node.GetStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.WriteData(node):
+        return False
+    try:
+        return not path.name.endswith(".nii.gz") or Volume.read(path).array.size > 0
+    except InputError:
+        return False
 
 
 def _picture(
@@ -117,7 +143,7 @@ def _picture(
     scores = {}
     for name in ("LR", "SR"):
         score = whole_field(truth, images[name].resample_to(truth))
-        scores[name] = f"PSNR {score['psnr']:.1f} dB   SSIM {score['ssim']:.3f}   NMSE {score['nmse']:.3f}"
+        scores[name] = f"{score['psnr']:.1f} dB   SSIM {score['ssim']:.2f}   NMSE {score['nmse']:.3f}"
     case = Case(
         phantom.ct,
         simulation.lr,

@@ -39,21 +39,21 @@ def write_report(case: Case, path: str | Path) -> Path:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    plt.rcParams.update({"font.size": 9, "font.family": "DejaVu Sans", "text.color": INK, "axes.labelcolor": INK})
-    figure = plt.figure(figsize=(15, 9.4), facecolor="white")
+    plt.rcParams.update({"font.size": 10, "font.family": "DejaVu Sans", "text.color": INK, "axes.labelcolor": INK})
+    figure = plt.figure(figsize=(13, 8.6), facecolor="white")
     rows = figure.add_gridspec(
-        3, 1, height_ratios=[1.0, 0.8, 0.85], hspace=0.34, left=0.045, right=0.975, top=0.872, bottom=0.09
+        3, 1, height_ratios=[0.86, 0.72, 0.86], hspace=0.36, left=0.05, right=0.97, top=0.872, bottom=0.095
     )
-    figure.text(0.045, 0.958, case.title, fontsize=16, fontweight="bold")
-    figure.text(0.045, 0.931, case.subtitle, fontsize=10, color=MUTED)
-    figure.text(0.045, 0.02, RESEARCH_USE, fontsize=9, color=MUTED)
+    figure.text(0.05, 0.958, case.title, fontsize=16, fontweight="bold")
+    figure.text(0.05, 0.93, case.subtitle, fontsize=10.5, color=MUTED)
+    figure.text(0.05, 0.02, RESEARCH_USE, fontsize=9, color=MUTED)
     chosen = _slice(case.labels)
     limit = _window(case)
     _overview(figure, rows[0].subgridspec(1, 5, wspace=0.06), case, chosen, limit)
     _zooms(figure, rows[1].subgridspec(1, 2, wspace=0.07), case, limit)
-    _charts(figure, rows[2].subgridspec(1, 2, wspace=0.12, width_ratios=[1.55, 1]), case)
+    _charts(figure, rows[2].subgridspec(1, 3, wspace=0.2, width_ratios=[2.1, 1, 1]), case)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        figure.savefig(temporary, dpi=130, format="png")
     plt.close(figure)
     return Path(path)
 
@@ -81,7 +81,7 @@ def _overview(figure: Any, grid: Any, case: Case, z: float, limit: float) -> Non
         bar.ax.tick_params(labelsize=7.5, length=2)
         bar.outline.set_visible(False)
         if n == 0:
-            _scale_bar(axes, case.ct, 50, "white")
+            _scale_bar(axes, 50, "white", 0.86)
 
 
 def _zooms(figure: Any, grid: Any, case: Case, limit: float) -> None:
@@ -99,11 +99,11 @@ def _zooms(figure: Any, grid: Any, case: Case, limit: float) -> None:
             axes.set_ylim(centre[1] + 28, centre[1] - 28)
             axes.set_title(f"{lesion.name}\n{title}" if m == 0 else title, fontsize=9.5, loc="left", pad=4)
             if m == 0:
-                _scale_bar(axes, None, 10, INK)
+                _scale_bar(axes, 10, INK)
         axes = figure.add_subplot(inner[3])
         _profile(axes, case, centre)
         axes.set_box_aspect(1 / 1.35)
-        axes.set_title("Profile along the dashed line", fontsize=9.5, loc="left", pad=4)
+        axes.set_title("SUV along the dashed line", fontsize=9.5, loc="left", pad=4)
 
 
 def _profile(axes: Any, case: Case, centre: np.ndarray) -> None:
@@ -116,7 +116,6 @@ def _profile(axes: Any, case: Case, centre: np.ndarray) -> None:
     axes.set_xlim(-28, 28)
     axes.set_ylim(0, 1.3 * max(float(lines.get_ydata().max()) for lines in axes.lines))
     axes.set_xlabel("mm", fontsize=8, labelpad=1)
-    axes.set_ylabel("SUV", fontsize=8, labelpad=2)
     axes.yaxis.set_label_position("right")
     axes.yaxis.tick_right()
     axes.tick_params(labelsize=7.5)
@@ -125,24 +124,33 @@ def _profile(axes: Any, case: Case, centre: np.ndarray) -> None:
 
 
 def _charts(figure: Any, grid: Any, case: Case) -> None:
-    for n, (attribute, title) in enumerate((("suvmax", "Lesion SUVmax"), ("suvpeak", "Lesion SUVpeak"))):
+    """SUVmax of every lesion in the three images, and the errors of SUVmax and SUVmean against the reference."""
+    names = [lesion.name for lesion in case.lesions["reference"]]
+    places = np.arange(len(names))
+    axes = figure.add_subplot(grid[0])
+    for m, (image, colour) in enumerate((("LR", LR_GREY), ("SR", SR_BLUE), ("reference", "white"))):
+        values = [lesion.suvmax for lesion in case.lesions[image]]
+        label = {"LR": "low resolution", "SR": "super-resolved"}.get(image, image)
+        edge = TRUTH if image == "reference" else colour
+        bars = axes.bar(places + 0.28 * (m - 1), values, 0.26, color=colour, edgecolor=edge, lw=1.0, label=label)
+        axes.bar_label(bars, fmt="%.1f", fontsize=7.5, color=MUTED, padding=1)
+    axes.set_xticks(places, [name.replace(", ", "\n").replace("Subcutaneous", "Fat") for name in names], fontsize=8.5)
+    axes.set_ylabel("SUV (g/mL)", fontsize=9)
+    axes.set_title("Lesion SUVmax", fontsize=12, fontweight="bold", loc="left")
+    axes.margins(y=0.13)
+    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower right", bbox_to_anchor=(1.01, 0.985), columnspacing=1.2)
+    _plain(axes)
+    for n, (attribute, title) in enumerate((("suvmax", "SUVmax error"), ("suvmean", "SUVmean error")), 1):
         axes = figure.add_subplot(grid[n])
-        names = [lesion.name for lesion in case.lesions["reference"]]
-        places = np.arange(len(names))
-        for m, (image, colour) in enumerate((("LR", LR_GREY), ("SR", SR_BLUE), ("reference", "white"))):
-            values = [getattr(lesion, attribute) for lesion in case.lesions[image]]
-            label = {"LR": "low resolution", "SR": "super-resolved"}.get(image, image)
-            edge = TRUTH if image == "reference" else colour
-            bars = axes.bar(places + 0.27 * (m - 1), values, 0.25, color=colour, edgecolor=edge, lw=1.0, label=label)
-            if n == 0:
-                axes.bar_label(bars, fmt="%.1f", fontsize=7, color=MUTED, padding=1)
-        short = [name.replace(", ", ",\n") if n == 0 else name.split(" ")[0] for name in names]
-        axes.set_xticks(places, short, fontsize=8)
-        axes.set_ylabel("SUV (g/mL)", fontsize=8.5)
-        axes.set_title(title, fontsize=11, fontweight="bold", loc="left")
-        axes.margins(y=0.12)
-        if n == 0:
-            axes.legend(frameon=False, fontsize=8.5, ncols=3, loc="upper right", bbox_to_anchor=(1, 1.14))
+        truth = np.array([getattr(lesion, attribute) for lesion in case.lesions["reference"]])
+        for m, (image, colour) in enumerate((("LR", LR_GREY), ("SR", SR_BLUE))):
+            delta = 100 * (np.array([getattr(lesion, attribute) for lesion in case.lesions[image]]) / truth - 1)
+            axes.bar(places + 0.38 * (m - 0.5), delta, 0.36, color=colour)
+        axes.axhline(0, color=TRUTH, lw=1.0)
+        axes.set_xticks(places, [name.split(" ")[0] for name in names], fontsize=8.5)
+        axes.set_ylabel("% of the reference", fontsize=9, labelpad=1)
+        axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
+        axes.margins(y=0.1)
         _plain(axes)
 
 
@@ -160,10 +168,10 @@ def _window(case: Case) -> float:
 
 
 def _two_lesions(case: Case) -> list[Lesion]:
-    """The largest lesion that has a dead core or a wide extent, and the smallest that SUVpeak still resolves."""
-    by_size = sorted(case.lesions["reference"], key=lambda lesion: lesion.voxels)
-    small = next((x for x in by_size if x.voxels >= 30), by_size[0])
-    return [by_size[-1], small] if len(by_size) > 1 else by_size
+    """The hottest lesion, and of the others the smallest that SUVpeak still resolves."""
+    hottest, *others = sorted(case.lesions["reference"], key=lambda lesion: -lesion.suvmax)
+    others.sort(key=lambda lesion: lesion.voxels)
+    return [hottest, *[x for x in others if x.voxels >= 30][:1]]
 
 
 def _centre(labels: Volume, label: int) -> np.ndarray:
@@ -194,9 +202,9 @@ def _contours(axes: Any, labels: Volume, z: float, width: float) -> None:
         axes.contour(x, y, layer == label, [0.5], colors=CONTOUR, linewidths=width)
 
 
-def _scale_bar(axes: Any, volume: Volume | None, length: float, colour: str) -> None:
+def _scale_bar(axes: Any, length: float, colour: str, height: float = 0.06) -> None:
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
-    x, y = x0 + 0.05 * (x1 - x0), y0 + 0.06 * (y1 - y0)
+    x, y = x0 + 0.05 * (x1 - x0), y0 + height * (y1 - y0)
     axes.plot([x, x + length], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
     place = {"ha": "center", "va": "bottom", "fontsize": 7.5}
     axes.text(x + length / 2, y + 0.025 * (y1 - y0), f"{length:g} mm", color=colour, **place)

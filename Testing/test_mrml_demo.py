@@ -12,7 +12,7 @@ pytest.importorskip("slicer", reason="needs the package slicer-core (pip install
 import mrml_demo  # noqa: E402
 import mrml_scene  # noqa: E402
 
-from PETSuperResLib.errors import InputError  # noqa: E402
+from PETSuperResLib.errors import InputError, OutputError  # noqa: E402
 from PETSuperResLib.training.phantoms import torso_phantom  # noqa: E402
 from PETSuperResLib.volume import Volume  # noqa: E402
 
@@ -92,3 +92,16 @@ def test_without_slicer_core_the_demo_says_what_to_install(monkeypatch, tmp_path
     monkeypatch.setattr(mrml_scene, "available", lambda: False)
     with pytest.raises(InputError, match="pip install"):
         mrml_demo.main(tmp_path)
+
+
+def test_a_disk_that_fills_leaves_nothing_and_names_the_file(monkeypatch, tmp_path):
+    import slicer
+
+    scene = mrml_scene.start()
+    scene.Clear(0)
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "PET")
+    slicer.util.updateVolumeFromArray(node, np.zeros((3, 4, 5), np.float32))
+    monkeypatch.setattr(mrml_demo, "_write", lambda node, path: path.write_bytes(b"cut") < 0)
+    with pytest.raises(OutputError, match=r"out/pet.nii.gz could not be written"):
+        mrml_demo._save(scene, {"pet": node}, tmp_path / "out", lambda path: None)
+    assert not (tmp_path / "out").exists()
