@@ -91,14 +91,13 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def timed(work: Callable[[], object], at_least_s: float = PEER_SECONDS, device: str = "cpu") -> dict[str, float]:
+def timed(work: Callable[[], object], at_least_s: float | None = None) -> dict[str, float]:
     """Median and fastest seconds of ``work``, after one run to warm up; at least three runs, at most fifty."""
+    at_least_s = PEER_SECONDS if at_least_s is None else at_least_s
 
     def once() -> float:
         began = time.perf_counter()
         work()
-        if device == "cuda":
-            torch.cuda.synchronize()
         return time.perf_counter() - began
 
     first = once()

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SLICES_AT_ONCE = 16  # columns per product = 8 x this: large enough for SIMD, small enough for the cache
+SLICES_AT_ONCE = {"cpu": 8, "cuda": 32}  # columns per product are 8 x this: enough for SIMD, few enough for the cache
 
 
 def _ramp2(u: np.ndarray) -> np.ndarray:
@@ -145,6 +145,7 @@ class ParallelProjector:
         self.views = int(views)
         self.bins = int(bins) or covering_bins(self.shape, pixel_mm, bin_mm)
         self.device = torch.device(device)
+        self.block = SLICES_AT_ONCE.get(self.device.type, 8)
         self.pairings, self.base = _symmetries(self.views, self.shape[0] == self.shape[1])
         self.half = (self.bins + 1) // 2
         matrix = _base_matrix(self.shape, pixel_mm, self.views, self.base, self.bins, self.half, bin_mm, sub_views)
@@ -179,7 +180,7 @@ class ParallelProjector:
     def forward(self, image: Tensor) -> Tensor:
         """``(S, J, I)`` activity -> ``(S, views, bins)`` mean line integrals (activity x mm)."""
         out = image.new_empty(image.shape[0], self.views, self.bins)
-        for block in torch.arange(image.shape[0]).split(SLICES_AT_ONCE):
+        for block in torch.arange(image.shape[0]).split(self.block):
             part = slice(int(block[0]), int(block[-1]) + 1)
             out[part] = self._forward(image[part])
         return out
@@ -187,7 +188,7 @@ class ParallelProjector:
     def adjoint(self, sinogram: Tensor) -> Tensor:
         """``(S, views, bins)`` -> ``(S, J, I)``: the transpose of :meth:`forward`, weight for weight."""
         out = sinogram.new_empty(sinogram.shape[0], *self.shape)
-        for block in torch.arange(sinogram.shape[0]).split(SLICES_AT_ONCE):
+        for block in torch.arange(sinogram.shape[0]).split(self.block):
             part = slice(int(block[0]), int(block[-1]) + 1)
             out[part] = self._adjoint(sinogram[part])
         return out

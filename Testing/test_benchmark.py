@@ -1,0 +1,58 @@
+"""The benchmark: peers project the same thing as ours, and the figures are strict JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tiny import relative, tiny_network
+
+from PETSuperResLib.errors import OutputError
+from PETSuperResLib.evaluation import benchmark as bench
+from PETSuperResLib.evaluation.projector_peers import Geometry, check, disc, peers
+from PETSuperResLib.prior import Prior
+
+SMALL = Geometry(48, 4, 20)
+
+
+def test_every_peer_that_runs_here_projects_the_disc_that_ours_does():
+    found = {peer.name: check(peer, SMALL) for peer in peers(SMALL)}
+    assert {"PETSuperRes", "scipy CSR, plain matrix", "torch CSR, plain matrix", "torch, rotate and sum"} <= set(found)
+    for name, figures in found.items():
+        assert figures["disc_error_percent"] < (10 if "scikit" in name else 2), name
+        assert figures["mismatch"] < (1e-5 if "PETSuperRes" in name or "CSR" in name else 1e-2), name
+
+
+def test_independent_strip_projectors_agree_with_ours():
+    image = disc(SMALL)[0].expand(2, -1, -1) + torch.rand(2, 48, 48, generator=torch.Generator().manual_seed(0))
+    made = {peer.name: peer for peer in peers(SMALL)}
+    ours = made["PETSuperRes"].forward(image)
+    for name in ("torch CSR, plain matrix", "scipy CSR, plain matrix", "ASTRA CPU, strip"):
+        if name in made:
+            assert relative(made[name].forward(image), ours) < 1e-4, name
+            assert relative(made[name].adjoint(ours), made["PETSuperRes"].adjoint(ours)) < 1e-4, name
+
+
+def test_it_prints_tables_and_writes_strict_json(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "GEOMETRIES", (SMALL, Geometry(64, 2, 10)))
+    monkeypatch.setattr(bench, "PEER_SECONDS", 0.0)
+    monkeypatch.setattr(bench, "SIZE", 32)
+    monkeypatch.setattr(bench, "limits", lambda: {k: 1.0 for k in bench.LIMIT_COLUMNS})
+    monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network()), "tiny"))
+    monkeypatch.setattr(bench, "whole_runs", lambda prior: [dict.fromkeys(bench.RUN_COLUMNS, 1)])
+    seen = []
+    figures = bench.benchmark(tmp_path, quick=True, progress=lambda event: seen.append(event.fraction))
+    written = json.loads((tmp_path / "benchmark.json").read_text(), parse_constant=pytest.fail)
+    assert written["projector"][0]["name"] == "PETSuperRes" and written["machine"]["torch"] == torch.__version__
+    assert len({row["geometry"] for row in written["projector"]}) == 1  # quick leaves the larger one out
+    assert written["network"]["images_per_s"] > 0 and figures["projector"][0]["times_ours"] == 1.0
+    text = capsys.readouterr().out
+    assert "x ours" in text and "images/s" in text and "GFLOP/s" in text
+    assert seen == sorted(seen) and seen[-1] == 1.0
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError):
+        bench.benchmark(tmp_path / "file" / "deeper")
