@@ -27,6 +27,7 @@ def in_float64(model: ForwardModel) -> ForwardModel:
 
     new = copy(model, ForwardModel)
     new.psf, new.projector = copy(model.psf, GaussianPSF), copy(model.projector, ParallelProjector)
+    new.projector.bands = [(first, band.double()) for first, band in model.projector.bands]
     return new
 
 
