@@ -130,6 +130,7 @@ def projectors(geometry: Geometry) -> list[dict[str, Any]]:
     for peer in peers(geometry):
         few = image[: peer.slices].contiguous(), sinogram[: peer.slices].contiguous()
         row: dict[str, Any] = {"geometry": str(geometry), "name": peer.name, "slices": peer.slices}
+        row["megabytes"] = peer.megabytes
         for direction, work in (("forward", peer.forward), ("adjoint", peer.adjoint)):
             part = few[0] if direction == "forward" else few[1]
             seconds = timed(lambda work=work, part=part: work(part))  # type: ignore[misc]
@@ -207,6 +208,7 @@ LIMIT_COLUMNS = {
 PROJECTOR_COLUMNS = {
     "name": ("projector", "{}"),
     "slices": ("slices", "{}"),
+    "megabytes": ("MB kept", "{:.0f}"),
     "forward_ms_per_slice": ("forward", "{:.2f}"),
     "forward_fastest_ms_per_slice": ("fastest", "{:.2f}"),
     "adjoint_ms_per_slice": ("adjoint", "{:.2f}"),

@@ -51,13 +51,15 @@ class Peer:
     adjoint: Callable[[Tensor], Tensor]
     slices: int
     matched: bool = True
+    megabytes: float = 0.0  # of matrices kept
 
 
 def peers(geometry: Geometry, device: torch.device | str = "cpu") -> Iterator[Peer]:
     """Ours first, then every peer that can run here, each built when its turn comes."""
     n, g = geometry.slices, geometry
     ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device)
-    yield Peer("PETSuperRes", ours.forward, ours.adjoint, n)
+    weights = ours.transposed.values().numel() + sum(band.values().numel() for _, band in ours.bands)
+    yield Peer("PETSuperRes", ours.forward, ours.adjoint, n, megabytes=8e-6 * weights)
     del ours
     yield from _matrices(g, device)
     yield _rotation(g)
@@ -81,13 +83,14 @@ def _matrices(g: Geometry, device: torch.device | str) -> Iterator[Peer]:
         image = transposed @ np.ascontiguousarray(sinogram.flatten(1).numpy().T)
         return torch.from_numpy(image.T).view(-1, g.size, g.size)
 
-    yield Peer("scipy CSR, plain matrix", project, back, min(g.slices, 16))
+    yield Peer("scipy CSR, plain matrix", project, back, min(g.slices, 16), megabytes=8e-6 * matrix.nnz)
     forward, adjoint = _to_torch(matrix, torch.device(device)), _to_torch(transposed.tocsr(), torch.device(device))
     yield Peer(
         "torch CSR, plain matrix",
         lambda image: (forward @ image.flatten(1).T.contiguous()).T.reshape(-1, g.views, g.bins),
         lambda sinogram: (adjoint @ sinogram.flatten(1).T.contiguous()).T.reshape(-1, g.size, g.size),
         min(g.slices, 16),
+        megabytes=16e-6 * matrix.nnz,
     )
 
 

@@ -17,21 +17,24 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from PETSuperResLib.evaluation.benchmark import PROJECTOR_COLUMNS, machine, print_table, timed  # noqa: E402
-from PETSuperResLib.evaluation.projector_peers import Geometry, Peer, astra_peer, check  # noqa: E402
-from PETSuperResLib.physics.projector import ParallelProjector  # noqa: E402
+from PETSuperResLib.evaluation.projector_peers import Geometry, astra_peer, check, peers  # noqa: E402
 
 
 def compare(g: Geometry) -> list[dict[str, object]]:
     """A row per projector."""
-    ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm)
     rows: list[dict[str, object]] = []
     for peer in (
-        Peer("PETSuperRes", ours.forward, ours.adjoint, g.slices),
+        next(peers(g)),
         *(astra_peer(g, kind) for kind in ("strip", "linear", "line")),
     ):
         image = torch.rand(peer.slices, g.size, g.size)
         sinogram = torch.rand(peer.slices, g.views, g.bins)
-        row: dict[str, object] = {"name": peer.name, "slices": peer.slices, **check(peer, g)}
+        row: dict[str, object] = {
+            "name": peer.name,
+            "slices": peer.slices,
+            "megabytes": peer.megabytes,
+            **check(peer, g),
+        }
         total = 0.0
         for direction, seconds in (
             ("forward", timed(lambda peer=peer, image=image: peer.forward(image))),
