@@ -44,7 +44,8 @@ def evaluate(
 ) -> Path:
     """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
 
-    ``methods`` None takes :data:`DEFAULT_METHODS`. Every method of a patient sees the same simulated counts. Returns the path of ``summary.md``.
+    ``methods`` None takes :data:`DEFAULT_METHODS`. Every method of a patient sees
+    the same simulated counts. Returns the path of ``summary.md``.
     """
     methods = methods or DEFAULT_METHODS
     for name, chosen, known in (

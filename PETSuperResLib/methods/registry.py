@@ -15,9 +15,9 @@ from ..sampling import Sampler
 from ..volume import Volume
 
 #: EM updates of the fixed reconstructions: the best mean PSNR over the four validation patients at the
-#: standard setting among 5, 8, 11, 14, 18, 24, 32 and 45 (PSF) - see docs/validation.md
+#: standard setting among 6 to 45 updates - see docs/validation.md
 PSF_OSEM_UPDATES = 24
-OSEM_UPDATES = 14
+OSEM_UPDATES = 12
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ class Prior:
         try:
             network = NoiseNetwork(NetworkConfig(**json.loads(metadata["network"])))
             network.load_state_dict(weights)
+            if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
+                raise ValueError("weights that are not finite")
             prior = cls(
                 network,
                 AsinhTransform(**json.loads(metadata["transform"])),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..physics.model import ForwardModel, osem, uniform_start
+from ..physics.psf import GaussianPSF
 from ..physics.simulation import centred_resize
 from ..prior import STRIDE, Prior
 from .config import Sampler
@@ -48,6 +49,7 @@ def sample(
     else:
         z = torch.full(ct_hu.shape, uniform_start(model, y), device=y.device)
     eps = noise() if sampler.noise else torch.zeros(guide.shape, device=y.device)
+    axial = _axial_mean(model, sampler.axial_fwhm_mm, y.device)
     steps = timesteps(sampler, prior)
     for index, t in enumerate(steps):
         signal, sigma = schedule.signal_noise(torch.tensor([t], device=y.device))
@@ -57,7 +59,7 @@ def sample(
         x_t = signal * x0 + sampler.noise * sigma * eps
         eps = guide.epsilon(x_t, t)
         x0_hat = schedule.tweedie(x_t, eps, torch.tensor([t], device=y.device))  # (7)
-        tweedie = transform.to_activity(guide.crop(x0_hat)).clamp_min(0)
+        tweedie = transform.to_activity(axial(guide.crop(x0_hat))).clamp_min(0)
         ratio = float(sigma / signal)
         spread = sampler.prior_width * ratio * transform.slope(tweedie)
         z = refine(sampler, model, y, tweedie, z, spread, index)  # (8), (9)
@@ -66,6 +68,13 @@ def sample(
         if callback is not None:
             callback(index + 1, len(steps), z)
     return z
+
+
+def _axial_mean(model: ForwardModel, fwhm_mm: float, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Gaussian mean over neighbouring slices, ``(S, J, I)``; at the ends over those there are."""
+    blur = GaussianPSF(model.shape, model.spacing, (0.0, fwhm_mm), device)
+    weight = blur(torch.ones(model.shape[0], 1, 1, device=device))
+    return lambda x: blur(x) / weight
 
 
 def timesteps(sampler: Sampler, prior: Prior) -> list[int]:
