@@ -78,11 +78,11 @@ def test_it_writes_a_prior_that_says_what_it_was_trained_on(whole):
 def test_the_loss_falls(tmp_path):
     from dataclasses import replace
 
-    settings = replace(SETTINGS, steps=100, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000)
+    settings = replace(SETTINGS, steps=50, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000)
     train(None, tmp_path, settings, device="cpu")
     with (tmp_path / "log.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
-    assert len(losses) == 4 and losses[-1] < 0.92 * losses[0]
+    assert len(losses) == 2 and losses[-1] < 0.92 * losses[0]
 
 
 def test_a_time_limit_ends_the_run_with_a_checkpoint(tmp_path):
