@@ -59,7 +59,7 @@ def in_body(volume: Volume, ct: Volume, margin_mm: float = 8.0) -> float:
 
 def test_activity_inside_the_body_is_conserved(run):
     phantom = small_phantom()
-    volume = run(quality=Sampler.get("standard", start_iterations=40)).volume
+    volume = run(quality="standard").volume
     assert in_body(volume, phantom.ct) == pytest.approx(in_body(phantom.pet, phantom.ct), rel=0.01)
 
 

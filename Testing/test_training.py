@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tiny import CONFIG
 
-from PETSuperResLib.errors import InputError
-from PETSuperResLib.prior import Prior
+from PETSuperResLib.errors import CheckpointError, InputError
+from PETSuperResLib.prior import NetworkConfig, Prior
 from PETSuperResLib.training import train as training
 from PETSuperResLib.training.data import SliceBatches, find_cases, read_split
 from PETSuperResLib.training.train import TrainingConfig, train, with_conditioning
@@ -61,9 +62,24 @@ def test_a_finished_run_stays_as_it_is(whole):
     assert all(torch.equal(value, before[name]) for name, value in weights(whole).items())
 
 
-def test_another_seed_gives_other_weights(whole, tmp_path):
-    from dataclasses import replace
+def test_a_run_of_another_network_or_a_damaged_one_is_not_continued(whole, tmp_path):
+    other = replace(SETTINGS, network=NetworkConfig((32, 32, 32), heads=2))
+    state = tmp_path / "state.safetensors"
+    state.write_bytes((whole / "state.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="another --out"):
+        train(None, tmp_path, other, device="cpu")
+    state.write_bytes(state.read_bytes()[:-50])
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(None, tmp_path, SETTINGS, device="cpu")
 
+
+def test_progress_of_training_never_goes_back_and_reaches_the_end(tmp_path):
+    seen = []
+    train(None, tmp_path, replace(SETTINGS, steps=26), device="cpu", progress=lambda e: seen.append(e.fraction))
+    assert seen == sorted(seen) and seen[-1] == 1.0 and len(seen) > 2
+
+
+def test_another_seed_gives_other_weights(whole, tmp_path):
     train(None, tmp_path, replace(SETTINGS, seed=1), device="cpu")
     assert any(not torch.equal(v, weights(whole)[k]) for k, v in weights(tmp_path).items())
 
@@ -76,8 +92,6 @@ def test_it_writes_a_prior_that_says_what_it_was_trained_on(whole):
 
 
 def test_the_loss_falls(tmp_path):
-    from dataclasses import replace
-
     settings = replace(SETTINGS, steps=50, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000)
     train(None, tmp_path, settings, device="cpu")
     with (tmp_path / "log.csv").open() as file:
@@ -86,8 +100,6 @@ def test_the_loss_falls(tmp_path):
 
 
 def test_a_time_limit_ends_the_run_with_a_checkpoint(tmp_path):
-    from dataclasses import replace
-
     train(None, tmp_path, replace(SETTINGS, steps=100000), limit_minutes=0.02, device="cpu")
     assert 0 < Prior.load(tmp_path / "prior.safetensors").info["steps"] < 100000
 
@@ -102,13 +114,14 @@ def test_it_trains_on_case_folders_of_a_split(tmp_path):
     (tmp_path / "data" / "split.json").write_text(json.dumps({"train": ["a"], "test": ["b"]}))
     assert [c.name for c in find_cases(tmp_path / "data")] == ["a", "b"]
     assert read_split(tmp_path / "data", "test") == ["b"]
-    from dataclasses import replace
-
     prior = Prior.load(train(tmp_path / "data", tmp_path / "out", replace(SETTINGS, steps=1, phantom_share=0.0)))
     assert prior.info["trained_on"] == "2 slices of 1 patients in data"
 
 
-@pytest.mark.parametrize("content", ["{", '{"speed": 9}', "[1]", '{"network": {"conditioning": "?"}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{", '{"speed": 9}', "[1]", '{"network": {"conditioning": "?"}}', '{"network": {"widths": [24, 24, 24]}}'],
+)
 def test_a_wrong_configuration_is_refused(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content)

@@ -104,7 +104,8 @@ def simulate(
         raise InputError("The PET has voxels that are not numbers (NaN or infinite): export it again.")
     target = pick_device(device)
     grid = image_grid(pet, spacing_mm)
-    truth = pet.resample_to(grid, "cubic").with_array(pet.resample_to(grid, "cubic").array.clip(0), "SUVbw")
+    truth = pet.resample_to(grid, "cubic")
+    truth = truth.with_array(truth.array.clip(0), "SUVbw")
     if not truth.array.max() > 0:
         raise InputError("The PET has no positive voxel: give a PET in SUV.")
     image = torch.from_numpy(truth.array).to(target)

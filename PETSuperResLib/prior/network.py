@@ -33,6 +33,12 @@ class NetworkConfig:
         object.__setattr__(self, "widths", tuple(self.widths))
         if self.conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning must be one of {', '.join(CONDITIONINGS)}, not {self.conditioning!r}")
+        first, second, third = self.widths
+        if first % 16 or second % 8 or third % 8 or second % self.heads or third % (4 * self.heads):
+            raise ValueError(
+                f"widths {self.widths} with {self.heads} heads: the first must be a multiple of 16, the others of 8, "
+                "the second of the heads and the third of 4 x heads"
+            )
 
 
 class ResidualBlock(nn.Module):

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..device import pick_device
-from ..errors import InputError
+from ..errors import CheckpointError, InputError
 from ..prior import AsinhTransform, NetworkConfig, NoiseNetwork, NoiseSchedule, Prior
 from ..prior.checkpoint import autocast
 from ..prior.transform import normalise_ct
@@ -83,7 +84,8 @@ def train(
     with atomic_path(out / "config.json") as temporary:
         temporary.write_text(json.dumps(asdict(config), indent=1))
     report = Reporter(progress)
-    batches, described = _load(data, split, config, report)
+    batches, described = _load(data, split, config, report.part(0.0, 0.02))
+    report = report.part(0.02, 1.0)
     run = _Run(config, out, target, described)
     deadline = None if limit_minutes is None else time.monotonic() + 60 * limit_minutes
     began, first = time.monotonic(), run.step
@@ -104,7 +106,9 @@ def train(
             run.save()
             run.export()
     run.save()
-    return run.export()
+    path = run.export()
+    report("done", 1.0)
+    return path
 
 
 def _load(
@@ -212,7 +216,14 @@ class _Run:
         path = self.out / "state.safetensors"
         if not path.exists():
             return
-        tensors = load_file(path, device=str(self.device))
+        try:
+            self._restore(load_file(path, device=str(self.device)))
+        except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} is damaged or of another network's run: choose another --out, or remove it to start again."
+            ) from error
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
         state: dict[int, dict[str, Any]] = {}
         for name, value in tensors.items():
             if name.startswith("optimiser."):
