@@ -10,7 +10,7 @@ import click
 from .common import Bar, VariadicCommand, device_option, seed_option
 
 
-@click.command()
+@click.command(short_help="The whole path on a generated phantom (source tree only).")
 @click.option("--out", default="demo_output", show_default=True, metavar="DIR", help="Where its files go.")
 def demo(out: str) -> None:
     """The whole path on a generated PET/CT phantom, in a real MRML scene: volumes, table, scene, picture."""
@@ -30,7 +30,7 @@ def demo(out: str) -> None:
     module.main(folder)
 
 
-@click.command()
+@click.command(short_help="Train a prior on high-quality PET/CT.")
 @click.option("--data", metavar="DIR", help="Folder of case folders; without it, phantoms alone.")
 @click.option("--split", metavar="FILE", help="JSON with train, validation and test patients.")
 @click.option("--config", metavar="FILE", help="JSON with training settings; see config.json of any run.")
@@ -69,7 +69,7 @@ def train(
     click.echo(f"Wrote {checkpoint}.")
 
 
-@click.command(cls=VariadicCommand)
+@click.command(cls=VariadicCommand, short_help="Compare methods on simulated scans of test patients.")
 @click.option("--data", required=True, metavar="DIR", help="Folder of case folders.")
 @click.option("--split", metavar="FILE", help="JSON with the test patients; default: split.json in the data folder.")
 @click.option(
@@ -138,7 +138,7 @@ def evaluate(
     click.echo(f"Wrote metrics.csv, lesions.csv and summary.md to {folder}.")
 
 
-@click.command()
+@click.command(short_help="Time projector, network and a whole run.")
 @click.option("--out", metavar="DIR", help="Also write the figures here.")
 def benchmark(out: str | None) -> None:
     """Time projector, network and a whole run on this machine, beside their peers."""
@@ -147,7 +147,7 @@ def benchmark(out: str | None) -> None:
     run(out)
 
 
-@click.command()
+@click.command(short_help="Take jobs as JSON lines on standard input.")
 def worker() -> None:
     """Take jobs as JSON lines on standard input and answer on standard output (used by the Slicer module)."""
     from ..worker import main

@@ -29,23 +29,27 @@ def read_image(path: str, modality: str) -> Volume:
     return Volume.read(path, modality=modality)
 
 
-@click.command()
+@click.command(short_help="Super-resolve a PET with its CT; compare lesion SUVs.")
 @click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw: NIfTI, NRRD, MHA or a DICOM folder.")
 @click.option("--ct", required=True, metavar="FILE", help="CT of the same session, in HU, on any grid.")
-@click.option("--scanner", metavar="NAME", help="Preset ('petsuperres presets') or JSON file; DICOM may tell it.")
-@click.option("--segmentation", metavar="FILE", help="Label map of the lesions, on any grid.")
+@click.option("--scanner", metavar="NAME", help="Scanner that made the PET: preset or JSON file; DICOM may tell it.")
+@click.option("--segmentation", metavar="FILE", help="Label map of the lesions, on any grid; MTV from SUV 2.5.")
 @click.option(
     "--quality",
     type=click.Choice(["draft", "standard", "paper"]),
     default="standard",
     show_default=True,
-    help="Few steps for a look, the best found, or the paper's schedule.",
+    help="A quick look, recommended, or the paper's schedule (slow).",
 )
-@click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Above 1: std.nii.gz as well.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=1, show_default=True, help="Above 1: std.nii.gz, their spread."
+)
 @click.option("--region", metavar="BOX", help="x0,x1,y0,y1,z0,z1 in LPS mm, or 'segments'.")
 @click.option("--margin", type=click.FloatRange(0), default=20.0, show_default=True, help="Around the segments, in mm.")
 @click.option("--spacing", type=click.FloatRange(0.5, 10), help="In-plane voxel size of the result in mm.")
-@click.option("--measurement", metavar="FILE", help="Sinogram of 'petsuperres simulate', to reconstruct from.")
+@click.option(
+    "--measurement", metavar="FILE", help="Sinogram of 'petsuperres simulate', in place of the PET; sets the scanner."
+)
 @click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 @seed_option
 @device_option
@@ -75,24 +79,32 @@ def reconstruct(
 
     folder = check_folder(out)
     box = region_of(region) if region else None
-    if scanner:
-        Scanner.get(scanner)  # an unknown name is told before anything is read
+    wanted = Scanner.get(scanner) if scanner else None  # an unknown name is told before anything is read
+    if measurement and region:
+        raise InputError("--measurement is reconstructed as a whole: leave --region out.")
     pet_volume, ct_volume = read_image(pet, "PT"), read_image(ct, "CT")
     known = pet_volume.metadata
     scanner = scanner or guess_preset(known.get("manufacturer"), known.get("model"))
     if scanner is None and measurement is None:
-        raise InputError("Which scanner made the PET? Add --scanner NAME; 'petsuperres presets' lists the names.")
+        raise InputError(
+            "The PET does not say which scanner made it: add --scanner NAME; 'petsuperres presets' lists the names."
+        )
     mask = Volume.read(segmentation, unit="label") if segmentation else None
     names = ls.segment_names(segmentation) if segmentation else {}
     before = ls.measure_lesions(pet_volume, mask, names=names) if mask else []
     from ..reconstruction import reconstruct as run
 
-    given: dict[str, Any] = {"scanner": scanner}
+    used = wanted or (Scanner.get(scanner) if scanner else None)
+    given: dict[str, Any] = {"scanner": used}
     if measurement:
         from ..physics.measurement import Measurement
 
         given["measurement"] = Measurement.read(measurement)
-        given["scanner"] = scanner or given["measurement"].scanner
+        made_by = given["scanner"] = given["measurement"].scanner
+        if wanted and wanted.name != made_by.name:
+            raise InputError(
+                f"The measurement is of scanner '{made_by.name}', not '{wanted.name}': leave --scanner out."
+            )
     if prior:
         given["prior"] = prior
     if spacing:
@@ -120,22 +132,28 @@ def reconstruct(
     if result.std is not None and samples > 1:
         writers[folder / "std.nii.gz"] = result.std.write
     if mask:
-        setting = str(scanner or given["measurement"].scanner.name)
+        setting = given["scanner"].name
         rows = ls.lesion_rows(before, setting=setting, method="lr")
         rows += ls.lesion_rows(after, setting=setting, method=f"ours-{quality}")
         writers[folder / "lesions.csv"] = lambda path: ls.write_csv(path, rows)
     writers[folder / "report.json"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
     write_together(writers)
-    for warning in result.report.get("warnings", ()):
+    notes = list(result.report.get("warnings", ()))
+    if measurement is None and used and "fwhm_transaxial_mm" in used.unverified:
+        notes.append(
+            f"No source was found for the FWHM of {used.name}: {used.fwhm_transaxial_mm:g} mm is a working value, "
+            "and it decides how much is sharpened."
+        )
+    for warning in notes:
         click.echo(f"Note: {warning}")
     if changes:
         click.echo(_change_table(changes))
     click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
 
 
-@click.command()
+@click.command(short_help="Simulate a low-resolution scan of a PET.")
 @click.option("--pet", required=True, metavar="FILE", help="High-resolution PET in SUVbw.")
-@click.option("--ct", metavar="FILE", help="CT of the same session, in HU; needed for --attenuation.")
+@click.option("--ct", metavar="FILE", help="CT of the same session, in HU; used with --attenuation only.")
 @click.option("--setting", required=True, metavar="NAME", help="standard or ood (Table 1 of the paper), or a preset.")
 @click.option(
     "--counts",
@@ -172,7 +190,7 @@ def simulate(
     click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
 
 
-@click.command()
+@click.command(short_help="Body-weight SUV of a DICOM PET series.")
 @click.argument("dicom_dir")
 @click.option("--weight", type=float, metavar="KG", help="Instead of the header's patient weight.")
 @click.option("--dose", type=float, metavar="MBQ", help="Instead of the header's injected activity.")
@@ -198,7 +216,7 @@ def suv(
     click.echo(f"Wrote {out}: SUVbw {volume.array.min():.2f} to {volume.array.max():.2f}.")
 
 
-@click.command()
+@click.command(short_help="SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment.")
 @click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw.")
 @click.option("--segmentation", required=True, metavar="FILE", help="Label map, on any grid.")
 @click.option("--after", metavar="FILE", help="A second volume (the super-resolved one) to compare with the PET.")
@@ -232,17 +250,19 @@ def lesions(
     headings = dict(LESION_HEADINGS)
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
-    click.echo(table(rows, headings))
-    if after:
-        second = ls.measure_lesions(read_image(after, "PT"), mask, truth, names, threshold)
+    second = ls.measure_lesions(read_image(after, "PT"), mask, truth, names, threshold) if after else []
+    if second:
         rows += ls.lesion_rows(second, method="after")
+        headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
+    click.echo(table(rows, headings))
+    if second:
         click.echo("\n" + _change_table(ls.compare(found, second)))
     if out:
         ls.write_csv(out, rows)
         click.echo(f"Wrote {out}.")
 
 
-@click.command()
+@click.command(short_help="List the scanner presets, or print one as JSON.")
 @click.argument("name", required=False)
 def presets(name: str | None) -> None:
     """List the scanner presets, or print one as JSON, to be changed and given as --scanner FILE.json."""
