@@ -22,7 +22,7 @@ from .physics.pseudo import effective_trues, pseudo_measurement
 from .physics.simulation import image_grid
 from .prior import Prior
 from .progress import Callback, Reporter
-from .sampling import Sampler, sample
+from .sampling import UNKNOWN_HU, Sampler, sample
 from .scanner import Scanner
 from .suv import check_suv
 from .volume import Volume
@@ -168,7 +168,7 @@ class _Job:
     ):
         self.prior, self.measurement, self.grid = prior, measurement, grid
         self.projector, self.device = projector, device
-        self.ct = torch.from_numpy(ct.resample_to(grid, "linear", -1000.0).array)
+        self.ct = torch.from_numpy(ct.resample_to(grid, "linear", UNKNOWN_HU).array)
         axial = measurement.scanner.model_fwhm_mm[1]
         self.halo = math.ceil(1.5 * axial / grid.spacing[2])  # slices that the axial PSF reaches
         self.batch = 16

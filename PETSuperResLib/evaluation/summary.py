@@ -21,7 +21,7 @@ def write_summary(
 ) -> Path:
     """Write the tables of all settings and count levels; returns the path."""
     lines = ["# Evaluation", "", "Research use only. Mean +- standard deviation over patients; **best**, _second_;"]
-    lines += ["* differs from the best (paired Wilcoxon, p < 0.05).", ""]
+    lines += ["\\* differs from the best (paired Wilcoxon, p < 0.05).", ""]
     lines += [f"Prior: SHA-256 {prior.sha256[:12]}, trained on {prior.info.get('trained_on', 'unknown data')}.", ""]
     for setting, counts in dict.fromkeys((r["setting"], r["counts"]) for r in metrics):
         rows = [r for r in metrics if (r["setting"], r["counts"]) == (setting, counts)]

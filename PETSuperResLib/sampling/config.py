@@ -31,7 +31,7 @@ class Sampler:
     step_size: float = 0.05  # gradient: in SUV, of the gradient over its sensitivity
     momentum: float = 0.9  # gradient: Nesterov's mu
     warm_start: float = 0.3  # gradient: share of the previous step's refined estimate in the start
-    axial_fwhm_mm: float = 4.0  # Gaussian along the slices on every Tweedie estimate: ties a 2D prior together
+    axial_fwhm_slices: float = 1.2  # Gaussian across slices on every Tweedie estimate: ties a 2D prior together
     flips: int = 1  # network evaluations per step over mirrored images (1, 2 or 4), averaged
 
     def __post_init__(self) -> None:
@@ -86,6 +86,6 @@ PROFILES = {
         inner_first=2,
         inner_last=20,
         psf_from=0.7,
-        axial_fwhm_mm=0.0,
+        axial_fwhm_slices=0.0,
     ),
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..physics.model import ForwardModel, osem, uniform_start
@@ -17,6 +18,8 @@ from .config import Sampler
 from .consistency import refine
 
 SLICES_PER_BATCH = 16
+UNKNOWN_HU = -2000.0  # in a CT for the sampler: the CT does not cover this voxel
+AIR_BELOW_HU, BODY_MARGIN_MM, OUTSIDE_SHARE = -900.0, 8.0, 0.02  # lung is body, air is not
 
 #: callback(step, steps, estimate): the current estimate in SUV, ``(S, J, I)``; may raise to stop
 StepCallback = Callable[[int, int, Tensor], None]
@@ -45,11 +48,11 @@ def sample(
         return torch.randn(guide.shape, generator=random).to(y.device)
 
     if sampler.start_iterations:
-        z = osem(model, y, sampler.start_iterations)
+        z = osem(model, y, sampler.start_iterations, start=starting_image(model, y, ct_hu))
     else:
         z = torch.full(ct_hu.shape, uniform_start(model, y), device=y.device)
     eps = noise() if sampler.noise else torch.zeros(guide.shape, device=y.device)
-    axial = _axial_mean(model, sampler.axial_fwhm_mm, y.device)
+    axial = _axial_mean(model, sampler.axial_fwhm_slices * model.spacing[2], y.device)
     steps = timesteps(sampler, prior)
     for index, t in enumerate(steps):
         signal, sigma = schedule.signal_noise(torch.tensor([t], device=y.device))
@@ -75,6 +78,18 @@ def _axial_mean(model: ForwardModel, fwhm_mm: float, device: torch.device) -> Ca
     blur = GaussianPSF(model.shape, model.spacing, (0.0, fwhm_mm), device)
     weight = blur(torch.ones(model.shape[0], 1, 1, device=device))
     return lambda x: blur(x) / weight
+
+
+def starting_image(model: ForwardModel, y: Tensor, ct_hu: Tensor) -> Tensor:
+    """Where EM starts: uniform in what the CT shows (with a margin), and little in the air around it.
+
+    EM clears air slowly; from a uniform start about 1 % of the activity stays there. Nothing is
+    forbidden outside: what the counts put there (arms beyond the CT's field of view) grows back.
+    """
+    reach = max(1, round(BODY_MARGIN_MM / model.spacing[0]))
+    body = ((ct_hu > AIR_BELOW_HU) | (ct_hu <= UNKNOWN_HU)).float()[:, None]
+    near = F.max_pool2d(body, 2 * reach + 1, stride=1, padding=reach)[:, 0]
+    return uniform_start(model, y) * (OUTSIDE_SHARE + (1 - OUTSIDE_SHARE) * near)
 
 
 def timesteps(sampler: Sampler, prior: Prior) -> list[int]:
