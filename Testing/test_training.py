@@ -92,11 +92,11 @@ def test_it_writes_a_prior_that_says_what_it_was_trained_on(whole):
 
 
 def test_the_loss_falls(tmp_path):
-    settings = replace(SETTINGS, steps=50, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000)
+    settings = replace(SETTINGS, steps=75, batch=4, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000)
     train(None, tmp_path, settings, device="cpu")
     with (tmp_path / "log.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
-    assert len(losses) == 2 and losses[-1] < 0.92 * losses[0]
+    assert len(losses) == 3 and losses[-1] < 0.92 * losses[0]
 
 
 def test_a_time_limit_ends_the_run_with_a_checkpoint(tmp_path):
@@ -114,8 +114,22 @@ def test_it_trains_on_case_folders_of_a_split(tmp_path):
     (tmp_path / "data" / "split.json").write_text(json.dumps({"train": ["a"], "test": ["b"]}))
     assert [c.name for c in find_cases(tmp_path / "data")] == ["a", "b"]
     assert read_split(tmp_path / "data", "test") == ["b"]
-    prior = Prior.load(train(tmp_path / "data", tmp_path / "out", replace(SETTINGS, steps=1, phantom_share=0.0)))
-    assert prior.info["trained_on"] == "2 slices of 1 patients in data"
+    settings = replace(SETTINGS, steps=1, phantom_share=0.0, paintings=3)
+    prior = Prior.load(train(tmp_path / "data", tmp_path / "out", settings))
+    assert prior.info["trained_on"] == "2 slices of 1 patients in data and 6 slices painted into their CTs"
+
+
+def test_a_run_starts_from_the_weights_of_a_prior(whole, tmp_path):
+    first = whole / "prior.safetensors"
+    path = train(None, tmp_path, replace(SETTINGS, steps=0, start_from=str(first)), device="cpu")
+    expected, got = Prior.load(first).network.state_dict(), Prior.load(path).network.state_dict()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_run_cannot_start_from_another_networks_prior(whole, tmp_path):
+    settings = replace(SETTINGS, start_from=str(whole / "prior.safetensors"), network=NetworkConfig())
+    with pytest.raises(InputError, match="another network"):
+        train(None, tmp_path, settings, device="cpu")
 
 
 @pytest.mark.parametrize(

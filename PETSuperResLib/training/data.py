@@ -18,6 +18,11 @@ from ..volume import Volume
 
 CASE_FILES = (("PET_SUV.nii.gz", "CT_HU.nii.gz", "GTV.nii.gz"), ("SUV.nii.gz", "CTres.nii.gz", "SEG.nii.gz"))
 OUTSIDE_HU = -1000.0
+EXACT_SHARE = 0.4  # of the patches keep the slice's own pixels; interpolated ones are a little blurred
+MISREGISTERED_SHARE = 0.3  # of the interpolated patches have a CT that is off by about 3 mm
+
+
+Slices = list[tuple[np.ndarray, np.ndarray]]  # (PET in SUV, CT in HU), float16 ``(J, I)``
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,20 @@ def slices_of(case: Case, pixel_mm: float) -> tuple[np.ndarray, np.ndarray]:
     return fine.astype(np.float16), case.ct().resample_to(grid, "linear", OUTSIDE_HU).array.astype(np.float16)
 
 
+def painted_slices(case: Case, pixel_mm: float, paintings: int, seed: int) -> Slices:
+    """Sharp uptake painted into a case's CT ``paintings`` times: (PET, CT) slices at ``pixel_mm``, float16."""
+    from .painting import anatomy_of, paint
+
+    pet = case.pet()
+    ct = case.ct().resample_to(pet.grid((pixel_mm, pixel_mm, pet.spacing[2])), "linear", OUTSIDE_HU)
+    anatomy = anatomy_of(ct, case.lesions(), seed)
+    slices: Slices = []
+    for number in range(paintings):
+        made = paint(anatomy, seed + number)
+        slices.extend(zip(made.pet.array.astype(np.float16), made.ct.array.astype(np.float16), strict=True))
+    return slices
+
+
 class SliceBatches:
     """Augmented batches, each fixed by (seed, step) alone, so that a resumed run sees the same data.
 
@@ -90,7 +109,7 @@ class SliceBatches:
     size : side of a training patch in pixels.
     """
 
-    def __init__(self, sources: list[list[tuple[np.ndarray, np.ndarray]]], shares: list[float], size: int, seed: int):
+    def __init__(self, sources: list[Slices], shares: list[float], size: int, seed: int):
         self.sources, self.size, self.seed = sources, size, seed
         self.shares = np.array(shares) / sum(shares)
 
@@ -106,17 +125,39 @@ class SliceBatches:
         pet, ct = group[random.integers(len(group))]
         pair = torch.from_numpy(np.stack([pet, ct])).float()[None]
         pair[:, 1] -= OUTSIDE_HU  # zero padding then means air
+        moved = self._cut(pair, random) if random.random() < EXACT_SHARE else self._warp(pair, random)
+        moved[:, 1] += OUTSIDE_HU
+        moved[:, 0] *= math.exp(random.normal(0, 0.3))
+        return moved
+
+    def _cut(self, pair: Tensor, random: np.random.Generator) -> Tensor:
+        """A flipped or turned patch of the slice's own pixels, as sharp as they are."""
+        height, width = pair.shape[-2:]
+        rows, columns = (round(random.uniform(-0.15, 0.15) * self.size + random.uniform(0, 1) * (n - self.size))
+                         for n in (height, width))  # fmt: skip
+        edges = (-columns, self.size + columns - width, -rows, self.size + rows - height)  # negative ones cut
+        turned = F.pad(pair, edges)
+        if random.random() < 0.3:
+            turned = turned.flip(-2)
+        return turned.flip(-1) if random.random() < 0.5 else turned
+
+    def _warp(self, pair: Tensor, random: np.random.Generator) -> Tensor:
+        """A turned, scaled and moved patch; the CT sometimes a few mm off, as breathing and motion leave it."""
         angle = random.normal(0, 0.35) + (math.pi if random.random() < 0.3 else 0)
         zoom = math.exp(random.uniform(math.log(0.7), math.log(1.35)))
         flip = -1.0 if random.random() < 0.5 else 1.0
-        height, width = pet.shape
+        height, width = pair.shape[-2:]
         # room to move the patch over the slice while it still shows the body
         shift = [random.uniform(-1, 1) * max(0.15, 1 - 0.8 * self.size / n) for n in (width, height)]
         cos, sin = math.cos(angle), math.sin(angle)
         a, b = self.size / width / zoom, self.size / height / zoom
         theta = torch.tensor([[a * cos * flip, -a * sin, shift[0]], [b * sin * flip, b * cos, shift[1]]])
-        grid = F.affine_grid(theta[None], [1, 2, self.size, self.size], align_corners=False)
-        moved = F.grid_sample(pair, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        moved[:, 1] += OUTSIDE_HU
-        moved[:, 0] *= math.exp(random.normal(0, 0.3))
+        moved = self._sample(pair, theta)
+        if random.random() < MISREGISTERED_SHARE:
+            theta[:, 2] += torch.tensor([random.normal(0, 3.0 / width), random.normal(0, 3.0 / height)])
+            moved[:, 1:] = self._sample(pair[:, 1:], theta)
         return moved
+
+    def _sample(self, images: Tensor, theta: Tensor) -> Tensor:
+        grid = F.affine_grid(theta[None].float(), [1, images.shape[1], self.size, self.size], align_corners=False)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -24,7 +24,7 @@ from ..prior.checkpoint import autocast
 from ..prior.transform import normalise_ct
 from ..progress import Callback, Reporter
 from ..volume import atomic_path
-from .data import SliceBatches, find_cases, read_split, slices_of
+from .data import SliceBatches, Slices, find_cases, painted_slices, read_split, slices_of
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,11 @@ class TrainingConfig:
     log_sigma_mean: float = -1.2  # of the noise ratio drawn for most patches (Karras et al. 2022)
     log_sigma_std: float = 1.2
     uniform_share: float = 0.25  # the others draw t uniformly
-    phantom_share: float = 0.3
-    phantom_slices: int = 2500
+    painted_share: float = 0.35  # patches of sharp uptake painted into the patients' CTs
+    paintings: int = 6  # of every patient
+    phantom_share: float = 0.2
+    phantom_slices: int = 3000
+    start_from: str = ""  # a prior whose weights the run starts from ("bundled" or a file); empty: random
     seed: int = 0
     checkpoint_every: int = 250
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -115,17 +118,24 @@ def _load(
     data: str | Path | None, split: str | Path | None, config: TrainingConfig, report: Reporter
 ) -> tuple[SliceBatches, str]:
     """The slices of the training patients and of the phantoms, and a line that says what they are."""
-    sources: list[list[tuple[np.ndarray, np.ndarray]]] = []
+    sources: list[Slices] = []
     shares, described = [], []
     if data is not None:
         cases = find_cases(data, read_split(data, "train", split))
-        real: list[tuple[np.ndarray, np.ndarray]] = []
+        real: Slices = []
+        painted: Slices = []
         for n, case in enumerate(cases):
             report("loading", n / len(cases), case.name)
             real.extend(zip(*slices_of(case, config.pixel_mm), strict=True))
+            if config.painted_share > 0:
+                painted.extend(painted_slices(case, config.pixel_mm, config.paintings, config.seed + 1000 * n))
         sources.append(real)
-        shares.append(1 - config.phantom_share)
+        shares.append(max(0.0, 1 - config.phantom_share - config.painted_share))
         described.append(f"{len(real)} slices of {len(cases)} patients in {Path(data).name}")
+        if painted:
+            sources.append(painted)
+            shares.append(config.painted_share)
+            described.append(f"{len(painted)} slices painted into their CTs")
     if config.phantom_share > 0 or data is None:
         from .phantoms import random_slices
 
@@ -148,7 +158,7 @@ class _Run:
     def __init__(self, config: TrainingConfig, out: Path, device: torch.device, described: str):
         torch.manual_seed(config.seed)
         self.config, self.out, self.device, self.described = config, out, device, described
-        self.network = _channels_last(NoiseNetwork(config.network), device)
+        self.network = _channels_last(_first_weights(config), device)
         self.average = _channels_last(NoiseNetwork(config.network), device)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(
@@ -247,6 +257,20 @@ class _Run:
         }
         prior = Prior(self.average, self.transform, self.schedule, info)
         return prior.save(self.out / "prior.safetensors")
+
+
+def _first_weights(config: TrainingConfig) -> NoiseNetwork:
+    """A new network, or one with the weights of the prior that the run starts from."""
+    network = NoiseNetwork(config.network)
+    if config.start_from:
+        prior = Prior.load(None if config.start_from == "bundled" else config.start_from)
+        if prior.network.config != config.network:
+            raise InputError(
+                f"The prior '{config.start_from}' has another network than the configuration: give its 'network', "
+                "or start from random weights."
+            )
+        network.load_state_dict(prior.network.state_dict())
+    return network
 
 
 def _draw_steps(config: TrainingConfig, schedule: NoiseSchedule, random: torch.Generator) -> Tensor:
