@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import pytest
 import torch
 from tiny import relative, tiny_network
 
+from PETSuperResLib.cli import run
 from PETSuperResLib.errors import OutputError
 from PETSuperResLib.evaluation import benchmark as bench
 from PETSuperResLib.evaluation.projector_peers import Geometry, check, disc, peers
@@ -34,22 +37,53 @@ def test_independent_strip_projectors_agree_with_ours():
             assert relative(made[name].adjoint(ours), made["PETSuperRes"].adjoint(ours)) < 1e-4, name
 
 
-def test_it_prints_tables_and_writes_strict_json(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def quickened(monkeypatch) -> None:
+    """The benchmark with small geometries and a tiny network, without machine limits and whole runs."""
     monkeypatch.setattr(bench, "GEOMETRIES", (SMALL, Geometry(64, 2, 10)))
     monkeypatch.setattr(bench, "PEER_SECONDS", 0.0)
     monkeypatch.setattr(bench, "SIZE", 32)
     monkeypatch.setattr(bench, "limits", lambda: {k: 1.0 for k in bench.LIMIT_COLUMNS})
     monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network()), "tiny"))
     monkeypatch.setattr(bench, "whole_runs", lambda prior: [dict.fromkeys(bench.RUN_COLUMNS, 1)])
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_it_prints_tables_and_writes_strict_json(quick, quickened, tmp_path, capsys):
     seen = []
-    figures = bench.benchmark(tmp_path, quick=True, progress=lambda event: seen.append(event.fraction))
+    figures = bench.benchmark(tmp_path, quick, progress=lambda event: seen.append(event.fraction))
     written = json.loads((tmp_path / "benchmark.json").read_text(), parse_constant=pytest.fail)
     assert written["projector"][0]["name"] == "PETSuperRes" and written["machine"]["torch"] == torch.__version__
-    assert len({row["geometry"] for row in written["projector"]}) == 1  # quick leaves the larger one out
+    assert len({row["geometry"] for row in written["projector"]}) == (1 if quick else 2)
     assert written["network"]["images_per_s"] > 0 and figures["projector"][0]["times_ours"] == 1.0
     text = capsys.readouterr().out
     assert "x ours" in text and "images/s" in text and "GFLOP/s" in text
-    assert seen == sorted(seen) and seen[-1] == 1.0
+    assert len(set(seen)) == (5 if quick else 6) and seen == sorted(seen) and (seen[0], seen[-1]) == (0.0, 1.0)
+
+
+def test_the_command_in_a_pipe_prints_the_tables_and_no_bar(quickened, tmp_path, capsys):
+    assert run(["benchmark", "--quick", "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "benchmark.json").read_text())
+    assert len({row["geometry"] for row in written["projector"]}) == 1
+    text = capsys.readouterr()
+    assert "Machine limits" in text.out and "reconstruct, 16 slices" in text.out and not text.err
+
+
+def test_the_command_on_a_terminal_keeps_its_bar_below_the_tables(quickened, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert run(["benchmark", "--quick"]) == 0
+    written = screen.getvalue()
+    assert "machine limits" in written and "network" in written and "%|" in written and " left" in written
+    # what stays on the screen: of every line, the text after the last carriage return
+    lines = [line.rsplit("\r", 1)[-1] for line in written.split("\n")]
+    assert "Machine limits" in lines and any(line.startswith("  PETSuperRes ") for line in lines)
+    assert not any("%|" in line for line in lines)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):

@@ -41,6 +41,14 @@ class Bar:
         self.bar.n = 100 * min(1.0, max(0.0, event.fraction))
         self.bar.refresh()
 
+    def echo(self, text: str) -> None:
+        """Print lines on standard output, above the bar where there is one."""
+        if self.bar is None:
+            click.echo(text)
+            return
+        with self.bar.external_write_mode():
+            click.echo(text)
+
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()

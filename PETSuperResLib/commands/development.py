@@ -139,12 +139,14 @@ def evaluate(
 
 
 @click.command(short_help="Time projector, network and a whole run.")
-@click.option("--out", metavar="DIR", help="Also write the figures here.")
-def benchmark(out: str | None) -> None:
+@click.option("--quick", is_flag=True, help="Leave the larger projector geometry out.")
+@click.option("--out", metavar="DIR", help="Also write the figures here, as benchmark.json.")
+def benchmark(quick: bool, out: str | None) -> None:
     """Time projector, network and a whole run on this machine, beside their peers."""
     from ..evaluation.benchmark import benchmark as run
 
-    run(out)
+    with Bar() as bar:
+        run(out, quick, progress=bar, show=bar.echo)
 
 
 @click.command(short_help="Take jobs as JSON lines on standard input.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import itertools
 import platform
 import statistics
 import time
@@ -28,33 +29,43 @@ from .projector_peers import Geometry, check, peers
 GEOMETRIES = (Geometry(128, 64, 90), Geometry(400, 32, 168))
 BATCH, SIZE = 16, 128
 PEER_SECONDS = 1.0  # a figure is the median of at least three runs that take this long together
+SHARES = {"limits": 8, "small": 15, "large": 60, "network": 10, "runs": 30}  # of the time, for the progress bar
+Show = Callable[[str], None]
 
 
-def benchmark(out: Path | str | None = None, quick: bool = False, progress: Callback | None = None) -> dict[str, Any]:
+def benchmark(
+    out: Path | str | None = None, quick: bool = False, progress: Callback | None = None, show: Show = print
+) -> dict[str, Any]:
     """Measure this machine and print tables; with ``out`` also write ``benchmark.json`` there.
 
-    ``quick`` leaves the larger projector geometry out. Returns the figures: times in s, median and
-    fastest of several runs, and the number of slices or images they are for.
+    ``quick`` leaves the larger projector geometry out; ``show`` prints a text of several lines. Returns
+    the figures: times in s, median and fastest of several runs, and the number of slices or images
+    they are for.
     """
     folder = None if out is None else check_folder(out)
+    geometries = GEOMETRIES[: 1 if quick else None]
+    stages = ["limits", *("small", "large")[: len(geometries)], "network", "runs"]
+    fractions = itertools.accumulate((SHARES[s] for s in stages), initial=0)
+    starts = [f / sum(SHARES[s] for s in stages) for f in fractions]
     report = Reporter(progress)
     figures: dict[str, Any] = {"machine": machine(), "projector": [], "network": {}, "run": []}
-    print("\n".join(f"{key}: {value}" for key, value in figures["machine"].items()))
+    show("\n".join(f"{key}: {value}" for key, value in figures["machine"].items()))
     report("machine limits", 0.0)
     figures["limits"] = limits()
-    print_table("Machine limits", [figures["limits"]], LIMIT_COLUMNS)
-    for number, geometry in enumerate(GEOMETRIES[: 1 if quick else None]):
-        report(f"projector {geometry}", 0.05 + 0.3 * number)
+    show(as_table("Machine limits", [figures["limits"]], LIMIT_COLUMNS))
+    for start, geometry in zip(starts[1:], geometries, strict=False):
+        report("projector", start)
         rows = projectors(geometry)
         figures["projector"] += rows
-        print_table(f"Projector, {geometry}, ms per slice", rows, PROJECTOR_COLUMNS)
-    report("network", 0.65)
+        show(as_table(f"Projector, {geometry}, ms per slice", rows, PROJECTOR_COLUMNS))
+    report("network", starts[-3])
     prior, name = benchmark_prior()
     figures["network"] = network_speed(prior.network, figures["limits"]) | {"prior": name}
-    print_table(f"Network ({name}), {SIZE} x {SIZE}, batches of {BATCH}", [figures["network"]], NETWORK_COLUMNS)
-    report("whole runs", 0.75)
+    title = f"Network ({name}), {SIZE} x {SIZE}, batches of {BATCH}"
+    show(as_table(title, [figures["network"]], NETWORK_COLUMNS))
+    report("whole runs", starts[-2])
     figures["run"] = whole_runs(prior)
-    print_table("reconstruct, 16 slices of 128 x 128", figures["run"], RUN_COLUMNS)
+    show(as_table("reconstruct, 16 slices of 128 x 128", figures["run"], RUN_COLUMNS))
     if folder is not None:
         with atomic_path(folder / "benchmark.json") as temporary:
             temporary.write_text(to_json(figures), encoding="utf-8")
@@ -251,12 +262,13 @@ RUN_COLUMNS = {
 }
 
 
-def print_table(title: str, rows: Sequence[dict[str, Any]], columns: dict[str, tuple[str, str]]) -> None:
-    """Print rows under headings, names to the left and figures to the right."""
+def as_table(title: str, rows: Sequence[dict[str, Any]], columns: dict[str, tuple[str, str]]) -> str:
+    """Rows under a title and headings, names to the left and figures to the right; begins with an empty line."""
     lines = [[heading for heading, _ in columns.values()]]
     lines += [[form.format(row[key]) for key, (_, form) in columns.items()] for row in rows]
     widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    print(f"\n{title}")
+    text = ["", title]
     for line in lines:
         cells = (c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True)))
-        print("  " + "  ".join(cells), flush=True)
+        text.append("  " + "  ".join(cells))
+    return "\n".join(text)

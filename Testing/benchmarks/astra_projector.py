@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from PETSuperResLib.evaluation.benchmark import PROJECTOR_COLUMNS, machine, print_table, timed  # noqa: E402
+from PETSuperResLib.evaluation.benchmark import PROJECTOR_COLUMNS, as_table, machine, timed  # noqa: E402
 from PETSuperResLib.evaluation.projector_peers import Geometry, astra_peer, check, peers  # noqa: E402
 
 
@@ -37,8 +37,8 @@ def compare(g: Geometry) -> list[dict[str, object]]:
         }
         total = 0.0
         for direction, seconds in (
-            ("forward", timed(lambda peer=peer, image=image: peer.forward(image))),
-            ("adjoint", timed(lambda peer=peer, sinogram=sinogram: peer.adjoint(sinogram))),
+            ("forward", timed(lambda peer=peer, image=image: peer.forward(image))),  # type: ignore[misc]
+            ("adjoint", timed(lambda peer=peer, sinogram=sinogram: peer.adjoint(sinogram))),  # type: ignore[misc]
         ):
             row[f"{direction}_ms_per_slice"] = 1e3 * seconds["median_s"] / peer.slices
             row[f"{direction}_fastest_ms_per_slice"] = 1e3 * seconds["fastest_s"] / peer.slices
@@ -57,7 +57,7 @@ def main() -> None:
     geometries = [Geometry(*numbers)] if len(numbers) == 3 else [Geometry(128, 64, 90), Geometry(400, 32, 168)]
     print(", ".join(f"{k} {v}" for k, v in machine().items()))
     for geometry in geometries:
-        print_table(f"{geometry}, ms per slice", compare(geometry), PROJECTOR_COLUMNS)  # type: ignore[arg-type]
+        print(as_table(f"{geometry}, ms per slice", compare(geometry), PROJECTOR_COLUMNS), flush=True)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
