@@ -120,7 +120,7 @@ def osem(
     start: Tensor | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """``iterations`` equivalent EM updates z <- z / A^T 1 * A^T (y / (A z + b)), from a uniform image.
+    """``iterations`` equivalent EM updates z <- z / A^T 1 * A^T (y / (A z + b)), from ``start`` or a uniform image.
 
     ML-EM of Shepp and Vardi; without ``psf`` it is what a clinic calls OSEM, with it PSF-OSEM, at
     iterations x subsets = ``iterations``. ``callback(n, z)`` sees every iterate.

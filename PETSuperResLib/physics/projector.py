@@ -8,7 +8,8 @@ wide (radially rebinned) bins need no approximation.
 Only the views in (0, 45] degrees and half of the bins are stored, as a sparse matrix. The others
 follow from the symmetries of the square (mirror, transpose, half turn), which become further columns
 of the same matrix product: one stored weight serves eight images of every slice. A slice that is not
-square has no transpose; its matrix holds views up to 90 degrees and serves four.
+square has no transpose, nor an odd number of views one among them; the matrix then holds views up to
+90 degrees and serves four.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def pseudo_measurement(
 def effective_trues(pet: Volume, scanner: Scanner) -> tuple[float, str]:
     """Effective trues per slice of an image, and how they were found.
 
-    The noise is the median absolute deviation of what a 3 x 3 x 3 mean leaves of the brighter half of
-    the body, relative to the local mean and corrected for the image's resolution. Budinger's relation
+    The noise is the median absolute deviation of second differences along rows and columns in the brighter
+    half of the body, relative to the local mean and corrected for the image's resolution. Budinger's relation
     ``relative noise = 1.2 cells^(3/4) / counts^(1/2)`` (J Comput Assist Tomogr 1977, 1:131), cells
     being the body's resolution elements in a slice, then gives the counts.
     """
@@ -56,7 +56,7 @@ def effective_trues(pet: Volume, scanner: Scanner) -> tuple[float, str]:
     if body.sum() < 1000 or min(values.shape) < 3:
         return scanner.trues_per_slice * scanner.dose_fraction, "the preset (too few voxels to measure noise)"
     mean = ndimage.uniform_filter(values, 3)
-    # structure is smooth over three voxels, noise is not: third differences along rows and columns
+    # structure is smooth over three voxels, noise is not: second differences along rows and columns
     rough = ndimage.convolve1d(ndimage.convolve1d(values, [-1, 2, -1], axis=1), [-1, 2, -1], axis=2)
     uniform = body & (mean > np.median(values[body]))
     fwhm = max(scanner.fwhm_transaxial_mm, 1e-3)
