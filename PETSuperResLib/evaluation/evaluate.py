@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..lesions import lesion_rows, measure_lesions, split_segments, write_csv
+from ..lesions import COLUMNS, lesion_rows, measure_lesions, write_csv
 from ..methods import METHODS, MethodCase, restore
 from ..metrics import body_mask, whole_field, within_body
 from ..physics.simulation import COUNT_LEVELS, simulate
 from ..prior import Prior
 from ..progress import Callback, Reporter
-from ..training.data import Case, find_cases, read_split
+from ..training.data import find_cases, read_split
 from ..volume import Volume
 from .figures import case_figure
+from .references import REFERENCES, Subject, subjects
 from .summary import write_summary
 
 METRIC_COLUMNS = (
@@ -24,7 +25,6 @@ METRIC_COLUMNS = (
     *("counts", "reference", "psnr_body", "ssim_body", "nmse_body", "seconds"),
 )
 DEFAULT_METHODS = ("lr", "osem", "psf-osem", "ours-draft", "ours-standard")
-MIN_LESION_ML = 0.5  # smaller parts of a contour are specks of its resampling
 
 
 def evaluate(
@@ -51,7 +51,7 @@ def evaluate(
     for name, chosen, known in (
         ("method", methods, METHODS),
         ("count level", counts, COUNT_LEVELS),
-        ("reference", references, ("real",)),
+        ("reference", references, REFERENCES),
     ):
         for value in chosen:
             if value not in known:
@@ -61,52 +61,43 @@ def evaluate(
     report = Reporter(progress)
     metrics: list[dict[str, Any]] = []
     lesions: list[dict[str, Any]] = []
-    jobs = [(case, setting, level) for case in cases for setting in settings for level in counts]
-    for number, (case, setting, level) in enumerate(jobs):
-        report(f"{case.name}, {setting}, {level} counts", number / len(jobs))
-        new_metrics, new_lesions, volumes = _one(case, setting, level, methods, loaded, seed, device)
+    chosen_subjects = [subject for reference in references for subject in subjects(cases, reference)]
+    jobs = [(subject, setting, level) for subject in chosen_subjects for setting in settings for level in counts]
+    for number, (subject, setting, level) in enumerate(jobs):
+        report(f"{subject.name} ({subject.reference}), {setting}, {level} counts", number / len(jobs))
+        new_metrics, new_lesions, volumes = _one(subject, setting, level, methods, loaded, seed, device)
         metrics += new_metrics
         lesions += new_lesions
-        case_figure(out / "figures" / f"{case.name}_{setting}_{level}.png", volumes)
+        case_figure(out / "figures" / f"{subject.name}_{subject.reference}_{setting}_{level}.png", volumes)
         write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
         if lesions:
-            write_csv(out / "lesions.csv", lesions)
+            write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference"))
     report("summary", 1.0)
     return write_summary(out / "summary.md", metrics, lesions, loaded)
 
 
 def _one(
-    case: Case, setting: str, level: str, methods: Sequence[str], prior: Prior, seed: int, device: str
+    subject: Subject, setting: str, level: str, methods: Sequence[str], prior: Prior, seed: int, device: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Volume]]:
     """All methods on one simulated acquisition: metric rows, lesion rows, and volumes for the figure."""
-    ct = case.ct()
-    simulation = simulate(case.pet(), ct, setting, level, seed=seed, device=device)
+    pet, ct, mask = subject.load()
+    simulation = simulate(pet, ct, setting, level, seed=seed, device=device)
     truth = simulation.truth
     on_grid = ct.resample_to(truth, "linear", -1000.0)
     body = body_mask(on_grid)
-    mask = case.lesions()
     volumes = {"CT": on_grid, "truth": truth}
     metrics, lesions = [], []
     for method in methods:
         began = time.monotonic()
         volume = restore(method, MethodCase(simulation, ct, prior, seed, device))
         seconds = time.monotonic() - began
-        row = {"patient": case.name, "setting": setting, "method": method, "counts": level, "reference": "real"}
+        row = {"patient": subject.name, "setting": setting, "method": method, "counts": level}
+        row["reference"] = subject.reference
         scores = whole_field(truth, volume) | within_body(truth, volume, body)
         metrics.append(row | scores | {"seconds": round(seconds, 2)})
         if mask is not None:
-            found = measure_lesions(volume, _large(mask), truth, skip_outside=True)
-            lesions += lesion_rows(found, case.name, setting, method)
+            found = measure_lesions(volume, mask, truth, skip_outside=True)
+            extra = {"counts": level, "reference": subject.reference}
+            lesions += [r | extra for r in lesion_rows(found, subject.name, setting, method)]
         volumes[method] = volume
     return metrics, lesions, volumes
-
-
-def _large(mask: Volume) -> Volume:
-    """The contour's connected parts as labels, without specks (the largest is always kept)."""
-    parts = split_segments(mask)
-    array = parts.array.copy()
-    for label in range(2, int(array.max()) + 1):
-        inside = array == label
-        if inside.sum() * parts.voxel_ml < MIN_LESION_ML:
-            array[inside] = 0
-    return parts.with_array(array, "label")

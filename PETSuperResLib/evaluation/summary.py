@@ -23,16 +23,20 @@ def write_summary(
     lines = ["# Evaluation", "", "Research use only. Mean +- standard deviation over patients; **best**, _second_;"]
     lines += ["\\* differs from the best (paired Wilcoxon, p < 0.05).", ""]
     lines += [f"Prior: SHA-256 {prior.sha256[:12]}, trained on {prior.info.get('trained_on', 'unknown data')}.", ""]
-    for setting, counts in dict.fromkeys((r["setting"], r["counts"]) for r in metrics):
-        rows = [r for r in metrics if (r["setting"], r["counts"]) == (setting, counts)]
+    for key in dict.fromkeys(_key(r) for r in metrics):
+        reference, setting, counts = key
+        rows = [r for r in metrics if _key(r) == key]
         patients = len({r["patient"] for r in rows})
-        lines += [f"## Setting {setting}, {counts} counts, {patients} patients", ""]
+        lines += [f"## {reference.capitalize()} references, setting {setting}, {counts} counts, {patients} cases", ""]
         lines += _table(rows) + [""]
-        if counts == metrics[0]["counts"]:
-            lines += _lesion_table([r for r in lesions if r["setting"] == setting]) + [""]
+        lines += _lesion_table([r for r in lesions if _key(r) == key]) + [""]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     return Path(path)
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["reference"], row["setting"], row["counts"]
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
