@@ -15,8 +15,9 @@ from tiny import CONFIG
 from PETSuperResLib.errors import CheckpointError, InputError
 from PETSuperResLib.prior import NetworkConfig, Prior
 from PETSuperResLib.training import train as training
+from PETSuperResLib.training.config import TrainingConfig, with_conditioning
 from PETSuperResLib.training.data import SliceBatches, find_cases, read_split
-from PETSuperResLib.training.train import TrainingConfig, train, with_conditioning
+from PETSuperResLib.training.train import train
 from PETSuperResLib.volume import Volume
 
 SETTINGS = TrainingConfig(

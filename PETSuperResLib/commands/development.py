@@ -52,7 +52,7 @@ def train(
 
     from ..errors import Cancelled
     from ..outputs import check_folder
-    from ..training.train import TrainingConfig
+    from ..training.config import TrainingConfig
     from ..training.train import train as run
 
     folder = check_folder(out)

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +19,14 @@ from torch import Tensor
 
 from ..device import pick_device
 from ..errors import CheckpointError, InputError
-from ..prior import AsinhTransform, NetworkConfig, NoiseNetwork, NoiseSchedule, Prior
+from ..prior import AsinhTransform, NoiseNetwork, NoiseSchedule, Prior
 from ..prior.checkpoint import autocast
 from ..prior.transform import normalise_ct
 from ..progress import Callback, Reporter
 from ..volume import atomic_path
-from .data import SliceBatches, Slices, find_cases, painted_slices, read_split, slices_of
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything that decides a run; written beside its checkpoint as ``config.json``."""
-
-    steps: int = 6000
-    batch: int = 16
-    size: int = 96  # patch side in pixels
-    pixel_mm: float = 2.0
-    learning_rate: float = 4e-4
-    warmup: int = 200
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    clip: float = 1.0
-    ct_dropout: float = 0.1  # share of patches trained without CT
-    log_sigma_mean: float = -1.2  # of the noise ratio drawn for most patches (Karras et al. 2022)
-    log_sigma_std: float = 1.2
-    uniform_share: float = 0.25  # the others draw t uniformly
-    painted_share: float = 0.35  # patches of sharp uptake painted into the patients' CTs
-    paintings: int = 6  # of every patient
-    phantom_share: float = 0.2
-    phantom_slices: int = 3000
-    start_from: str = ""  # a prior whose weights the run starts from ("bundled" or a file); empty: random
-    seed: int = 0
-    checkpoint_every: int = 250
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-
-    @classmethod
-    def read(cls, path: str | Path | None) -> TrainingConfig:
-        """From a JSON file with any of the fields; unknown ones are an :class:`InputError`."""
-        if path is None:
-            return cls()
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-            network = NetworkConfig(**values.pop("network", {}))
-            return cls(network=network, **values)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is not a training configuration: {error}.") from error
+from .config import TrainingConfig
+from .data import SliceBatches
+from .sources import training_slices
 
 
 def train(
@@ -87,7 +50,7 @@ def train(
     with atomic_path(out / "config.json") as temporary:
         temporary.write_text(json.dumps(asdict(config), indent=1))
     report = Reporter(progress)
-    batches, described = _load(data, split, config, report.part(0.0, 0.02))
+    batches, described = training_slices(data, split, config, report.part(0.0, 0.02))
     report = report.part(0.02, 1.0)
     run = _Run(config, out, target, described)
     deadline = None if limit_minutes is None else time.monotonic() + 60 * limit_minutes
@@ -112,39 +75,6 @@ def train(
     path = run.export()
     report("done", 1.0)
     return path
-
-
-def _load(
-    data: str | Path | None, split: str | Path | None, config: TrainingConfig, report: Reporter
-) -> tuple[SliceBatches, str]:
-    """The slices of the training patients and of the phantoms, and a line that says what they are."""
-    sources: list[Slices] = []
-    shares, described = [], []
-    if data is not None:
-        cases = find_cases(data, read_split(data, "train", split))
-        real: Slices = []
-        painted: Slices = []
-        for n, case in enumerate(cases):
-            report("loading", n / len(cases), case.name)
-            real.extend(zip(*slices_of(case, config.pixel_mm), strict=True))
-            if config.painted_share > 0:
-                painted.extend(painted_slices(case, config.pixel_mm, config.paintings, config.seed + 1000 * n))
-        sources.append(real)
-        shares.append(max(0.0, 1 - config.phantom_share - config.painted_share))
-        described.append(f"{len(real)} slices of {len(cases)} patients in {Path(data).name}")
-        if painted:
-            sources.append(painted)
-            shares.append(config.painted_share)
-            described.append(f"{len(painted)} slices painted into their CTs")
-    if config.phantom_share > 0 or data is None:
-        from .phantoms import random_slices
-
-        report("phantoms", 0.0, f"{config.phantom_slices} slices")
-        pet, ct = random_slices(config.seed + 1, config.phantom_slices, int(config.size * 4 / 3), config.pixel_mm)
-        sources.append(list(zip(pet.astype(np.float16), ct.astype(np.float16), strict=True)))
-        shares.append(config.phantom_share if data is not None else 1.0)
-        described.append(f"{len(pet)} phantom slices")
-    return SliceBatches(sources, shares, config.size, config.seed), " and ".join(described)
 
 
 def _channels_last(network: NoiseNetwork, device: torch.device) -> NoiseNetwork:
@@ -280,8 +210,3 @@ def _draw_steps(config: TrainingConfig, schedule: NoiseSchedule, random: torch.G
     near = torch.searchsorted(log_ratios, drawn + config.log_sigma_mean).clamp(0, schedule.steps - 1)
     anywhere = torch.randint(0, schedule.steps, (config.batch,), generator=random)
     return torch.where(torch.rand(config.batch, generator=random) < config.uniform_share, anywhere, near)
-
-
-def with_conditioning(config: TrainingConfig, conditioning: str) -> TrainingConfig:
-    """The same run with another conditioning, for the ablations."""
-    return replace(config, network=replace(config.network, conditioning=conditioning))
