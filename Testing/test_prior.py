@@ -129,9 +129,18 @@ def test_an_unknown_conditioning_is_refused():
 
 
 # -- checkpoints ----------------------------------------------------------------------------------
-def rewrite(path, **changes) -> None:
+def metadata_of(path) -> dict[str, str]:
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
+        return file.metadata()
+
+
+def first_zeroed(path) -> dict[str, torch.Tensor]:
+    name, weight = next((n, w) for n, w in load_file(path).items() if w.any())
+    return {name: 0 * weight}
+
+
+def rewrite(path, **changes) -> None:
+    metadata = metadata_of(path)
     metadata.update(changes)
     save_file(load_file(path), path, {k: v for k, v in metadata.items() if v is not None})
 
@@ -164,6 +173,8 @@ DAMAGES = {
     "with metadata that is a list": lambda p: rewrite(p, transform="[1]"),
     "of another architecture": lambda p: rewrite(p, network=json.dumps({"widths": [24, 24, 24], "heads": 2})),
     "of an unknown architecture": lambda p: rewrite(p, network=json.dumps({"depth": 3})),
+    "with a flipped bit": lambda p: p.write_bytes((b := bytearray(p.read_bytes())).__setitem__(-999, b[-999] ^ 1) or b),
+    "with other weights": lambda p: save_file(dict(load_file(p), **first_zeroed(p)), p, metadata_of(p)),
     "missing": lambda p: p.unlink(),
 }
 
@@ -176,6 +187,20 @@ def test_what_is_no_whole_prior_is_refused_in_one_sentence(tmp_path, damage):
         Prior.load(path)
     message = str(error.value)
     assert "\n" not in message and "p.safetensors" in message and message.endswith(".") and ":" in message
+
+
+def test_a_prior_without_a_hash_of_its_weights_is_read(tmp_path):
+    """As the bundled one, which is checked by its file's SHA-256."""
+    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
+    rewrite(path, tensors_sha256=None)
+    assert Prior.load(path).network.config == CONFIG
+
+
+def test_a_flipped_bit_in_the_weights_is_told_as_damage(tmp_path):
+    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
+    DAMAGES["with a flipped bit"](path)
+    with pytest.raises(CheckpointError, match="SHA-256 of its weights differs"):
+        Prior.load(path)
 
 
 def test_a_bundled_prior_that_is_not_the_released_one_is_refused(tmp_path, monkeypatch):

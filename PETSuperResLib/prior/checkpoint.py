@@ -1,14 +1,15 @@
 """The prior as one object: network, transform and schedule, in and out of a safetensors file.
 
 A checkpoint holds bfloat16 weights and, as metadata, everything needed to use them and to know where
-they come from. Its SHA-256 is part of every report; the bundled one is also checked against the value
-the package was released with.
+they come from, with a SHA-256 of the weights, which is checked on reading. The file's SHA-256 is part of every
+report; the bundled one's is also checked against the value the package was released with.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -87,6 +88,7 @@ class Prior:
             "transform": json.dumps(asdict(self.transform)),
             "schedule": json.dumps(asdict(self.schedule)),
             "info": json.dumps({**self.info, **info}),
+            "tensors_sha256": tensors_sha256(weights),
         }
         with atomic_path(path) as temporary:
             save_file(weights, temporary, metadata)
@@ -109,13 +111,16 @@ class Prior:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+                stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{path} is not a readable safetensors file: give one made by 'petsuperres train'."
             ) from error
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path} is not a PETSuperRes prior: give one made by 'petsuperres train'.")
+        if metadata.get("tensors_sha256") not in (None, tensors_sha256(stored)):
+            raise CheckpointError(f"{path} is damaged (SHA-256 of its weights differs): give another copy of it.")
+        weights = {name: weight.float() for name, weight in stored.items()}
         try:
             network = NoiseNetwork(NetworkConfig(**json.loads(metadata["network"])))
             network.load_state_dict(weights)
@@ -132,6 +137,16 @@ class Prior:
             raise CheckpointError(f"{path} does not fit this version's network: train it again or update.") from error
         prior.network.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return prior.to(device)
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over name, type, shape and bytes of every tensor, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def check_stride(size: tuple[int, ...] | torch.Size) -> None:
