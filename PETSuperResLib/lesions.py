@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -61,13 +62,14 @@ def measure_lesions(
 
     ``mask`` is a label map (0 = background) on any grid that overlaps the volume's. ``threshold`` is
     the SUV from which a voxel counts towards MTV and TLG: a number (2.5, 4.0) or a share of the
-    lesion's SUVmax (``"41%"``). With ``reference`` the deltas and the lesion NMSE of the paper's
+    lesion's SUVmax in this volume (``"41%"``). With ``reference`` the deltas and the lesion NMSE of the paper's
     Fig. 4 are filled; for the NMSE the volume is interpolated linearly on the reference's grid.
 
     Raises :class:`InputError` for an empty or fractional mask or non-finite SUVs, and
     :class:`GeometryError` for a segment without a voxel inside the volume (or leaves it out with
     ``skip_outside``, for a volume that is a region of the scan).
     """
+    check_threshold(threshold)
     lesions = []
     for label in _labels(mask):
         name = (names or {}).get(label, f"Lesion {label}")
@@ -201,13 +203,14 @@ def _labels(mask: Volume) -> list[int]:
 
 def _measure(volume: Volume, mask: Volume, label: int, name: str, threshold: float | str) -> Lesion:
     weights, block = segment_weights(volume, mask, label)
+    where = str(volume.metadata.get("file") or "the PET volume")
     if weights.sum() <= 0:
         raise GeometryError(
-            f"Segment '{name}' has no voxel inside the PET volume: check that the segmentation belongs to this scan."
+            f"Segment '{name}' has no voxel inside {where}: check that the segmentation belongs to this scan."
         )
     values = volume.array[block]
     if not np.isfinite(values[weights > 0]).all():
-        raise InputError(f"The PET has values that are not numbers within segment '{name}': load it again.")
+        raise InputError(f"There are values that are not numbers in segment '{name}' of {where}: load it again.")
     core = weights >= min(HALF, float(weights.max()))
     suvmax = float(values[core].max())
     total = float(weights.sum(dtype=np.float64))
@@ -237,15 +240,24 @@ def _peak(volume: Volume, core: np.ndarray, block: tuple[slice, slice, slice]) -
     return float(mean[shift][core].max())
 
 
-def _threshold(threshold: float | str, suvmax: float) -> float:
+def check_threshold(threshold: float | str) -> tuple[float, bool]:
+    """An MTV threshold as (SUV, False) or (share of SUVmax, True); raises :class:`InputError` for anything else."""
     text = str(threshold).strip()
+    relative = text.endswith("%")
     try:
-        value = float(text[:-1]) / 100 * suvmax if text.endswith("%") else float(text)
+        value = float(text.rstrip("%")) / (100 if relative else 1)
     except ValueError:
-        value = float("nan")
-    if not (value >= 0 or (text.endswith("%") and suvmax < 0)):
+        value = math.nan
+    if not 0 <= value < math.inf:
         raise InputError(f"MTV threshold '{threshold}' is neither an SUV nor a share of SUVmax: give 2.5, 4.0 or 41%.")
-    return value
+    if relative and value > 1:
+        raise InputError(f"MTV threshold '{threshold}' is more than the SUVmax itself: give 41% or another below 100%.")
+    return value, relative
+
+
+def _threshold(threshold: float | str, suvmax: float) -> float:
+    value, relative = check_threshold(threshold)
+    return value * suvmax if relative else value
 
 
 def _against(own: Lesion, volume: Volume, mask: Volume, reference: Volume, threshold: float | str) -> Lesion:

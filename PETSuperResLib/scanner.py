@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -127,15 +129,27 @@ def _find(name: str) -> Scanner:
         return next(iter(own.values()))
     known = {n.lower(): s for n, s in presets().items()}
     if name.lower() not in known:
-        close = [n for n in presets() if name.lower() in n.lower()] or list(presets())
-        raise ScannerError(f"Unknown scanner '{name}': choose one of {', '.join(close)}, or give a JSON file.")
+        raise ScannerError(f"Unknown scanner '{name}': {_suggestion(name, presets())}, or give a JSON file.")
     return known[name.lower()]
+
+
+def _suggestion(name: str, names: Iterable[str]) -> str:
+    """``did you mean ...?`` of the names that hold this one, else of the nearest by spelling, else where they are."""
+    known = {_letters(n): n for n in names}
+    near = [n for letters, n in known.items() if _letters(name) in letters][:4] if _letters(name) else []
+    near = near or [known[letters] for letters in get_close_matches(_letters(name), known, 2, 0.5)]
+    if not near:
+        return "'petsuperres presets' lists the names"
+    return f"did you mean {' or '.join(repr(n) for n in near)}"
 
 
 def setting(name: Scanner | str) -> Scanner:
     """The paper's degradation setting ``standard`` or ``ood`` (Table 1), or any scanner :meth:`Scanner.get` takes."""
     if isinstance(name, str) and name.lower() in SETTINGS:
         return Scanner.get(SETTINGS[name.lower()])
+    if isinstance(name, str) and not name.lower().endswith(".json") and name.lower() not in map(str.lower, presets()):
+        near = _suggestion(name, [*SETTINGS, *presets()])
+        raise ScannerError(f"Unknown setting '{name}': use standard or ood, or a scanner preset; {near}.")
     return Scanner.get(name)
 
 

@@ -74,11 +74,26 @@ def test_own_scanner_from_a_file(tmp_path):
     assert Scanner.get(path, dose_fraction=0.5).dose_fraction == 0.5
 
 
-def test_unknown_preset_names_the_choices():
-    with pytest.raises(ScannerError, match=r"'vision'.*Vision 600.*Quadra"):
-        Scanner.get("vision")
-    with pytest.raises(ScannerError, match="Siemens Biograph mCT"):
-        Scanner.get("no such thing")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("vision", r"did you mean 'Siemens Biograph Vision 600' or 'Siemens Biograph Vision Quadra'"),
+        ("mct", r"did you mean 'Siemens Biograph mCT'"),
+        ("Simens Biograf mCT", r"did you mean 'Siemens Biograph mCT'"),
+        ("xyzzy", r"'petsuperres presets' lists the names"),
+        ("?", r"'petsuperres presets' lists the names"),
+    ],
+)
+def test_unknown_preset_names_the_nearest_in_a_short_sentence(name, told):
+    with pytest.raises(ScannerError, match=told) as error:
+        Scanner.get(name)
+    assert len(str(error.value)) < 200
+
+
+def test_unknown_setting_names_the_settings():
+    with pytest.raises(ScannerError, match="'standrad': use standard or ood, or a scanner preset.*mean 'standard'"):
+        setting("standrad")
+    assert setting("GE Discovery ST").name == "GE Discovery ST"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[C
 
 def read_split(folder: str | Path, part: str, split: str | Path | None = None) -> list[str]:
     """Patient names of ``train``, ``validation`` or ``test`` from ``split`` (``split.json`` in the folder)."""
+    if not Path(folder).is_dir():
+        raise InputError(f"No data folder {folder}: give a folder of case folders.")
     path = Path(split) if split else Path(folder) / "split.json"
     try:
         names = json.loads(path.read_text(encoding="utf-8"))[part]
