@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
-from .outputs import check_folder, to_json, write_together
+from .outputs import check_folder, file_hashes, to_json, write_together
 from .progress import Callback, Event
 from .scanner import Scanner, guess_preset
 from .volume import WRITABLE, Volume
@@ -23,7 +23,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("samples", "seed"), (int,)),
     "scanner": (str, dict),
     "region": (list, tuple),
-    "spacing": (int, float),
+    **dict.fromkeys(("spacing", "trues_per_slice"), (int, float)),
     "preview": (bool,),
 }
 
@@ -44,6 +44,7 @@ class Job:
     spacing: float | None = None
     prior: str | None = None
     measurement: str | None = None
+    trues_per_slice: float | None = None  # effective counts of the PET, instead of an estimate
     preview: bool = False
 
     @classmethod
@@ -100,6 +101,8 @@ class Job:
             if known is None:
                 raise InputError("Which scanner made the PET? Name one; 'petsuperres presets' lists them.")
             scanner = Scanner.get(known)
+        files = {"pet": self.pet, "ct": self.ct, "measurement": self.measurement, "prior": self.prior}
+        hashes = file_hashes(files)
         prior, shown = load(self.prior), time.monotonic()
 
         def watch(event: Event) -> None:
@@ -112,12 +115,13 @@ class Job:
                 show(paths["preview"])
                 shown = time.monotonic()
 
-        options = {n: getattr(self, n) for n in ("quality", "samples", "seed", "device", "region", "spacing")}
+        names = ("quality", "samples", "seed", "device", "region", "spacing", "trues_per_slice")
+        options = {name: getattr(self, name) for name in names}
         try:
             result = reconstruct(pet, ct, scanner, progress=watch, prior=prior, measurement=measurement, **options)
         finally:
             paths["preview"].unlink(missing_ok=True)
-        report = {**result.report, "files": {"pet": self.pet, "ct": self.ct, "measurement": self.measurement}}
+        report = {**result.report, "files": files, "files_sha256": hashes}
         writers: dict[str, Callable[[Path], object]] = {"sr": result.volume.write}
         if result.std is not None:
             writers["std"] = result.std.write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -45,6 +46,28 @@ def check_folder(folder: str | Path) -> Path:
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"No permission to write to {parent}: choose another --out.")
     return folder
+
+
+def check_file(path: str | Path) -> Path:
+    """The file's path, if its folder exists or can be made and it is none itself; else as :func:`check_folder`."""
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give --out the name of a file.")
+    check_folder(path.parent)
+    return path
+
+
+def file_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
+    """SHA-256 of each input that is a file (a DICOM folder is none)."""
+    found = {}
+    for name, path in files.items():
+        if path and Path(path).is_file():
+            digest = hashlib.sha256()
+            with Path(path).open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            found[name] = digest.hexdigest()
+    return found
 
 
 def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:

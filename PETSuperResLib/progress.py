@@ -44,18 +44,25 @@ class Reporter:
     def __init__(self, callback: Callback | None, start: float = 0.0, end: float = 1.0):
         self.callback = callback
         self.start, self.end = start, end
-        self.began = time.monotonic()
+        self.began, self.offset = time.monotonic(), start  # when, and at which part of the whole job
 
     def __call__(self, stage: str, fraction: float, message: str = "", preview: np.ndarray | None = None) -> None:
         """Report ``fraction`` (0 to 1) of this reporter's share of the job."""
         if self.callback is None:
             return
-        elapsed = time.monotonic() - self.began
-        remaining = elapsed * (1 - fraction) / fraction if fraction > 0.02 else None
         whole = self.start + (self.end - self.start) * fraction
+        done = whole - self.offset
+        elapsed = time.monotonic() - self.began
+        remaining = elapsed * (1 - whole) / done if done > 0.02 * (1 - self.offset) else None
         self.callback(Event(stage, whole, message, remaining, preview))
 
     def part(self, start: float, end: float) -> Reporter:
-        """A reporter for the share ``start..end`` (0 to 1) of this one."""
+        """A reporter for the share ``start..end`` (0 to 1) of this one; its time left is that of the whole job."""
         width = self.end - self.start
-        return Reporter(self.callback, self.start + width * start, self.start + width * end)
+        part = Reporter(self.callback, self.start + width * start, self.start + width * end)
+        part.began, part.offset = self.began, self.offset
+        return part
+
+    def start_clock(self, fraction: float) -> None:
+        """Estimate the time left from now on, at ``fraction`` of this reporter: what came before tells nothing."""
+        self.began, self.offset = time.monotonic(), self.start + (self.end - self.start) * fraction

@@ -6,31 +6,33 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import numpy as np
 import torch
-from scipy import ndimage
 
+from . import __version__
+from .checks import check_ct, check_measurement, check_pair
 from .device import pick_device
 from .errors import CheckpointError, GeometryError, InputError
 from .physics.measurement import Measurement
 from .physics.model import scanner_projector
 from .physics.projector import ParallelProjector
-from .physics.pseudo import effective_trues, pseudo_measurement
+from .physics.pseudo import effective_counts, pseudo_measurement
 from .physics.simulation import image_grid
 from .prior import Prior
 from .progress import Callback, Reporter
 from .sampling import UNKNOWN_HU, Sampler, sample
-from .scanner import Scanner
+from .scanner import Scanner, guess_preset
 from .suv import check_suv
 from .volume import Volume
 
 SLAB = 64  # slices reconstructed together
-MIN_COVERAGE = 0.5  # of the PET's activity that the CT must cover (its field of view is often the smaller one)
-MIN_INSIDE = 0.85  # of the PET's activity that must lie inside the CT's body (0.98 or more in 31 matched cases)
-MIN_OUTLINE = 0.7  # Dice of the bodies in PET and CT below which the user is warned (0.79 or more in them)
+NETWORK_COST = 20  # a network evaluation takes about as long as so many EM updates (on one CPU core, 128 x 128)
+ASSUMED_SCANNER = "Siemens Biograph mCT"  # never silently
 NOTICE = "Research use only: not for diagnosis or treatment."
 
 
@@ -51,7 +53,7 @@ class Result:
 def reconstruct(
     pet: Volume,
     ct: Volume,
-    scanner: Scanner | str | Path = "Siemens Biograph mCT",
+    scanner: Scanner | str | Path | None = None,
     quality: Sampler | str = "standard",
     samples: int = 1,
     seed: int = 0,
@@ -67,14 +69,17 @@ def reconstruct(
 
     Parameters
     ----------
-    scanner : preset name, JSON file or :class:`Scanner`: the PSF and geometry of the LR image.
+    scanner : preset name, JSON file or :class:`Scanner`: the PSF and geometry of the LR image. It may be left out
+        with a measurement, which holds its own, and for a PET whose DICOM header names a scanner with a preset;
+        otherwise a warning names the preset that is assumed.
     quality : ``draft``, ``standard``, ``paper`` or a :class:`Sampler`.
     samples : above 1, that many posterior samples are drawn besides the estimate.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm; only this box (with a margin) is reconstructed.
     progress : called with events; may raise :class:`Cancelled`.
     measurement : a sinogram to reconstruct from; without one, a pseudo-measurement is made from the PET.
     spacing : in-plane voxel size of the result in mm (the prior's, 2 mm, unless given).
-    trues_per_slice : effective counts of the PET image (estimated from its noise unless given).
+    trues_per_slice : effective counts of the PET image; unless given, the geometric mean of the scanner's nominal
+        counts and an estimate from the image's noise, which the scanner's FWHM enters.
 
     Raises the library's errors for anything that cannot be reconstructed.
     """
@@ -86,12 +91,14 @@ def reconstruct(
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"{name} must be above 0, not {value:g}.")
     sampler, chosen = Sampler.get(quality), pick_device(device)
-    scanner = measurement.scanner if measurement is not None else Scanner.get(scanner)
-    warnings = check_suv(pet)
+    scanner, warnings = _scanner_of(pet, scanner, measurement)
+    warnings += check_suv(pet)
     check_ct(ct)
     for volume, kind in ((pet, "PET"), (ct, "CT")):
         if min(volume.shape) < 2:
-            raise InputError(f"{_name(volume, kind)} is a single slice: give the whole {kind} volume.")
+            raise InputError(
+                f"{volume.metadata.get('file', f'The {kind}')} is a single slice: give the whole {kind} volume."
+            )
     warnings += check_pair(pet, ct)
     report("loading the prior", 0.0)
     if not isinstance(prior, Prior):
@@ -102,24 +109,32 @@ def reconstruct(
     spacing = spacing or prior.pixel_mm
     if abs(spacing - prior.pixel_mm) > 0.25 * prior.pixel_mm:
         warnings.append(f"The prior was trained at {prior.pixel_mm:g} mm; at {spacing:g} mm it sees other sizes.")
-    counts_from = "the measurement"
+    counts: dict[str, Any]
     if measurement is None:
-        if trues_per_slice is None:
-            trues_per_slice, counts_from = effective_trues(pet, scanner)
-        else:
-            counts_from = "the caller"
+        effective = effective_counts(pet, scanner, trues_per_slice)
+        warnings += effective.warnings
+        counts = {"trues_per_slice": round(effective.used), **effective.to_dict()}
+        if "fwhm_transaxial_mm" in scanner.unverified:
+            warnings.append(
+                f"No source was found for the FWHM of {scanner.name}: {scanner.fwhm_transaxial_mm:g} mm is a working "
+                "value, and it decides how much is sharpened."
+            )
         source = crop_to_region(pet, region) if region is not None else pet
         grid = image_grid(source, spacing)
         image = source.resample_to(grid, "cubic")
         image = image.with_array(image.array.clip(0), "SUVbw")
         projector = scanner_projector(scanner, grid.shape[1:], grid.spacing[0], chosen)
-        measurement = pseudo_measurement(image, scanner, trues_per_slice, chosen, projector)
+        share = _activity_per_slice(source) / _activity_per_slice(pet)  # below 1 in a region
+        measurement = pseudo_measurement(image, scanner, share * effective.used, chosen, projector)
     else:
+        counts = {"trues_per_slice": round(measurement.trues_per_slice), "trues_per_slice_from": "the measurement"}
         grid = image_grid(measurement.grid, spacing)
         first = measurement.model(grid.crop((0, 0, 0), (*grid.shape[:0:-1], grid.shape[0])), chosen)
         projector = first.projector
+        warnings += check_measurement(measurement, pet, ct, grid, projector)
     job = _Job(sampler, prior, measurement, grid, ct, projector, chosen)
     runs = 1 + (samples if samples > 1 else 0)
+    report.start_clock(0.02)
     estimate = job.run(sampler, seed, report.part(0.02, 1 / runs))
     estimate, factor = conserve(estimate, measurement, grid, projector)
     drawn = []
@@ -133,6 +148,8 @@ def reconstruct(
     std = grid.with_array(np.std(drawn, axis=0, ddof=1), "SUVbw") if len(drawn) > 1 else None
     facts = {
         "notice": NOTICE,
+        "version": __version__,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "scanner": scanner.to_dict(),
         "sampler": sampler.to_dict(),
         "prior": {"sha256": prior.sha256, **prior.info},
@@ -141,8 +158,7 @@ def reconstruct(
         "device": str(chosen),
         "torch": torch.__version__,
         "measurement": measurement.kind,
-        "trues_per_slice": round(measurement.trues_per_slice),
-        "trues_per_slice_from": counts_from,
+        **counts,
         "conservation_factor": factor,
         "residual": job.residual(estimate) if measurement.kind == "sinogram" else None,
         "grid": {"shape": list(grid.shape), "spacing_mm": list(grid.spacing)},
@@ -151,6 +167,24 @@ def reconstruct(
         "seconds": round(time.monotonic() - began, 2),
     }
     return Result(volume, tuple(grid.with_array(d, "SUVbw") for d in drawn), std, facts)
+
+
+def _scanner_of(
+    pet: Volume, scanner: Scanner | str | Path | None, measurement: Measurement | None
+) -> tuple[Scanner, list[str]]:
+    """The measurement's scanner, the one that was named, or the one that the PET's header names; and warnings."""
+    if measurement is not None:
+        return measurement.scanner, []
+    known = scanner or guess_preset(pet.metadata.get("manufacturer"), pet.metadata.get("model"))
+    if known:
+        return Scanner.get(known), []
+    assumed = Scanner.get(ASSUMED_SCANNER)
+    told = (
+        f"No scanner was named and the PET does not tell it: {assumed.name} ({assumed.fwhm_transaxial_mm:g} mm) is "
+        "assumed, and its FWHM decides how much is sharpened; name yours with scanner=."
+    )
+    warn(told, stacklevel=3)
+    return assumed, [told]
 
 
 class _Job:
@@ -177,10 +211,9 @@ class _Job:
         """The whole volume, slab by slab; on a full GPU, with smaller batches and then on the CPU."""
         count = self.grid.shape[0]
         out = np.zeros(self.grid.shape, np.float32)
-        slabs = range(0, count, SLAB)
-        for index, first in enumerate(slabs):
+        for first in range(0, count, SLAB):
             last = min(first + SLAB, count)
-            part = report.part(index / len(slabs), (index + 1) / len(slabs))
+            part = report.part(first / count, last / count)
             while True:
                 try:
                     out[first:last] = self._slab(sampler, seed, first, last, out, part)
@@ -202,12 +235,14 @@ class _Job:
         part = self.measurement.part(low, high)
         model = part.model(grid, self.device, self.projector)
 
+        work = _work(sampler)
+
         def show(step: int, steps: int, z: torch.Tensor) -> None:
             if report.callback is None:
                 return
             preview = out.copy()
             preview[first:last] = z[first - low : last - low].cpu().numpy()
-            report(f"slices {first + 1}-{last} of {len(out)}", step / steps, f"step {step} of {steps}", preview)
+            report(f"slices {first + 1}-{last} of {len(out)}", work[step - 1], f"step {step} of {steps}", preview)
 
         counts, ct = part.counts.to(self.device), self.ct[low:high].to(self.device)
         z = sample(sampler, self.prior, model, counts, ct, seed + first, self.batch, show)
@@ -227,6 +262,17 @@ class _Job:
         mean = model.mean(torch.from_numpy(estimate).to(self.device))
         y = self.measurement.counts.to(self.device)
         return {"chi_square_per_bin": float(((y - mean) ** 2 / mean.clamp_min(1e-3)).mean())}
+
+
+def _activity_per_slice(pet: Volume) -> float:
+    return float(pet.array.clip(0).sum(dtype=np.float64)) / len(pet.array)
+
+
+def _work(sampler: Sampler) -> list[float]:
+    """The share of a slab's work that is done after each step, the start's updates included."""
+    costs = [NETWORK_COST * sampler.flips + sampler.inner(step) for step in range(sampler.steps)]
+    done = np.cumsum([sampler.start_iterations, *costs])
+    return [float(v) for v in done[1:] / done[-1]]
 
 
 def conserve(
@@ -257,60 +303,3 @@ def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = 24.0
     if (last <= first).any() or (ijk.max(0) < -0.5).any() or (ijk.min(0) > np.array(pet.shape[::-1]) - 0.5).any():
         raise GeometryError("The region lies outside the PET: give a box within it, in LPS mm.")
     return pet.crop(first, last)
-
-
-def check_ct(ct: Volume) -> None:
-    """Raise unless the values can be HU."""
-    name = _name(ct, "CT")
-    if not np.isfinite(ct.array).all():
-        raise InputError(f"{name} has voxels that are not finite numbers: export the CT again.")
-    if ct.array.max() == ct.array.min():
-        raise InputError(f"{name} is empty (every voxel has the same value): choose the CT volume.")
-    if ct.unit not in ("", "HU") or ct.array.min() > -200 or ct.array.max() < 100:
-        raise InputError(
-            f"{name} is not a CT in HU (values {ct.array.min():.4g} to {ct.array.max():.4g}): give the CT of this PET."
-        )
-
-
-def _name(volume: Volume, kind: str) -> str:
-    return str(volume.metadata.get("file", f"The {kind}"))
-
-
-def check_pair(pet: Volume, ct: Volume) -> list[str]:
-    """Raise unless the CT covers the PET and the activity lies in its body; returns warnings."""
-    ids = [v.metadata.get("patient") for v in (pet, ct)]
-    if all(ids) and ids[0] != ids[1]:
-        raise GeometryError("PET and CT are of different patients (DICOM PatientID): choose the CT of this PET.")
-    warnings, frames = [], [v.metadata.get("frame_of_reference") for v in (pet, ct)]
-    if all(frames) and frames[0] != frames[1]:
-        warnings.append("PET and CT have different DICOM frames of reference: check that they are registered.")
-    grid = pet.grid([max(s, 4.0) for s in pet.spacing])
-    hu = ct.resample_to(grid, "linear", -3000.0).array
-    covered = hu > -2500
-    suv = pet.resample_to(grid, "linear").array.clip(0)
-    active = suv * (suv > 0.1 * np.percentile(suv[suv > 0], 99))
-    coverage = float(active[covered].sum() / active.sum())
-    if coverage < MIN_COVERAGE:
-        raise GeometryError(
-            f"The CT covers only {100 * coverage:.0f} % of the PET's activity: choose the CT of this PET, "
-            "registered to it."
-        )
-    if coverage < 0.95:
-        warnings.append(f"The CT covers {100 * coverage:.0f} % of the PET's activity; the rest is taken as air in it.")
-    cross = ndimage.generate_binary_structure(2, 1)[None]  # slice by slice: a thin stack has no room above and below
-    body = ndimage.binary_dilation(ndimage.binary_closing(hu > -500, cross, 2), cross, 2)
-    inside = float(active[covered & body].sum() / active[covered].sum())
-    if inside < MIN_INSIDE:
-        raise GeometryError(
-            f"Only {100 * inside:.0f} % of the PET's activity lies inside the body of the CT: choose the CT of this "
-            "patient, registered to this PET."
-        )
-    tissue = ndimage.binary_closing(hu > -300, cross, 2)
-    warm = covered & (suv > 0.3 * np.median(suv[covered & (suv > 0.1)])) if (suv[covered] > 0.1).any() else tissue
-    outline = 2 * (warm & tissue).sum() / max(warm.sum() + tissue.sum(), 1)
-    if outline < MIN_OUTLINE:
-        warnings.append(
-            f"The bodies in PET and CT overlap by {100 * outline:.0f} % only (Dice): "
-            "check that the CT is of this patient and registered."
-        )
-    return warnings

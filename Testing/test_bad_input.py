@@ -51,7 +51,7 @@ VOLUMES: dict[str, tuple[str, Volume, type[PETSuperResError], str]] = {
     "a single slice": ("pet", PET.crop((0, 0, 1), (96, 64, 2)), InputError, "single slice"),
     "a CT of a single slice": ("ct", CT.crop((0, 0, 1), (96, 64, 2)), InputError, "single slice"),
     "Bq/mL": ("pet", PET.with_array(8000 * PET.array), UnitsError, "Bq/mL"),
-    "a CT elsewhere": ("ct", moved(CT, 3000), GeometryError, "covers only 0 %"),
+    "a CT elsewhere": ("ct", moved(CT, 3000), GeometryError, "covers only 0.0 %"),
     "a CT half beside": ("ct", moved(CT, 250), GeometryError, "covers only"),
     "another body": ("ct", changed(CT, lambda a: a.__setitem__((..., slice(20, 76)), -1000)), GeometryError, "body"),
 }
@@ -131,7 +131,8 @@ def test_a_pet_with_a_wider_field_of_view_than_the_ct_serves(shell, tmp_path):
     origin = (PET.origin[0] - i // 2 * PET.spacing[0], PET.origin[1] - j // 2 * PET.spacing[1], PET.origin[2])
     code, said = shell(pet=Volume(wide, PET.spacing, origin).write(tmp_path / "wide.nii.gz"))
     assert code == 0, said
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["warnings"] == []
+    warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
+    assert [w for w in warnings if "FWHM of GE Discovery ST" not in w] == []
 
 
 # -- files ------------------------------------------------------------------------------------------

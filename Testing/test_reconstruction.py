@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ from conftest import GEOMETRIES
 from scipy import ndimage
 from tiny import small_phantom, tiny_prior
 
+from PETSuperResLib import __version__
 from PETSuperResLib.errors import Cancelled, CheckpointError, GeometryError, InputError, ScannerError, UnitsError
 from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.progress import Event
 from PETSuperResLib.reconstruction import reconstruct
 from PETSuperResLib.sampling import Sampler
+from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.training.phantoms import torso_phantom
 from PETSuperResLib.volume import Volume
 
 QUICK = Sampler("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
@@ -34,7 +39,7 @@ def prior(tmp_path_factory):
 def run(prior):
     def go(pet=None, ct=None, **options):
         phantom = small_phantom()
-        options = {"quality": QUICK, "prior": prior, "device": "cpu", **options}
+        options = {"scanner": "Siemens Biograph mCT", "quality": QUICK, "prior": prior, "device": "cpu", **options}
         return reconstruct(pet or phantom.pet, ct or phantom.ct, **options)
 
     return go
@@ -84,6 +89,7 @@ def test_the_report_is_json_and_says_where_everything_comes_from(result, prior):
     report = json.loads(json.dumps(result.report, allow_nan=False))
     assert report["prior"]["sha256"] == prior.sha256 and report["scanner"]["name"] == "Siemens Biograph mCT"
     assert report["sampler"]["name"] == "quick" and report["seed"] == 0 and report["measurement"] == "image"
+    assert report["version"] == __version__ and datetime.fromisoformat(report["date"]).utcoffset() == timedelta(0)
     assert "Research use only" in report["notice"] and report["conservation_factor"] == pytest.approx(1, abs=0.2)
 
 
@@ -206,6 +212,115 @@ def test_a_sinogram_is_reconstructed_and_its_fit_reported(run):
     assert total[0] == pytest.approx(total[1], rel=0.03)
 
 
+@pytest.fixture(scope="module")
+def simulation():
+    phantom = small_phantom()
+    return simulate(phantom.pet, phantom.ct, "standard", spacing_mm=4.0, seed=0)
+
+
+def placed(measurement, z_mm: float):
+    x, y, z = measurement.grid.origin
+    return replace(measurement, grid=replace(measurement.grid, origin=(x, y, z + z_mm)))
+
+
+def test_a_sinogram_of_another_place_is_refused(run, simulation):
+    with pytest.raises(GeometryError, match="measurement covers only 0.0 % of the PET.*; at least 50 % is needed"):
+        run(simulation.lr, measurement=placed(simulation.measurement, 500.0))
+
+
+def test_a_sinogram_most_of_which_the_ct_or_the_pet_does_not_reach_is_refused(run, simulation):
+    short = simulation.measurement
+    counts, background = (torch.cat([t] * 3) for t in (short.counts, short.background))
+    grid = replace(short.grid, array=np.zeros((12, *short.grid.shape[1:]), np.float32))
+    long = replace(short, counts=counts, background=background, grid=grid)
+    with pytest.raises(GeometryError, match="CT covers only 33.3 % of the measured counts"):
+        run(simulation.lr, measurement=long)
+    ct = small_phantom().ct
+    tall = replace(ct, array=np.concatenate([ct.array] * 3))
+    with pytest.raises(GeometryError, match="PET covers only 33.3 % of the measured counts"):
+        run(simulation.lr, tall, measurement=long)
+
+
+def test_a_sinogram_of_another_patient_at_the_same_place_is_refused(run, simulation):
+    other = torso_phantom(8, (4, 64, 96), (4.0, 4.0, 4.0), 2, "pelvis").pet
+    with pytest.raises(GeometryError, match="differs from the measured one by .* made with this PET"):
+        run(replace(other, origin=simulation.truth.origin), measurement=simulation.measurement)
+
+
+def test_a_sinogram_of_somewhat_different_activity_is_noted(run, simulation):
+    pet = simulation.lr.with_array(1.2 * simulation.lr.array)
+    (told,) = run(pet, measurement=simulation.measurement).report["warnings"]
+    assert "differs from the measured one by 2" in told and "check" in told
+
+
+def test_the_report_tells_both_estimates_of_the_counts_and_what_was_used(run, result):
+    report = result.report
+    noise, nominal = report["trues_per_slice_from_noise"], report["trues_per_slice_nominal"]
+    assert nominal == Scanner.get("Siemens Biograph mCT").trues_per_slice
+    assert report["trues_per_slice"] == pytest.approx((noise * nominal) ** 0.5, rel=1e-3)
+    stated = run(trues_per_slice=1e4).report
+    assert stated["trues_per_slice"] == 10_000 and stated["trues_per_slice_from"] == "the caller"
+
+
+def test_a_contradiction_between_noise_and_scanner_is_warned_about_until_counts_are_stated(run):
+    low = Scanner.get("Siemens Biograph mCT", trues_per_slice=100.0)
+    assert any("--trues-per-slice" in w for w in run(scanner=low).report["warnings"])
+    assert not any("--trues-per-slice" in w for w in run(scanner=low, trues_per_slice=1e5).report["warnings"])
+
+
+def test_a_region_keeps_the_weight_of_its_counts(run, monkeypatch):
+    """The counts are those of whole slices: a region must not get them all."""
+    from PETSuperResLib import reconstruction
+
+    real, scales = reconstruction.pseudo_measurement, []
+
+    def noted(*arguments):
+        made = real(*arguments)
+        scales.append(made.scale)
+        return made
+
+    monkeypatch.setattr(reconstruction, "pseudo_measurement", noted)
+    x, y, z = small_phantom().pet.corners().mean(0)
+    run()
+    run(region=(x - 40, x + 40, y - 30, y + 30, z - 8, z + 8))
+    assert scales[1] == pytest.approx(scales[0], rel=0.03)
+
+
+def test_a_scanner_that_nobody_named_is_told(run):
+    with pytest.warns(UserWarning, match="name yours"):
+        report = run(scanner=None).report
+    assert "Siemens Biograph mCT" in report["warnings"][0] and "assumed" in report["warnings"][0]
+
+
+def test_the_scanner_of_the_dicom_header_needs_no_name(run):
+    pet = replace(small_phantom().pet, metadata={"manufacturer": "GE MEDICAL SYSTEMS", "model": "Discovery ST"})
+    report = run(pet, scanner=None).report
+    assert report["scanner"]["name"] == "GE Discovery ST"
+    assert any("No source was found for the FWHM of GE Discovery ST" in w for w in report["warnings"])
+
+
+def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
+    """One slice at a time, a second per step: the estimate falls from slab to slab instead of starting again."""
+    from PETSuperResLib import progress, reconstruction
+
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(reconstruction, "SLAB", 1)
+
+    def steady(sampler, prior, model, y, ct, seed, batch, callback):
+        z = torch.ones(model.shape)
+        for step in range(sampler.steps):
+            clock[0] += 1.0
+            callback(step + 1, sampler.steps, z)
+        return z
+
+    monkeypatch.setattr(reconstruction, "sample", steady)
+    events: list[Event] = []
+    run(progress=events.append, quality=Sampler.get(QUICK, start_iterations=0))
+    left = [e.remaining_s for e in events if e.preview is not None]
+    assert left == pytest.approx([7, 6, 5, 4, 3, 2, 1, 0], abs=0.3)
+
+
 def test_a_full_gpu_is_answered_by_smaller_batches_and_then_the_cpu(run, result, monkeypatch):
     from PETSuperResLib import reconstruction
 
@@ -226,7 +341,7 @@ def test_a_full_gpu_is_answered_by_smaller_batches_and_then_the_cpu(run, result,
 # -- input that cannot be used --------------------------------------------------------------------
 def test_a_ct_of_another_place_is_refused(run):
     far = replace(small_phantom().ct, origin=(3000.0, 0.0, 0.0))
-    with pytest.raises(GeometryError, match="covers only 0 %"):
+    with pytest.raises(GeometryError, match="covers only 0.0 % of the PET.*; at least 50 % is needed"):
         run(ct=far)
 
 

@@ -8,6 +8,7 @@ an image that, blurred, is the one at hand.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +21,60 @@ from .model import scanner_projector
 from .projector import ParallelProjector
 
 COUNT_LIMITS = (2e4, 2e7)  # trues per slice outside which an estimate is not believed
+CONTRADICTION = 4.0  # estimate from noise over nominal counts, or the reverse, from which the user is warned
+
+
+@dataclass(frozen=True)
+class EffectiveCounts:
+    """The count level (trues per slice, mean over slices) of an image: what is used, and what it rests on.
+
+    Both the estimate from noise and the scanner's nominal counts are uncertain by about a factor of 3, so their
+    geometric mean is used unless the user states the counts.
+    """
+
+    nominal: float  # of the scanner description: trues_per_slice x dose_fraction
+    from_noise: float | None = None  # None: too few voxels to measure noise
+    noise: str = ""  # the noise that was found, in words
+    stated: float | None = None  # by the user
+
+    @property
+    def used(self) -> float:
+        """Trues per slice for the pseudo-measurement."""
+        if self.stated is not None:
+            return self.stated
+        return self.nominal if self.from_noise is None else math.sqrt(self.nominal * self.from_noise)
+
+    @property
+    def source(self) -> str:
+        """Where :attr:`used` comes from."""
+        if self.stated is not None:
+            return "the caller"
+        if self.from_noise is None:
+            return "the preset (too few voxels to measure noise)"
+        return f"geometric mean of the preset's counts and the estimate from {self.noise}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence where the two contradict each other and nothing was stated."""
+        if self.stated is not None or self.from_noise is None:
+            return []
+        ratio = max(self.from_noise / self.nominal, self.nominal / self.from_noise)
+        if ratio <= CONTRADICTION:
+            return []
+        return [
+            f"The counts estimated from {self.noise}, {_thousands(self.from_noise)} trues per slice, differ from the "
+            f"preset's {_thousands(self.nominal)} by a factor of {ratio:.0f}, and {_thousands(self.used)} are used: "
+            "check the preset (its FWHM enters the estimate), or state the counts (--trues-per-slice, in Python "
+            "trues_per_slice); lower counts smooth more."
+        ]
+
+    def to_dict(self) -> dict[str, float | str | None]:
+        """For the report."""
+        return {
+            "trues_per_slice_from": self.source,
+            "trues_per_slice_from_noise": None if self.from_noise is None else round(self.from_noise),
+            "trues_per_slice_nominal": round(self.nominal),
+        }
 
 
 def pseudo_measurement(
@@ -43,18 +98,26 @@ def pseudo_measurement(
     return Measurement(scanner, trues + background, background.contiguous(), scale, image, None, "image")
 
 
-def effective_trues(pet: Volume, scanner: Scanner) -> tuple[float, str]:
-    """Effective trues per slice of an image, and how they were found.
+def effective_counts(pet: Volume, scanner: Scanner, stated: float | None = None) -> EffectiveCounts:
+    """The count level of an image, from its noise and the scanner's nominal counts, or as ``stated``."""
+    found = noise_counts(pet, scanner)
+    trues, noise = found if found else (None, "")
+    return EffectiveCounts(scanner.trues_per_slice * scanner.dose_fraction, trues, noise, stated)
+
+
+def noise_counts(pet: Volume, scanner: Scanner) -> tuple[float, str] | None:
+    """Trues per slice that would give an image its noise, and the noise in words; None for too small an image.
 
     The noise is the median absolute deviation of second differences along rows and columns in the brighter
     half of the body, relative to the local mean and corrected for the image's resolution. Budinger's relation
     ``relative noise = 1.2 cells^(3/4) / counts^(1/2)`` (J Comput Assist Tomogr 1977, 1:131), cells
-    being the body's resolution elements in a slice, then gives the counts.
+    being the body's resolution elements in a slice, then gives the counts. The FWHM enters twice: a wider one
+    makes the same differences between pixels mean more noise, hence fewer counts.
     """
     values = pet.array
     body = values > 0.1
     if body.sum() < 1000 or min(values.shape) < 3:
-        return scanner.trues_per_slice * scanner.dose_fraction, "the preset (too few voxels to measure noise)"
+        return None
     mean = ndimage.uniform_filter(values, 3)
     # structure is smooth over three voxels, noise is not: second differences along rows and columns
     rough = ndimage.convolve1d(ndimage.convolve1d(values, [-1, 2, -1], axis=1), [-1, 2, -1], axis=2)
@@ -65,9 +128,13 @@ def effective_trues(pet: Volume, scanner: Scanner) -> tuple[float, str]:
     area = body.sum() / values.shape[0] * pet.spacing[0] * pet.spacing[1]
     cells = area / fwhm**2
     trues = (1.2 * cells**0.75 / max(noise, 1e-4)) ** 2
-    return float(
-        np.clip(trues, *COUNT_LIMITS)
-    ), f"image noise ({100 * noise:.1f} % over resolution elements of {fwhm:.1f} mm)"
+    words = f"image noise ({100 * noise:.1f} % over resolution elements of {fwhm:.1f} mm)"
+    return float(np.clip(trues, *COUNT_LIMITS)), words
+
+
+def _thousands(counts: float) -> str:
+    """``59 k`` or ``1.5 M``, as precisely as it is known."""
+    return f"{counts / 1e6:.2g} M" if counts >= 1e6 else f"{float(f'{counts / 1e3:.2g}'):g} k"
 
 
 def _difference_gain(fwhm: float, pixel: float) -> float:
