@@ -166,7 +166,10 @@ def read_series(
         unit = text(datasets[0], "Units").upper()
         unit = {"BQML": "Bq/mL"}.get(unit, unit)
         if suv:
-            slopes, metadata["suv"] = suv_factors(datasets, overrides)
+            slopes, evidence = suv_factors(datasets, overrides)
+            series_facts = {"description": series.description, "uid": series.uid, "slices": len(datasets)}
+            scanner = {name: metadata[name] for name in ("manufacturer", "model") if name in metadata}
+            metadata["suv"] = {"series": series_facts, "scanner": scanner, **evidence}
             unit = "SUVbw"
     elif modality == "PT" or overrides is not None:
         raise UnitsError(f"{name} is not a PET: give the PET series.")

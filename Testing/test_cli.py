@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -110,7 +112,16 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
         (["simulate", "--pet", "no.nii.gz", "--setting", "worse", "--out", "c"], "worse"),
         (["simulate", "--pet", "no.nii.gz", "--setting", "ood", "--out", "c"], "no.nii.gz"),
         (["lesions", "--pet", "no.nii.gz", "--segmentation", "b"], "no.nii.gz"),
+        (["lesions", "--pet", "a", "--segmentation", "b", "--threshold", "141%"], "141%"),
+        (["simulate", "--pet", "a", "--setting", "standrad", "--out", "c"], "use standard or ood"),
         (["suv", "no_folder", "--out", "suv.nii.gz"], "no_folder"),
+        (["presets", "mct"], "did you mean 'Siemens Biograph mCT'"),
+        (["evaluate", "--data", "nope", "--out", "c"], "No data folder nope"),
+        (["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--trues-per-slice", "0"], "--trues-per-slice"),
+        (
+            ["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--measurement", "m", "--trues-per-slice", "9"],
+            "leave --trues-per-slice out",
+        ),
         (["presets", "Siemens Biograph"], "Vision 600"),
         (["evaluate", "--data", "d", "--out", "c", "--setting", "standard", "worse"], "worse"),
         (["evaluate", "--data", "d", "--out", "c", "stray"], "stray"),
@@ -171,9 +182,34 @@ def test_reconstruct_writes_volume_report_and_lesions(case, backend, capsys):
     with (Path(case["out"]) / "lesions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(r["method"], float(r["suvmax"])) for r in rows] == [("lr", 8), ("ours-standard", 16)]
+    assert [r["patient"] for r in rows] == ["", ""]
+    assert report["files"]["pet"] == case["pet"] and report["files"]["measurement"] is None
+    digest = hashlib.sha256(Path(case["pet"]).read_bytes()).hexdigest()
+    assert report["files_sha256"]["pet"] == digest and set(report["files_sha256"]) == {"pet", "ct", "segmentation"}
     assert (backend.calls[0]["seed"], backend.calls[0]["samples"]) == (3, 2)
     answer = capsys.readouterr()
     assert "8.00 -> 16.00" in answer.out and answer.err == ""
+
+
+def test_the_patient_of_a_dicom_header_stands_in_the_table(case, backend, monkeypatch):
+    read = Volume.read
+
+    def known(path, *more, **options):
+        volume = read(path, *more, **options)
+        return replace(volume, metadata={**volume.metadata, "patient": "ab12"})
+
+    monkeypatch.setattr(Volume, "read", known)
+    assert reconstruct(case, "--segmentation", case["mask"]) == 0
+    with (Path(case["out"]) / "lesions.csv").open() as stream:
+        assert [r["patient"] for r in csv.DictReader(stream)] == ["ab12", "ab12"]
+
+
+def test_stated_counts_reach_the_reconstruction_and_its_warnings_are_printed(case, backend, capsys):
+    volume = Volume.read(case["pet"])
+    backend.result = SimpleNamespace(volume=volume, samples=[], std=None, report={"warnings": ["look twice"]})
+    assert reconstruct(case, "--trues-per-slice", "5e4") == 0
+    assert backend.calls[0]["trues_per_slice"] == 5e4
+    assert "Note: look twice" in capsys.readouterr().out
 
 
 def test_one_sample_without_segmentation_writes_no_spread_and_no_table(case, backend):
@@ -263,9 +299,33 @@ def test_lesions_prints_a_table_and_writes_it(case, capsys, tmp_path):
     assert run([*arguments, "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "SUVpeak" in text and "NMSE" in text and "8.00" in text
+    assert "MTV mL (>= 2.5)" in text
     with out.open() as stream:
-        (row,) = csv.DictReader(stream)
+        row, reference = csv.DictReader(stream)
     assert (float(row["suvmax"]), float(row["delta_suvmax_percent"]), float(row["nmse"])) == (8, 0, 0)
+    assert (reference["method"], float(reference["suvmax"]), reference["nmse"]) == ("reference", 8, "")
+    assert "reference" in text
+
+
+def test_the_headings_tell_the_threshold(case, capsys):
+    arguments = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", case["pet"]]
+    assert run([*arguments, "--threshold", "41%"]) == 0
+    assert capsys.readouterr().out.count("MTV mL (>= 41% of max)") == 2
+
+
+def test_lesions_of_another_patient_name_the_file_that_does_not_fit(case, capsys, tmp_path):
+    pet = Volume.read(case["pet"])
+    later = Volume(pet.array, pet.spacing, (900.0, 0.0, 0.0)).write(tmp_path / "later.nii.gz")
+    assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", str(later)]) == 2
+    assert "inside later.nii.gz" in one_line(capsys)
+
+
+def test_lesions_checks_where_to_write_before_it_prints(case, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out, told in ((tmp_path / "file" / "t.csv", "not a folder"), (tmp_path, "is a folder")):
+        assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--out", str(out)]) == 2
+        answer = capsys.readouterr()
+        assert told in answer.err and answer.out == ""
 
 
 def test_lesions_refuses_becquerels_and_a_ct(case, capsys):
@@ -319,6 +379,23 @@ def test_progress_bar_shows_the_time_left_on_a_terminal(monkeypatch):
         report.began = time.monotonic() - 60
         report("sampling", 0.5, "step 25 of 50")
     assert "step 25 of 50" in screen.getvalue() and "50%" in screen.getvalue() and "1:00 left" in screen.getvalue()
+
+
+def test_the_time_left_of_a_part_is_that_of_the_whole_job():
+    from PETSuperResLib.progress import Event, Reporter
+
+    events: list[Event] = []
+    report = Reporter(events.append)
+    report.start_clock(0.1)
+    part = report.part(0.1, 0.4)
+    part.began -= 20
+    part("sampling", 1.0)
+    assert events[0].fraction == pytest.approx(0.4) and events[0].remaining_s == pytest.approx(40, abs=1)
+
+
+def test_help_of_worker_speaks_of_no_caller(capsys):
+    assert run(["worker", "--help"]) == 0
+    assert "Slicer" not in capsys.readouterr().out
 
 
 @pytest.mark.data

@@ -484,10 +484,16 @@ def test_digital_reference_objects(name: str) -> None:
 
 
 def test_suv_volume_from_files(tmp_path) -> None:
-    volume = suv_volume(write_series(pet_slices(), tmp_path / "pet"))
+    slices = pet_slices()
+    for dataset in slices:
+        dataset.ManufacturerModelName = "Ring 1"
+    volume = suv_volume(write_series(slices, tmp_path / "pet"))
     assert volume.unit == "SUVbw"
     assert volume.array == pytest.approx(suv_pattern(), rel=1e-3)
     assert volume.metadata["suv"]["units"] == "BQML"
+    series = {"description": "factory PT", "uid": slices[0].SeriesInstanceUID, "slices": 6}
+    assert volume.metadata["suv"]["series"] == series
+    assert volume.metadata["suv"]["scanner"] == {"manufacturer": "Factory", "model": "Ring 1"}
     heavier = suv_volume(tmp_path / "pet", weight_kg=140)
     assert heavier.array == pytest.approx(2 * volume.array, rel=1e-5)
 

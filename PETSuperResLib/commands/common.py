@@ -10,11 +10,15 @@ import click
 
 if TYPE_CHECKING:
     from ..progress import Event
+    from ..volume import Volume
 
 seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="One seed decides every random number."
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+
+
+MTV = 2.5  # SUV from which MTV and TLG count, unless another threshold is given
 
 
 class Bar:
@@ -87,6 +91,36 @@ def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def read_image(path: str, modality: str) -> Volume:
+    """A volume file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder; messages know its name."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    from ..volume import Volume
+
+    volume = Volume.read(path, modality=modality)
+    return replace(volume, metadata={"file": Path(path).name, **volume.metadata})
+
+
+def lesion_headings(threshold: float | str = MTV) -> dict[str, str]:
+    """Headings of a lesion table, with the threshold from which MTV and TLG count."""
+    text = str(threshold).replace(" ", "")
+    edge = f">= {text} of max" if text.endswith("%") else f">= {text}"
+    names = {"lesion": "lesion", "suvmax": "SUVmax", "suvmean": "SUVmean", "suvpeak": "SUVpeak"}
+    return names | {"mtv_ml": f"MTV mL ({edge})", "tlg": f"TLG ({edge})"}
+
+
+def change_table(changes: Sequence[Mapping[str, Any]], threshold: float | str = MTV) -> str:
+    """Before and after of every lesion, from :func:`PETSuperResLib.lesions.compare`."""
+    headings = lesion_headings(threshold)
+    rows = [
+        {"lesion": c["lesion"]}
+        | {m: f"{c[m + '_before']:.2f} -> {c[m + '_after']:.2f}" for m in headings if m != "lesion"}
+        for c in changes
+    ]
+    return table(rows, headings)
 
 
 def region_of(text: str) -> Callable[[Any, float], tuple[float, ...] | None]:

@@ -151,7 +151,7 @@ def benchmark(quick: bool, out: str | None) -> None:
 
 @click.command(short_help="Take jobs as JSON lines on standard input.")
 def worker() -> None:
-    """Take jobs as JSON lines on standard input and answer on standard output (used by the Slicer module)."""
+    """Take jobs as JSON lines on standard input and answer on standard output."""
     from ..worker import main
 
     sys.exit(main())

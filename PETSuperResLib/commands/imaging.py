@@ -1,45 +1,26 @@
-"""Subcommands that work on a patient's images: reconstruct, simulate, suv, lesions, presets."""
+"""Subcommands that make images, and their scanners: reconstruct, simulate, presets."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .common import Bar, device_option, region_of, seed_option, table
-
-if TYPE_CHECKING:
-    from ..volume import Volume
-
-LESION_HEADINGS = {
-    "lesion": "lesion",
-    "suvmax": "SUVmax",
-    "suvmean": "SUVmean",
-    "suvpeak": "SUVpeak",
-    "mtv_ml": "MTV mL",
-    "tlg": "TLG",
-}
-
-
-def read_image(path: str, modality: str) -> Volume:
-    """A volume file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder."""
-    from ..volume import Volume
-
-    return Volume.read(path, modality=modality)
+from .common import Bar, change_table, device_option, read_image, region_of, seed_option, table
 
 
 @click.command(short_help="Super-resolve a PET with its CT; compare lesion SUVs.")
 @click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw: NIfTI, NRRD, MHA or a DICOM folder.")
 @click.option("--ct", required=True, metavar="FILE", help="CT of the same session, in HU, on any grid.")
 @click.option("--scanner", metavar="NAME", help="Scanner that made the PET: preset or JSON file; DICOM may tell it.")
-@click.option("--segmentation", metavar="FILE", help="Label map of the lesions, on any grid; MTV from SUV 2.5.")
+@click.option("--segmentation", metavar="FILE", help="Label map of the lesions, on any grid; MTV and TLG from SUV 2.5.")
 @click.option(
     "--quality",
     type=click.Choice(["draft", "standard", "paper"]),
     default="standard",
     show_default=True,
-    help="A quick look, recommended, or the paper's schedule (slow).",
+    help="A quick look, recommended, or the paper's schedule (slow); not the --setting of simulate.",
 )
 @click.option(
     "--samples", type=click.IntRange(1), default=1, show_default=True, help="Above 1: std.nii.gz, their spread."
@@ -49,6 +30,12 @@ def read_image(path: str, modality: str) -> Volume:
 @click.option("--spacing", type=click.FloatRange(0.5, 10), help="In-plane voxel size of the result in mm.")
 @click.option(
     "--measurement", metavar="FILE", help="Sinogram of 'petsuperres simulate', in place of the PET; sets the scanner."
+)
+@click.option(
+    "--trues-per-slice",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="Effective counts of the PET, instead of an estimate from its noise and the preset; lower counts smooth more.",
 )
 @click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 @seed_option
@@ -65,6 +52,7 @@ def reconstruct(
     margin: float,
     spacing: float | None,
     measurement: str | None,
+    trues_per_slice: float | None,
     prior: str | None,
     seed: int,
     device: str,
@@ -73,7 +61,7 @@ def reconstruct(
     """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
     from .. import lesions as ls
     from ..errors import InputError
-    from ..outputs import check_folder, to_json, write_together
+    from ..outputs import check_folder, file_hashes, to_json, write_together
     from ..scanner import Scanner, guess_preset
     from ..volume import Volume
 
@@ -82,6 +70,8 @@ def reconstruct(
     wanted = Scanner.get(scanner) if scanner else None  # an unknown name is told before anything is read
     if measurement and region:
         raise InputError("--measurement is reconstructed as a whole: leave --region out.")
+    if measurement and trues_per_slice:
+        raise InputError("--measurement holds its own counts: leave --trues-per-slice out.")
     pet_volume, ct_volume = read_image(pet, "PT"), read_image(ct, "CT")
     known = pet_volume.metadata
     scanner = scanner or guess_preset(known.get("manufacturer"), known.get("model"))
@@ -89,6 +79,8 @@ def reconstruct(
         raise InputError(
             "The PET does not say which scanner made it: add --scanner NAME; 'petsuperres presets' lists the names."
         )
+    files = {"pet": pet, "ct": ct, "segmentation": segmentation, "measurement": measurement, "prior": prior}
+    hashes = file_hashes(files)
     mask = Volume.read(segmentation, unit="label") if segmentation else None
     names = ls.segment_names(segmentation) if segmentation else {}
     before = ls.measure_lesions(pet_volume, mask, names=names) if mask else []
@@ -107,8 +99,7 @@ def reconstruct(
             )
     if prior:
         given["prior"] = prior
-    if spacing:
-        given["spacing"] = spacing
+    given |= {k: v for k, v in {"spacing": spacing, "trues_per_slice": trues_per_slice}.items() if v}
     with Bar() as bar:
         result = run(
             pet_volume,
@@ -123,38 +114,30 @@ def reconstruct(
         )
     after = ls.measure_lesions(result.volume, mask, names=names, skip_outside=box is not None) if mask else []
     changes = ls.compare(before, after)
-    report = {
-        **result.report,
-        "files": {"pet": pet, "ct": ct, "segmentation": segmentation, "measurement": measurement},
-        "lesions": changes,
-    }
+    report = {**result.report, "files": files, "files_sha256": hashes, "lesions": changes}
     writers: dict[Path, Any] = {folder / "sr.nii.gz": result.volume.write}
     if result.std is not None and samples > 1:
         writers[folder / "std.nii.gz"] = result.std.write
     if mask:
-        setting = given["scanner"].name
-        rows = ls.lesion_rows(before, setting=setting, method="lr")
-        rows += ls.lesion_rows(after, setting=setting, method=f"ours-{quality}")
+        patient, setting = str(known.get("patient", "")), given["scanner"].name
+        rows = ls.lesion_rows(before, patient, setting, "lr")
+        rows += ls.lesion_rows(after, patient, setting, f"ours-{quality}")
         writers[folder / "lesions.csv"] = lambda path: ls.write_csv(path, rows)
     writers[folder / "report.json"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
     write_together(writers)
-    notes = list(result.report.get("warnings", ()))
-    if measurement is None and used and "fwhm_transaxial_mm" in used.unverified:
-        notes.append(
-            f"No source was found for the FWHM of {used.name}: {used.fwhm_transaxial_mm:g} mm is a working value, "
-            "and it decides how much is sharpened."
-        )
-    for warning in notes:
+    for warning in result.report.get("warnings", ()):
         click.echo(f"Note: {warning}")
     if changes:
-        click.echo(_change_table(changes))
+        click.echo(change_table(changes))
     click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
 
 
 @click.command(short_help="Simulate a low-resolution scan of a PET.")
 @click.option("--pet", required=True, metavar="FILE", help="High-resolution PET in SUVbw.")
 @click.option("--ct", metavar="FILE", help="CT of the same session, in HU; used with --attenuation only.")
-@click.option("--setting", required=True, metavar="NAME", help="standard or ood (Table 1 of the paper), or a preset.")
+@click.option(
+    "--setting", required=True, metavar="NAME", help="What to simulate: standard or ood (Table 1), or a preset."
+)
 @click.option(
     "--counts",
     type=click.Choice(["realistic", "high"]),
@@ -190,78 +173,6 @@ def simulate(
     click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
 
 
-@click.command(short_help="Body-weight SUV of a DICOM PET series.")
-@click.argument("dicom_dir")
-@click.option("--weight", type=float, metavar="KG", help="Instead of the header's patient weight.")
-@click.option("--dose", type=float, metavar="MBQ", help="Instead of the header's injected activity.")
-@click.option("--injection-time", metavar="TIME", help="Instead of the header's: 2025-01-31T10:00:00 or 10:00:00.")
-@click.option("--half-life", type=float, metavar="S", help="Instead of the header's, in seconds.")
-@click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
-def suv(
-    dicom_dir: str,
-    weight: float | None,
-    dose: float | None,
-    injection_time: str | None,
-    half_life: float | None,
-    out: str,
-) -> None:
-    """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
-    from ..outputs import check_folder, to_json
-    from ..suv import suv_volume
-
-    check_folder(Path(out).parent)
-    volume = suv_volume(dicom_dir, weight, None if dose is None else 1e6 * dose, injection_time, half_life)
-    volume.write(out)
-    click.echo(to_json(volume.metadata.get("suv", {})), nl=False)
-    click.echo(f"Wrote {out}: SUVbw {volume.array.min():.2f} to {volume.array.max():.2f}.")
-
-
-@click.command(short_help="SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment.")
-@click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw.")
-@click.option("--segmentation", required=True, metavar="FILE", help="Label map, on any grid.")
-@click.option("--after", metavar="FILE", help="A second volume (the super-resolved one) to compare with the PET.")
-@click.option("--reference", metavar="FILE", help="The truth: adds deltas and lesion NMSE.")
-@click.option("--threshold", default="2.5", show_default=True, help="For MTV and TLG: an SUV, or 41% of SUVmax.")
-@click.option("--split", is_flag=True, help="Measure every connected part by itself.")
-@click.option("--out", metavar="FILE", help="CSV to write.")
-def lesions(
-    pet: str,
-    segmentation: str,
-    after: str | None,
-    reference: str | None,
-    threshold: str,
-    split: bool,
-    out: str | None,
-) -> None:
-    """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
-    from .. import lesions as ls
-    from ..suv import check_suv
-    from ..volume import Volume
-
-    volume = read_image(pet, "PT")
-    for warning in check_suv(volume):
-        click.echo(f"Note: {warning}")
-    mask = Volume.read(segmentation, unit="label")
-    names = {} if split else ls.segment_names(segmentation)
-    mask = ls.split_segments(mask) if split else mask
-    truth = read_image(reference, "PT") if reference else None
-    found = ls.measure_lesions(volume, mask, truth, names, threshold)
-    rows = ls.lesion_rows(found, method="pet")
-    headings = dict(LESION_HEADINGS)
-    if truth:
-        headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
-    second = ls.measure_lesions(read_image(after, "PT"), mask, truth, names, threshold) if after else []
-    if second:
-        rows += ls.lesion_rows(second, method="after")
-        headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
-    click.echo(table(rows, headings))
-    if second:
-        click.echo("\n" + _change_table(ls.compare(found, second)))
-    if out:
-        ls.write_csv(out, rows)
-        click.echo(f"Wrote {out}.")
-
-
 @click.command(short_help="List the scanner presets, or print one as JSON.")
 @click.argument("name", required=False)
 def presets(name: str | None) -> None:
@@ -270,7 +181,7 @@ def presets(name: str | None) -> None:
     from ..outputs import to_json
 
     if name:
-        click.echo(to_json(sc.setting(name).to_dict()), nl=False)
+        click.echo(to_json(sc.Scanner.get(sc.SETTINGS.get(name.lower(), name)).to_dict()), nl=False)
         return
     rows = [
         {
@@ -294,15 +205,3 @@ def presets(name: str | None) -> None:
         "resolution": "source of FWHM",
     }
     click.echo(table(rows, columns))
-
-
-def _change_table(changes: list[dict[str, Any]]) -> str:
-    rows = [
-        {"lesion": c["lesion"]}
-        | {
-            m: f"{c[m + '_before']:.2f} -> {c[m + '_after']:.2f}"
-            for m in ("suvmax", "suvmean", "suvpeak", "mtv_ml", "tlg")
-        }
-        for c in changes
-    ]
-    return table(rows, LESION_HEADINGS)

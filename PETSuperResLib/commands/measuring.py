@@ -1,0 +1,90 @@
+"""Subcommands that measure: suv, lesions."""
+
+from __future__ import annotations
+
+import click
+
+from .common import MTV, change_table, lesion_headings, read_image, table
+
+
+@click.command(short_help="Body-weight SUV of a DICOM PET series.")
+@click.argument("dicom_dir")
+@click.option("--weight", type=float, metavar="KG", help="Instead of the header's patient weight.")
+@click.option("--dose", type=float, metavar="MBQ", help="Instead of the header's injected activity.")
+@click.option("--injection-time", metavar="TIME", help="Instead of the header's: 2025-01-31T10:00:00 or 10:00:00.")
+@click.option("--half-life", type=float, metavar="S", help="Instead of the header's, in seconds.")
+@click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
+def suv(
+    dicom_dir: str,
+    weight: float | None,
+    dose: float | None,
+    injection_time: str | None,
+    half_life: float | None,
+    out: str,
+) -> None:
+    """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
+    from ..outputs import check_file, to_json
+    from ..suv import suv_volume
+
+    check_file(out)
+    volume = suv_volume(dicom_dir, weight, None if dose is None else 1e6 * dose, injection_time, half_life)
+    volume.write(out)
+    click.echo(to_json(volume.metadata.get("suv", {})), nl=False)
+    click.echo(f"Wrote {out}: SUVbw {volume.array.min():.2f} to {volume.array.max():.2f}.")
+
+
+@click.command(short_help="SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment.")
+@click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw.")
+@click.option("--segmentation", required=True, metavar="FILE", help="Label map, on any grid.")
+@click.option("--after", metavar="FILE", help="A second volume (the super-resolved one) to compare with the PET.")
+@click.option("--reference", metavar="FILE", help="The truth: adds its own rows, deltas and lesion NMSE.")
+@click.option(
+    "--threshold",
+    default=f"{MTV:g}",
+    show_default=True,
+    help="For MTV and TLG: an SUV, or 41%, the share of the segment's SUVmax in each volume by itself.",
+)
+@click.option("--split", is_flag=True, help="Measure every connected part by itself.")
+@click.option("--out", metavar="FILE", help="CSV to write.")
+def lesions(
+    pet: str,
+    segmentation: str,
+    after: str | None,
+    reference: str | None,
+    threshold: str,
+    split: bool,
+    out: str | None,
+) -> None:
+    """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
+    from .. import lesions as ls
+    from ..outputs import check_file
+    from ..suv import check_suv
+    from ..volume import Volume
+
+    ls.check_threshold(threshold)
+    if out:
+        check_file(out)
+    volume = read_image(pet, "PT")
+    for warning in check_suv(volume):
+        click.echo(f"Note: {warning}")
+    mask = Volume.read(segmentation, unit="label")
+    names = {} if split else ls.segment_names(segmentation)
+    mask = ls.split_segments(mask) if split else mask
+    truth = read_image(reference, "PT") if reference else None
+    found = ls.measure_lesions(volume, mask, truth, names, threshold)
+    rows = ls.lesion_rows(found, method="pet")
+    headings = lesion_headings(threshold)
+    if truth:
+        headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
+    second = ls.measure_lesions(read_image(after, "PT"), mask, truth, names, threshold) if after else []
+    rows += ls.lesion_rows(second, method="after")
+    if truth:
+        rows += ls.lesion_rows(ls.measure_lesions(truth, mask, None, names, threshold), method="reference")
+    if after or truth:
+        headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
+    click.echo(table(rows, headings))
+    if second:
+        click.echo("\n" + change_table(ls.compare(found, second), threshold))
+    if out:
+        ls.write_csv(out, rows)
+        click.echo(f"Wrote {out}.")
