@@ -129,7 +129,7 @@ def _find(name: str) -> Scanner:
         return next(iter(own.values()))
     known = {n.lower(): s for n, s in presets().items()}
     if name.lower() not in known:
-        raise ScannerError(f"Unknown scanner '{name}': {_suggestion(name, presets())}, or give a JSON file.")
+        raise ScannerError(f"Unknown scanner '{name}': {_suggestion(name, presets())}")
     return known[name.lower()]
 
 
@@ -137,10 +137,10 @@ def _suggestion(name: str, names: Iterable[str]) -> str:
     """``did you mean ...?`` of the names that hold this one, else of the nearest by spelling, else where they are."""
     known = {_letters(n): n for n in names}
     near = [n for letters, n in known.items() if _letters(name) in letters][:4] if _letters(name) else []
-    near = near or [known[letters] for letters in get_close_matches(_letters(name), known, 2, 0.5)]
+    near = near or [known[letters] for letters in get_close_matches(_letters(name), known, 1, 0.5)]
     if not near:
-        return "'petsuperres presets' lists the names"
-    return f"did you mean {' or '.join(repr(n) for n in near)}"
+        return "'petsuperres presets' lists the names, or give a JSON file."
+    return f"did you mean {' or '.join(repr(n) for n in near)}?"
 
 
 def setting(name: Scanner | str) -> Scanner:
@@ -149,7 +149,7 @@ def setting(name: Scanner | str) -> Scanner:
         return Scanner.get(SETTINGS[name.lower()])
     if isinstance(name, str) and not name.lower().endswith(".json") and name.lower() not in map(str.lower, presets()):
         near = _suggestion(name, [*SETTINGS, *presets()])
-        raise ScannerError(f"Unknown setting '{name}': use standard or ood, or a scanner preset; {near}.")
+        raise ScannerError(f"Unknown setting '{name}': use standard or ood, or a scanner preset; {near}")
     return Scanner.get(name)
 
 

@@ -115,7 +115,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
         (["lesions", "--pet", "a", "--segmentation", "b", "--threshold", "141%"], "141%"),
         (["simulate", "--pet", "a", "--setting", "standrad", "--out", "c"], "use standard or ood"),
         (["suv", "no_folder", "--out", "suv.nii.gz"], "no_folder"),
-        (["presets", "mct"], "did you mean 'Siemens Biograph mCT'"),
+        (["presets", "mct"], "did you mean 'Siemens Biograph mCT'?"),
         (["evaluate", "--data", "nope", "--out", "c"], "No data folder nope"),
         (["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--trues-per-slice", "0"], "--trues-per-slice"),
         (
@@ -317,7 +317,7 @@ def test_lesions_of_another_patient_name_the_file_that_does_not_fit(case, capsys
     pet = Volume.read(case["pet"])
     later = Volume(pet.array, pet.spacing, (900.0, 0.0, 0.0)).write(tmp_path / "later.nii.gz")
     assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", str(later)]) == 2
-    assert "inside later.nii.gz" in one_line(capsys)
+    assert f"inside {later} (--after)" in one_line(capsys)
 
 
 def test_lesions_checks_where_to_write_before_it_prints(case, capsys, tmp_path):

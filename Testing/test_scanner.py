@@ -91,7 +91,9 @@ def test_unknown_preset_names_the_nearest_in_a_short_sentence(name, told):
 
 
 def test_unknown_setting_names_the_settings():
-    with pytest.raises(ScannerError, match="'standrad': use standard or ood, or a scanner preset.*mean 'standard'"):
+    with pytest.raises(
+        ScannerError, match="'standrad': use standard or ood, or a scanner preset; did you mean 'standard'.$"
+    ):
         setting("standrad")
     assert setting("GE Discovery ST").name == "GE Discovery ST"
 

@@ -93,15 +93,19 @@ def _cell(value: Any) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def read_image(path: str, modality: str) -> Volume:
-    """A volume file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder; messages know its name."""
+def read_image(path: str, modality: str, option: str = "") -> Volume:
+    """A volume file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder.
+
+    Messages call it by its name or, with ``option``, by its path and this option: patients' files share names.
+    """
     from dataclasses import replace
     from pathlib import Path
 
     from ..volume import Volume
 
     volume = Volume.read(path, modality=modality)
-    return replace(volume, metadata={"file": Path(path).name, **volume.metadata})
+    name = f"{path} ({option})" if option else Path(path).name
+    return replace(volume, metadata={**volume.metadata, "file": name})
 
 
 def lesion_headings(threshold: float | str = MTV) -> dict[str, str]:

@@ -70,13 +70,13 @@ def lesions(
     mask = Volume.read(segmentation, unit="label")
     names = {} if split else ls.segment_names(segmentation)
     mask = ls.split_segments(mask) if split else mask
-    truth = read_image(reference, "PT") if reference else None
+    truth = read_image(reference, "PT", "--reference") if reference else None
     found = ls.measure_lesions(volume, mask, truth, names, threshold)
     rows = ls.lesion_rows(found, method="pet")
     headings = lesion_headings(threshold)
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
-    second = ls.measure_lesions(read_image(after, "PT"), mask, truth, names, threshold) if after else []
+    second = ls.measure_lesions(read_image(after, "PT", "--after"), mask, truth, names, threshold) if after else []
     rows += ls.lesion_rows(second, method="after")
     if truth:
         rows += ls.lesion_rows(ls.measure_lesions(truth, mask, None, names, threshold), method="reference")
