@@ -134,7 +134,7 @@ def _charts(figure: Any, grid: Any, case: Case) -> None:
         edge = TRUTH if image == "reference" else colour
         bars = axes.bar(places + 0.28 * (m - 1), values, 0.26, color=colour, edgecolor=edge, lw=1.0, label=label)
         axes.bar_label(bars, fmt="%.1f", fontsize=7.5, color=MUTED, padding=1)
-    axes.set_xticks(places, [name.replace(", ", "\n").replace("Subcutaneous", "Fat") for name in names], fontsize=8.5)
+    axes.set_xticks(places, [name.replace(", ", "\n") for name in names], fontsize=8.5)
     axes.set_ylabel("SUV (g/mL)", fontsize=9)
     axes.set_title("Lesion SUVmax", fontsize=12, fontweight="bold", loc="left")
     axes.margins(y=0.13)
