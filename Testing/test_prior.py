@@ -12,7 +12,16 @@ from safetensors.torch import load_file, save_file
 from tiny import CONFIG, relative, tiny_network, tiny_prior
 
 from PETSuperResLib.errors import CheckpointError
-from PETSuperResLib.prior import STRIDE, AsinhTransform, NetworkConfig, NoiseNetwork, NoiseSchedule, Prior, checkpoint
+from PETSuperResLib.prior import (
+    STRIDE,
+    AsinhTransform,
+    NetworkConfig,
+    NoiseNetwork,
+    NoiseSchedule,
+    Prior,
+    checkpoint,
+    with_neighbours,
+)
 from PETSuperResLib.prior.transform import normalise_ct
 
 
@@ -70,6 +79,33 @@ def test_its_slope_is_its_derivative():
     x = torch.linspace(0, 8, 50, dtype=torch.float64)
     slope = (transform.to_activity(x + 1e-5) - transform.to_activity(x - 1e-5)) / 2e-5
     assert torch.allclose(transform.slope(transform.to_activity(x)), slope, rtol=1e-6)
+
+
+def test_neighbours_are_mirrored_at_the_ends_of_a_stack():
+    stack = torch.arange(4.0).view(4, 1, 1, 1)
+    assert with_neighbours(stack, 2)[:, :, 0, 0].tolist() == [
+        [2.0, 1.0, 0.0, 1.0, 2.0],
+        [1.0, 0.0, 1.0, 2.0, 3.0],
+        [0.0, 1.0, 2.0, 3.0, 2.0],
+        [1.0, 2.0, 3.0, 2.0, 1.0],
+    ]
+    assert with_neighbours(stack[:1], 1)[:, :, 0, 0].tolist() == [[0.0, 0.0, 0.0]]
+    assert with_neighbours(stack, 0) is stack
+
+
+def test_a_prior_with_neighbours_uses_them_and_their_distance(tmp_path):
+    prior = tiny_prior(tmp_path, neighbours=1)
+    assert prior.neighbours == 1
+    random = torch.Generator().manual_seed(0)
+    stack = with_neighbours(torch.randn(3, 1, 32, 32, generator=random), 1)
+    t, tokens = torch.full((3,), 300), prior.tokens(ct(0, 3, 32, 32))
+    eps = prior.epsilon(stack, t, tokens, 3.0)
+    assert eps.shape == (3, 1, 32, 32)
+    other = stack.clone()
+    other[:, 0] = 0
+    assert relative(prior.epsilon(other, t, tokens, 3.0), eps) > 1e-3
+    assert relative(prior.epsilon(stack, t, tokens, 6.0), eps) > 1e-4
+    assert prior.denoise(stack, t, tokens).shape == eps.shape
 
 
 def test_a_ct_is_seen_whole_and_in_a_soft_tissue_window():

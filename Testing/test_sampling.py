@@ -194,3 +194,11 @@ def test_the_callback_sees_every_step_and_can_stop(prior, case):
     with pytest.raises(Cancelled):
         sample(QUICK, prior, model, y, ct, callback=stop)
     assert seen[3:] == [1, 2]
+
+
+def test_a_prior_that_sees_neighbours_samples_stacks_and_single_batches_alike(tmp_path):
+    model, z, y = random_model(0, (5, 24, 28), attenuation=False)
+    prior = tiny_prior(tmp_path, neighbours=2)
+    hu = torch.full(z.shape, 40.0)
+    runs = [sample(Sampler(steps=2), prior, model, y, hu, batch=n) for n in (16, 2)]
+    assert relative(runs[0], runs[1]) < 1e-4 and float(runs[0].min()) >= 0

@@ -16,10 +16,12 @@ from PETSuperResLib.training.phantoms import Phantom, torso_phantom
 CONFIG = NetworkConfig(widths=(16, 16, 16), heads=2)
 
 
-def tiny_network(conditioning: str = "cross-attention", seed: int = 0, size: float = 0.05) -> NoiseNetwork:
+def tiny_network(
+    conditioning: str = "cross-attention", seed: int = 0, size: float = 0.05, neighbours: int = 0
+) -> NoiseNetwork:
     """An untrained network whose zero-initialised layers are random, so that every input matters."""
     torch.manual_seed(seed)
-    network = NoiseNetwork(NetworkConfig(CONFIG.widths, CONFIG.blocks, CONFIG.heads, conditioning))
+    network = NoiseNetwork(NetworkConfig(CONFIG.widths, CONFIG.blocks, CONFIG.heads, conditioning, neighbours))
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():
@@ -27,10 +29,10 @@ def tiny_network(conditioning: str = "cross-attention", seed: int = 0, size: flo
     return network.requires_grad_(False).eval()
 
 
-def tiny_prior(folder: Path, conditioning: str = "cross-attention") -> Prior:
+def tiny_prior(folder: Path, conditioning: str = "cross-attention", neighbours: int = 0) -> Prior:
     """The tiny network as a checkpoint that was written and read."""
     path = folder / f"{conditioning}.safetensors"
-    Prior(tiny_network(conditioning), info={"pixel_mm": 2.0, "trained_on": "nothing"}).save(path)
+    Prior(tiny_network(conditioning, neighbours=neighbours), info={"pixel_mm": 2.0, "trained_on": "nothing"}).save(path)
     return Prior.load(path)
 
 

@@ -1,8 +1,8 @@
 """The diffusion prior over sharp PET images, guided by CT (section 2.2)."""
 
 from .checkpoint import Prior
-from .network import STRIDE, NetworkConfig, NoiseNetwork
+from .network import STRIDE, NetworkConfig, NoiseNetwork, with_neighbours
 from .schedule import NoiseSchedule
 from .transform import AsinhTransform
 
-__all__ = ["STRIDE", "AsinhTransform", "NetworkConfig", "NoiseNetwork", "NoiseSchedule", "Prior"]
+__all__ = ["STRIDE", "AsinhTransform", "NetworkConfig", "NoiseNetwork", "NoiseSchedule", "Prior", "with_neighbours"]

@@ -66,18 +66,30 @@ class Prior:
         with torch.inference_mode(), autocast(ct.device):
             return self.network.tokens(ct)
 
-    def epsilon(self, x_t: Tensor, t: Tensor, tokens: tuple[Tensor, ...]) -> Tensor:
-        """The predicted noise eps(x_t, t, c), ``(B, 1, H, W)`` float32; t ``(B,)`` integers."""
+    def epsilon(self, x_t: Tensor, t: Tensor, tokens: tuple[Tensor, ...], slice_mm: float | None = None) -> Tensor:
+        """The predicted noise eps(x_t, t, c), ``(B, 1, H, W)`` float32; t ``(B,)`` integers.
+
+        ``x_t`` is ``(B, 1, H, W)``, or ``(B, 1 + 2 neighbours, H, W)`` for a prior that sees neighbours
+        (:func:`with_neighbours` makes it), ``slice_mm`` apart.
+        """
         signal, noise = self.schedule.signal_noise(t)
         log_ratio = torch.log(noise / signal).flatten()
         x_t = x_t.contiguous(memory_format=torch.channels_last)
+        gap = None if slice_mm is None else torch.full_like(log_ratio, slice_mm)
         with torch.inference_mode(), autocast(x_t.device):
-            v = self.network(x_t, log_ratio, tokens)
-        return signal * v + noise * x_t
+            v = self.network(x_t, log_ratio, tokens, gap)
+        middle = self.neighbours
+        return signal * v + noise * x_t[:, middle : middle + 1]
 
-    def denoise(self, x_t: Tensor, t: Tensor, tokens: tuple[Tensor, ...]) -> Tensor:
+    def denoise(self, x_t: Tensor, t: Tensor, tokens: tuple[Tensor, ...], slice_mm: float | None = None) -> Tensor:
         """Tweedie's estimate (7) of x_0, ``(B, 1, H, W)``."""
-        return self.schedule.tweedie(x_t, self.epsilon(x_t, t, tokens), t)
+        middle = x_t[:, self.neighbours : self.neighbours + 1]
+        return self.schedule.tweedie(middle, self.epsilon(x_t, t, tokens, slice_mm), t)
+
+    @property
+    def neighbours(self) -> int:
+        """Slices the network sees on either side of the one that it denoises."""
+        return self.network.config.neighbours
 
     def save(self, path: str | Path, **info: Any) -> Path:
         """Write weights (bfloat16) and metadata; returns the path."""

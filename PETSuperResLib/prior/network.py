@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIDE = 16
+SLICE_MM = 3.0  # the slice spacing that counts as usual
 WINDOW, HALO = 4, 2  # queries per window side, and how far its keys reach beyond it, at stride 4
 CONDITIONINGS = ("cross-attention", "concat", "none")
 
@@ -28,9 +29,12 @@ class NetworkConfig:
     blocks: int = 2  # residual blocks per level and side
     heads: int = 4
     conditioning: str = "cross-attention"  # or "concat", "none"
+    neighbours: int = 0  # slices seen on either side of the one that is denoised; 0: 2D, as the paper
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
+        if self.neighbours not in range(5):
+            raise ValueError(f"neighbours must be 0 to 4, not {self.neighbours}")
         if self.conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning must be one of {', '.join(CONDITIONINGS)}, not {self.conditioning!r}")
         first, second, third = self.widths
@@ -178,7 +182,10 @@ class Level(nn.Module):
 
 
 class NoiseNetwork(nn.Module):
-    """Predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 from ``x_t`` ``(B, 1, H, W)``.
+    """Predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 of a slice from its ``x_t`` and its neighbours'.
+
+    ``x_t`` is ``(B, 1 + 2 neighbours, H, W)``, the slice itself in the middle. Noise is independent from
+    slice to slice and anatomy is not, so neighbours tell them apart; with none the prior is 2D.
 
     :meth:`PETSuperResLib.prior.Prior.epsilon` turns it into the noise eps; v keeps the target's
     variance at one at every noise level (Salimans and Ho, 2022), where eps would lose the image at
@@ -198,10 +205,13 @@ class NoiseNetwork(nn.Module):
         def everywhere() -> nn.Module | None:
             return GlobalCrossAttention(third, heads) if guided else None
 
-        self.embed = nn.Sequential(nn.Linear(64, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.embed = nn.Sequential(
+            nn.Linear(64 + (config.neighbours > 0), embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
         self.ct_encoder = CTEncoder(config.widths) if guided else None
         self.patch = nn.PixelUnshuffle(2)
-        self.enter = nn.Conv2d(4 * (3 if config.conditioning == "concat" else 1), first, 3, padding=1)
+        images = 1 + 2 * config.neighbours + (2 if config.conditioning == "concat" else 0)
+        self.enter = nn.Conv2d(4 * images, first, 3, padding=1)
         self.down1 = Level(first, first, count, embedding, None)
         self.to2 = nn.Conv2d(first, second, 3, stride=2, padding=1)
         self.down2 = Level(second, second, count, embedding, window())
@@ -223,11 +233,20 @@ class NoiseNetwork(nn.Module):
             return self.ct_encoder(ct)
         return (self.patch(ct),) if self.config.conditioning == "concat" else ()
 
-    def forward(self, x_t: Tensor, log_ratio: Tensor, tokens: tuple[Tensor, ...]) -> Tensor:
-        """``x_t`` ``(B, 1, H, W)``, log noise-to-signal ratio ``(B,)`` and tokens -> v, float32."""
+    def forward(
+        self, x_t: Tensor, log_ratio: Tensor, tokens: tuple[Tensor, ...], slice_mm: Tensor | None = None
+    ) -> Tensor:
+        """``x_t``, log noise-to-signal ratio ``(B,)``, tokens, slice spacing ``(B,)`` -> v ``(B, 1, H, W)``, float32.
+
+        ``slice_mm`` matters only to a network with neighbours (None: :data:`SLICE_MM`).
+        """
         frequency = 2.0 ** torch.linspace(-3, 4, 32, device=x_t.device)
         angle = log_ratio[:, None] * frequency
-        embedding = self.embed(torch.cat([angle.sin(), angle.cos()], dim=1))
+        waves = [angle.sin(), angle.cos()]
+        if self.config.neighbours:
+            gap = torch.full_like(log_ratio, SLICE_MM) if slice_mm is None else slice_mm
+            waves.append(torch.log(gap / SLICE_MM)[:, None])
+        embedding = self.embed(torch.cat(waves, dim=1))
         fine, coarse = tokens if self.ct_encoder is not None else (None, None)
         x = self.patch(x_t)
         if self.config.conditioning == "concat":
@@ -242,3 +261,13 @@ class NoiseNetwork(nn.Module):
         x = F.interpolate(self.from2(x), scale_factor=2, mode="nearest")
         x = self.up1(torch.cat([x, one], dim=1), embedding, None)
         return self.unpatch(self.leave(x)).float()
+
+
+def with_neighbours(stack: Tensor, neighbours: int) -> Tensor:
+    """Each slice of ``(S, 1, H, W)`` between its neighbours: ``(S, 1 + 2 neighbours, H, W)``, mirrored at the ends."""
+    if not neighbours:
+        return stack
+    last = len(stack) - 1
+    around = torch.arange(last + 1)[:, None] + torch.arange(-neighbours, neighbours + 1)
+    around = around % max(1, 2 * last)
+    return stack[torch.minimum(around, 2 * last - around).to(stack.device), 0]

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..physics.model import ForwardModel, osem, uniform_start
 from ..physics.psf import GaussianPSF
 from ..physics.simulation import centred_resize
-from ..prior import STRIDE, Prior
+from ..prior import STRIDE, Prior, with_neighbours
 from .config import Sampler
 from .consistency import refine
 
@@ -40,7 +40,7 @@ def sample(
     ``batch`` slices go through the network at a time. The result depends on the seed only when
     ``sampler.noise`` is above 0.
     """
-    guide = _Guide(sampler, prior, ct_hu, batch)
+    guide = _Guide(sampler, prior, ct_hu, batch, model.spacing[2])
     random = torch.Generator().manual_seed(seed)
     schedule, transform = prior.schedule, prior.transform
 
@@ -103,8 +103,8 @@ def timesteps(sampler: Sampler, prior: Prior) -> list[int]:
 class _Guide:
     """The prior with one CT: padding to the network's stride, batches of slices, mirrored averages."""
 
-    def __init__(self, sampler: Sampler, prior: Prior, ct_hu: Tensor, batch: int):
-        self.prior, self.batch = prior, batch
+    def __init__(self, sampler: Sampler, prior: Prior, ct_hu: Tensor, batch: int, slice_mm: float):
+        self.prior, self.batch, self.slice_mm = prior, batch, slice_mm
         self.size = tuple(ct_hu.shape[1:])
         j, i = (-(-n // STRIDE) * STRIDE for n in self.size)
         self.padded = (j, i)
@@ -128,11 +128,11 @@ class _Guide:
         """eps(x_t, t, c) for all slices, averaged over the mirrored images."""
         total = torch.zeros_like(x_t)
         for mirror, tokens in zip(self.mirrors, self.tokens, strict=True):
-            flipped = x_t.flip(mirror) if mirror else x_t
+            flipped = with_neighbours(x_t.flip(mirror) if mirror else x_t, self.prior.neighbours)
             parts = []
             for part, part_tokens in zip(flipped.split(self.batch), tokens, strict=True):
                 steps = torch.full((len(part),), t, device=part.device)
-                parts.append(self.prior.epsilon(part, steps, part_tokens))
+                parts.append(self.prior.epsilon(part, steps, part_tokens, self.slice_mm))
             joined = torch.cat(parts)
             total += joined.flip(mirror) if mirror else joined
         return total / len(self.mirrors)
