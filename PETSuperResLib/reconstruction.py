@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from warnings import warn
 
 import numpy as np
 import torch
@@ -32,7 +31,6 @@ from .volume import Volume
 
 SLAB = 64  # slices reconstructed together
 NETWORK_COST = 20  # a network evaluation takes about as long as so many EM updates (on one CPU core, 128 x 128)
-ASSUMED_SCANNER = "Siemens Biograph mCT"  # never silently
 NOTICE = "Research use only: not for diagnosis or treatment."
 
 
@@ -71,7 +69,7 @@ def reconstruct(
     ----------
     scanner : preset name, JSON file or :class:`Scanner`: the PSF and geometry of the LR image. It may be left out
         with a measurement, which holds its own, and for a PET whose DICOM header names a scanner with a preset;
-        otherwise a warning names the preset that is assumed.
+        otherwise it must be named.
     quality : ``draft``, ``standard``, ``paper`` or a :class:`Sampler`.
     samples : above 1, that many posterior samples are drawn besides the estimate.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm; only this box (with a margin) is reconstructed.
@@ -90,6 +88,8 @@ def reconstruct(
     for name, value in (("spacing", spacing), ("trues_per_slice", trues_per_slice)):
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"{name} must be above 0, not {value:g}.")
+    if region is not None and measurement is not None:
+        raise InputError("A sinogram holds whole slices, so a region cannot be taken from it: leave one of them out.")
     sampler, chosen = Sampler.get(quality), pick_device(device)
     scanner, warnings = _scanner_of(pet, scanner, measurement)
     warnings += check_suv(pet)
@@ -178,13 +178,7 @@ def _scanner_of(
     known = scanner or guess_preset(pet.metadata.get("manufacturer"), pet.metadata.get("model"))
     if known:
         return Scanner.get(known), []
-    assumed = Scanner.get(ASSUMED_SCANNER)
-    told = (
-        f"No scanner was named and the PET does not tell it: {assumed.name} ({assumed.fwhm_transaxial_mm:g} mm) is "
-        "assumed, and its FWHM decides how much is sharpened; name yours with scanner=."
-    )
-    warn(told, stacklevel=3)
-    return assumed, [told]
+    raise InputError("Which scanner made the PET? Name it with scanner=...; 'petsuperres presets' lists them.")
 
 
 class _Job:

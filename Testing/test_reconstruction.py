@@ -218,6 +218,11 @@ def simulation():
     return simulate(phantom.pet, phantom.ct, "standard", spacing_mm=4.0, seed=0)
 
 
+def test_a_region_of_a_sinogram_is_refused(run, simulation):
+    with pytest.raises(InputError, match="region"):
+        run(simulation.lr, measurement=simulation.measurement, region=(-20, 20, -20, 20, -4, 4))
+
+
 def placed(measurement, z_mm: float):
     x, y, z = measurement.grid.origin
     return replace(measurement, grid=replace(measurement.grid, origin=(x, y, z + z_mm)))
@@ -286,10 +291,9 @@ def test_a_region_keeps_the_weight_of_its_counts(run, monkeypatch):
     assert scales[1] == pytest.approx(scales[0], rel=0.03)
 
 
-def test_a_scanner_that_nobody_named_is_told(run):
-    with pytest.warns(UserWarning, match="name yours"):
-        report = run(scanner=None).report
-    assert "Siemens Biograph mCT" in report["warnings"][0] and "assumed" in report["warnings"][0]
+def test_a_scanner_that_nobody_named_is_asked_for(run):
+    with pytest.raises(InputError, match="Which scanner made the PET"):
+        run(scanner=None)
 
 
 def test_the_scanner_of_the_dicom_header_needs_no_name(run):
