@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from . import __version__
-from .commands import development, imaging, measuring
+from .commands import data, development, imaging, measuring
 from .errors import PETSuperResError
 
 LASTING = {"train", "evaluate", "benchmark", "demo"}  # commands that keep what they have done when interrupted
@@ -32,7 +32,7 @@ def cli(context: click.Context) -> None:
 
 for command in (
     *(development.demo, imaging.reconstruct, imaging.simulate, measuring.suv, measuring.lesions, imaging.presets),
-    *(development.train, development.evaluate, development.benchmark, development.worker),
+    *(data.manifest, development.train, development.evaluate, development.benchmark, development.worker),
 ):
     cli.add_command(command)
 

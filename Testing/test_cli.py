@@ -24,7 +24,19 @@ from PETSuperResLib.errors import Cancelled
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
-COMMANDS = ["benchmark", "demo", "evaluate", "lesions", "presets", "reconstruct", "simulate", "suv", "train", "worker"]
+COMMANDS = [
+    "benchmark",
+    "demo",
+    "evaluate",
+    "lesions",
+    "manifest",
+    "presets",
+    "reconstruct",
+    "simulate",
+    "suv",
+    "train",
+    "worker",
+]
 
 
 @pytest.fixture
