@@ -1,104 +1,25 @@
-"""Training slices: real cases and phantoms on the prior's grid, and their augmentation."""
+"""Training patches: slices of cases and phantoms, augmented."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
-from ..volume import Volume
+from .cache import Pair
+from .manifest import read_split
+from .studies import Case, find_cases
 
-CASE_FILES = (("PET_SUV.nii.gz", "CT_HU.nii.gz", "GTV.nii.gz"), ("SUV.nii.gz", "CTres.nii.gz", "SEG.nii.gz"))
+__all__ = ["Case", "SliceBatches", "find_cases", "read_split"]
+
 OUTSIDE_HU = -1000.0
 EXACT_SHARE = 0.4  # of the patches keep the slice's own pixels; interpolated ones are a little blurred
-MISREGISTERED_SHARE = 0.3  # of the interpolated patches have a CT that is off by about 3 mm
-
-
-Slices = list[tuple[np.ndarray, np.ndarray]]  # (PET in SUV, CT in HU), float16 ``(J, I)``
-
-
-@dataclass(frozen=True)
-class Case:
-    """A case folder's files."""
-
-    name: str
-    pet_file: Path
-    ct_file: Path
-    lesion_file: Path | None
-
-    def pet(self) -> Volume:
-        """The PET in SUVbw."""
-        return Volume.read(self.pet_file, "SUVbw")
-
-    def ct(self) -> Volume:
-        """The CT in HU."""
-        return Volume.read(self.ct_file, "HU")
-
-    def lesions(self) -> Volume | None:
-        """The lesion label map, if the case has one."""
-        return Volume.read(self.lesion_file, "label") if self.lesion_file else None
-
-
-def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[Case]:
-    """Case folders below ``folder`` (both layouts of the documentation), all or those named, by name."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"No data folder {folder}: give a folder of case folders.")
-    cases = {}
-    for pet_name, ct_name, lesion_name in CASE_FILES:
-        for pet in sorted(folder.rglob(pet_name)):
-            if (ct := pet.with_name(ct_name)).is_file():
-                lesions = pet.with_name(lesion_name)
-                name = pet.parent.relative_to(folder).as_posix()
-                cases[name] = Case(name, pet, ct, lesions if lesions.is_file() else None)
-    wanted = sorted(cases) if names is None else list(names)
-    missing = [n for n in wanted if n not in cases]
-    if missing or not cases:
-        what = f"case {missing[0]}" if missing else "case"
-        raise InputError(f"No {what} in {folder}: a case is a folder with {CASE_FILES[0][0]} and {CASE_FILES[0][1]}.")
-    return [cases[n] for n in wanted]
-
-
-def read_split(folder: str | Path, part: str, split: str | Path | None = None) -> list[str]:
-    """Patient names of ``train``, ``validation`` or ``test`` from ``split`` (``split.json`` in the folder)."""
-    if not Path(folder).is_dir():
-        raise InputError(f"No data folder {folder}: give a folder of case folders.")
-    path = Path(split) if split else Path(folder) / "split.json"
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))[part]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a split file with a list '{part}': give one with --split.") from error
-    return [str(n) for n in names]
-
-
-def slices_of(case: Case, pixel_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """PET (SUV, float16) and CT (HU, float16) of a case as ``(K, J, I)`` at ``pixel_mm`` in the slice."""
-    pet = case.pet()
-    grid = pet.grid((pixel_mm, pixel_mm, pet.spacing[2]))
-    fine = pet.resample_to(grid, "cubic").array.clip(0, 200)
-    return fine.astype(np.float16), case.ct().resample_to(grid, "linear", OUTSIDE_HU).array.astype(np.float16)
-
-
-def painted_slices(case: Case, pixel_mm: float, paintings: int, seed: int) -> Slices:
-    """Sharp uptake painted into a case's CT ``paintings`` times: (PET, CT) slices at ``pixel_mm``, float16."""
-    from .painting import anatomy_of, paint
-
-    pet = case.pet()
-    ct = case.ct().resample_to(pet.grid((pixel_mm, pixel_mm, pet.spacing[2])), "linear", OUTSIDE_HU)
-    anatomy = anatomy_of(ct, case.lesions(), seed)
-    slices: Slices = []
-    for number in range(paintings):
-        made = paint(anatomy, seed + number)
-        slices.extend(zip(made.pet.array.astype(np.float16), made.ct.array.astype(np.float16), strict=True))
-    return slices
+MISREGISTERED_SHARE = 0.3  # of the interpolated patches have a CT that is off by a few mm
+MISREGISTERED_PIXELS = 1.5  # standard deviation along each axis: 3 mm of pixels of 2 mm
 
 
 class SliceBatches:
@@ -106,12 +27,12 @@ class SliceBatches:
 
     Parameters
     ----------
-    sources : groups of (PET, CT) slice lists, float16 numpy ``(J, I)``.
+    sources : groups of (PET, CT) slices, numpy ``(J, I)``, in memory or read when asked for.
     shares : how often each group is drawn.
     size : side of a training patch in pixels.
     """
 
-    def __init__(self, sources: list[Slices], shares: list[float], size: int, seed: int):
+    def __init__(self, sources: Sequence[Sequence[Pair]], shares: Sequence[float], size: int, seed: int):
         self.sources, self.size, self.seed = sources, size, seed
         self.shares = np.array(shares) / sum(shares)
 
@@ -124,7 +45,7 @@ class SliceBatches:
 
     def _patch(self, random: np.random.Generator) -> Tensor:
         group = self.sources[random.choice(len(self.sources), p=self.shares)]
-        pet, ct = group[random.integers(len(group))]
+        pet, ct = group[int(random.integers(len(group)))]
         pair = torch.from_numpy(np.stack([pet, ct])).float()[None]
         pair[:, 1] -= OUTSIDE_HU  # zero padding then means air
         moved = self._cut(pair, random) if random.random() < EXACT_SHARE else self._warp(pair, random)
@@ -156,7 +77,7 @@ class SliceBatches:
         theta = torch.tensor([[a * cos * flip, -a * sin, shift[0]], [b * sin * flip, b * cos, shift[1]]])
         moved = self._sample(pair, theta)
         if random.random() < MISREGISTERED_SHARE:
-            theta[:, 2] += torch.tensor([random.normal(0, 3.0 / width), random.normal(0, 3.0 / height)])
+            theta[:, 2] += torch.tensor([random.normal(0, 2 * MISREGISTERED_PIXELS / n) for n in (width, height)])
             moved[:, 1:] = self._sample(pair[:, 1:], theta)
         return moved
 

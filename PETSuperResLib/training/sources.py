@@ -2,42 +2,166 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from ..errors import PETSuperResError
 from ..progress import Reporter
+from ..suv import check_suv
+from .cache import StoredSlices, cache_folder, entry_name, fingerprint, shape_of, write_entry
 from .config import TrainingConfig
-from .data import SliceBatches, Slices, find_cases, painted_slices, read_split, slices_of
+from .data import OUTSIDE_HU, SliceBatches
+from .manifest import split_cases
+from .painting import anatomy_of, paint
+from .parallel import spread
 from .phantoms import random_slices
+from .studies import Case
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one array of slices is made: ``real`` and ``painted`` from a case, ``phantom`` from nothing.
+
+    ``number`` is how many paintings or phantom slices, ``size`` a phantom slice's side in pixels.
+    """
+
+    kind: str
+    pixel_mm: float
+    seed: int = 0
+    number: int = 1
+    size: int = 0
+    case: Case | None = None
+
+    @property
+    def title(self) -> str:
+        """What a progress bar calls it."""
+        return f"{self.kind} {self.case.name if self.case else self.seed}"
+
+    def stacks(self) -> Iterator[np.ndarray]:
+        """The slices as float16 arrays ``(K, 2, J, I)`` of one shape, PET in SUV and CT in HU."""
+        if self.case is None:
+            yield _stack(*random_slices(self.seed, self.number, self.size, self.pixel_mm))
+            return
+        try:
+            yield from (_real(self.case, self.pixel_mm) if self.kind == "real" else self._painted())
+        except PETSuperResError as error:
+            raise type(error)(
+                f"Case {self.case.name}: {error} Or leave it out, as 'petsuperres manifest' does."
+            ) from error
+
+    def _painted(self) -> Iterator[np.ndarray]:
+        assert self.case is not None
+        pet = self.case.pet()
+        grid = pet.grid((self.pixel_mm, self.pixel_mm, pet.spacing[2]))
+        anatomy = anatomy_of(self.case.ct().resample_to(grid, "linear", OUTSIDE_HU), self.case.lesions(), self.seed)
+        for number in range(self.number):
+            made = paint(anatomy, self.seed + number)
+            yield _stack(made.pet.array, made.ct.array)
+
+    def entry(self, folder: Path) -> str:
+        """The name of its file in a cache, given the data folder."""
+        decides = {"kind": self.kind, "pixel_mm": self.pixel_mm, "seed": self.seed, "number": self.number}
+        if self.case is None:
+            return entry_name("phantom", decides | {"size": self.size})
+        # a patient's own slices do not depend on the contour
+        files = self.case.sources(lesions=self.kind == "painted")
+        decides |= {"series": [self.case.pet_series, self.case.ct_series], "files": fingerprint(files, folder)}
+        return entry_name(f"{self.case.name}-{self.kind}", decides)
 
 
 def training_slices(
-    data: str | Path | None, split: str | Path | None, config: TrainingConfig, report: Reporter
+    data: str | Path | None,
+    split: str | Path | None,
+    config: TrainingConfig,
+    report: Reporter,
+    cache: str | Path | None = None,
+    workers: int | None = None,
 ) -> tuple[SliceBatches, str]:
-    """The slices of the training patients and of the phantoms, and a line that says what they are."""
-    sources: list[Slices] = []
-    shares, described = [], []
-    if data is not None:
-        cases = find_cases(data, read_split(data, "train", split))
-        real: Slices = []
-        painted: Slices = []
-        for n, case in enumerate(cases):
-            report("loading", n / len(cases), case.name)
-            real.extend(zip(*slices_of(case, config.pixel_mm), strict=True))
-            if config.painted_share > 0:
-                painted.extend(painted_slices(case, config.pixel_mm, config.paintings, config.seed + 1000 * n))
-        sources.append(real)
-        shares.append(max(0.0, 1 - config.phantom_share - config.painted_share))
-        described.append(f"{len(real)} slices of {len(cases)} patients in {Path(data).name}")
-        if painted:
-            sources.append(painted)
-            shares.append(config.painted_share)
-            described.append(f"{len(painted)} slices painted into their CTs")
+    """The slices of the training patients and of the phantoms, and a line that says what they are.
+
+    With a ``cache`` folder (or the environment's PETSUPERRES_CACHE) slices are kept there, at about
+    4 bytes a pixel, and read as they are needed; else all are held in memory. The slices are the same.
+    With a cache they are made by ``workers`` processes (None: by cores and memory).
+    """
+    cases = [] if data is None else split_cases(data, "train", split)
+    size = int(config.size * 4 / 3)
+    recipes = [Recipe("real", config.pixel_mm, case=case) for case in cases]
+    if config.painted_share > 0:
+        recipes += [
+            Recipe("painted", config.pixel_mm, config.seed + 1000 * n, config.paintings, case=case)
+            for n, case in enumerate(cases)
+        ]
     if config.phantom_share > 0 or data is None:
-        report("phantoms", 0.0, f"{config.phantom_slices} slices")
-        pet, ct = random_slices(config.seed + 1, config.phantom_slices, int(config.size * 4 / 3), config.pixel_mm)
-        sources.append(list(zip(pet.astype(np.float16), ct.astype(np.float16), strict=True)))
-        shares.append(config.phantom_share if data is not None else 1.0)
-        described.append(f"{len(pet)} phantom slices")
-    return SliceBatches(sources, shares, config.size, config.seed), " and ".join(described)
+        recipes.append(Recipe("phantom", config.pixel_mm, config.seed + 1, config.phantom_slices, size))
+    folder = cache_folder(cache)
+    made: Sequence[Path | np.ndarray]
+    if folder is None:
+        made = _in_memory(recipes, report)
+    else:
+        made = _in_cache(recipes, folder, Path(data or "."), report, workers)
+    groups = {
+        kind: StoredSlices([made[n] for n, r in enumerate(recipes) if r.kind == kind])
+        for kind in dict.fromkeys(r.kind for r in recipes)
+    }
+    shares = {
+        "real": max(0.0, 1 - config.phantom_share - config.painted_share),
+        "painted": config.painted_share,
+        "phantom": config.phantom_share if data is not None else 1.0,
+    }
+    batches = SliceBatches(list(groups.values()), [shares[kind] for kind in groups], config.size, config.seed)
+    return batches, _described(groups, cases, data)
+
+
+def _described(groups: dict[str, StoredSlices], cases: Sequence[Case], data: str | Path | None) -> str:
+    patients = len({case.patient or case.name for case in cases})
+    whose = f"{patients} patients" if patients == len(cases) else f"{len(cases)} studies of {patients} patients"
+    told: dict[str, Callable[[int], str]] = {
+        "real": lambda n: f"{n} slices of {whose} in {Path(data or '').name}",
+        "painted": lambda n: f"{n} slices painted into their CTs",
+        "phantom": lambda n: f"{n} phantom slices",
+    }
+    return " and ".join(told[kind](len(slices)) for kind, slices in groups.items())
+
+
+def _in_memory(recipes: Sequence[Recipe], report: Reporter) -> list[np.ndarray]:
+    made = []
+    for n, recipe in enumerate(recipes):
+        report("loading", n / len(recipes), recipe.title)
+        made.append(np.concatenate(list(recipe.stacks())))
+    return made
+
+
+def _in_cache(recipes: Sequence[Recipe], folder: Path, data: Path, report: Reporter, workers: int | None) -> list[Path]:
+    """Each recipe's entry, made where it is missing or damaged."""
+    paths = {recipe: folder / recipe.entry(data) for recipe in recipes}
+    missing = [recipe for recipe in recipes if shape_of(paths[recipe]) is None]
+    report("loading", 0.0, f"{len(recipes) - len(missing)} of {len(recipes)} kept from before")
+    with closing(spread(partial(_make, data=data, folder=folder), missing, workers)) as made:
+        for n, title in enumerate(made, 1):
+            report("loading", n / len(missing), title)
+    return [paths[recipe] for recipe in recipes]
+
+
+def _make(recipe: Recipe, data: Path, folder: Path) -> str:
+    number = 1 if recipe.case is None else recipe.number
+    write_entry(folder / recipe.entry(data), recipe.stacks(), number)
+    return recipe.title
+
+
+def _real(case: Case, pixel_mm: float) -> Iterator[np.ndarray]:
+    """A patient's own slices at ``pixel_mm``; :class:`UnitsError` for a PET that is not SUV."""
+    pet = case.pet()
+    check_suv(pet)
+    grid = pet.grid((pixel_mm, pixel_mm, pet.spacing[2]))
+    yield _stack(
+        pet.resample_to(grid, "cubic").array.clip(0, 200), case.ct().resample_to(grid, "linear", OUTSIDE_HU).array
+    )
+
+
+def _stack(pet: np.ndarray, ct: np.ndarray) -> np.ndarray:
+    return np.stack([pet.astype(np.float16), ct.astype(np.float16)], axis=1)

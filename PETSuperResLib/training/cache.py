@@ -1,0 +1,138 @@
+"""Training slices kept on disk: made once per case and setting, then read slice by slice.
+
+Every entry is one ``.npy`` file (float16, ``(K, 2, J, I)``: PET in SUV and CT in HU) whose name holds a hash
+of everything that decides its values: files, settings and the code that makes them. So an entry is never
+stale, several runs share a cache, and a cohort need not fit into memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ..errors import OutputError
+from ..volume import atomic_path
+
+ENVIRONMENT = "PETSUPERRES_CACHE"
+Pair = tuple[np.ndarray, np.ndarray]  # (PET in SUV, CT in HU), float16 ``(J, I)``
+MAKERS = ("../volume.py", "../suv.py", "../dicom.py", "sources.py", "contours.py", "painting.py", "phantom*.py")
+
+
+def cache_folder(folder: str | Path | None) -> Path | None:
+    """Where slices are kept: ``folder``, else the environment's PETSUPERRES_CACHE, else nowhere (None)."""
+    folder = folder or os.environ.get(ENVIRONMENT)
+    return Path(folder) if folder else None
+
+
+def entry_name(title: str, decides: dict[str, Any]) -> str:
+    """The file name of an entry: a readable part, and a hash of all that decides its values."""
+    text = json.dumps({"code": _code(), **decides}, sort_keys=True)
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", title)[-60:].strip("_.")
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:20]}.npy"
+
+
+def fingerprint(files: Sequence[Path], folder: Path) -> list[list[Any]]:
+    """Place in ``folder``, size and time of change of every file, so that changed data are not taken from a cache."""
+    rows = []
+    for file in files:
+        stat = file.stat()
+        place = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
+        rows.append([place, stat.st_size, stat.st_mtime_ns])
+    return rows
+
+
+def write_entry(path: Path, stacks: Iterator[np.ndarray], number: int) -> None:
+    """Write ``number`` stacks of one shape ``(K, 2, J, I)`` one after the other, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for n, stack in enumerate(stacks):
+            if n == 0:
+                shape = (number * len(stack), *stack.shape[1:])
+                npy.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+            # by write and not through a memory map, which would end the process on a full disk
+            file.write(np.ascontiguousarray(stack, "<f2").tobytes())
+    if shape_of(path) is None:
+        raise OutputError(f"{path} could not be written whole: check free space, or choose another cache folder.")
+
+
+def shape_of(path: Path) -> tuple[int, ...] | None:
+    """The shape of a whole entry, None for one that is missing or damaged."""
+    try:
+        with path.open("rb") as file:
+            shape, offset = _header(file)
+            file.seek(0, os.SEEK_END)
+            return shape if file.tell() == offset + 2 * int(np.prod(shape)) else None
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], int]:
+    if npy.read_magic(file) != (1, 0):
+        raise ValueError("another version")
+    shape, fortran, dtype = npy.read_array_header_1_0(file)
+    if fortran or dtype != np.dtype("<f2") or len(shape) != 4 or shape[1] != 2:
+        raise ValueError("another kind of array")
+    return shape, file.tell()
+
+
+class StoredSlices(Sequence[Pair]):
+    """The slices of several entries (files, or arrays of the same form) in a row, read when they are asked for.
+
+    A file is mapped for each slice anew, so that neither memory nor open files grow with the cohort.
+    """
+
+    def __init__(self, entries: Sequence[Path | np.ndarray]):
+        self.entries: list[np.ndarray | tuple[Path, int, tuple[int, ...]]] = []
+        lengths = []
+        for entry in entries:
+            if isinstance(entry, np.ndarray):
+                self.entries.append(entry)
+                lengths.append(len(entry))
+                continue
+            with entry.open("rb") as file:
+                shape, offset = _header(file)
+            self.entries.append((entry, offset, shape[1:]))
+            lengths.append(shape[0])
+        self.ends = list(accumulate(lengths))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Pair]: ...
+    def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        index = int(index) + len(self) if index < 0 else int(index)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        place = bisect_right(self.ends, index)
+        k = index - (self.ends[place - 1] if place else 0)
+        entry = self.entries[place]
+        if isinstance(entry, np.ndarray):
+            return entry[k, 0], entry[k, 1]
+        path, offset, shape = entry
+        pair = np.memmap(path, "<f2", "r", offset + k * 2 * int(np.prod(shape)), shape)
+        return pair[0], pair[1]
+
+
+@cache
+def _code() -> str:
+    """A hash of the files that make slices: another version of them does not take this one's entries."""
+    here, text = Path(__file__).parent, hashlib.sha256()
+    for pattern in MAKERS:
+        for file in sorted((here / pattern).parent.glob(Path(pattern).name)):
+            text.update(file.read_bytes())
+    return text.hexdigest()
