@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from dataclasses import replace
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny import CONFIG
+from training_factory import SETTINGS, same, table, weights
 
-from PETSuperResLib.errors import CheckpointError, InputError
-from PETSuperResLib.prior import NetworkConfig, Prior
-from PETSuperResLib.training import train as training
-from PETSuperResLib.training.config import TrainingConfig, with_conditioning
+from PETSuperResLib.errors import Cancelled, CheckpointError, InputError
+from PETSuperResLib.prior import NetworkConfig, NoiseNetwork, Prior
+from PETSuperResLib.training import run as running
+from PETSuperResLib.training.config import CONFIGURATIONS, TrainingConfig, with_conditioning
 from PETSuperResLib.training.data import SliceBatches, find_cases, read_split
+from PETSuperResLib.training.distributed import Team
+from PETSuperResLib.training.run import Run
 from PETSuperResLib.training.train import train
 from PETSuperResLib.volume import Volume
-
-SETTINGS = TrainingConfig(
-    steps=6, batch=2, size=32, pixel_mm=4.0, warmup=2, phantom_slices=6, checkpoint_every=2, network=CONFIG
-)
 
 
 @pytest.fixture(scope="module")
@@ -32,29 +33,48 @@ def whole(tmp_path_factory):
     return out
 
 
-def weights(folder) -> dict[str, torch.Tensor]:
-    return load_file(folder / "state.safetensors")
-
-
 @pytest.mark.parametrize("stop", [3, 4])
 def test_an_interrupted_run_ends_in_the_weights_of_an_uninterrupted_one(whole, tmp_path, monkeypatch, stop):
-    update = training._Run.update
+    update = running.Run.update
 
-    def until(run, batches, done):
+    def until(run, *batch):
         if run.step == stop:
-            raise KeyboardInterrupt
-        return update(run, batches, done)
+            raise RuntimeError("the power fails")
+        return update(run, *batch)
 
-    monkeypatch.setattr(training._Run, "update", until)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(running.Run, "update", until)
+    with pytest.raises(RuntimeError, match="power"):
         train(None, tmp_path, SETTINGS, device="cpu")
     monkeypatch.undo()
     assert any(tmp_path.glob("state.safetensors"))
     train(None, tmp_path, SETTINGS, device="cpu")
-    expected, got = weights(whole), weights(tmp_path)
-    assert expected.keys() == got.keys()
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert same(whole, tmp_path)
+    assert [row["loss"] for row in table(tmp_path / "log.csv")] == [row["loss"] for row in table(whole / "log.csv")]
     assert not list(tmp_path.glob(".part-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_stop_saves_the_step_it_came_in(whole, tmp_path, number):
+    def stop(event):
+        if event.message.startswith("step 3 "):
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(None, tmp_path, SETTINGS, device="cpu", progress=stop)
+    assert Prior.load(tmp_path / "prior.safetensors").info["steps"] == 3
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    train(None, tmp_path, SETTINGS, device="cpu")
+    assert same(whole, tmp_path)
+
+
+def test_a_caller_that_cancels_loses_no_step(whole, tmp_path):
+    def cancel(event):
+        if event.message.startswith("step 3 "):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        train(None, tmp_path, SETTINGS, device="cpu", progress=cancel)
+    assert Prior.load(tmp_path / "prior.safetensors").info["steps"] == 3
 
 
 def test_a_finished_run_stays_as_it_is(whole):
@@ -93,10 +113,11 @@ def test_it_writes_a_prior_that_says_what_it_was_trained_on(whole):
 
 
 def test_the_loss_falls(tmp_path):
-    settings = replace(SETTINGS, steps=75, batch=4, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000)
+    settings = replace(
+        SETTINGS, steps=75, batch=4, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000, log_every=25
+    )
     train(None, tmp_path, settings, device="cpu")
-    with (tmp_path / "log.csv").open() as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    losses = [float(row["loss"]) for row in table(tmp_path / "log.csv")]
     assert len(losses) == 3 and losses[-1] < 0.92 * losses[0]
 
 
@@ -135,13 +156,86 @@ def test_a_run_cannot_start_from_another_networks_prior(whole, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["{", '{"speed": 9}', "[1]", '{"network": {"conditioning": "?"}}', '{"network": {"widths": [24, 24, 24]}}'],
+    [
+        "{",
+        '{"speed": 9}',
+        "[1]",
+        '{"network": {"conditioning": "?"}}',
+        '{"network": {"widths": [24, 24, 24]}}',
+        '{"size": 90}',
+        '{"batch": 0}',
+        '{"learning_rate": -1}',
+    ],
 )
 def test_a_wrong_configuration_is_refused(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content)
     with pytest.raises(InputError, match="training configuration"):
         TrainingConfig.read(path)
+
+
+def test_a_configuration_that_is_nowhere_is_refused_with_the_names_of_those_there_are():
+    with pytest.raises(InputError, match="large"):
+        TrainingConfig.read("enormous")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow][: n == "huge"]) for n in CONFIGURATIONS])
+def test_the_configurations_that_come_along_train(name, tmp_path):
+    config = TrainingConfig.read(name)
+    millions = sum(p.numel() for p in NoiseNetwork(config.network).parameters()) / 1e6
+    low, high = {"bundled": (5, 8), "large": (20, 30), "huge": (50, 70)}[name]
+    assert low < millions < high
+    small = replace(config, steps=2, batch=2, size=16, pixel_mm=8.0, phantom_slices=2, log_every=1, validate_every=0)
+    train(None, tmp_path, small, device="cpu")
+    assert [float(row["loss"]) > 0 for row in table(tmp_path / "log.csv")] == [True, True]
+    assert Prior.load(tmp_path / "prior.safetensors").network.config == config.network
+
+
+@pytest.mark.parametrize("conditioning", ["concat", "none"])
+def test_the_ablations_train(conditioning, tmp_path):
+    prior = Prior.load(train(None, tmp_path, with_conditioning(SETTINGS, conditioning), device="cpu"))
+    assert prior.info["conditioning"] == prior.network.config.conditioning == conditioning
+
+
+def test_two_processes_train_as_one(tmp_path):
+    settings = replace(SETTINGS, batch=4, mixed_precision=False, checkpoint_every=6)
+    train(None, tmp_path / "one", settings, device="cpu", cache=tmp_path / "cache")
+    (tmp_path / "config.json").write_text(json.dumps(asdict(settings)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "PETSuperResLib", "train", "--config", str(tmp_path / "config.json"), "--device", "cpu"]
+    command += ["--cache", str(tmp_path / "cache")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [*command, "--out", str(tmp_path / "two")], capture_output=True, text=True, env=environment, timeout=240
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.count("Wrote ") == 1
+    one, two = ([float(row["loss"]) for row in table(tmp_path / n / "log.csv")] for n in ("one", "two"))
+    assert len(one) == len(two) == 6 and np.allclose(one, two, atol=1e-4, rtol=0)
+    expected, got = weights(tmp_path / "one"), weights(tmp_path / "two")
+    begun = NoiseNetwork(CONFIG).state_dict()
+    for name in begun:
+        assert torch.allclose(got[f"network.{name}"], expected[f"network.{name}"], atol=1e-4), name
+
+
+def test_processes_that_cannot_share_the_batch_equally_are_refused(tmp_path, monkeypatch):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="batch of 3 .* 2 processes"):
+        train(None, tmp_path / "run", replace(SETTINGS, batch=3), device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_sees_neighbours_learns_from_stacks(tmp_path):
+    settings = replace(SETTINGS, network=replace(CONFIG, neighbours=1), learning_rate=3e-3)
+    run = Run(settings, tmp_path, Team(torch.device("cpu")), "stacks")
+    random = torch.Generator().manual_seed(0)
+    stacks, ct = 3 * torch.rand(2, 3, 32, 32, generator=random), torch.zeros(2, 32, 32)
+    before = run.network.state_dict()["enter.weight"].clone()
+    for _ in range(3):  # the last layer begins at zero
+        assert 0 < float(run.update(0.0, stacks, ct, torch.tensor([3.0, 5.0]))) < 10
+    changed = (run.network.state_dict()["enter.weight"] - before).abs().amax((0, 2, 3))
+    assert changed.shape == (12,) and float(changed.min()) > 0  # every slice matters
 
 
 def test_missing_data_cases_and_splits_are_refused(tmp_path):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .common import Bar, VariadicCommand, device_option, seed_option
+
+if TYPE_CHECKING:
+    from ..progress import Callback, Event
 
 
 @click.command(short_help="The whole path on a generated phantom (source tree only).")
@@ -33,7 +37,15 @@ def demo(out: str) -> None:
 @click.command(short_help="Train a prior on high-quality PET/CT.")
 @click.option("--data", metavar="DIR", help="Folder of case folders; without it, phantoms alone.")
 @click.option("--split", metavar="FILE", help="JSON with train, validation and test patients.")
-@click.option("--config", metavar="FILE", help="JSON with training settings; see config.json of any run.")
+@click.option(
+    "--config", metavar="FILE|NAME", help="JSON with training settings (see any run's config.json), or large or huge."
+)
+@click.option(
+    "--conditioning",
+    type=click.Choice(["cross-attention", "concat", "none"]),
+    help="How the CT guides, instead of the configuration's; none: not at all.",
+)
+@click.option("--cache", metavar="DIR", help="Keep the slices here, for the next run and for several processes.")
 @click.option("--limit-minutes", type=click.FloatRange(0.1), help="Anneal to the end within this time.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the configuration's.")
 @device_option
@@ -42,31 +54,65 @@ def train(
     data: str | None,
     split: str | None,
     config: str | None,
+    conditioning: str | None,
+    cache: str | None,
     limit_minutes: float | None,
     seed: int | None,
     device: str,
     out: str,
 ) -> None:
-    """Train a prior on high-quality PET/CT (no degraded pairs needed)."""
+    """Train a prior on high-quality PET/CT (no degraded pairs needed).
+
+    On several GPUs or machines: torchrun --nproc-per-node 4 -m PETSuperResLib train ... (docs/training.md).
+    """
+    import os
     from dataclasses import replace
 
     from ..errors import Cancelled
     from ..outputs import check_folder
-    from ..training.config import TrainingConfig
+    from ..training.config import TrainingConfig, with_conditioning
     from ..training.train import train as run
 
     folder = check_folder(out)
     settings = TrainingConfig.read(config)
     if seed is not None:
         settings = replace(settings, seed=seed)
+    if conditioning is not None:
+        settings = with_conditioning(settings, conditioning)
     try:
         with Bar() as bar:
             checkpoint = run(
-                data, folder, config=settings, split=split, limit_minutes=limit_minutes, device=device, progress=bar
+                data,
+                folder,
+                config=settings,
+                split=split,
+                limit_minutes=limit_minutes,
+                device=device,
+                progress=bar if sys.stderr.isatty() else _lines(),
+                cache=cache,
             )
     except KeyboardInterrupt as stop:
-        raise Cancelled("Cancelled; the same command goes on from the last checkpoint.") from stop
-    click.echo(f"Wrote {checkpoint}.")
+        raise Cancelled("Cancelled; the same command goes on from the state in --out.") from stop
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(f"Wrote {checkpoint}.")
+
+
+def _lines(every_s: float = 30.0) -> Callback:
+    """A progress callback for a log file: a line now and then, with the time left."""
+    import time
+
+    last = -every_s
+
+    def show(event: Event) -> None:
+        nonlocal last
+        if time.monotonic() - last < every_s:
+            return
+        last = time.monotonic()
+        left = event.remaining_s
+        after = "" if left is None else f", {int(left // 3600)}:{int(left % 3600 // 60):02d} h left"
+        click.echo(f"{100 * event.fraction:5.1f} %  {event.message or event.stage}{after}", err=True)
+
+    return show
 
 
 @click.command(cls=VariadicCommand, short_help="Compare methods on simulated scans of test patients.")
