@@ -148,6 +148,23 @@ def test_a_run_starts_from_the_weights_of_a_prior(whole, tmp_path):
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
+def test_a_run_that_sees_neighbours_starts_where_a_2d_prior_ended(whole, tmp_path):
+    first = whole / "prior.safetensors"
+    network = replace(CONFIG, neighbours=1)
+    path = train(None, tmp_path, replace(SETTINGS, steps=0, start_from=str(first), network=network), device="cpu")
+    flat, deep = Prior.load(first), Prior.load(path)
+    stack = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    t, ct = torch.full((2,), 400), torch.zeros(2, 32, 32)
+    expected = flat.epsilon(stack[:, 1:2], t, flat.tokens(ct))
+    assert torch.allclose(deep.epsilon(stack, t, deep.tokens(ct), 5.0), expected, atol=2e-2)
+
+
+def test_a_run_with_neighbours_learns_to_heed_them(tmp_path):
+    settings = replace(SETTINGS, network=replace(CONFIG, neighbours=1), phantom_slices=8)
+    prior = Prior.load(train(None, tmp_path, settings, device="cpu"))
+    assert prior.neighbours == 1 and prior.info["steps"] == 6
+
+
 def test_a_run_cannot_start_from_another_networks_prior(whole, tmp_path):
     settings = replace(SETTINGS, start_from=str(whole / "prior.safetensors"), network=NetworkConfig())
     with pytest.raises(InputError, match="another network"):

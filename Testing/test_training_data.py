@@ -268,7 +268,7 @@ def test_a_cohort_larger_than_the_limit_of_open_files_is_read(tmp_path, monkeypa
     paths = []
     for n in range(200):
         paths.append(tmp_path / f"{n}.npy")
-        np.save(paths[-1], stack + n)
+        sources.write_entry(paths[-1], iter([sources.Stack(stack + n, 2, 3.0)]), 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
     try:
@@ -382,3 +382,48 @@ def test_activity_scales_vary_about_1_and_the_ct_keeps_its_hu(monkeypatch):
     scales = (pet.flatten(1).max(dim=1).values / 2).log()
     assert abs(float(scales.mean())) < 4 * 0.3 / 1500**0.5 and float(scales.std()) == pytest.approx(0.3, rel=0.1)
     assert set(ct.unique().tolist()) == {-1000.0, 50.0}
+
+
+@pytest.fixture
+def two_volumes():
+    """Two volumes of three slices, 2 mm apart; the PET of slice n is n, its CT -n."""
+    array = np.zeros((6, 2, 40, 40), np.float16)
+    array[:, 0] += np.arange(6)[:, None, None]
+    array[:, 1] -= np.arange(6)[:, None, None]
+    return sources.Stack(array, 3, 2.0)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_neighbours_are_of_the_same_volume_and_mirrored_at_its_ends(two_volumes, tmp_path, stored):
+    entry = two_volumes
+    if stored:
+        entry = tmp_path / "entry.npy"
+        sources.write_entry(entry, iter([two_volumes]), 1)
+    slices = sources.StoredSlices([entry])
+    seen = [slices.around(n, 2) for n in (0, 1, 3, 5)]
+    assert [pet[:, 0, 0].tolist() for pet, _, _ in seen] == [
+        [2, 1, 0, 1, 2],
+        [1, 0, 1, 2, 1],
+        [5, 4, 3, 4, 5],
+        [3, 4, 5, 4, 3],
+    ]
+    assert [float(ct[0, 0]) for _, ct, _ in seen] == [0, -1, -3, -5]
+    pet, _, slice_mm = slices.around(0, 1, stride=2)
+    assert pet[:, 0, 0].tolist() == [2, 0, 2] and slice_mm == 4.0
+
+
+def test_batches_with_neighbours_bring_their_distance(two_volumes):
+    batches = SliceBatches([sources.StoredSlices([two_volumes])], [1.0], 32, 0, neighbours=1)
+    pet, ct, slice_mm = batches.batch(3, 8)
+    assert pet.shape == (8, 3, 32, 32) and ct.shape == (8, 32, 32)
+    assert set(slice_mm.tolist()) == {2.0, 4.0}  # thin slices are sometimes taken two by two
+    again = batches.batch(3, 8)
+    assert torch.equal(pet, again[0]) and torch.equal(slice_mm, again[2])
+
+
+def test_a_prior_with_neighbours_gets_volumes_of_several_spacings(cohort, tmp_path):
+    config = replace(CONFIG, phantom_slices=40, network=replace(CONFIG.network, neighbours=1))
+    batches, described = training_slices(cohort, None, config, Reporter(None), tmp_path / "cache")
+    assert "64 phantom slices" in described  # whole volumes of 8 slices at each of four spacings
+    gaps = torch.cat([batches.batch(n, 8)[2] for n in range(12)])
+    assert len(set(gaps.tolist())) > 3

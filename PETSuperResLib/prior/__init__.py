@@ -1,8 +1,17 @@
 """The diffusion prior over sharp PET images, guided by CT (section 2.2)."""
 
 from .checkpoint import Prior
-from .network import STRIDE, NetworkConfig, NoiseNetwork, with_neighbours
+from .network import STRIDE, NetworkConfig, NoiseNetwork, widened, with_neighbours
 from .schedule import NoiseSchedule
 from .transform import AsinhTransform
 
-__all__ = ["STRIDE", "AsinhTransform", "NetworkConfig", "NoiseNetwork", "NoiseSchedule", "Prior", "with_neighbours"]
+__all__ = [
+    "STRIDE",
+    "AsinhTransform",
+    "NetworkConfig",
+    "NoiseNetwork",
+    "NoiseSchedule",
+    "Prior",
+    "widened",
+    "with_neighbours",
+]

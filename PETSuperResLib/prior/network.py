@@ -271,3 +271,13 @@ def with_neighbours(stack: Tensor, neighbours: int) -> Tensor:
     around = torch.arange(last + 1)[:, None] + torch.arange(-neighbours, neighbours + 1)
     around = around % max(1, 2 * last)
     return stack[torch.minimum(around, 2 * last - around).to(stack.device), 0]
+
+
+def widened(state: dict[str, Tensor], neighbours: int) -> dict[str, Tensor]:
+    """The weights of a 2D network as those of one that sees ``neighbours`` but does not heed them yet."""
+    state = dict(state)
+    own, gap = state["enter.weight"], state["embed.0.weight"]
+    unheeded = own.new_zeros(len(own), 4 * neighbours, *own.shape[2:])
+    state["enter.weight"] = torch.cat([unheeded, own[:, :4], unheeded, own[:, 4:]], dim=1)
+    state["embed.0.weight"] = torch.cat([gap, gap.new_zeros(len(gap), 1)], dim=1)
+    return state

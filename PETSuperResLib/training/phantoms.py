@@ -25,7 +25,6 @@ REGIONS: dict[str, tuple[float, float, float]] = {
     "thorax": (390.0, 640.0, 0.24),
     "head": (640.0, 870.0, 0.06),
 }
-SLICE_GAPS_MM = (3.0, 2.0, 2.5, 3.27, 4.0, 5.0)  # of the training stacks
 _CENTRES = {"torso": (395.0, 425.0), "thigh": (-250, -120), "pelvis": (30, 90), "abdomen": (240, 330),
             "thorax": (450, 540), "head": (780, 820)}  # fmt: skip
 
@@ -149,48 +148,41 @@ def random_slices(
     ``pixel_mm`` is the pixel's side; two thirds of the crops pass through a lesion. ``region`` keeps to
     one of thigh, pelvis, abdomen, thorax, head; ``per_person`` slices share one person (cheaper).
     """
-    pets, cts, _ = random_stacks(seed, n, 0, size, pixel_mm, region, per_person)
-    return pets[:, 0], cts
+    pets, cts = random_stacks(seed, n, 1, 0.0, size, pixel_mm, region, per_person)
+    return pets[:, 0], cts[:, 0]
 
 
 def random_stacks(
     seed: int,
     n: int,
-    neighbours: int,
+    depth: int,
+    slice_mm: float,
     size: int = 96,
     pixel_mm: float = 2.0,
     region: str | None = None,
     per_person: int = 6,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As :func:`random_slices`, each PET with ``neighbours`` slices on either side.
-
-    Returns pet ``(n, 1 + 2 neighbours, size, size)``, ct of the middle slice ``(n, size, size)`` and the
-    slice spacing in mm ``(n,)``, drawn from :data:`SLICE_GAPS_MM`.
-    """
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`random_slices`, ``depth`` slices ``slice_mm`` apart: (pet, ct), each ``(n, depth, size, size)``."""
     if region is not None and region not in REGIONS:
         raise InputError(f"Unknown phantom region '{region}': choose one of {', '.join(REGIONS)}.")
     rng = np.random.default_rng([seed, 2])
     shares = np.array([share for *_, share in REGIONS.values()])
-    pets = np.empty((n, 1 + 2 * neighbours, size, size), np.float32)
-    cts = np.empty((n, size, size), np.float32)
-    gaps = np.full(n, SLICE_GAPS_MM[0])
+    pets, cts = np.empty((n, depth, size, size), np.float32), np.empty((n, depth, size, size), np.float32)
     person = Anatomy(int(rng.integers(2**31)))
+    heights = slice_mm * (np.arange(depth) - (depth - 1) / 2)
     for number in range(n):
         if number and number % per_person == 0:
             person = Anatomy(int(rng.integers(2**31)))
         name = region or str(rng.choice(list(REGIONS), p=shares / shares.sum()))
         z = float(rng.uniform(*REGIONS[name][:2]))
-        if neighbours:
-            gaps[number] = rng.choice(SLICE_GAPS_MM)
-        offsets = gaps[number] * np.arange(-neighbours, neighbours + 1)
-        pets[number], cts[number] = _crop(person, rng, z, size, pixel_mm, offsets)
-    return pets, cts, gaps
+        pets[number], cts[number] = _crop(person, rng, z, size, pixel_mm, heights)
+    return pets, cts
 
 
 def _crop(
-    person: Anatomy, rng: np.random.Generator, z: float, size: int, pixel_mm: float, offsets: np.ndarray
+    person: Anatomy, rng: np.random.Generator, z: float, size: int, pixel_mm: float, heights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """PET at ``z`` and ``offsets`` from it, and the CT at ``z``."""
+    """PET and CT at ``heights`` about ``z``, both ``(depth, size, size)``; lesions lie near ``z``."""
     width, depth = person.outline(z)
     half = 0.5 * size * pixel_mm
     spare = [max(0.0, width + 30 - half), max(0.0, depth + 30 - half)]
@@ -205,17 +197,13 @@ def _crop(
             centre = np.array(found[0].shape.centre[:2]) + rng.uniform(-0.6, 0.6, 2) * half
     step = (np.arange(size) - (size - 1) / 2) * pixel_mm
     z += float(rng.uniform(-3, 3))
-    pets = []
-    for offset in offsets:
-        canvas = Canvas(centre[0] + step, centre[1] + step, z + float(offset), pixel_mm)
+    grain = float(rng.uniform(6, 20)) if len(heights) > 1 else None
+    layers = []
+    for height in heights:
+        canvas = Canvas(centre[0] + step, centre[1] + step, z + float(height), pixel_mm)
         person.draw(canvas)
         for number, lesion in enumerate(found, 1):
             lesion.draw(canvas, number)
-        pet, noisy = _finish(person, canvas, rng, float(rng.uniform(6, 20)) if offset == 0 else 0.0)
-        if offset == 0:
-            ct = noisy
-        pets.append(pet)
-    stack = np.stack(pets)
-    if rng.random() < 0.5:
-        stack, ct = stack[..., ::-1], ct[:, ::-1]
-    return stack, ct
+        layers.append(_finish(person, canvas, rng, float(rng.uniform(6, 20)) if grain is None else grain))
+    pet, ct = (np.stack(stack) for stack in zip(*layers, strict=True))
+    return (pet[..., ::-1], ct[..., ::-1]) if rng.random() < 0.5 else (pet, ct)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, InputError
-from ..prior import AsinhTransform, NoiseNetwork, NoiseSchedule, Prior
+from ..prior import AsinhTransform, NoiseNetwork, NoiseSchedule, Prior, widened
 from ..prior.checkpoint import autocast
 from ..prior.transform import normalise_ct
 from ..volume import atomic_path
@@ -158,12 +159,15 @@ def _first_weights(config: TrainingConfig) -> NoiseNetwork:
     network = NoiseNetwork(config.network)
     if config.start_from:
         prior = Prior.load(None if config.start_from == "bundled" else config.start_from)
-        if prior.network.config != config.network:
+        state, config_2d = prior.network.state_dict(), replace(config.network, neighbours=0)
+        if prior.network.config == config_2d != config.network:
+            state = widened(state, config.network.neighbours)
+        elif prior.network.config != config.network:
             raise InputError(
                 f"The prior '{config.start_from}' has another network than the configuration: give its 'network', "
                 "or start from random weights."
             )
-        network.load_state_dict(prior.network.state_dict())
+        network.load_state_dict(state)
     return network
 
 

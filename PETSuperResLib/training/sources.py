@@ -13,21 +13,25 @@ import numpy as np
 from ..errors import PETSuperResError
 from ..progress import Reporter
 from ..suv import check_suv
-from .cache import StoredSlices, cache_folder, entry_name, fingerprint, shape_of, write_entry
+from .cache import Stack, StoredSlices, cache_folder, entry_name, fingerprint, shape_of, write_entry
 from .config import TrainingConfig
 from .data import OUTSIDE_HU, SliceBatches
 from .manifest import split_cases
 from .painting import anatomy_of, paint
 from .parallel import spread
-from .phantoms import random_slices
+from .phantoms import random_stacks
 from .studies import Case
+
+GAPS_MM = (2.0, 2.5, 4.0, 5.0)  # slice spacings that a prior with neighbours sees beside the patients' own
+PHANTOM_DEPTH = 8  # slices of a phantom volume for such a prior
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How one array of slices is made: ``real`` and ``painted`` from a case, ``phantom`` from nothing.
 
-    ``number`` is how many paintings or phantom slices, ``size`` a phantom slice's side in pixels.
+    ``number`` is how many paintings or phantom volumes, ``size`` a phantom slice's side in pixels, ``depth``
+    its volume's slices and ``slice_mm`` their distance (0 for a painting: the patient's).
     """
 
     kind: str
@@ -35,6 +39,8 @@ class Recipe:
     seed: int = 0
     number: int = 1
     size: int = 0
+    depth: int = 1
+    slice_mm: float = 0.0
     case: Case | None = None
 
     @property
@@ -42,10 +48,12 @@ class Recipe:
         """What a progress bar calls it."""
         return f"{self.kind} {self.case.name if self.case else self.seed}"
 
-    def stacks(self) -> Iterator[np.ndarray]:
-        """The slices as float16 arrays ``(K, 2, J, I)`` of one shape, PET in SUV and CT in HU."""
+    def stacks(self) -> Iterator[Stack]:
+        """The slices as stacks of one shape, PET in SUV and CT in HU."""
         if self.case is None:
-            yield _stack(*random_slices(self.seed, self.number, self.size, self.pixel_mm))
+            pet, ct = random_stacks(self.seed, self.number, self.depth, self.slice_mm, self.size, self.pixel_mm)
+            shape = (-1, self.size, self.size)
+            yield Stack(_pairs(pet.reshape(shape), ct.reshape(shape)), self.depth, self.slice_mm)
             return
         try:
             yield from (_real(self.case, self.pixel_mm) if self.kind == "real" else self._painted())
@@ -54,18 +62,19 @@ class Recipe:
                 f"Case {self.case.name}: {error} Or leave it out, as 'petsuperres manifest' does."
             ) from error
 
-    def _painted(self) -> Iterator[np.ndarray]:
+    def _painted(self) -> Iterator[Stack]:
         assert self.case is not None
         pet = self.case.pet()
-        grid = pet.grid((self.pixel_mm, self.pixel_mm, pet.spacing[2]))
+        grid = pet.grid((self.pixel_mm, self.pixel_mm, self.slice_mm or pet.spacing[2]))
         anatomy = anatomy_of(self.case.ct().resample_to(grid, "linear", OUTSIDE_HU), self.case.lesions(), self.seed)
         for number in range(self.number):
             made = paint(anatomy, self.seed + number)
-            yield _stack(made.pet.array, made.ct.array)
+            yield Stack(_pairs(made.pet.array, made.ct.array), grid.shape[0], grid.spacing[2])
 
     def entry(self, folder: Path) -> str:
         """The name of its file in a cache, given the data folder."""
         decides = {"kind": self.kind, "pixel_mm": self.pixel_mm, "seed": self.seed, "number": self.number}
+        decides |= {"depth": self.depth, "slice_mm": self.slice_mm}
         if self.case is None:
             return entry_name("phantom", decides | {"size": self.size})
         # a patient's own slices do not depend on the contour
@@ -91,15 +100,21 @@ def training_slices(
     cases = [] if data is None else split_cases(data, "train", split)
     size = int(config.size * 4 / 3)
     recipes = [Recipe("real", config.pixel_mm, case=case) for case in cases]
+    neighbours = config.network.neighbours
     if config.painted_share > 0:
-        recipes += [
-            Recipe("painted", config.pixel_mm, config.seed + 1000 * n, config.paintings, case=case)
-            for n, case in enumerate(cases)
-        ]
+        for n, case in enumerate(cases):
+            gap = GAPS_MM[n // 2 % len(GAPS_MM)] if neighbours and n % 2 else 0.0
+            seed = config.seed + 1000 * n
+            recipes.append(Recipe("painted", config.pixel_mm, seed, config.paintings, slice_mm=gap, case=case))
     if config.phantom_share > 0 or data is None:
-        recipes.append(Recipe("phantom", config.pixel_mm, config.seed + 1, config.phantom_slices, size))
+        gaps, depth = (GAPS_MM, PHANTOM_DEPTH) if neighbours else ((0.0,), 1)
+        volumes = -(-config.phantom_slices // (depth * len(gaps)))
+        recipes += [
+            Recipe("phantom", config.pixel_mm, config.seed + 1 + n, volumes, size, depth, gap)
+            for n, gap in enumerate(gaps)
+        ]
     folder = cache_folder(cache)
-    made: Sequence[Path | np.ndarray]
+    made: Sequence[Path | Stack]
     if folder is None:
         made = _in_memory(recipes, report)
     else:
@@ -113,7 +128,8 @@ def training_slices(
         "painted": config.painted_share,
         "phantom": config.phantom_share if data is not None else 1.0,
     }
-    batches = SliceBatches(list(groups.values()), [shares[kind] for kind in groups], config.size, config.seed)
+    chosen = [shares[kind] for kind in groups]
+    batches = SliceBatches(list(groups.values()), chosen, config.size, config.seed, neighbours)
     return batches, _described(groups, cases, data)
 
 
@@ -128,11 +144,12 @@ def _described(groups: dict[str, StoredSlices], cases: Sequence[Case], data: str
     return " and ".join(told[kind](len(slices)) for kind, slices in groups.items())
 
 
-def _in_memory(recipes: Sequence[Recipe], report: Reporter) -> list[np.ndarray]:
+def _in_memory(recipes: Sequence[Recipe], report: Reporter) -> list[Stack]:
     made = []
     for n, recipe in enumerate(recipes):
         report("loading", n / len(recipes), recipe.title)
-        made.append(np.concatenate(list(recipe.stacks())))
+        stacks = list(recipe.stacks())
+        made.append(Stack(np.concatenate([s.array for s in stacks]), stacks[0].depth, stacks[0].slice_mm))
     return made
 
 
@@ -153,15 +170,15 @@ def _make(recipe: Recipe, data: Path, folder: Path) -> str:
     return recipe.title
 
 
-def _real(case: Case, pixel_mm: float) -> Iterator[np.ndarray]:
+def _real(case: Case, pixel_mm: float) -> Iterator[Stack]:
     """A patient's own slices at ``pixel_mm``; :class:`UnitsError` for a PET that is not SUV."""
     pet = case.pet()
     check_suv(pet)
     grid = pet.grid((pixel_mm, pixel_mm, pet.spacing[2]))
-    yield _stack(
-        pet.resample_to(grid, "cubic").array.clip(0, 200), case.ct().resample_to(grid, "linear", OUTSIDE_HU).array
-    )
+    own = pet.resample_to(grid, "cubic").array.clip(0, 200)
+    ct = case.ct().resample_to(grid, "linear", OUTSIDE_HU).array
+    yield Stack(_pairs(own, ct), grid.shape[0], grid.spacing[2])
 
 
-def _stack(pet: np.ndarray, ct: np.ndarray) -> np.ndarray:
+def _pairs(pet: np.ndarray, ct: np.ndarray) -> np.ndarray:
     return np.stack([pet.astype(np.float16), ct.astype(np.float16)], axis=1)
