@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import InputError, OutputError
+from .exchange import read_raw, write_raw
 from .outputs import check_folder, file_hashes, to_json, write_together
 from .progress import Callback, Event
 from .scanner import Scanner, guess_preset
@@ -24,7 +27,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "scanner": (str, dict),
     "region": (list, tuple),
     **dict.fromkeys(("spacing", "trues_per_slice"), (int, float)),
-    "preview": (bool,),
+    **dict.fromkeys(("preview", "raw"), (bool,)),
+    "private": (str,),
 }
 
 
@@ -46,6 +50,8 @@ class Job:
     measurement: str | None = None
     trues_per_slice: float | None = None  # effective counts of the PET, instead of an estimate
     preview: bool = False
+    raw: bool = False  # write .nrrd without compression, for a client that reads it at once
+    private: str | None = None  # the client's folder, removed by a worker whose client has died
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Job:
@@ -57,7 +63,7 @@ class Job:
         for name, value in values.items():
             if name not in {f.name for f in fields(cls)}:
                 raise InputError(f"Unknown field '{name}' in the job: use {', '.join(f.name for f in fields(cls))}.")
-            if not isinstance(value, KINDS[name]) or (isinstance(value, bool) and name != "preview"):
+            if not isinstance(value, KINDS[name]) or (isinstance(value, bool) and bool not in KINDS[name]):
                 raise InputError(f"Field '{name}' of the job cannot be {value!r}: see the worker's description.")
         if not all(isinstance(v, (int, float)) for v in values.get("region", ())):
             raise InputError("Field 'region' of the job must be six numbers: x0, x1, y0, y1, z0, z1 in LPS mm.")
@@ -83,12 +89,15 @@ class Job:
         is told of each preview file, which is gone when the job ends. Raises the library's errors.
         """
         paths = self.targets()
+        if self.raw and not paths["sr"].name.endswith(".nrrd"):
+            raise InputError("Field 'raw' of the job needs an 'out' that ends with .nrrd.")
         check_folder(paths["sr"].parent)
         scanner = Scanner.from_dict(self.scanner) if isinstance(self.scanner, dict) else self.scanner
         if scanner is not None:
             scanner = Scanner.get(scanner)
         progress(Event("reading", 0.0, "reading the images"))
-        pet, ct = Volume.read(self.pet, modality="PT"), Volume.read(self.ct, modality="CT")
+        read = read_raw if self.raw else Volume.read
+        pet, ct = read(self.pet, modality="PT"), read(self.ct, modality="CT")
         from .physics.measurement import Measurement
         from .physics.simulation import image_grid
         from .reconstruction import crop_to_region, reconstruct
@@ -102,8 +111,11 @@ class Job:
                 raise InputError("Which scanner made the PET? Name one; 'petsuperres presets' lists them.")
             scanner = Scanner.get(known)
         files = {"pet": self.pet, "ct": self.ct, "measurement": self.measurement, "prior": self.prior}
+        if self.private:  # copies that nobody will find again
+            files = {k: v for k, v in files.items() if v and Path(self.private) not in Path(v).parents}
         hashes = file_hashes(files)
         prior, shown = load(self.prior), time.monotonic()
+        save: Callable[[Volume, Path], object] = write_raw if self.raw else Volume.write
 
         def watch(event: Event) -> None:
             nonlocal shown
@@ -111,8 +123,9 @@ class Job:
             if self.preview and event.preview is not None and time.monotonic() - shown > PREVIEW_SECONDS:
                 source = crop_to_region(pet, self.region) if self.region else pet
                 grid = image_grid(measurement.grid if measurement else source, self.spacing or prior.pixel_mm)
-                grid.with_array(event.preview, "SUVbw").write(paths["preview"])
-                show(paths["preview"])
+                with suppress(OutputError):  # a disk that is full, a file that is still being read: no preview
+                    save(grid.with_array(event.preview, "SUVbw"), paths["preview"])
+                    show(paths["preview"])
                 shown = time.monotonic()
 
         names = ("quality", "samples", "seed", "device", "region", "spacing", "trues_per_slice")
@@ -122,9 +135,9 @@ class Job:
         finally:
             paths["preview"].unlink(missing_ok=True)
         report = {**result.report, "files": files, "files_sha256": hashes}
-        writers: dict[str, Callable[[Path], object]] = {"sr": result.volume.write}
+        writers: dict[str, Callable[[Path], object]] = {"sr": partial(save, result.volume)}
         if result.std is not None:
-            writers["std"] = result.std.write
+            writers["std"] = partial(save, result.std)
         writers["report"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
         write_together({paths[key]: write for key, write in writers.items()})
         return {key: paths[key] for key in writers}, report

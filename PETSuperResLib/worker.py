@@ -10,14 +10,19 @@ Every message carries ``version`` (1) and ``id``; answers repeat the request's i
 - ``ping``: ``pong`` with versions and devices, also while a job runs.
 - ``quit``: stops the running job and ends; the end of the input lets the jobs already sent finish.
 
+With ``--with-client`` the end of the input, which tells that the client is gone, ends the process at once and
+removes the folders that its jobs named as ``private``.
+
 Needs nothing but the backend, so that it runs under Slicer's Python: ``python -m PETSuperResLib.worker``.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import queue
+import shutil
 import sys
 import threading
 import traceback
@@ -32,15 +37,16 @@ from .outputs import strict
 from .progress import Event
 
 VERSION = 1
+PRIVATE = "petsuperres-"  # how the names of clients' private folders begin
 
 
 class Worker:
     """Runs jobs one after another; ``send`` takes each answer. The last prior stays loaded."""
 
-    def __init__(self, send: Callable[[dict[str, Any]], None]):
-        self.send = send
+    def __init__(self, send: Callable[[dict[str, Any]], None], with_client: bool = False):
+        self.send, self.with_client = send, with_client
         self.jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.waiting: set[Any] = set()  # ids of the jobs sent and not yet answered
+        self.waiting: dict[Any, Any] = {}  # jobs sent and not yet answered, by id: their private folder or None
         self.cancelled: set[Any] = set()
         self.stopping = False
         self._prior: tuple[Any, Any] = (None, None)
@@ -61,12 +67,22 @@ class Worker:
                 if message.get("version") != VERSION:
                     raise InputError(f"A message must carry version {VERSION}, which this worker speaks.")
                 if self._request(name, message):
-                    break
+                    self.jobs.put(None)
+                    return
             except (ValueError, RecursionError) as error:
                 self._answer(name, "error", message=f"A line is not JSON ({error}): send one object per line.")
             except PETSuperResError as error:
                 self._answer(name, "error", message=str(error))
+        if self.with_client:
+            self.leave()
         self.jobs.put(None)
+
+    def leave(self) -> None:
+        """End the process at once, whatever it does; nobody waits for an answer any more."""
+        for folder in list(self.waiting.values()):
+            if isinstance(folder, str) and Path(folder).name.startswith(PRIVATE):
+                shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
 
     def work(self) -> None:
         """Run the queued jobs until there are no more to come."""
@@ -80,7 +96,7 @@ class Worker:
                 raise
             except Exception as error:
                 kind, content = "error", {"message": explain(error)}
-            self.waiting.discard(name)  # before the answer, so that its receiver may use the id again
+            self.waiting.pop(name, None)  # before the answer, so that its receiver may use the id again
             self.cancelled.discard(name)
             self._answer(name, kind, **content)
 
@@ -90,10 +106,10 @@ class Worker:
         if kind == "reconstruct":
             if name in self.waiting:
                 raise InputError(f"A job with the id {name!r} is not done yet: give each job an id of its own.")
-            self.waiting.add(name)
+            self.waiting[name] = message.get("private")
             self.jobs.put(message)
         elif kind == "cancel":
-            self.cancelled |= self.waiting & {name}  # a job that is done already has had its answer
+            self.cancelled |= self.waiting.keys() & {name}  # a job that is done already has had its answer
         elif kind == "ping":
             self._answer(name, "pong", **facts())
         elif kind == "quit":
@@ -136,6 +152,10 @@ def explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "Not enough memory for this volume: reconstruct a region of it, or use a machine with more."
+    if isinstance(error, ModuleNotFoundError):
+        return f"The Python package '{error.name}' is missing: install it (in Slicer, press Apply) and try again."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "No space left on the disk: free some and try again."
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'} could not be used: {error.strerror or error}."
     traceback.print_exception(error, file=sys.stderr)
@@ -147,6 +167,8 @@ def facts() -> dict[str, Any]:
     import torch
 
     devices = ["cpu"] + [f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps Apple GPU")
     versions = {"PETSuperRes": __version__, "torch": torch.__version__, "python": sys.version.split()[0]}
     return {"versions": versions, "devices": devices}
 
@@ -172,7 +194,7 @@ def main() -> int:
             answers.write(json.dumps(strict(message), allow_nan=False) + "\n")
             answers.flush()
 
-    worker = Worker(send)
+    worker = Worker(send, "--with-client" in sys.argv[1:])
     threading.Thread(target=worker.listen, args=(_lines(0),), daemon=True).start()
     try:
         worker.work()

@@ -244,3 +244,26 @@ def test_the_prior_is_read_once_for_several_jobs(case, tmp_path, monkeypatch):
     worker.work()
     assert [a["type"] for a in answers if a["type"] != "progress"] == ["result", "result"]
     assert calls == [case["prior"]]
+
+
+def test_the_gpus_of_an_apple_are_told_and_taken_only_where_there_are_any():
+    import torch
+
+    from PETSuperResLib.device import pick_device
+    from PETSuperResLib.errors import InputError
+    from PETSuperResLib.worker import facts
+
+    present = torch.backends.mps.is_available()
+    assert any(d.startswith("mps") for d in facts()["devices"]) == present
+    if not present:
+        with pytest.raises(InputError, match="not available"):
+            pick_device("mps")
+
+
+def test_a_missing_package_and_a_full_disk_are_told_in_one_sentence():
+    import errno
+
+    from PETSuperResLib.worker import explain
+
+    assert "'torch' is missing" in explain(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert "No space left" in explain(OSError(errno.ENOSPC, "No space left on device"))
