@@ -12,10 +12,10 @@ from types import FrameType
 import click
 
 from . import __version__
-from .commands import data, development, imaging, measuring
+from .commands import data, development, imaging, measuring, studies
 from .errors import PETSuperResError
 
-LASTING = {"train", "evaluate", "benchmark", "demo"}  # commands that keep what they have done when interrupted
+LASTING = {"train", "evaluate", "benchmark", "demo", "study"}  # commands that keep what they have done when interrupted
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +32,7 @@ def cli(context: click.Context) -> None:
 
 for command in (
     *(development.demo, imaging.reconstruct, imaging.simulate, measuring.suv, measuring.lesions, imaging.presets),
-    *(data.manifest, development.train, development.evaluate, development.benchmark, development.worker),
+    *(data.manifest, development.train, development.evaluate, development.benchmark, studies.study, development.worker),
 ):
     cli.add_command(command)
 

@@ -169,6 +169,27 @@ def reconstruct(
     return Result(volume, tuple(grid.with_array(d, "SUVbw") for d in drawn), std, facts)
 
 
+def sample_measurement(
+    measurement: Measurement,
+    grid: Volume,
+    ct: Volume,
+    prior: Prior,
+    quality: Sampler | str = "standard",
+    seed: int = 0,
+    device: str = "auto",
+) -> Volume:
+    """The estimate of :func:`reconstruct` from a measurement, without its checks: for studies of what goes wrong.
+
+    ``grid`` is the SR grid, ``ct`` any CT in HU; returns SUVbw on the grid, its trues conserved.
+    """
+    sampler, chosen = Sampler.get(quality), pick_device(device)
+    prior.to(chosen)
+    first = measurement.model(grid.crop((0, 0, 0), (*grid.shape[:0:-1], grid.shape[0])), chosen)
+    job = _Job(sampler, prior, measurement, grid, ct, first.projector, chosen)
+    estimate, _ = conserve(job.run(sampler, seed, Reporter(None)), measurement, grid, first.projector)
+    return grid.with_array(estimate, "SUVbw")
+
+
 def _scanner_of(
     pet: Volume, scanner: Scanner | str | Path | None, measurement: Measurement | None
 ) -> tuple[Scanner, list[str]]:
@@ -197,8 +218,9 @@ class _Job:
         self.prior, self.measurement, self.grid = prior, measurement, grid
         self.projector, self.device = projector, device
         self.ct = torch.from_numpy(ct.resample_to(grid, "linear", UNKNOWN_HU).array)
-        axial = measurement.scanner.model_fwhm_mm[1]
-        self.halo = math.ceil(1.5 * axial / grid.spacing[2])  # slices that the axial PSF reaches
+        # slices that the axial PSF, the mean across slices and the prior's neighbours reach
+        axial = measurement.scanner.model_fwhm_mm[1] / grid.spacing[2]
+        self.halo = max(math.ceil(1.5 * axial), math.ceil(1.5 * sampler.axial_fwhm_slices) + prior.neighbours)
         self.batch = 16
 
     def run(self, sampler: Sampler, seed: int, report: Reporter) -> np.ndarray:

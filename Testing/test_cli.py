@@ -33,6 +33,7 @@ COMMANDS = [
     "presets",
     "reconstruct",
     "simulate",
+    "study",
     "suv",
     "train",
     "worker",

@@ -1,0 +1,86 @@
+"""Subcommand study: the experiments behind docs/validation.md beside the tables of ``evaluate``."""
+
+from __future__ import annotations
+
+import click
+
+from .common import Bar, VariadicCommand, device_option
+
+
+@click.group(short_help="Experiments behind the documentation: nema, robustness, front.")
+def study() -> None:
+    """Experiments on simulated scans: image quality, what goes wrong when the model is wrong, quality against time."""
+
+
+_prior = click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
+_out = click.option("--out", required=True, metavar="DIR", help="Where tables and pictures go.")
+_data = click.option("--data", required=True, metavar="DIR", help="Folder of case folders.")
+_part = click.option("--part", default="validation", show_default=True, metavar="NAME", help="Patients of the split.")
+_limit = click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
+_counts = click.option("--counts", default="realistic", show_default=True, type=click.Choice(["realistic", "high"]))
+
+
+@study.command(cls=VariadicCommand, short_help="Contrast recovery and background noise of the NEMA phantom.")
+@click.option("--methods", multiple=True, default=("lr", "psf-osem", "ours-draft", "ours-standard"), metavar="NAME...")
+@click.option(
+    "--setting", "settings", multiple=True, default=("standard", "ood"), type=click.Choice(["standard", "ood"])
+)
+@click.option("--counts", multiple=True, default=("realistic", "high"), type=click.Choice(["realistic", "high"]))
+@_prior
+@device_option
+@_out
+def nema(
+    methods: tuple[str, ...],
+    settings: tuple[str, ...],
+    counts: tuple[str, ...],
+    prior: str | None,
+    device: str,
+    out: str,
+) -> None:
+    """Scan the NEMA image-quality phantom by simulation: nema.csv, nema.png."""
+    from ..evaluation.nema import nema_study
+    from ..outputs import check_folder
+
+    with Bar() as bar:
+        path = nema_study(check_folder(out), methods, settings, counts, prior, device=device, progress=bar)
+    click.echo(f"Wrote {path}.")
+
+
+@study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")
+@_data
+@_part
+@_counts
+@_limit
+@_prior
+@device_option
+@_out
+def robustness(data: str, part: str, counts: str, limit: int | None, prior: str | None, device: str, out: str) -> None:
+    """What a wrong model or CT costs: robustness.csv, robustness.md."""
+    from ..evaluation.robustness import robustness_study
+    from ..outputs import check_folder
+
+    with Bar() as bar:
+        path = robustness_study(
+            data, check_folder(out), part, counts=counts, limit=limit, prior=prior, device=device, progress=bar
+        )
+    click.echo(f"Wrote {path}.")
+
+
+@study.command(short_help="Quality against time of the profiles and of other numbers of steps.")
+@_data
+@_part
+@_counts
+@_limit
+@_prior
+@device_option
+@_out
+def front(data: str, part: str, counts: str, limit: int | None, prior: str | None, device: str, out: str) -> None:
+    """Quality against time: front.csv, front.png."""
+    from ..evaluation.front import quality_front
+    from ..outputs import check_folder
+
+    with Bar() as bar:
+        path = quality_front(
+            data, check_folder(out), part, counts=counts, limit=limit, prior=prior, device=device, progress=bar
+        )
+    click.echo(f"Wrote {path}.")

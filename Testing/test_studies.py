@@ -1,0 +1,103 @@
+"""The studies behind the documentation: the NEMA phantom measured on its own truth, wrong models, the front."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from tiny import small_phantom, tiny_prior
+
+from PETSuperResLib.cli import run
+from PETSuperResLib.evaluation import front, nema, references, robustness
+from PETSuperResLib.sampling import PROFILES
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def prior_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prior")
+    tiny_prior(folder)
+    return next(folder.glob("*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder, phantom = tmp_path_factory.mktemp("cases"), small_phantom()
+    for name, shift in (("one", 0), ("two", 2)):
+        phantom.pet.with_array(np.roll(phantom.pet.array, shift, 2)).write(folder / name / "PET_SUV.nii.gz")
+        phantom.ct.with_array(np.roll(phantom.ct.array, shift, 2)).write(folder / name / "CT_HU.nii.gz")
+    (folder / "split.json").write_text(json.dumps({"validation": ["one", "two"], "test": []}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return nema.image_quality_phantom()
+
+
+def test_the_truth_recovers_every_sphere_without_noise(phantom):
+    found = nema.image_quality(phantom.pet, phantom.centres)
+    assert [r["diameter_mm"] for r in found] == list(nema.SPHERES_MM)
+    recovery = [r["contrast_recovery_percent"] for r in found]
+    assert recovery == sorted(recovery) and recovery[0] > 80 and 94 < recovery[-1] < 100  # border pixels are not full
+    assert max(r["background_variability_percent"] for r in found) < 0.1
+
+
+def test_blur_loses_small_spheres_first_and_noise_shows_in_the_background(phantom):
+    sigma = [8.0 / 2.355 / s for s in phantom.pet.spacing[::-1]]
+    blurred = gaussian_filter(phantom.pet.array, sigma)
+    noisy = blurred + np.random.default_rng(0).normal(0, 0.3, blurred.shape).astype(np.float32)
+    recovery = [
+        r["contrast_recovery_percent"] for r in nema.image_quality(phantom.pet.with_array(blurred), phantom.centres)
+    ]
+    assert recovery == sorted(recovery) and recovery[0] < 50 < 75 < recovery[-1]
+    spread = [
+        r["background_variability_percent"] for r in nema.image_quality(phantom.pet.with_array(noisy), phantom.centres)
+    ]
+    assert spread[0] > spread[-1] > 0.1
+
+
+def test_spheres_lie_on_the_ring_and_the_insert_is_cold(phantom):
+    radii = [np.hypot(x, y) for x, y, _ in phantom.centres]
+    assert np.allclose(radii, nema.RING_MM)
+    k, j, i = (n // 2 for n in phantom.pet.shape)
+    assert phantom.pet.array[k, j, i] == 0 and phantom.ct.array[k, j, i] < -500
+
+
+def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
+    small = nema.image_quality_phantom(4.0, 10.0, 5)
+    monkeypatch.setattr(nema, "image_quality_phantom", lambda: small)
+    words = ["study", "nema", "--prior", str(prior_file), "--out", str(tmp_path), "--setting", "standard"]
+    assert run([*words, "--counts", "high", "--methods", "lr", "psf-osem"]) == 0
+    found = rows(tmp_path / "nema.csv")
+    assert len(found) == 18 and (tmp_path / "nema.png").stat().st_size > 10_000
+    recovery = {(r["method"], float(r["diameter_mm"])): float(r["contrast_recovery_percent"]) for r in found}
+    assert recovery["truth", 37.0] > recovery["lr", 37.0] > recovery["lr", 10.0]
+
+
+def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_file, tmp_path):
+    robustness.robustness_study(data, tmp_path, references=["real"], quality="draft", prior=prior_file)
+    found = rows(tmp_path / "robustness.csv")
+    assert len(found) == 2 * len(robustness.VARIANTS)
+    assert all(float(r["change_db"]) == 0 for r in found if r["variant"] == "as it is")
+    assert all(float(r["change_db"]) != 0 for r in found if "FWHM" in r["variant"])
+    assert "another patient's CT" in (tmp_path / "robustness.md").read_text()
+
+
+def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(references, "SHARP_TORSOS", 0)
+    monkeypatch.setattr(front, "STEPS", (1, 2))
+    monkeypatch.setattr(front, "SLICES", 2)
+    monkeypatch.setattr(front, "_variants", lambda made=front._variants: [v for v in made() if v[0] != "paper"])
+    front.quality_front(data, tmp_path, prior=prior_file, limit=1)
+    found = {(r["sampler"], r["change"], r["reference"]): r for r in rows(tmp_path / "front.csv")}
+    assert ("draft", "", "sharp") in found and ("standard", '{"steps": 2}', "real") in found
+    assert int(found["standard", "", "real"]["evaluations"]) == PROFILES["standard"].steps
+    assert (tmp_path / "front.png").stat().st_size > 10_000
