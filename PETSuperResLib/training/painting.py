@@ -23,6 +23,7 @@ from .phantoms import Phantom
 UPTAKE = ((-950, 0.0, 0.02), (-800, 0.25, 0.7), (-250, 0.2, 0.5), (-90, 0.12, 0.45), (10, 0.5, 1.0),
           (60, 0.6, 1.3), (160, 0.6, 1.8), (400, 0.4, 1.2), (1200, 0.15, 0.7))  # fmt: skip
 TISSUES = ("outside", "lung", "fat", "soft", "vessel", "skin", "marrow", "bone")
+BLEND_MM = 4.0  # standard deviation of the smoothing between compartments of one tissue
 CODE = {name: number for number, name in enumerate(TISSUES)}
 # where lesions grow, and how often, by what the phantoms call the tissue
 SITES = {
@@ -178,11 +179,20 @@ def _tissue_uptake(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
     factor = np.exp(rng.normal(0, rng.uniform(0.05, 0.3), count))
     active = rng.random(count) < rng.choice([0.0, 0.03, 0.08])  # bowel, glands, ureters, worked muscles
     factor[active] *= np.exp(rng.uniform(np.log(1.5), np.log(7.0), int(active.sum())))
-    fatty = np.minimum(factor, 1.3)  # fat does not light up
     lean = np.isin(anatomy.tissue, [CODE["soft"], CODE["vessel"], CODE["marrow"]])
-    uptake *= np.where(lean, factor[anatomy.compartments], fatty[anatomy.compartments])
+    varied = factor.astype(np.float32)[anatomy.compartments]
+    # fat does not light up; within a tissue the CT shows no border, so that the uptake has none either
+    uptake *= _blended(varied, lean, anatomy.ct.spacing) + _blended(np.minimum(varied, 1.3), ~lean, anatomy.ct.spacing)
     uptake[anatomy.tissue == CODE["outside"]] = 0
     return uptake
+
+
+def _blended(values: np.ndarray, tissue: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """``values`` smoothed over a few mm within a tissue alone, 0 elsewhere."""
+    sigma = [BLEND_MM / s for s in spacing[::-1]]
+    inside = tissue.astype(np.float32)
+    weight = ndimage.gaussian_filter(inside, sigma)
+    return np.where(tissue, ndimage.gaussian_filter(values * inside, sigma) / np.maximum(weight, 1e-3), 0)
 
 
 def _paint_tumour(
