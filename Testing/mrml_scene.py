@@ -55,7 +55,13 @@ def _scene(slicer: Any) -> Any:
     application.SetSliceLogics(vtk.vtkCollection())
     application.SetViewLogics(vtk.vtkCollection())
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
-    logics = {"Segmentations": slicer.vtkSlicerSegmentationsModuleLogic(), "Volumes": slicer.vtkSlicerVolumesLogic()}
+    logics = {
+        "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic(),
+        "Volumes": slicer.vtkSlicerVolumesLogic(),
+        "Plots": slicer.vtkSlicerPlotsLogic(),
+        "Tables": slicer.vtkSlicerTablesLogic(),
+        "Markups": slicer.vtkSlicerMarkupsLogic(),
+    }
     for name, logic in logics.items():
         logic.SetMRMLScene(scene)
         logic.SetMRMLApplicationLogic(application)
@@ -66,20 +72,55 @@ def _scene(slicer: Any) -> Any:
     return scene
 
 
-class _Base:
-    """Stands in for Slicer's scripted-module base classes, which need Qt."""
+class _Application:
+    """Stands in for ``slicer.app`` where there is no GUI."""
 
-    def __init__(self, parent: Any = None) -> None:
-        self.parent = parent
+    applicationName = "Slicer"
+
+    def __init__(self, logic: Any) -> None:
+        self.applicationLogic = lambda: logic
+
+    def processEvents(self) -> None:
+        return None
+
+    def testingEnabled(self) -> bool:
+        return True
+
+    def layoutManager(self) -> None:
+        return None
+
+
+def application_logic() -> Any:
+    """The scene's application logic."""
+    start()
+    return _keep[0]
 
 
 def _stand_ins(slicer: Any) -> None:
+    from slicer_host import parameter_node, scripted
+
     if not hasattr(slicer, "app"):
-        slicer.app = types.SimpleNamespace(processEvents=lambda: None, testingEnabled=lambda: True)
-    bases = ("", "Logic", "Test", "Widget")
-    names = {f"ScriptedLoadableModule{b}": type(f"ScriptedLoadableModule{b}", (_Base,), {}) for b in bases}
-    _provide(slicer, "ScriptedLoadableModule", names)
-    _provide(slicer, "i18n", {"tr": lambda text: text, "translate": lambda _context, text: text})
+        slicer.app = _Application(_keep[0] if _keep else None)
+    _provide(slicer, "ScriptedLoadableModule", scripted.CLASSES)
+    _provide(slicer, "i18n", {"tr": scripted.tr, "translate": scripted.translate})
+    packaging = ("pip_ensure", "pip_check", "load_requirements")
+    _provide(slicer, "packaging", {name: getattr(scripted, name) for name in packaging})
+    _provide(slicer, "parameterNodeWrapper", {name: getattr(parameter_node, name) for name in parameter_node.__all__})
+    _provide_qt()
+
+
+def _provide_qt() -> None:
+    """The module ``qt`` as far as it can be had: PySide6's, or empty classes for ``import qt`` to succeed."""
+    if "qt" in sys.modules:
+        return
+    try:
+        from slicer_host import pythonqt
+
+        sys.modules["qt"] = pythonqt.make_module()
+    except ImportError:
+        empty = types.ModuleType("qt")
+        empty.__getattr__ = lambda name: type(name, (), {})  # type: ignore[method-assign,assignment]
+        sys.modules["qt"] = empty
 
 
 def _provide(slicer: Any, name: str, content: dict[str, Any]) -> None:

@@ -1,0 +1,198 @@
+"""Stand-ins for ``slicer.app``, the main window, the module manager and the loader of .ui files."""
+
+from __future__ import annotations
+
+import tempfile
+import types
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import slicer
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+
+from . import ctk_widgets, mrml_widgets
+from .pythonqt import raw, stand_in
+from .tables import qMRMLTableView
+from .views import qSlicerLayoutManager
+
+WIDGETS = (
+    *ctk_widgets.CLASSES,
+    mrml_widgets.qMRMLWidget,
+    mrml_widgets.qSlicerWidget,
+    mrml_widgets.qMRMLNodeComboBox,
+    qMRMLTableView,
+)
+
+
+class QUiLoader(QtUiTools.QUiLoader):
+    """Loads a .ui file with the stand-ins, and makes its connections between qMRML widgets."""
+
+    def load(self, file: Any, parent: Any = None) -> Any:
+        """The widget of an open QFile; RuntimeError for a class that has no stand-in."""
+        root = ET.fromstring(bytes(file.readAll()))
+        known = {cls.__name__: cls for cls in WIDGETS}
+        for custom in root.findall("customwidgets/customwidget"):
+            name = custom.findtext("class") or ""
+            if name not in known:
+                raise RuntimeError(f"The host has no stand-in for the widget {name}")
+            self.registerCustomWidget(known[name])
+        used = {w.get("class", "") for w in root.iter("widget")}
+        declared = {c.findtext("class") for c in root.findall("customwidgets/customwidget")}
+        undeclared = {name for name in used if name in known and name not in declared}
+        if undeclared:
+            raise RuntimeError(f"The .ui file uses {sorted(undeclared)} without declaring them as custom widgets")
+        connections = root.find("connections")
+        special = [c for c in connections if "vtk" in (c.findtext("signal") or "")] if connections is not None else []
+        for connection in special:
+            connections.remove(connection)  # type: ignore[union-attr]
+        buffer = QtCore.QBuffer()
+        buffer.setData(ET.tostring(root))
+        buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
+        widget = super().load(buffer, parent)
+        for connection in special:
+            sender, receiver = (_named(widget, connection.findtext(k) or "") for k in ("sender", "receiver"))
+            slot = getattr(receiver, (connection.findtext("slot") or "").partition("(")[0])
+            sender.connect(connection.findtext("signal"), slot)
+        return widget
+
+
+def _named(widget: Any, name: str) -> Any:
+    found = widget if widget.objectName == name else widget.findChild(QtCore.QObject, name)
+    if found is None:
+        raise RuntimeError(f"A connection of the .ui file names {name}, which is not there")
+    return found
+
+
+@stand_in
+class qSlicerModuleManager(QtCore.QObject):
+    """Knows the modules of ``slicer.modules``."""
+
+    moduleAboutToBeUnloaded = QtCore.Signal(str)
+
+    def module(self, name: str) -> Any:
+        return getattr(slicer.modules, name.lower(), None)
+
+    def factoryManager(self) -> Any:
+        names = [m.name for m in vars(slicer.modules).values() if hasattr(m, "widgetRepresentation")]
+        return types.SimpleNamespace(loadedModuleNames=lambda: tuple(names))
+
+
+@stand_in
+class qSlicerApplication(QtCore.QObject):
+    """The part of the application object that modules use."""
+
+    startupCompleted = QtCore.Signal()
+    aboutToQuit = QtCore.Signal()
+    lastWindowClosed = QtCore.Signal()
+    mrmlSceneChanged = QtCore.Signal(object)
+    _signatures = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
+
+    def __init__(self, logic: Any) -> None:
+        super().__init__()
+        self._logic, self._modules = logic, qSlicerModuleManager()
+        self._testing, self._layouts, self._folder = False, None, tempfile.mkdtemp(prefix="slicer-host-")
+        self._settings = QtCore.QSettings(f"{self._folder}/Slicer.ini", QtCore.QSettings.Format.IniFormat)
+
+    applicationName = QtCore.Property(str, lambda self: "Slicer")
+    applicationVersion = QtCore.Property(str, lambda self: "5.13.0")
+    majorVersion = QtCore.Property(int, lambda self: 5)
+    minorVersion = QtCore.Property(int, lambda self: 13)
+    slicerHome = QtCore.Property(str, lambda self: self._folder)
+    temporaryPath = QtCore.Property(str, lambda self: self._folder)
+    os = QtCore.Property(str, lambda self: "linux")
+
+    def processEvents(self, *_flags: Any) -> None:
+        QtCore.QCoreApplication.processEvents()
+
+    def applicationLogic(self) -> Any:
+        return self._logic
+
+    def mrmlScene(self) -> Any:
+        return slicer.mrmlScene
+
+    def layoutManager(self) -> Any:
+        return self._layouts
+
+    def moduleManager(self) -> Any:
+        return self._modules
+
+    def testingEnabled(self) -> bool:
+        return self._testing
+
+    def commandOptions(self) -> Any:
+        return types.SimpleNamespace(noMainWindow=False, testingEnabled=self._testing)
+
+    def settings(self) -> Any:
+        return self._settings
+
+    userSettings = revisionUserSettings = settings
+
+    def topLevelWidgets(self) -> list[Any]:
+        return QtWidgets.QApplication.topLevelWidgets()
+
+    def clipboard(self) -> Any:
+        return QtGui.QGuiApplication.clipboard()
+
+    def palette(self) -> Any:
+        return QtGui.QGuiApplication.palette()
+
+    def setOverrideCursor(self, cursor: Any) -> None:
+        QtGui.QGuiApplication.setOverrideCursor(QtGui.QCursor(cursor))
+
+    def restoreOverrideCursor(self) -> None:
+        QtGui.QGuiApplication.restoreOverrideCursor()
+
+    def pauseRender(self) -> int:
+        return 0
+
+    def resumeRender(self) -> int:
+        return 0
+
+    def translate(self, _context: str, text: str) -> str:
+        return text
+
+
+@stand_in
+class qSlicerModuleSelector(QtWidgets.QComboBox):
+    """The list of modules in the main window."""
+
+    moduleSelected = QtCore.Signal(str)
+
+    def selectModule(self, name: str) -> None:
+        raw(self, "moduleSelected").emit(name)
+
+
+@stand_in
+class qSlicerMainWindow(QtWidgets.QMainWindow):
+    """The module's panel on the left, the views on the right, the status bar below."""
+
+    def __init__(self, layouts: Any) -> None:
+        super().__init__()
+        self.setObjectName("qSlicerMainWindow")
+        self.setWindowTitle("3D Slicer (host)")
+        self._selector = qSlicerModuleSelector()
+        self._panel = QtWidgets.QScrollArea()
+        self._panel.setWidgetResizable(True)
+        self._panel.setMinimumWidth(430)
+        splitter = QtWidgets.QSplitter()
+        splitter.addWidget(self._panel)
+        splitter.addWidget(layouts.viewport())
+        splitter.setStretchFactor(1, 1)
+        self.setCentralWidget(splitter)
+        self.resize(1400, 900)
+
+    def moduleSelector(self) -> Any:
+        return self._selector
+
+    def showPanel(self, widget: Any) -> None:
+        """Put a module's panel into the window."""
+        old = self._panel.takeWidget()
+        if old is not None:
+            old.setParent(None)
+        self._panel.setWidget(widget)
+
+
+def make_views(scene: Any, application: Any) -> Any:
+    """The layout manager and the main window of an application; returns the window."""
+    application._layouts = qSlicerLayoutManager(scene, application.applicationLogic())
+    return qSlicerMainWindow(application._layouts)

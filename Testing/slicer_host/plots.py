@@ -1,0 +1,99 @@
+"""A picture of a plot chart node: bars, lines or points of its series."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import vtk
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from .pythonqt import stand_in
+
+
+@stand_in
+class qMRMLPlotView(QtWidgets.QWidget):
+    """Draws the chart of its plot view node."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._node: Any = None
+        self._chart: Any = None
+        self._watched: list[tuple[Any, int]] = []
+        self.setMinimumSize(160, 120)
+
+    def setMRMLPlotViewNode(self, node: Any) -> None:
+        self._node = node
+        node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._follow())
+        self._follow()
+
+    def mrmlPlotViewNode(self) -> Any:
+        return self._node
+
+    def mrmlPlotChartNode(self) -> Any:
+        return self._chart
+
+    def fitToContent(self) -> None:
+        self.update()
+
+    def _follow(self) -> None:
+        for node, tag in self._watched:
+            node.RemoveObserver(tag)
+        self._chart = self._node.GetPlotChartNode()
+        nodes = [self._chart] if self._chart is not None else []
+        for series in self.series():
+            nodes += [series, series.GetTableNode()]
+        modified = vtk.vtkCommand.ModifiedEvent
+        found = [node for node in nodes if node is not None]
+        self._watched = [(node, node.AddObserver(modified, lambda *_: self.update())) for node in found]
+        self.update()
+
+    def series(self) -> list[Any]:
+        """The series nodes of the chart."""
+        count = self._chart.GetNumberOfPlotSeriesNodes() if self._chart is not None else 0
+        return [s for s in (self._chart.GetNthPlotSeriesNode(n) for n in range(count)) if s is not None]
+
+    def values(self, series: Any) -> tuple[list[str], list[float]]:
+        """Labels and values of a series."""
+        table = series.GetTableNode().GetTable()
+        column = table.GetColumnByName(series.GetYColumnName() or "")
+        count = table.GetNumberOfRows() if column is not None else 0
+        label = table.GetColumnByName(series.GetLabelColumnName() or series.GetXColumnName() or "")
+        labels = [str(label.GetValue(n)) if label is not None else str(n) for n in range(count)]
+        return labels, [column.GetTuple1(n) for n in range(count)]
+
+    def paintEvent(self, _event: Any) -> None:
+        painter = QtGui.QPainter(self)
+        painter.fillRect(self.rect, QtCore.Qt.GlobalColor.white)
+        painter.setPen(QtCore.Qt.GlobalColor.black)
+        if self._chart is None:
+            return
+        place = self.rect.adjusted(0, 4, 0, 0)
+        painter.drawText(place, QtCore.Qt.AlignmentFlag.AlignHCenter, self._chart.GetTitle() or "")
+        data = [(series, *self.values(series)) for series in self.series()]
+        numbers = [v for _, _, values in data for v in values if math.isfinite(v)]
+        if not numbers:
+            return
+        area = QtCore.QRectF(self.rect.adjusted(50, 28, -12, -46))
+        top, bottom = max(0.0, *numbers), min(0.0, *numbers)
+        span = (top - bottom) or 1.0
+        painter.drawRect(area)
+        for part in range(5):
+            value = bottom + span * part / 4
+            painter.drawText(QtCore.QPointF(4, area.bottom() - area.height() * part / 4 + 4), f"{value:.3g}")
+        groups = max(len(values) for _, _, values in data)
+        for index, (series, labels, values) in enumerate(data):
+            colour = QtGui.QColor.fromRgbF(*series.GetColor())
+            wide = area.width() / groups / (len(data) + 1)
+            for n, value in enumerate(values):
+                if not math.isfinite(value):
+                    continue
+                left = area.left() + area.width() * n / groups + wide * (index + 0.5)
+                high = area.height() * value / span
+                zero = area.bottom() + area.height() * bottom / span
+                painter.fillRect(QtCore.QRectF(left, zero - high, wide * 0.9, high).normalized(), colour)
+                if index == 0:
+                    painter.drawText(QtCore.QPointF(left, area.bottom() + 16), labels[n][:14])
+            painter.fillRect(QtCore.QRectF(56 + 120 * index, self.height - 22, 10, 10), colour)
+            painter.drawText(QtCore.QPointF(70 + 120 * index, self.height - 12), series.GetName() or "")
+        painter.drawText(QtCore.QPointF(4, 22), self._chart.GetYAxisTitle() or "")
