@@ -5,10 +5,15 @@ Only the standard library, slicer and vtk are imported here; the backend loads w
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from typing import Any
 
 import slicer
-from PETSuperResLogic import DEFAULT_PRESET, RESEARCH_USE, PETSuperResLogic
+import vtk
+from PETSuperResLogic import DEFAULT_PRESET as DEFAULT_PRESET
+from PETSuperResLogic import RESEARCH_USE, PETSuperResLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -18,6 +23,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+ERROR_STYLE = "color: #B3261E; font-weight: bold;"
+
 
 class PETSuperRes(ScriptedLoadableModule):
     """What Slicer shows of the module before it is opened."""
@@ -26,111 +33,259 @@ class PETSuperRes(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("PET Super-Resolution")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
-        parent.dependencies = ["Volumes", "Segmentations", "Tables"]
+        parent.dependencies = ["Volumes", "Segmentations", "Tables", "Plots"]
         parent.contributors = ["The PETSuperRes contributors"]
         parent.helpText = _(
             "Makes a super-resolved PET volume from a PET and its CT by posterior sampling under the "
             "scanner's physics, and compares lesion SUVs before and after."
         )
         parent.acknowledgementText = _(RESEARCH_USE)
+        slicer.app.connect("startupCompleted()", self.registerSampleData)
+
+    def registerSampleData(self) -> None:
+        """Offer the phantom in the Sample Data module."""
+        import PETSuperResSampleData
+
+        icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "PETSuperRes.png")
+        PETSuperResSampleData.register(icon)
 
 
 class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: inputs, scanner, quality, Apply that turns into Cancel, progress."""
+    """The panel. It holds the parts together; their work is in the files beside this one."""
 
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic: PETSuperResLogic | None = None
-        self.running = False
-        self.cancelRequested = False
+        self.logic: Any = None
+        self.params: Any = None
+        self.tag: Any = None  # of the binding of parameters and widgets
+        self.shortcut: Any = None
+        self._updating = False
+        self._pet: Any = None  # the PET whose scanner was looked up last
+        self._prior: str | None = None  # the prior whose card is shown
+        self._facts: Any = None  # the worker's answer about devices
+        self._asking = self._hinted = False
 
     def setup(self) -> None:
-        """Load the panel, fill the lists and connect the controls."""
+        """Load the panel and connect its parts."""
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/PETSuperRes.ui"))
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = PETSuperResLogic()
-        names = self.logic.presetNames()
-        self.ui.presetComboBox.addItems(names)
-        if DEFAULT_PRESET in names:
-            self.ui.presetComboBox.setCurrentIndex(names.index(DEFAULT_PRESET))
-        self.ui.qualityComboBox.addItems(["draft", "standard", "paper"])
-        self.ui.qualityComboBox.setCurrentIndex(1)
+        from PETSuperResJob import JobPanel
+        from PETSuperResLesionsPanel import LesionsPanel
+        from PETSuperResResultPanel import ResultPanel
+        from PETSuperResUnitsPanel import UnitsPanel
+
+        self.units = UnitsPanel(self.ui, self.onConverted, self.say)
+        self.lesions = LesionsPanel(self.ui, self.say)
+        self.job = JobPanel(self.ui, self.logic, self.onFinished, self.onFailed)
+        self.result = ResultPanel(self.ui, self.logic, self.say)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
-        for selector in (self.ui.petSelector, self.ui.ctSelector):
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", self.updateApply)
-        self.ui.progressBar.setVisible(False)
-        self.updateApply()
+        self.ui.resetPhysicsButton.connect("clicked(bool)", self.onResetPhysics)
+        self.ui.priorButton.connect("clicked(bool)", self.onChoosePrior)
+        self.ui.advancedButton.connect("contentsCollapsed(bool)", self.onAdvanced)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.initializeParameterNode()
 
     def cleanup(self) -> None:
-        """Stop a running job and drop the observers when Slicer closes the module."""
-        self.cancelRequested = True
+        """Stop everything when Slicer closes the module: the job, its process, the observers."""
+        self.exit()
+        self.setParameterNode(None)
+        self.logic.close()
         self.removeObservers()
 
-    def updateApply(self, *_unused: Any) -> None:
-        """Enable Apply when a PET and a CT are chosen; the button says what is missing."""
-        if self.running:
+    def enter(self) -> None:
+        """The module is opened: its parameters and its key."""
+        import qt
+
+        self.initializeParameterNode()
+        window = slicer.util.mainWindow()
+        if window is not None and self.shortcut is None:
+            self.shortcut = qt.QShortcut(window)
+            self.shortcut.setKey(qt.QKeySequence("S"))
+            self.shortcut.connect("activated()", self.result.onSwitch)
+
+    def exit(self) -> None:
+        """Another module is opened: give the key back. A running job and the lesion table go on."""
+        if self.shortcut is not None:
+            self.shortcut.setParent(None)
+            self.shortcut = None
+
+    def onSceneStartClose(self, *_unused: Any) -> None:
+        """The scene goes: stop the job, forget the parameters."""
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, *_unused: Any) -> None:
+        """The scene is empty: start anew."""
+        self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Take the scene's parameters."""
+        from PETSuperResParameters import PETSuperResParameters
+
+        node = self.logic.getParameterNode()
+        if self.params is None or self.params.parameterNode is not node:
+            self.setParameterNode(PETSuperResParameters(node))
+
+    def setParameterNode(self, params: Any) -> None:
+        """Bind the widgets to other parameters; None unbinds them."""
+        from PETSuperResParameters import connect
+
+        if self.params is not None:
+            self.job.close()
+            self.result.close()
+            self.lesions.close()
+            self.params.disconnectGui(self.tag)
+            self.removeObserver(self.params.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+        self.params, self._prior = params, None
+        if params is not None:
+            self._pet = params.pet if params.preset else None
+            self.tag, self.devices = connect(params, self.ui)
+            self.ui.presetComboBox.setItemText(0, _("Choose the scanner"))
+            self.devices.offer(self._facts, params.device)
+            self.addObserver(params.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+        self.onParameters()
+
+    def onParameters(self, *_unused: Any) -> None:
+        """Something was chosen: follow it everywhere in the panel."""
+        if self._updating:
             return
-        pet, ct = self.ui.petSelector.currentNode(), self.ui.ctSelector.currentNode()
-        missing = [name for name, node in (("PET", pet), ("CT", ct)) if node is None]
-        self.ui.applyButton.setEnabled(not missing)
-        self.ui.applyButton.setText(_("Apply"))
-        wanted = _("Choose the {what}").format(what=_(" and the ").join(missing))
-        hint = wanted if missing else _("Super-resolve the PET")
-        self.ui.applyButton.setToolTip(hint)
+        self._updating = True
+        try:
+            self._follow()
+        finally:
+            self._updating = False
+
+    def _follow(self) -> None:
+        from PETSuperResInputs import guessPreset
+        from PETSuperResParameters import fillPhysics
+
+        params = self.params
+        if params is not None:
+            if params.pet is not self._pet:
+                self._pet = params.pet
+                guess = guessPreset(params.pet)
+                if guess is not None and guess != params.preset:
+                    params.preset = guess
+                    self.say(_("Scanner of the PET: {name}.").format(name=guess))
+            fillPhysics(params)
+            self._showPrior(params.prior)
+        self.units.show(None if params is None else params.pet)
+        self.result.update(params)
+        self.lesions.update(params)
+        self.updateButtons()
+
+    def _showPrior(self, path: str) -> None:
+        from PETSuperResInputs import priorCard
+
+        from PETSuperResLib.errors import PETSuperResError
+
+        if path == self._prior:
+            return
+        self._prior = path
+        try:
+            text, style = priorCard(path), ""
+        except PETSuperResError as error:
+            text, style = str(error), ERROR_STYLE
+        self.ui.priorLabel.setText(text)
+        self.ui.priorLabel.setStyleSheet(style)
+
+    def updateButtons(self) -> None:
+        """Apply is Cancel while a job runs; before, it says what is missing."""
+        from PETSuperResInputs import missing
+
+        running = self.job.running
+        lacking = _("Choose a PET") if self.params is None else missing(self.params)
+        self.ui.applyButton.setEnabled(running or not lacking)
+        self.ui.applyButton.setText(_("Cancel") if running else _("Apply"))
+        self.ui.applyButton.setToolTip(lacking or (_("Stop the job") if running else _("Super-resolve the PET")))
+        if lacking and not running:
+            self.ui.statusLabel.setText(f"{lacking}.")
+            self.ui.statusLabel.setStyleSheet("")
+        elif self._hinted:
+            self.ui.statusLabel.setText("")
+        self._hinted = bool(lacking) and not running
+
+    def say(self, text: str, error: bool = False, status: bool = True) -> None:
+        """Write to the log and, unless told not to, to the line under Apply."""
+        self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+        if status:
+            self._hinted = False
+            self.ui.statusLabel.setText(text)
+            self.ui.statusLabel.setStyleSheet(ERROR_STYLE if error else "")
 
     def onApply(self, *_unused: Any) -> None:
-        """Run the job, or cancel the running one."""
-        if self.running:
-            self.cancelRequested = True
+        """Start a job, or cancel the running one."""
+        if self.job.running:
             self.ui.statusLabel.setText(_("Cancelling..."))
+            self.job.cancel()
             return
-        from PETSuperResLib.errors import Cancelled
-
-        self.running, self.cancelRequested = True, False
-        self.ui.applyButton.setText(_("Cancel"))
-        self.ui.progressBar.setVisible(True)
+        self.say(_("Starting..."))
+        slicer.app.processEvents()  # what follows may ask to install something
         try:
-            with slicer.util.tryWithErrorDisplay(_("PET super-resolution failed.")):
-                try:
-                    self._run()
-                except Cancelled as error:
-                    self.ui.statusLabel.setText(str(error))
-        finally:
-            self.running = False
-            self.ui.progressBar.setVisible(False)
-            self.updateApply()
+            self.job.start(self.params)
+        except Exception as error:
+            self.onFailed(error)
+        self.updateButtons()
 
-    def _run(self) -> None:
-        pet, segmentation = self.ui.petSelector.currentNode(), self.ui.segmentationSelector.currentNode()
-        self.logic.ensureDependencies()
-        result = self.logic.process(
-            pet,
-            self.ui.ctSelector.currentNode(),
-            preset=str(self.ui.presetComboBox.currentText),
-            quality=str(self.ui.qualityComboBox.currentText),
-            progress=self.onProgress,
+    def onFinished(self, node: Any) -> None:
+        """A job is done: show its result and measure the lesions."""
+        pet, ct = node.GetNodeReference("PETSuperRes.PET"), node.GetNodeReference("PETSuperRes.CT")
+        self.params.result = node
+        self.say(_("Made '{name}'.").format(name=node.GetName()))
+        self.result.show(node, pet, ct)
+        self.updateButtons()
+
+    def onFailed(self, error: Exception) -> None:
+        """A job could not start, or has ended without a result: say why and what to do."""
+        from PETSuperResLib.errors import Cancelled, PETSuperResError
+
+        if isinstance(error, PETSuperResError):
+            self.say(str(error), error=not isinstance(error, Cancelled))
+        else:
+            logging.error("PETSuperRes", exc_info=error)
+            text = _("Unexpected {kind} ({error}): please report it with the text of the Log section.")
+            self.say(text.format(kind=type(error).__name__, error=error), error=True)
+        self.updateButtons()
+
+    def onConverted(self, node: Any) -> None:
+        """The PET is now known to be SUV: use it."""
+        self.params.pet = node
+        self.onParameters()
+
+    def onResetPhysics(self, *_unused: Any) -> None:
+        """Back to the preset's own values."""
+        self.params.physicsOf = ""
+        self.onParameters()
+
+    def onChoosePrior(self, *_unused: Any) -> None:
+        """Choose a file of one's own training."""
+        import qt
+
+        path = qt.QFileDialog.getOpenFileName(None, _("Choose a prior"), "", "safetensors (*.safetensors)")
+        if path:
+            self.params.prior = path
+
+    def onAdvanced(self, collapsed: bool) -> None:
+        """Ask the worker, once, which devices there are when the section is opened."""
+        if collapsed or self._facts is not None or self._asking:
+            return
+        self._asking = True
+        self.ui.deviceComboBox.setToolTip(_("Looking for devices..."))
+        self.logic.askDevices(self.onDevices)
+
+    def onDevices(self, facts: Any) -> None:
+        """The worker's answer: offer what this machine has."""
+        self._asking, self._facts = False, facts
+        self.ui.deviceComboBox.setToolTip(
+            _("Where to compute. Choose CPU when the GPU's memory is too small or in use")
         )
-        slicer.util.setSliceViewerLayers(background=result)
-        text = _("Made {name}.").format(name=result.GetName())
-        if segmentation is not None:
-            table = self.logic.compareLesions(pet, result, segmentation)
-            text += " " + _("Lesion SUVs are in {name}.").format(name=table.GetName())
-        self.ui.statusLabel.setText(text)
-
-    def onProgress(self, event: Any) -> None:
-        """Show one step of the job and let the user interrupt it."""
-        from PETSuperResLib.errors import Cancelled
-
-        left = "" if event.remaining_s is None else _(", {seconds:.0f} s left").format(seconds=event.remaining_s)
-        self.ui.progressBar.setValue(int(100 * event.fraction))
-        self.ui.statusLabel.setText(f"{event.message or event.stage}{left}")
-        slicer.app.processEvents()
-        if self.cancelRequested:
-            raise Cancelled()
+        if self.params is not None:
+            self.devices.offer(facts, self.params.device)
 
 
 class PETSuperResTest(ScriptedLoadableModuleTest):

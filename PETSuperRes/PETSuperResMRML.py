@@ -90,8 +90,8 @@ def markUnit(node: Any, unit: str) -> None:
         setter(entry)
 
 
-def volumeFromNode(node: Any, unit: str | None = None) -> Volume:
-    """A scalar volume node as a backend volume (LPS), its parent transform applied.
+def volumeFromNode(node: Any, unit: str | None = None, transformed: bool = True) -> Volume:
+    """A scalar volume node as a backend volume (LPS), its parent transform applied unless told not to.
 
     ``unit`` overrides what the node says. Raises :class:`InputError` for no node or an empty one,
     :class:`GeometryError` for a sheared grid or a non-linear transform.
@@ -109,7 +109,8 @@ def volumeFromNode(node: Any, unit: str | None = None) -> Volume:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     array = slicer.util.arrayFromVolume(node).astype(np.float32)
-    geometry = _geometry(_to_world(node) @ _array(matrix), node.GetName())
+    toWorld = _to_world(node) if transformed else np.eye(4)
+    geometry = _geometry(toWorld @ _array(matrix), node.GetName())
     return Volume(array, unit=unitOfNode(node) if unit is None else unit, metadata={"file": node.GetName()}, **geometry)
 
 
@@ -118,19 +119,25 @@ def nodeFromVolume(volume: Volume, name: str, scene: Any = None, className: str 
     node = getattr(slicer, className)()
     node.SetName(name)
     array = volume.array.astype(np.int16) if className == "vtkMRMLLabelMapVolumeNode" else volume.array
-    image = vtk.vtkImageData()
-    image.SetDimensions(volume.shape[::-1])
-    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True)
-    scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
-    node.SetAndObserveImageData(image)
-    matrix = vtk.vtkMatrix4x4()
-    for (row, column), value in np.ndenumerate(RAS_FROM_LPS @ volume.ijk_to_lps):
-        matrix.SetElement(row, column, float(value))
-    node.SetIJKToRASMatrix(matrix)
+    setVoxels(node, volume, array)
     if volume.unit in CODES:
         markUnit(node, volume.unit)
     return addNode(node, scene) if scene is not None else node
+
+
+def setVoxels(node: Any, volume: Volume, array: np.ndarray | None = None) -> None:
+    """Put a volume's voxels (or ``array`` in their place) and geometry into a node."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(volume.shape[::-1])
+    values = np.ascontiguousarray(volume.array if array is None else array)
+    scalars = numpy_support.numpy_to_vtk(values.ravel(), deep=True)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
+    matrix = vtk.vtkMatrix4x4()
+    for (row, column), value in np.ndenumerate(RAS_FROM_LPS @ volume.ijk_to_lps):
+        matrix.SetElement(row, column, float(value))
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(matrix)
 
 
 def addNode(node: Any, scene: Any) -> Any:
@@ -272,3 +279,18 @@ def showAsPET(node: Any, window: float = 6.0, level: float = 3.0) -> None:
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeInvertedGrey")
     display.AutoWindowLevelOff()
     display.SetWindowLevel(window, level)
+
+
+def showLike(node: Any, source: Any) -> None:
+    """The colours and window of another PET, so that the two compare; PET-Heat where that is still plain grey."""
+    display, other = node.GetDisplayNode(), source.GetDisplayNode()
+    if display is None:
+        return
+    colours = other.GetColorNodeID() if other is not None else None
+    heat = "vtkMRMLPETProceduralColorNodePET-Heat"
+    if colours in (None, "vtkMRMLColorTableNodeGrey") and node.GetScene().GetNodeByID(heat) is not None:
+        colours = heat
+    display.SetAndObserveColorNodeID(colours or "vtkMRMLColorTableNodeInvertedGrey")
+    display.AutoWindowLevelOff()
+    window = (other.GetWindow(), other.GetLevel()) if other is not None and other.GetWindow() > 0 else (6.0, 3.0)
+    display.SetWindowLevel(*window)

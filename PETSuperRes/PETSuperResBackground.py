@@ -1,0 +1,60 @@
+"""Work that would hold up the GUI, in a thread; its answer comes back on the main thread by a timer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import qt
+
+INTERVAL_MS = 50
+
+
+class Background:
+    """One piece of work at a time. A newer one replaces it: the answer of the older is then dropped.
+
+    The work must not touch Qt or MRML; ``done(value)`` and ``failed(exception)`` are called on the main
+    thread and may.
+    """
+
+    def __init__(self) -> None:
+        self._timer = qt.QTimer()
+        self._timer.setInterval(INTERVAL_MS)
+        self._timer.connect("timeout()", self._deliver)
+        self._current: dict[str, Any] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer is still to come."""
+        return self._current is not None
+
+    def run(self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[Exception], None]) -> None:
+        """Start ``work`` in a thread."""
+        job: dict[str, Any] = {"done": done, "failed": failed}
+
+        def target() -> None:
+            try:
+                job["value"] = work()
+            except Exception as error:  # whatever it is, the main thread shows it
+                job["error"] = error
+
+        job["thread"] = threading.Thread(target=target, daemon=True)
+        self._current = job
+        job["thread"].start()
+        self._timer.start()
+
+    def drop(self) -> None:
+        """Forget the running work; its answer is not delivered."""
+        self._current = None
+        self._timer.stop()
+
+    def _deliver(self) -> None:
+        job = self._current
+        if job is None or job["thread"].is_alive():
+            return
+        self.drop()
+        if "error" in job:
+            job["failed"](job["error"])
+        else:
+            job["done"](job.get("value"))

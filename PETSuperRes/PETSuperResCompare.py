@@ -1,0 +1,185 @@
+"""PET and result side by side over the CT: layout, difference volume, and the switch between the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+LAYOUT_ID = 8417  # of the compare layout; any number that no other module uses
+VIEWS = {  # slice view: (label, orientation, what it shows)
+    "PETSuperResLR": ("PET", "Axial", "pet"),
+    "PETSuperResSR": ("SR", "Axial", "sr"),
+    "PETSuperResDifference": ("SR - PET", "Axial", "difference"),
+    "PETSuperResLRCoronal": ("PET", "Coronal", "pet"),
+    "PETSuperResSRCoronal": ("SR", "Coronal", "sr"),
+}
+PLOT_VIEW = "PETSuperResPlot"
+VIEW_COLOURS = {"pet": "#8C99A8", "sr": "#D95F1A", "difference": "#6A6AC8"}
+DIFFERENCE = "PETSuperRes.Difference"  # node reference of a result to its difference volume
+COLOURS = "PETSuperRes difference colours"
+OPACITY = 0.6  # of the PET over the CT
+
+
+def layoutXML() -> str:
+    """The layout: PET, SR and difference in axial slices; PET and SR in coronal ones, and the bar plot."""
+
+    def view(name: str) -> str:
+        label, orientation, shown = VIEWS[name]
+        return (
+            f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
+            f'<property name="orientation" action="default">{orientation}</property>'
+            f'<property name="viewlabel" action="default">{label}</property>'
+            f'<property name="viewcolor" action="default">{VIEW_COLOURS[shown]}</property></view></item>'
+        )
+
+    names = list(VIEWS)
+    plot = (
+        f'<item><view class="vtkMRMLPlotViewNode" singletontag="{PLOT_VIEW}">'
+        '<property name="viewlabel" action="default">P</property></view></item>'
+    )
+    top = "".join(view(name) for name in names[:3])
+    bottom = "".join(view(name) for name in names[3:]) + plot
+    return (
+        '<layout type="vertical" split="true">'
+        f'<item splitSize="600"><layout type="horizontal">{top}</layout></item>'
+        f'<item splitSize="400"><layout type="horizontal">{bottom}</layout></item>'
+        "</layout>"
+    )
+
+
+def showCompareLayout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None:
+    """Show PET, result and their difference over the CT in linked views, and the chart if there is one."""
+    manager = slicer.app.layoutManager()
+    layout = manager.layoutLogic().GetLayoutNode()
+    if not layout.IsLayoutDescription(LAYOUT_ID):
+        layout.AddLayoutDescription(LAYOUT_ID, layoutXML())
+    manager.setLayout(LAYOUT_ID)
+    images = {"pet": pet, "sr": result, "difference": result.GetNodeReference(DIFFERENCE)}
+    lines = {}
+    for name, (_label, orientation, shown) in VIEWS.items():
+        logic = manager.sliceWidget(name).sliceLogic()
+        composite = logic.GetSliceCompositeNode()
+        composite.SetLinkedControl(False)  # while the layers differ
+        composite.SetBackgroundVolumeID(ct.GetID() if ct is not None else None)
+        composite.SetForegroundVolumeID(images[shown].GetID() if images[shown] is not None else None)
+        composite.SetForegroundOpacity(OPACITY)
+        composite.SetLabelVolumeID(None)
+        lines.setdefault(orientation, []).append(logic)
+        logic.FitSliceToBackground() if hasattr(logic, "FitSliceToBackground") else logic.FitSliceToAll()
+    _fitTogether(lines, result)
+    for name in VIEWS:
+        composite = manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+        composite.SetLinkedControl(True)
+        composite.SetHotLinkedControl(True)
+    if chart is not None:
+        showChart(chart)
+
+
+def _fitTogether(lines: dict[str, list[Any]], result: Any) -> None:
+    """Give the views of one orientation the same slice and zoom: the middle of the result."""
+    bounds = [0.0] * 6
+    result.GetRASBounds(bounds)
+    middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    for logics in lines.values():
+        first = logics[0].GetSliceNode()
+        first.JumpSliceByCentering(*middle)
+        for logic in logics[1:]:
+            node = logic.GetSliceNode()
+            node.SetFieldOfView(*first.GetFieldOfView())
+            node.JumpSliceByCentering(*middle)
+
+
+def inputsOf(result: Any) -> tuple[Any, Any, Any]:
+    """(PET, CT, result) of a result; the first two are None where they were deleted."""
+    return result.GetNodeReference("PETSuperRes.PET"), result.GetNodeReference("PETSuperRes.CT"), result
+
+
+def showChart(chart: Any) -> bool:
+    """Show a chart in the compare layout's plot view; whether that layout is on."""
+    if slicer.app.layoutManager().layout != LAYOUT_ID:
+        return False
+    view = chart.GetScene().GetSingletonNode(PLOT_VIEW, "vtkMRMLPlotViewNode")
+    if view is not None:
+        view.SetPlotChartNodeID(chart.GetID())
+    return view is not None
+
+
+def switch(first: Any, second: Any, scene: Any) -> str:
+    """Exchange two volumes in every slice view that shows one of them; returns the name of the one now on top."""
+    shown = ""
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
+        linked = composite.GetLinkedControl()
+        composite.SetLinkedControl(False)
+        for layer in ("Foreground", "Background"):
+            current = getattr(composite, f"Get{layer}VolumeID")()
+            for one, other in ((first, second), (second, first)):
+                if current == one.GetID():
+                    getattr(composite, f"Set{layer}VolumeID")(other.GetID())
+                    shown = shown or other.GetName()
+                    break
+        composite.SetLinkedControl(linked)
+    return shown
+
+
+def differenceOf(pet: Any, result: Any) -> Any:
+    """SR - PET on the result's grid as a backend volume (both backend volumes; may run in a thread)."""
+    before = pet.resample_to(result, "linear", 0.0)
+    return result.with_array(result.array - before.array, "SUVbw")
+
+
+def addDifference(volume: Any, pet: Any, result: Any) -> Any:
+    """The difference as a node in blue-white-red about 0, referred to by the result; replaces an older one."""
+    import PETSuperResMRML as mrml
+
+    scene = result.GetScene()
+    old = result.GetNodeReference(DIFFERENCE)
+    if old is not None:
+        scene.RemoveNode(old)
+    node = mrml.nodeFromVolume(volume, f"{result.GetName()} - {pet.GetName()}", scene)
+    node.GetDisplayNode().SetAndObserveColorNodeID(differenceColours(scene).GetID())
+    node.GetDisplayNode().AutoWindowLevelOff()
+    reach = max(0.5, 0.5 * _window(result))
+    node.GetDisplayNode().SetWindowLevel(2 * reach, 0.0)
+    node.SetAttribute("PETSuperRes.note", "SR - PET in SUV. For research use only; not for diagnosis.")
+    mrml.placeBeside(node, result, scene)
+    result.SetNodeReferenceID(DIFFERENCE, node.GetID())
+    return node
+
+
+def showDifference(node: Any) -> None:
+    """Put a difference volume into its view, if the compare layout is on."""
+    manager = slicer.app.layoutManager()
+    if manager.layout != LAYOUT_ID:
+        return
+    for name, (_label, _orientation, shown) in VIEWS.items():
+        if shown == "difference":
+            composite = manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+            linked = composite.GetLinkedControl()
+            composite.SetLinkedControl(False)
+            composite.SetForegroundVolumeID(node.GetID())
+            composite.SetLinkedControl(linked)
+
+
+def _window(node: Any) -> float:
+    display = node.GetDisplayNode()
+    return float(display.GetWindow()) if display is not None else 6.0
+
+
+def differenceColours(scene: Any) -> Any:
+    """The colour node of the difference: blue below 0, white at 0, red above; made once per scene."""
+    found = scene.GetFirstNodeByName(COLOURS)
+    if found is not None:
+        return found
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetName(COLOURS)
+    node.SetTypeToUser()
+    node.SetHideFromEditors(False)
+    node.SetNumberOfColors(256)
+    for index in range(256):
+        x = index / 127.5 - 1
+        cold, warm = (0.13, 0.30, 0.75), (0.75, 0.12, 0.10)
+        end = cold if x < 0 else warm
+        weight = abs(x) ** 0.8
+        node.SetColor(index, "", *(1 - weight * (1 - part) for part in end), 1.0)
+    return scene.AddNode(node)

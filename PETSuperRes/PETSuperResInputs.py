@@ -1,0 +1,127 @@
+"""What the panel knows about its inputs before a job starts: which scanner, which region, what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import Any
+
+import slicer
+
+
+def dicomValues(node: Any, *tags: str) -> list[str]:
+    """Values of DICOM tags (``"0008,0070"``) of a volume loaded from the DICOM database; empty where unknown."""
+    path = dicomFile(node)
+    if not path:
+        return [""] * len(tags)
+    return [(slicer.dicomDatabase.fileValue(path, tag) or "").strip() for tag in tags]
+
+
+def dicomFile(node: Any) -> str:
+    """A DICOM file of the volume's series, or an empty string."""
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split() if node is not None else []
+    database = getattr(slicer, "dicomDatabase", None)
+    path = database.fileForInstance(uids[0]) if uids and database is not None else ""
+    return path if path and os.path.isfile(path) else ""
+
+
+def guessPreset(node: Any) -> str | None:
+    """The preset of the scanner that made a PET, by DICOM or node attributes; None when nothing says it.
+
+    Read are ``PETSuperRes.preset`` (this module's own volumes), DICOM Manufacturer and model name, and
+    node attributes of the same names (``DICOM.Manufacturer``, ``DICOM.ManufacturerModelName``).
+    """
+    from PETSuperResLib.scanner import guess_preset, presets
+
+    if node is None:
+        return None
+    own = node.GetAttribute("PETSuperRes.preset")
+    if own in presets():
+        return str(own)
+    maker, model = dicomValues(node, "0008,0070", "0008,1090")
+    attributes = [node.GetAttribute(f"DICOM.{name}") for name in ("Manufacturer", "ManufacturerModelName")]
+    return guess_preset(maker, model) or guess_preset(*attributes)
+
+
+def regionOf(roi: Any) -> tuple[float, float, float, float, float, float] | None:
+    """The box (x0, x1, y0, y1, z0, z1) in LPS mm around a markups ROI; None without one.
+
+    Raises :class:`InputError` for a ROI that was not placed.
+    """
+    from PETSuperResLib.errors import InputError
+
+    if roi is None:
+        return None
+    bounds = [0.0] * 6
+    roi.GetRASBounds(bounds)
+    if any(high - low < 1.0 for low, high in zip(bounds[::2], bounds[1::2], strict=True)):
+        raise InputError(
+            f"Region '{roi.GetName()}' is empty: place the ROI around the part to reconstruct, or clear it."
+        )
+    return -bounds[1], -bounds[0], -bounds[3], -bounds[2], bounds[4], bounds[5]
+
+
+def missing(params: Any) -> str:
+    """What is still to be chosen, as a short instruction; empty when a job can start."""
+    if params.pet is None or params.ct is None:
+        wanted = [name for name, node in (("PET", params.pet), ("CT", params.ct)) if node is None]
+        return f"Choose the {' and the '.join(wanted)}"
+    return "" if params.preset else "Choose the scanner that made the PET"
+
+
+def checkNodes(pet: Any, ct: Any) -> None:
+    """Refuse, before anything is computed, what cannot belong together; raises the library's errors."""
+    from PETSuperResLib.errors import GeometryError, InputError
+
+    if pet is ct:
+        raise InputError(f"'{pet.GetName()}' is chosen as PET and as CT: choose the CT of this PET.")
+    for named in (_patientID, _patientItem):
+        patients = [named(node) for node in (pet, ct)]
+        if all(patients) and patients[0] != patients[1]:
+            raise GeometryError(
+                f"'{pet.GetName()}' and '{ct.GetName()}' are of different patients: choose the CT of this PET."
+            )
+
+
+def _patientID(node: Any) -> str:
+    return dicomValues(node, "0010,0020")[0]
+
+
+def _patientItem(node: Any) -> int:
+    """The volume's patient in the subject hierarchy; 0 where it is under none."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    return int(hierarchy.GetItemAncestorAtLevel(item, "Patient")) if item else 0
+
+
+def priorCard(path: str) -> str:
+    """The model-card line of a prior, from the head of its file (no weights are read); empty path: the bundled one.
+
+    Raises :class:`CheckpointError` when the file is missing or no prior.
+    """
+    from PETSuperResLib.errors import CheckpointError
+
+    if not path:
+        import PETSuperResLib
+
+        path = os.path.join(os.path.dirname(PETSuperResLib.__file__), "Resources", "prior.safetensors")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"No prior at {path}: choose a .safetensors file made by 'petsuperres train'.")
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(os.path.getsize(path), 1 << 24):
+                raise ValueError("no header")
+            metadata = json.loads(file.read(length)).get("__metadata__") or {}
+        info = json.loads(metadata.get("info") or "{}")
+        if not str(metadata.get("format", "")).startswith("PETSuperRes prior"):
+            raise ValueError("another format")
+    except (OSError, ValueError, struct.error, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not a PETSuperRes prior (damaged or another file): give one made by 'petsuperres train'."
+        ) from error
+    pixel = f"{info['pixel_mm']:g} mm pixels" if "pixel_mm" in info else ""
+    trained = f"trained on {info['trained_on']}" if info.get("trained_on") else ""
+    licence = f"licence {info['licence']}" if info.get("licence") else ""
+    return "; ".join(part for part in (trained, pixel, licence) if part) or "a prior without a model card"

@@ -1,0 +1,176 @@
+"""Lesion SUVs in the panel: measured again when segments change, as a table, a bar plot, text and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+MEASURES = ["SUVmax", "SUVmean", "SUVpeak", "MTV", "TLG"]
+COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
+ROLE = "PETSuperRes.Lesions"  # node reference of a result to its table
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Lesions of several images, as (title, lesions), and the middle of each segment in RAS mm."""
+
+    columns: list[tuple[str, list[Any]]]
+    centres: list[tuple[float, float, float]]
+
+
+def measure(images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str) -> Measured:
+    """Measure every mask in every image; backend volumes only, so it may run in a thread.
+
+    ``images`` are (title, SUV volume), the first one the input; ``masks`` (name, mask). A segment outside
+    a later image (a result of a region) is left out there. Raises the library's errors.
+    """
+    from PETSuperResLib.lesions import measure_lesions
+
+    columns = []
+    for number, (title, volume) in enumerate(images):
+        found: list[Any] = []
+        for label, (name, mask) in enumerate(masks, 1):
+            labels = mask.with_array(mask.array * label)
+            found += measure_lesions(volume, labels, names={label: name}, threshold=threshold, skip_outside=number > 0)
+        columns.append((title, found))
+    return Measured(columns, [_centre(mask) for _name, mask in masks])
+
+
+def _centre(mask: Any) -> tuple[float, float, float]:
+    """The voxel of a mask nearest to its centroid, in RAS mm: inside the segment whatever its shape."""
+    inside = np.argwhere(mask.array > 0.5)
+    k, j, i = inside[np.argmin(((inside - inside.mean(0)) ** 2).sum(1))]
+    x, y, z = (mask.ijk_to_lps @ [i, j, k, 1.0])[:3]
+    return -float(x), -float(y), float(z)
+
+
+def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
+    """Text of the panel's table: a row per lesion; name, and for each measure PET, result and change."""
+    from PETSuperResMRML import TABLE_MEASURES
+
+    before = columns[0][1]
+    after = {lesion.label: lesion for lesion in columns[1][1]}
+    rows = []
+    for lesion in before:
+        row = [lesion.name]
+        for attribute, *_titles in TABLE_MEASURES:
+            old = getattr(lesion, attribute)
+            other = after.get(lesion.label)
+            new = float("nan") if other is None else getattr(other, attribute)
+            change = f"{100 * (new - old) / old:+.0f} %" if old and np.isfinite(new) else ""
+            shown = f"{_short(new)}" if np.isfinite(new) else "not in the region"
+            row.append(f"{_short(old)} → {shown}\n{change}")
+        rows.append(row)
+    return rows
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def tableText(table: Any, delimiter: str = ",") -> str:
+    """A table node as delimited text with a header line; numbers with six digits, missing ones empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    names = [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
+    units = [table.GetColumnUnitLabel(name) for name in names]
+    writer.writerow([f"{name} [{unit}]" if unit else name for name, unit in zip(names, units, strict=True)])
+    for row in range(table.GetNumberOfRows()):
+        values = [table.GetTable().GetValue(row, column) for column in range(len(names))]
+        writer.writerow([_field(value) for value in values])
+    return text.getvalue()
+
+
+def _field(value: Any) -> str:
+    if not value.IsNumeric():
+        return value.ToString()
+    number = value.ToDouble()
+    return f"{number:.6g}" if np.isfinite(number) else ""
+
+
+def updateTable(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
+    """Fill ``table`` (None: a new node beside the PET, referred to by the result); returns it."""
+    import PETSuperResMRML as mrml
+
+    scene = pet.GetScene()
+    new = table is None or table.GetScene() is None
+    if new:
+        table = slicer.vtkMRMLTableNode()
+        table.SetName(scene.GenerateUniqueName(f"{pet.GetName()} lesions"))
+        table.SetAttribute("PETSuperRes.note", "For research use only; not for diagnosis.")
+    mrml.fillLesionTable(table, measured.columns)
+    if new:
+        scene.AddNode(table)
+        mrml.placeBeside(table, pet, scene)
+    result.SetNodeReferenceID(ROLE, table.GetID())
+    return table
+
+
+def updateChart(chart: Any, table: Any, measure_name: str, titles: Sequence[str] = ("PET", "SR")) -> Any:
+    """A bar plot of one measure (``chart`` None: a new one); a series for the PET and one for the result."""
+    scene = table.GetScene()
+    if chart is None or chart.GetScene() is None:
+        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(f"{table.GetName()} plot"))
+    for number, title in enumerate(titles):
+        series = chart.GetNthPlotSeriesNode(number)
+        if series is None:
+            series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", title)
+            chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetLabelColumnName("Lesion")
+        series.SetYColumnName(f"{measure_name} {title}")
+        series.SetColor(*COLOURS[title])
+    unit = table.GetColumnUnitLabel(f"{measure_name} {titles[0]}")
+    chart.SetTitle(table.GetName())
+    chart.SetXAxisTitle("Lesion")
+    chart.SetYAxisTitle(f"{measure_name} [{unit}]" if unit else measure_name)
+    chart.SetLegendVisibility(True)
+    return chart
+
+
+def removeChart(chart: Any) -> None:
+    """Take a chart and its series out of the scene."""
+    if chart is None or chart.GetScene() is None:
+        return
+    scene = chart.GetScene()
+    for number in reversed(range(chart.GetNumberOfPlotSeriesNodes())):
+        if chart.GetNthPlotSeriesNode(number) is not None:
+            scene.RemoveNode(chart.GetNthPlotSeriesNode(number))
+    scene.RemoveNode(chart)
+
+
+def jumpTo(scene: Any, ras: Sequence[float]) -> None:
+    """Centre all slice views on a point in RAS mm."""
+    mode = slicer.vtkMRMLSliceNode.CenteredJumpSlice
+    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *ras, mode)
+
+
+def segmentEvents(node: Any) -> list[tuple[Any, int]]:
+    """(object, event) pairs that tell that a segmentation or label map has changed."""
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        return [(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)]
+    names = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved", "SegmentModified")
+    events = [(node.GetSegmentation(), getattr(slicer.vtkSegmentation, name)) for name in names]
+    return [*events, (node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent)]
+
+
+def transformEvent() -> int:
+    """The event of a volume that moves; what is measured is what is shown."""
+    return int(slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
+
+
+def volumeKey(node: Any) -> tuple[Any, ...]:
+    """Changes when the voxels or the place of a volume change."""
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)
+    image = node.GetImageData()
+    entries = tuple(matrix.GetElement(r, c) for r in range(3) for c in range(4))
+    return node.GetID(), image.GetMTime() if image is not None else 0, entries

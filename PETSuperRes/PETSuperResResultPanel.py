@@ -1,0 +1,108 @@
+"""What can be done with a result: show it, compare it with the PET, switch between both, save it as DICOM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import PETSuperResCompare as compare
+import qt
+import slicer
+from PETSuperResBackground import Background
+from slicer.i18n import tr as _
+
+
+class ResultPanel:
+    """The buttons of the result section; ``say(text, error)`` tells what the user should know."""
+
+    def __init__(self, ui: Any, logic: Any, say: Callable[..., None]) -> None:
+        self.ui, self.logic, self.say = ui, logic, say
+        self.params: Any = None
+        self.background = Background()
+        for name, slot in {
+            "compareButton": self.onCompare,
+            "switchButton": self.onSwitch,
+            "dicomButton": self.onSaveDicom,
+        }.items():
+            getattr(ui, name).connect("clicked(bool)", slot)
+
+    def update(self, params: Any) -> None:
+        """Follow the parameters."""
+        self.params = params
+        there = params is not None and params.result is not None
+        for name in ("compareButton", "switchButton", "dicomButton"):
+            getattr(self.ui, name).setEnabled(there)
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        self.background.drop()
+
+    def show(self, result: Any, pet: Any, ct: Any) -> None:
+        """Show a new result over the CT, with the PET's colours and window, and say what the checks noted."""
+        import PETSuperResMRML as mrml
+
+        mrml.showLike(result, pet)
+        if slicer.app.layoutManager().layout == compare.LAYOUT_ID:
+            self.onCompare()
+        else:
+            slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
+        notes = result.GetAttribute("PETSuperRes.report.warnings") or "[]"
+        for note in json.loads(notes):
+            self.say(_("Note: {note}").format(note=note), status=False)
+
+    def onCompare(self, *_unused: Any) -> None:
+        """Side by side; the difference follows when it is computed."""
+        import PETSuperResMRML as mrml
+
+        from PETSuperResLib.errors import PETSuperResError
+
+        pet, ct, result = compare.inputsOf(self.params.result)
+        if pet is None:
+            self.say(_("The PET of this result is no longer in the scene: load it again and press Apply."), error=True)
+            return
+        compare.showCompareLayout(pet, ct, result, self.params.chart)
+        if result.GetNodeReference(compare.DIFFERENCE) is not None:
+            return
+        try:
+            images = mrml.volumeFromNode(pet), mrml.volumeFromNode(result)
+        except PETSuperResError as error:
+            self.say(str(error), error=True)
+            return
+
+        def done(volume: Any) -> None:
+            if pet.GetScene() is not None and result.GetScene() is not None:
+                compare.showDifference(compare.addDifference(volume, pet, result))
+
+        self.background.run(lambda: compare.differenceOf(*images), done, lambda error: self.say(str(error), error=True))
+
+    def onSwitch(self, *_unused: Any) -> None:
+        """Exchange PET and result in the slice views."""
+        if self.params is None or self.params.result is None:
+            return
+        pet, ct, result = compare.inputsOf(self.params.result)
+        if pet is None:
+            return
+        shown = compare.switch(pet, result, result.GetScene())
+        if not shown:
+            slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
+            shown = result.GetName()
+        self.ui.statusLabel.setText(_("Shown: {name}").format(name=shown))
+        self.ui.statusLabel.setStyleSheet("")
+
+    def onSaveDicom(self, *_unused: Any) -> None:
+        """Write the result as a DICOM series into a folder that the user chooses."""
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder for the DICOM series"), "")
+        if folder:
+            self.saveDicom(folder)
+
+    def saveDicom(self, folder: str) -> None:
+        """Write the series, or say why it could not be."""
+        from PETSuperResLib.errors import PETSuperResError
+
+        try:
+            files = self.logic.saveAsDicom(self.params.result, folder)
+        except PETSuperResError as error:
+            self.say(str(error), error=True)
+            return
+        self.say(_("Wrote {count} DICOM files to {folder}.").format(count=len(files), folder=folder))
