@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import slicer
@@ -20,8 +21,78 @@ RESEARCH_USE = "For research use only; not for diagnosis."
 REQUIREMENTS = ("safetensors>=0.4", "pydicom>=2.4", "scipy>=1.11", "scikit-image>=0.22")
 
 
-class PETSuperResLogic(ScriptedLoadableModuleLogic):
-    """The work without the panel: use it from Slicer's Python console or a script."""
+_Base = ScriptedLoadableModuleLogic  # by another name: Slicer takes "class FILE(ScriptedLoadableModule..." for a module
+
+
+class PETSuperResLogic(_Base):
+    """The work without the panel: use it from Slicer's Python console or a script.
+
+    One PET, waiting for it::
+
+        from PETSuperRes import PETSuperResLogic
+        logic = PETSuperResLogic()
+        pet, ct = slicer.util.getNode("PET"), slicer.util.getNode("CT")
+        sr = logic.process(pet, ct, preset="Siemens Biograph mCT")
+        table = logic.compareLesions(pet, sr, slicer.util.getNode("Segmentation"))
+
+    In the background, Slicer staying usable::
+
+        task = logic.process(pet, ct, waitForCompletion=False, onDone=lambda node: print(node.GetName()),
+                             onError=print, progress=lambda event: print(f"{event.fraction:.0%}"))
+        task.cancel()  # any time
+
+    Every patient of a folder (PET_SUV.nii.gz, CT_HU.nii.gz and, if there is one, GTV.nii.gz in each)::
+
+        import pathlib
+        for folder in sorted(pathlib.Path("/data/patients").iterdir()):
+            slicer.mrmlScene.Clear()
+            pet = slicer.util.loadVolume(str(folder / "PET_SUV.nii.gz"))
+            ct = slicer.util.loadVolume(str(folder / "CT_HU.nii.gz"))
+            sr = logic.process(pet, ct, preset="Siemens Biograph mCT", quality="standard")
+            slicer.util.saveNode(sr, str(folder / "PET_SR.nii.gz"))
+            if (folder / "GTV.nii.gz").is_file():
+                lesions = slicer.util.loadLabelVolume(str(folder / "GTV.nii.gz"))
+                table = logic.compareLesions(pet, sr, lesions)
+                slicer.util.saveNode(table, str(folder / "lesions.csv"))
+
+    ``runner`` (see PETSuperResRunner) does the work of every job, in place of a worker process for those in the
+    background and of this process for the others.
+    """
+
+    def __init__(self, runner: Any = None) -> None:
+        _Base.__init__(self)
+        self._injected = runner is not None
+        self._runner = runner
+        self._task: Any = None
+
+    @property
+    def runner(self) -> Any:
+        """The runner of background jobs, made at the first use."""
+        if self._runner is None:
+            from PETSuperResRunner import WorkerRunner
+
+            self._runner = WorkerRunner()
+        return self._runner
+
+    def close(self) -> None:
+        """End the worker process and what it is doing; nobody is called back."""
+        if self._task is not None:
+            self._task.quiet, self._task.running = True, False
+        if self._runner is not None:
+            self._runner.close()
+
+    def askDevices(self, onFacts: Callable[[dict[str, Any]], None]) -> None:
+        """Ask a worker process for ``devices`` and ``versions``; ``onFacts`` gets its message (or an error)."""
+        from PETSuperResTask import pollWhile
+
+        answers: list[dict[str, Any]] = []
+
+        def take(message: dict[str, Any]) -> None:
+            answers.append(message)
+            onFacts(message)
+
+        self.runner.ping(take)
+        pollWhile(lambda: not answers, self.runner.poll)
 
     def presetNames(self) -> list[str]:
         """Names of the bundled scanner presets."""
@@ -61,52 +132,94 @@ class PETSuperResLogic(ScriptedLoadableModuleLogic):
         region: Any = None,
         progress: Callable[[Any], None] | None = None,
         measurement: Any = None,
+        prior: Any = None,
+        onDone: Callable[[Any], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+        onPreview: Callable[[Any], None] | None = None,
     ) -> Any:
         """Super-resolve a PET volume node (SUVbw) with its CT; returns the new vtkMRMLScalarVolumeNode.
 
         ``preset`` is a scanner's name, JSON file or Scanner, ``quality`` draft, standard or paper,
-        ``region`` as in :func:`PETSuperResLib.reconstruct`, and ``measurement`` a simulated or given
-        sinogram in place of the one made from the PET. The node enters the scene only on success,
-        beside the PET in the subject hierarchy, marked as SUVbw and with its provenance as node
-        attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their standard deviation
-        (node reference ``PETSuperRes.StandardDeviation``). Raises the library's errors; ``progress`` may
-        raise Cancelled.
+        ``region`` as in :func:`PETSuperResLib.reconstruct` (LPS mm), ``measurement`` a simulated or given
+        sinogram in place of the one made from the PET, and ``prior`` a file in place of the bundled one. The
+        node enters the scene only on success, beside the PET in the subject hierarchy, marked as SUVbw and with
+        its provenance as node attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their
+        standard deviation (node reference ``PETSuperRes.StandardDeviation``). Raises the library's errors;
+        ``progress`` gets :class:`PETSuperResLib.progress.Event` and may raise Cancelled.
+
+        With ``waitForCompletion=False`` a process of its own does the work, and what returns at once is a
+        :class:`PETSuperResTask.Task`. On the main thread are called, in the end, ``onDone(node)`` or
+        ``onError(exception)`` (also Cancelled), and before ``progress`` and ``onPreview(volume)`` with the
+        estimate so far (a PETSuperResLib Volume).
         """
         import PETSuperResMRML as mrml
 
-        from PETSuperResLib import reconstruct
         from PETSuperResLib.errors import InputError
 
         if petNode is None or ctNode is None:
             raise InputError(f"No {'PET' if petNode is None else 'CT'} volume is selected: choose one.")
-        if not waitForCompletion:
-            raise InputError("Running in the background is not available yet: call with waitForCompletion=True.")
         pet, ct = mrml.volumeFromNode(petNode), mrml.volumeFromNode(ctNode, "HU")
-        extra = {} if measurement is None else {"measurement": measurement}
-        result = reconstruct(
-            pet,
-            ct,
-            scanner=preset,
-            quality=quality,
-            samples=samples,
-            seed=seed,
-            device=device,
-            region=region,
-            progress=progress,
-            **extra,
-        )
+        settings = {"quality": quality, "samples": samples, "seed": seed, "device": device, "region": region}
+        settings |= {name: value for name, value in (("measurement", measurement), ("prior", prior)) if value}
         scene = petNode.GetScene() or slicer.mrmlScene
-        node = mrml.nodeFromVolume(result.volume, scene.GenerateUniqueName(f"{petNode.GetName()} SR"))
-        self._copyUnits(petNode, node, result.volume.unit)
-        self._provenance(node, petNode, ctNode, {"quality": quality, "samples": samples, "seed": seed}, result.report)
+
+        def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
+            nodes = (petNode, ctNode, scene)
+            return self._addResult(nodes, volumes["sr"], volumes.get("std"), preset, settings, report)
+
+        if waitForCompletion and not self._injected:
+            from PETSuperResLib import reconstruct
+
+            result = reconstruct(pet, ct, scanner=preset, progress=progress, **settings)
+            node = finish({"sr": result.volume, "std": result.std}, result.report)
+            if onDone is not None:
+                onDone(node)
+            return node
+        task = self._start(
+            {"pet": pet, "ct": ct, **_sendable(preset, settings)}, finish, progress, onDone, onError, onPreview
+        )
+        return task.wait() if waitForCompletion else task
+
+    def _start(self, job: dict[str, Any], *callbacks: Any) -> Any:
+        """Hand a job to the runner, when it has done with the one before."""
+        from PETSuperResTask import Task
+
+        from PETSuperResLib.errors import InputError
+
+        if self._task is not None and self._task.running:
+            if not self._task.cancelled:
+                raise InputError("A job is running already: cancel it or wait for it.")
+            with suppress(Exception):
+                self._task.wait()  # a second at most
+        self._task = Task(self.runner, *callbacks)
+        return self._task.start(job)
+
+    def _addResult(
+        self,
+        nodes: tuple[Any, Any, Any],
+        volume: Any,
+        std: Any,
+        preset: Any,
+        settings: dict[str, Any],
+        report: dict[str, Any],
+    ) -> Any:
+        """Put a finished result into the scene, with its units, provenance and place."""
+        import PETSuperResMRML as mrml
+
+        petNode, ctNode, scene = nodes
+        node = mrml.nodeFromVolume(volume, scene.GenerateUniqueName(f"{petNode.GetName()} SR"))
+        self._copyUnits(petNode, node, volume.unit)
+        told = {name: settings[name] for name in ("quality", "samples", "seed")}
+        self._provenance(node, petNode, ctNode, told, report)
         node.SetAttribute("PETSuperRes.preset", str(getattr(preset, "name", preset)))
         mrml.addNode(node, scene)
-        node.AddNodeReferenceID("PETSuperRes.PET", petNode.GetID())
-        node.AddNodeReferenceID("PETSuperRes.CT", ctNode.GetID())
+        for name, source in (("PET", petNode), ("CT", ctNode)):
+            if source.GetScene() is scene:  # not deleted meanwhile
+                node.AddNodeReferenceID(f"PETSuperRes.{name}", source.GetID())
         mrml.placeBeside(node, petNode, scene)
         mrml.showAsPET(node)
-        if samples > 1 and result.std is not None:
-            spread = mrml.nodeFromVolume(result.std, f"{node.GetName()} standard deviation", scene)
+        if settings["samples"] > 1 and std is not None:
+            spread = mrml.nodeFromVolume(std, f"{node.GetName()} standard deviation", scene)
             node.AddNodeReferenceID("PETSuperRes.StandardDeviation", spread.GetID())
             mrml.placeBeside(spread, petNode, scene)
         return node
@@ -162,3 +275,21 @@ class PETSuperResLogic(ScriptedLoadableModuleLogic):
         uids = pet.GetAttribute("DICOM.instanceUIDs")
         if uids:
             node.SetAttribute("PETSuperRes.sourceInstanceUIDs", uids)
+
+
+def _sendable(preset: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a worker process takes them: text and numbers, and objects that write themselves to a file."""
+    from PETSuperResLib.errors import InputError
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    if not isinstance(given["quality"], str):
+        raise InputError("A sampler of your own runs with waitForCompletion=True only: name a quality instead.")
+    for name in ("prior", "measurement"):
+        if isinstance(given.get(name), os.PathLike):
+            given[name] = os.fspath(given[name])
+    if not isinstance(given.get("prior", ""), str):
+        raise InputError("A loaded prior runs with waitForCompletion=True only: give its file instead.")
+    if "region" in given:
+        given["region"] = [float(v) for v in given["region"]]
+    given["samples"], given["seed"] = int(given["samples"]), int(given["seed"])
+    return {**given, "scanner": preset.to_dict() if hasattr(preset, "to_dict") else preset and str(preset)}

@@ -1,0 +1,150 @@
+"""A job that was started in the background: what the logic hands to whoever asked for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+INTERVAL_MS = 100
+
+
+class Task:
+    """One job of a runner; its callbacks come from :meth:`poll`, on the thread that calls it.
+
+    ``finish(volumes, report)`` makes of the worker's result what ``onDone`` gets. Exactly one of ``onDone``
+    (with that) and ``onError`` (an exception; ``Cancelled`` when it was cancelled) is called. In Slicer a timer
+    polls; elsewhere call :meth:`poll` now and then, or :meth:`wait`.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        finish: Callable[[dict[str, Any], dict[str, Any]], Any],
+        progress: Callable[[Any], None] | None = None,
+        onDone: Callable[[Any], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+        onPreview: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.runner, self.finish = runner, finish
+        self.progress, self.onDone, self.onError, self.onPreview = progress, onDone, onError, onPreview
+        self.running = True
+        self.cancelled = self.quiet = False
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def start(self, job: dict[str, Any]) -> Task:
+        """Begin; raises the library's errors where the job cannot even be handed over."""
+        from PETSuperResLib.errors import OutputError
+
+        try:
+            self.runner.start({**job, "preview": self.onPreview is not None}, self._take)
+        except OSError as error:
+            self.running = False
+            reason = error.strerror or error
+            raise OutputError(f"No place for temporary files ({reason}): free some space and try again.") from error
+        pollWhile(lambda: self.running, self.poll)
+        return self
+
+    def poll(self) -> None:
+        """Deliver what has come since the last call."""
+        if self.running:
+            self.runner.poll()
+
+    def cancel(self) -> None:
+        """Ask the job to stop; ``onError(Cancelled)`` follows within a second."""
+        if self.running:
+            self.cancelled = True
+            self.runner.cancel()
+
+    def close(self) -> None:
+        """Stop the job and call nobody any more."""
+        self.quiet = True
+        self.cancel()
+
+    def wait(self) -> Any:
+        """Poll until the job has ended; returns its result or raises its error."""
+        while self.running:
+            self.poll()
+            time.sleep(0.02)
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def _take(self, message: dict[str, Any]) -> None:
+        from PETSuperResLib.errors import Cancelled, PETSuperResError
+
+        kind = message["type"]
+        if kind == "result":
+            try:
+                self._end(self.finish(_volumes(message), message.get("report") or {}), None)
+            except Exception as error:
+                self._end(None, error)
+        elif kind == "cancelled":
+            self._end(None, Cancelled())
+        elif kind == "error":
+            self._end(None, PETSuperResError(message.get("message") or "The job failed: see the log."))
+        elif self.quiet or self.cancelled:
+            return
+        elif kind == "progress" and self.progress is not None:
+            from PETSuperResLib.progress import Event
+
+            names = ("stage", "fraction", "message", "remaining_s")
+            try:
+                self.progress(Event(**{name: message.get(name) for name in names}))
+            except Cancelled:
+                self.cancel()
+        elif kind == "preview" and self.onPreview is not None:
+            self.onPreview(_volumes(message)["preview"])
+
+    def _end(self, result: Any, error: Exception | None) -> None:
+        if not self.running:
+            raise error if error is not None else RuntimeError("The job has ended already.")
+        self.running, self.result, self.error = False, result, error
+        if self.quiet:
+            return
+        if error is None:
+            if self.onDone is not None:
+                self.onDone(result)
+        elif self.onError is not None:
+            self.onError(error)
+        else:
+            logging.error("PETSuperRes: %s", error)
+
+
+def _volumes(message: dict[str, Any]) -> dict[str, Any]:
+    """The volumes of a message by name (``sr``, ``std``; ``preview``), read by the runner or from its files."""
+    if message["type"] == "preview":
+        known, files = {"preview": message.get("volume")}, {"preview": message.get("file")}
+    else:
+        known, files = dict(message.get("volumes") or {}), dict(message.get("files") or {})
+    for name, file in files.items():
+        if known.get(name) is None and name in ("sr", "std", "preview") and file:
+            from PETSuperResLib.exchange import read_raw
+
+            known[name] = read_raw(file)
+    return known
+
+
+def pollWhile(wanted: Callable[[], bool], poll: Callable[[], None]) -> None:
+    """Call ``poll`` from a timer of Slicer's event loop as long as it is ``wanted``; without Qt, nothing."""
+    try:
+        import qt
+    except ImportError:
+        return
+    timer = qt.QTimer()
+
+    def tick() -> None:
+        poll()
+        if not wanted():
+            timer.stop()
+            _timers.discard(timer)
+
+    timer.setInterval(INTERVAL_MS)
+    timer.connect("timeout()", tick)
+    _timers.add(timer)  # a timer nobody holds would be collected
+    timer.start()
+
+
+_timers: set[Any] = set()
