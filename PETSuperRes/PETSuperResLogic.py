@@ -175,8 +175,10 @@ class PETSuperResLogic(_Base):
             if onDone is not None:
                 onDone(node)
             return node
+        from PETSuperResTask import sendable
+
         task = self._start(
-            {"pet": pet, "ct": ct, **_sendable(preset, settings)}, finish, progress, onDone, onError, onPreview
+            {"pet": pet, "ct": ct, **sendable(preset, settings)}, finish, progress, onDone, onError, onPreview
         )
         return task.wait() if waitForCompletion else task
 
@@ -255,6 +257,38 @@ class PETSuperResLogic(_Base):
         mrml.placeBeside(table, petNode, scene)
         return table
 
+    def saveAsDicom(self, srNode: Any, folder: Any, source: Any = None) -> list[str]:
+        """Write a result as a derived DICOM PET series into a new or empty ``folder``; returns the files.
+
+        ``source`` is the folder of the PET series it was made from; it may be left out when that series is in
+        Slicer's DICOM database. The SUVs are those of the node, the patient and the study those of the series.
+        Raises the library's errors.
+        """
+        import PETSuperResMRML as mrml
+
+        from PETSuperResLib.dicom_write import write_derived
+        from PETSuperResLib.errors import InputError
+
+        volume = mrml.volumeFromNode(srNode)
+        if source is None:
+            database = getattr(slicer, "dicomDatabase", None)
+            uids = (srNode.GetAttribute("PETSuperRes.sourceInstanceUIDs") or "").split()
+            source = [database.fileForInstance(uid) for uid in uids] if database is not None else []
+            if not source or not all(source):
+                raise InputError(
+                    "The DICOM series of the PET is not in Slicer's DICOM database: import it and load the PET from "
+                    "there, or name the series' folder."
+                )
+        report = {}
+        for name in srNode.GetAttributeNames() or ():
+            if name.startswith("PETSuperRes.report."):
+                value = srNode.GetAttribute(name)
+                try:
+                    report[name[len("PETSuperRes.report.") :]] = json.loads(value)
+                except ValueError:
+                    report[name[len("PETSuperRes.report.") :]] = value
+        return [str(file) for file in write_derived(volume, source, folder, report)]
+
     @staticmethod
     def _copyUnits(source: Any, node: Any, unit: str) -> None:
         import PETSuperResMRML as mrml
@@ -275,21 +309,3 @@ class PETSuperResLogic(_Base):
         uids = pet.GetAttribute("DICOM.instanceUIDs")
         if uids:
             node.SetAttribute("PETSuperRes.sourceInstanceUIDs", uids)
-
-
-def _sendable(preset: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as a worker process takes them: text and numbers, and objects that write themselves to a file."""
-    from PETSuperResLib.errors import InputError
-
-    given = {name: value for name, value in settings.items() if value is not None}
-    if not isinstance(given["quality"], str):
-        raise InputError("A sampler of your own runs with waitForCompletion=True only: name a quality instead.")
-    for name in ("prior", "measurement"):
-        if isinstance(given.get(name), os.PathLike):
-            given[name] = os.fspath(given[name])
-    if not isinstance(given.get("prior", ""), str):
-        raise InputError("A loaded prior runs with waitForCompletion=True only: give its file instead.")
-    if "region" in given:
-        given["region"] = [float(v) for v in given["region"]]
-    given["samples"], given["seed"] = int(given["samples"]), int(given["seed"])
-    return {**given, "scanner": preset.to_dict() if hasattr(preset, "to_dict") else preset and str(preset)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -125,6 +126,24 @@ def _volumes(message: dict[str, Any]) -> dict[str, Any]:
 
             known[name] = read_raw(file)
     return known
+
+
+def sendable(preset: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a worker process takes them: text and numbers, and objects that write themselves to a file."""
+    from PETSuperResLib.errors import InputError
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    if not isinstance(given["quality"], str):
+        raise InputError("A sampler of your own runs with waitForCompletion=True only: name a quality instead.")
+    for name in ("prior", "measurement"):
+        if isinstance(given.get(name), os.PathLike):
+            given[name] = os.fspath(given[name])
+    if not isinstance(given.get("prior", ""), str):
+        raise InputError("A loaded prior runs with waitForCompletion=True only: give its file instead.")
+    if "region" in given:
+        given["region"] = [float(v) for v in given["region"]]
+    given["samples"], given["seed"] = int(given["samples"]), int(given["seed"])
+    return {**given, "scanner": preset.to_dict() if hasattr(preset, "to_dict") else preset and str(preset)}
 
 
 def pollWhile(wanted: Callable[[], bool], poll: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from . import __version__
-from .commands import data, development, imaging, measuring, studies
+from .commands import data, development, dicom, imaging, measuring, studies
 from .errors import PETSuperResError
 
 LASTING = {"train", "evaluate", "benchmark", "demo", "study"}  # commands that keep what they have done when interrupted
@@ -31,7 +31,8 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    *(development.demo, imaging.reconstruct, imaging.simulate, measuring.suv, measuring.lesions, imaging.presets),
+    *(development.demo, imaging.reconstruct, imaging.simulate, imaging.presets),
+    *(measuring.suv, measuring.lesions, dicom.dicom),
     *(data.manifest, development.train, development.evaluate, development.benchmark, studies.study, development.worker),
 ):
     cli.add_command(command)

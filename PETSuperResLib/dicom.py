@@ -60,9 +60,9 @@ class SeriesInfo:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """pydicom's remarks on sloppy values (long strings, odd UIDs) are nothing the user can cure."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
         yield
 
@@ -103,14 +103,14 @@ def _group(paths: Iterable[Path]) -> list[SeriesInfo]:
 def _head(path: Path) -> Dataset | None:
     """The identifying attributes of a DICOM image file, None for anything else."""
     try:
-        with _quiet():
+        with quiet_pydicom():
             head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEAD)
     except (InvalidDicomError, OSError, EOFError, ValueError, NotImplementedError):
         return None
     return head if head.get("Rows") and head.get("Columns") else None
 
 
-def _choose(path: Path, uid: str | None, modality: str | None) -> SeriesInfo:
+def find_series(path: Path, uid: str | None, modality: str | None) -> SeriesInfo:
     """The one series that ``path`` and the wishes point to, or an error that lists what is there."""
     if path.is_file():
         head = _head(path)
@@ -155,8 +155,8 @@ def read_series(
     :class:`GeometryError` (missing, doubled, uneven or tilted slices), :class:`UnitsError` (no SUV).
     """
     path = Path(path)
-    series = _choose(path, series_uid, modality)
-    datasets = [_read(file) for file in series.files]
+    series = find_series(path, series_uid, modality)
+    datasets = [read_dataset(file) for file in series.files]
     name = f"The {MODALITIES.get(series.modality, series.modality)} series in {path}"
     datasets, geometry = sort_slices(datasets, name)
     metadata = _metadata(datasets, series.modality)
@@ -177,10 +177,11 @@ def read_series(
     return Volume(array, unit=unit, metadata=metadata, **geometry)
 
 
-def _read(path: Path) -> Dataset:
+def read_dataset(path: Path, pixels: bool = True) -> Dataset:
+    """One DICOM file, with or without its pixels; raises :class:`InputError` when it is none."""
     try:
-        with _quiet():
-            return pydicom.dcmread(path)
+        with quiet_pydicom():
+            return pydicom.dcmread(path, stop_before_pixels=not pixels)
     except (InvalidDicomError, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise InputError(f"{path} cannot be read as DICOM (damaged or not complete): export it again.") from error
 
@@ -188,7 +189,7 @@ def _read(path: Path) -> Dataset:
 def _pixels(dataset: Dataset, name: str) -> np.ndarray:
     """Rescaled values of one slice, (rows, columns) float64; CT padding becomes air."""
     try:
-        with _quiet():
+        with quiet_pydicom():
             stored = dataset.pixel_array
     except Exception as error:  # pydicom's decoders raise whatever their library raises
         raise InputError(

@@ -27,6 +27,7 @@ from PETSuperResLib.volume import Volume
 COMMANDS = [
     "benchmark",
     "demo",
+    "dicom",
     "evaluate",
     "lesions",
     "manifest",

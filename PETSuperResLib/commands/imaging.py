@@ -40,6 +40,7 @@ from .common import Bar, change_table, device_option, read_image, region_of, see
 @click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 @seed_option
 @device_option
+@click.option("--dicom-out", metavar="DIR", help="New folder for the result as a derived DICOM series as well.")
 @click.option("--out", required=True, metavar="DIR", help="Where sr.nii.gz, report.json and lesions.csv go.")
 def reconstruct(
     pet: str,
@@ -56,6 +57,7 @@ def reconstruct(
     prior: str | None,
     seed: int,
     device: str,
+    dicom_out: str | None,
     out: str,
 ) -> None:
     """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
@@ -73,6 +75,12 @@ def reconstruct(
     if measurement and trues_per_slice:
         raise InputError("--measurement holds its own counts: leave --trues-per-slice out.")
     pet_volume, ct_volume = read_image(pet, "PT"), read_image(ct, "CT")
+    if dicom_out:
+        from ..dicom_write import check_target
+
+        check_target(dicom_out)
+        if "series_uid" not in pet_volume.metadata:
+            raise InputError("--dicom-out needs the PET as a DICOM series: give --pet its folder.")
     known = pet_volume.metadata
     scanner = scanner or guess_preset(known.get("manufacturer"), known.get("model"))
     if scanner is None and measurement is None:
@@ -125,11 +133,17 @@ def reconstruct(
         writers[folder / "lesions.csv"] = lambda path: ls.write_csv(path, rows)
     writers[folder / "report.json"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
     write_together(writers)
+    if dicom_out:
+        from ..dicom_write import write_derived
+
+        files_written = write_derived(result.volume, pet, dicom_out, result.report)
     for warning in result.report.get("warnings", ()):
         click.echo(f"Note: {warning}")
     if changes:
         click.echo(change_table(changes))
     click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
+    if dicom_out:
+        click.echo(f"Wrote {len(files_written)} DICOM images to {dicom_out}.")
 
 
 @click.command(short_help="Simulate a low-resolution scan of a PET.")
