@@ -94,9 +94,10 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Stop everything when Slicer closes the module: the job, its process, the observers."""
         self.exit()
-        self.setParameterNode(None)
-        self.logic.close()
         self.removeObservers()
+        self.setParameterNode(None)
+        self.units.close()
+        self.logic.close()
 
     def enter(self) -> None:
         """The module is opened: its parameters and its key."""
@@ -140,7 +141,9 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.result.close()
             self.lesions.close()
             self.params.disconnectGui(self.tag)
-            self.removeObserver(self.params.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+            node = self.params.parameterNode
+            if self.hasObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParameters):
+                self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParameters)
         self.params, self._prior = params, None
         if params is not None:
             self._pet = params.pet if params.preset else None
@@ -280,7 +283,11 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onDevices(self, facts: Any) -> None:
         """The worker's answer: offer what this machine has."""
-        self._asking, self._facts = False, facts
+        self._asking = False
+        if facts.get("type") == "error":
+            self.say(str(facts.get("message")), status=False)
+            return
+        self._facts = facts
         self.ui.deviceComboBox.setToolTip(
             _("Where to compute. Choose CPU when the GPU's memory is too small or in use")
         )

@@ -55,6 +55,7 @@ def showCompareLayout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None
     if not layout.IsLayoutDescription(LAYOUT_ID):
         layout.AddLayoutDescription(LAYOUT_ID, layoutXML())
     manager.setLayout(LAYOUT_ID)
+    slicer.app.processEvents()  # the views take their sizes, which the zoom depends on
     images = {"pet": pet, "sr": result, "difference": result.GetNodeReference(DIFFERENCE)}
     lines = {}
     for name, (_label, orientation, shown) in VIEWS.items():
@@ -66,7 +67,7 @@ def showCompareLayout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None
         composite.SetForegroundOpacity(OPACITY)
         composite.SetLabelVolumeID(None)
         lines.setdefault(orientation, []).append(logic)
-        logic.FitSliceToBackground() if hasattr(logic, "FitSliceToBackground") else logic.FitSliceToAll()
+        logic.FitSliceToBackground()
     _fitTogether(lines, result)
     for name in VIEWS:
         composite = manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
@@ -83,10 +84,11 @@ def _fitTogether(lines: dict[str, list[Any]], result: Any) -> None:
     middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
     for logics in lines.values():
         first = logics[0].GetSliceNode()
-        first.JumpSliceByCentering(*middle)
-        for logic in logics[1:]:
+        pixel = first.GetFieldOfView()[1] / max(1, first.GetDimensions()[1])  # mm
+        for logic in logics:
             node = logic.GetSliceNode()
-            node.SetFieldOfView(*first.GetFieldOfView())
+            width, height = node.GetDimensions()[:2]
+            node.SetFieldOfView(pixel * width, pixel * height, node.GetFieldOfView()[2])
             node.JumpSliceByCentering(*middle)
 
 
@@ -133,9 +135,7 @@ def addDifference(volume: Any, pet: Any, result: Any) -> Any:
     import PETSuperResMRML as mrml
 
     scene = result.GetScene()
-    old = result.GetNodeReference(DIFFERENCE)
-    if old is not None:
-        scene.RemoveNode(old)
+    mrml.removeVolume(result.GetNodeReference(DIFFERENCE))
     node = mrml.nodeFromVolume(volume, f"{result.GetName()} - {pet.GetName()}", scene)
     node.GetDisplayNode().SetAndObserveColorNodeID(differenceColours(scene).GetID())
     node.GetDisplayNode().AutoWindowLevelOff()

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import PETSuperResInputs as inputs
-import qt
 import slicer
+from PETSuperResCompare import OPACITY
 from slicer.i18n import tr as _
-
-POLL_MS = 100
 
 
 class JobPanel:
@@ -23,10 +21,8 @@ class JobPanel:
         self.job: Any = None
         self.preview: Any = None
         self._pet: Any = None
+        self._ct: Any = None
         self._layers: list[tuple[Any, Any, Any, float]] = []
-        self.timer = qt.QTimer()
-        self.timer.setInterval(POLL_MS)
-        self.timer.connect("timeout()", self.poll)
         ui.progressBar.setVisible(False)
 
     @property
@@ -48,7 +44,7 @@ class JobPanel:
         region = inputs.regionOf(params.region)
         inputs.priorCard(params.prior)
         self.logic.ensureDependencies()
-        self._pet = params.pet
+        self._pet, self._ct = params.pet, params.ct
         self.ui.progressBar.setValue(0)
         self.ui.progressBar.setVisible(True)
         try:
@@ -71,12 +67,6 @@ class JobPanel:
         except Exception:
             self._end()
             raise
-        self.timer.start()
-
-    def poll(self) -> None:
-        """Take what the worker has sent since the last time."""
-        if self.job is not None:
-            self.job.poll()
 
     def cancel(self) -> None:
         """Ask the job to stop; :meth:`failed` is told when it has."""
@@ -87,7 +77,7 @@ class JobPanel:
         """Stop without telling anybody: the scene or the module goes."""
         job, self.job = self.job, None
         if job is not None:
-            job.cancel()
+            job.close()
         self._end()
 
     def onProgress(self, event: Any) -> None:
@@ -113,11 +103,9 @@ class JobPanel:
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
             before = (composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID())
             self._layers.append((composite, *before, composite.GetForegroundOpacity()))
-            if self._pet.GetID() == before[1]:  # the PET alone, without a CT below
-                composite.SetBackgroundVolumeID(self.preview.GetID())
-            else:
-                composite.SetForegroundVolumeID(self.preview.GetID())
-                composite.SetForegroundOpacity(max(0.5, composite.GetForegroundOpacity()))
+            composite.SetBackgroundVolumeID(self._ct.GetID() if self._ct.GetScene() is not None else None)
+            composite.SetForegroundVolumeID(self.preview.GetID())
+            composite.SetForegroundOpacity(OPACITY)
 
     def _onDone(self, node: Any) -> None:
         self._end()
@@ -129,7 +117,8 @@ class JobPanel:
 
     def _end(self) -> None:
         """Leave nothing of the job behind but its result."""
-        self.timer.stop()
+        import PETSuperResMRML as mrml
+
         self.job = None
         self.ui.progressBar.setVisible(False)
         for composite, foreground, background, opacity in self._layers:
@@ -138,8 +127,8 @@ class JobPanel:
                 composite.SetBackgroundVolumeID(background)
                 composite.SetForegroundOpacity(opacity)
         self._layers = []
-        if self.preview is not None and self.preview.GetScene() is not None:
-            self.preview.GetScene().RemoveNode(self.preview)
+        if self.preview is not None:
+            mrml.removeVolume(self.preview)
         self.preview = None
 
 

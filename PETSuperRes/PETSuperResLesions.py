@@ -52,7 +52,7 @@ def _centre(mask: Any) -> tuple[float, float, float]:
 
 
 def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
-    """Text of the panel's table: a row per lesion; name, and for each measure PET, result and change."""
+    """Text of the panel's table: a row per lesion; its name, then PET, result and change of each measure."""
     from PETSuperResMRML import TABLE_MEASURES
 
     before = columns[0][1]
@@ -65,8 +65,7 @@ def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
             other = after.get(lesion.label)
             new = float("nan") if other is None else getattr(other, attribute)
             change = f"{100 * (new - old) / old:+.0f} %" if old and np.isfinite(new) else ""
-            shown = f"{_short(new)}" if np.isfinite(new) else "not in the region"
-            row.append(f"{_short(old)} → {shown}\n{change}")
+            row.append(f"{_short(old)}\n{_short(new) if np.isfinite(new) else '-'}\n{change}")
         rows.append(row)
     return rows
 

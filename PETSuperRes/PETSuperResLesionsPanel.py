@@ -36,9 +36,10 @@ class LesionsPanel(VTKObservationMixin):
     def _prepare(self) -> None:
         table = self.ui.lesionsTable
         table.setColumnCount(1 + len(lesions.MEASURES))
-        table.setHorizontalHeaderLabels(["Lesion", "SUVmax", "SUVmean", "SUVpeak", "MTV mL", "TLG g"])
+        table.setHorizontalHeaderLabels(["Lesion", "SUVmax", "mean", "peak", "MTV", "TLG"])
         table.verticalHeader().setVisible(False)
-        table.horizontalHeader().setStretchLastSection(True)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
         table.connect("cellClicked(int,int)", self.onClicked)
         self.ui.plotButton.connect("clicked(bool)", self.onPlot)
         self.ui.copyButton.connect("clicked(bool)", self.onCopy)
@@ -67,7 +68,10 @@ class LesionsPanel(VTKObservationMixin):
                 for node in (pet, result):
                     self.addObserver(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._schedule)
                     self.addObserver(node, lesions.transformEvent(), self._schedule)
-            self._schedule()
+                self._schedule()
+            else:
+                self.timer.stop()
+                self.refresh()
         elif params is not None and params.chart is not None and self.table is not None:
             lesions.updateChart(params.chart, self.table, params.plotMeasure)
 
@@ -122,7 +126,9 @@ class LesionsPanel(VTKObservationMixin):
         if self.params.chart is not None:
             lesions.updateChart(self.params.chart, node, self.params.plotMeasure)
         self._fill(lesions.cells(measured.columns))
-        self.ui.lesionsLabel.setText(_("{pet} → {result}").format(pet=pet.GetName(), result=result.GetName()))
+        self.ui.lesionsLabel.setText(
+            _("{pet} above {result}, and the change:").format(pet=pet.GetName(), result=result.GetName())
+        )
         self.ui.lesionsLabel.setStyleSheet("")
 
     def _fill(self, rows: list[list[str]]) -> None:
@@ -133,9 +139,9 @@ class LesionsPanel(VTKObservationMixin):
                 item = qt.QTableWidgetItem(text)
                 item.setTextAlignment(qt.Qt.AlignCenter if column else qt.Qt.AlignVCenter)
                 table.setItem(row, column, item)
-        table.resizeColumnsToContents()
         table.resizeRowsToContents()
-        height = 30 + sum(table.rowHeight(row) for row in range(min(len(rows), 7)))
+        header = max(24, table.horizontalHeader().height) + 4
+        height = header + sum(table.rowHeight(row) for row in range(min(len(rows), 6)))
         table.setVisible(bool(rows))
         table.setMinimumHeight(height)
         table.setMaximumHeight(height)

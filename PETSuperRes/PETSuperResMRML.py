@@ -147,6 +147,17 @@ def addNode(node: Any, scene: Any) -> Any:
     return node
 
 
+def removeVolume(node: Any) -> None:
+    """Take a volume out of its scene together with its display nodes, which MRML would leave behind."""
+    scene = None if node is None else node.GetScene()
+    if scene is None:
+        return
+    for index in reversed(range(node.GetNumberOfDisplayNodes())):
+        if node.GetNthDisplayNode(index) is not None:
+            scene.RemoveNode(node.GetNthDisplayNode(index))
+    scene.RemoveNode(node)
+
+
 def masksFromNode(node: Any) -> list[tuple[str, Volume]]:
     """(name, mask) of every visible-or-not segment of a segmentation, or label of a label map, in order.
 
@@ -281,16 +292,24 @@ def showAsPET(node: Any, window: float = 6.0, level: float = 3.0) -> None:
     display.SetWindowLevel(window, level)
 
 
+HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
+GREYS = ("vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeInvertedGrey")
+
+
 def showLike(node: Any, source: Any) -> None:
-    """The colours and window of another PET, so that the two compare; PET-Heat where that is still plain grey."""
+    """The colours and window of another PET, so that the two compare; PET-Heat for both where that is grey.
+
+    Grey over a CT cannot be told from the CT; whoever chose other colours keeps them.
+    """
     display, other = node.GetDisplayNode(), source.GetDisplayNode()
     if display is None:
         return
-    colours = other.GetColorNodeID() if other is not None else None
-    heat = "vtkMRMLPETProceduralColorNodePET-Heat"
-    if colours in (None, "vtkMRMLColorTableNodeGrey") and node.GetScene().GetNodeByID(heat) is not None:
-        colours = heat
-    display.SetAndObserveColorNodeID(colours or "vtkMRMLColorTableNodeInvertedGrey")
+    colours = other.GetColorNodeID() if other is not None else GREYS[0]
+    if (colours is None or colours in GREYS) and node.GetScene().GetNodeByID(HEAT) is not None:
+        colours = HEAT
+        if other is not None:
+            other.SetAndObserveColorNodeID(HEAT)
+    display.SetAndObserveColorNodeID(colours or GREYS[1])
     display.AutoWindowLevelOff()
     window = (other.GetWindow(), other.GetLevel()) if other is not None and other.GetWindow() > 0 else (6.0, 3.0)
     display.SetWindowLevel(*window)

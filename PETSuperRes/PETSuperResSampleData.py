@@ -59,6 +59,8 @@ def phantomNodes(
     pet = mrml.nodeFromVolume(scan.lr, scene.GenerateUniqueName("Phantom PET"), scene)
     pet.SetAttribute("PETSuperRes.preset", SETTING)
     mrml.showAsPET(pet)
+    if scene.GetNodeByID(mrml.HEAT) is not None:
+        pet.GetDisplayNode().SetAndObserveColorNodeID(mrml.HEAT)
     names = {n: f"{n} {SITES.get(one.organ, one.organ.capitalize())}" for n, one in enumerate(phantom.lesions, 1)}
     name = scene.GenerateUniqueName("Phantom lesions")
     segmentation = mrml.segmentationFromLabels(phantom.labels, ct, name, names)

@@ -47,6 +47,10 @@ class UnitsPanel:
         for name in ("scannedEdit", "nuclideComboBox"):
             getattr(self.ui, name).setEnabled(not dicom)
 
+    def close(self) -> None:
+        """Stop what is under way."""
+        self.background.drop()
+
     def stated(self) -> units.Stated:
         """What the form says."""
         weight, dose = float(self.ui.weightSpinBox.value), float(self.ui.doseSpinBox.value)
