@@ -87,7 +87,11 @@ class Host:
             module.close()
         self._open.clear()
         self.window.showPanel(None)
-        self.scene.Clear(True)
+        self.scene.Clear(False)  # as Slicer does; views and other singletons stay
+        import slicer
+
+        for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", self.scene):
+            self.scene.RemoveNode(node)
         self.application.layoutManager().setLayout(3)
         self.process()
         for kept in (self.messages, self.answers, self.files, self.errors):

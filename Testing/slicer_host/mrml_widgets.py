@@ -7,16 +7,7 @@ from typing import Any
 from PySide6 import QtCore, QtWidgets
 
 from .pythonqt import raw, stand_in
-
-SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent", "EndCloseEvent", "EndImportEvent")
-
-
-def observe_scene(scene: Any, call: Any) -> list[int]:
-    """Call ``call()`` whenever the scene's content changes; returns the observers' tags."""
-    import slicer
-
-    events = [getattr(slicer.vtkMRMLScene, name) for name in SCENE_EVENTS]
-    return [scene.AddObserver(event, lambda *_: call()) for event in events]
+from .watch import Watch
 
 
 @stand_in
@@ -64,8 +55,7 @@ class _NodeComboBox(QtWidgets.QWidget):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._scene: Any = None
-        self._tags: list[int] = []
-        self._names: dict[Any, int] = {}
+        self._watch, self._names = Watch(self), Watch(self)
         self._nodes: list[Any] = []
         self._current: Any = None
         self._attributes: list[tuple[str, str, Any]] = []
@@ -90,7 +80,6 @@ class _NodeComboBox(QtWidgets.QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._box)
         raw(self._box, "activated").connect(self._chosen)
-        raw(self, "destroyed").connect(lambda *_: None)
 
     def mrmlScene(self) -> Any:
         return self._scene
@@ -98,10 +87,10 @@ class _NodeComboBox(QtWidgets.QWidget):
     def setMRMLScene(self, scene: Any) -> None:
         if scene is self._scene:
             return
-        for tag in self._tags:
-            self._scene.RemoveObserver(tag)
+        self._watch.clear()
         self._scene = scene
-        self._tags = observe_scene(scene, self._refresh) if scene is not None else []
+        if scene is not None:
+            self._watch.scene(scene, self._refresh)
         self._box.setEnabled(scene is not None)
         self._refresh()
 
@@ -170,13 +159,9 @@ class _NodeComboBox(QtWidgets.QWidget):
         count = self._scene.GetNumberOfNodes() if self._scene is not None else 0
         everything = (self._scene.GetNthNode(n) for n in range(count))
         self._nodes = [node for node in everything if self._accepts(node)]
-        import vtk
-
-        for node in set(self._nodes) - set(self._names):
-            self._names[node] = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._labels())
-        for node in set(self._names) - set(self._nodes):
-            node.RemoveObserver(self._names.pop(node))
+        self._names.clear()
         for node in self._nodes:
+            self._names.modified(node, self._labels)
             if node not in before:
                 raw(self, "nodeAdded").emit(node)
         current = self._current

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .pythonqt import stand_in
+from .watch import Watch
 
 
 @stand_in
@@ -19,12 +19,13 @@ class qMRMLPlotView(QtWidgets.QWidget):
         super().__init__(parent)
         self._node: Any = None
         self._chart: Any = None
-        self._watched: list[tuple[Any, int]] = []
+        self._watch, self._parts = Watch(self), Watch(self)
         self.setMinimumSize(160, 120)
 
     def setMRMLPlotViewNode(self, node: Any) -> None:
         self._node = node
-        node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._follow())
+        self._watch.clear()
+        self._watch.modified(node, self._follow)
         self._follow()
 
     def mrmlPlotViewNode(self) -> Any:
@@ -37,15 +38,14 @@ class qMRMLPlotView(QtWidgets.QWidget):
         self.update()
 
     def _follow(self) -> None:
-        for node, tag in self._watched:
-            node.RemoveObserver(tag)
+        self._parts.clear()
         self._chart = self._node.GetPlotChartNode()
         nodes = [self._chart] if self._chart is not None else []
         for series in self.series():
             nodes += [series, series.GetTableNode()]
-        modified = vtk.vtkCommand.ModifiedEvent
-        found = [node for node in nodes if node is not None]
-        self._watched = [(node, node.AddObserver(modified, lambda *_: self.update())) for node in found]
+        for node in nodes:
+            if node is not None:
+                self._parts.modified(node, self.update)
         self.update()
 
     def series(self) -> list[Any]:

@@ -55,6 +55,8 @@ def make_module() -> types.ModuleType:
         for cls in classes:
             cls.__getattribute__ = _get  # type: ignore[method-assign,assignment]
             cls.__setattr__ = _set  # type: ignore[method-assign,assignment]
+        shot = QtCore.QTimer.singleShot
+        QtCore.QTimer.singleShot = staticmethod(lambda ms, *rest: _single_shot(shot, ms, *rest))
     module.Signal, module.Slot, module.Property = QtCore.Signal, QtCore.Slot, QtCore.Property  # type: ignore[attr-defined]
     return module
 
@@ -193,6 +195,13 @@ class _Receiver:
             traceback.print_exc(file=sys.stderr)
 
 
+def _single_shot(original: Any, milliseconds: int, *rest: Any) -> None:
+    if len(rest) == 1 and callable(rest[0]):
+        receiver = _Receiver(rest[0], 0)
+        rest = (lambda: receiver.call(),)  # a function keeps the receiver, a bound method would not
+    original(milliseconds, *rest)
+
+
 def _pointer(obj: Any) -> int:
     return shiboken6.getCppPointer(obj)[0]
 
@@ -209,9 +218,11 @@ def _signal(obj: Any, signature: str) -> tuple[BoundSignal, int]:
     return BoundSignal(obj, name, _raw_get(obj, name)), len(inside.split(",")) if inside else 0
 
 
-def _connect(self: Any, signature: str, receiver: Callable[..., Any]) -> bool:
-    signal, arguments = _signal(self, signature)
-    return signal.connect(receiver, arguments)
+def _connect(self: Any, *arguments: Any) -> Any:
+    if len(arguments) != 2 or not isinstance(arguments[0], str):
+        return _raw_get(self, "connect")(*arguments)  # PySide6 calling itself
+    signal, count = _signal(self, arguments[0])
+    return signal.connect(arguments[1], count)
 
 
 def _disconnect(self: Any, signature: str | None = None, receiver: Callable[..., Any] | None = None) -> bool:

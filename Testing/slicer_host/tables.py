@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .pythonqt import raw, stand_in
+from .watch import Watch
 
 
 class _TableModel(QtGui.QStandardItemModel):
@@ -64,7 +64,7 @@ class qMRMLTableView(QtWidgets.QTableView):
         super().__init__(parent)
         self._scene: Any = None
         self._node: Any = None
-        self._tag = 0
+        self._watch = Watch(self)
         self._cells = _TableModel(self)
         self._sorted = QtCore.QSortFilterProxyModel(self)
         self._sorted.setSourceModel(self._cells)
@@ -90,16 +90,15 @@ class qMRMLTableView(QtWidgets.QTableView):
     def setMRMLTableNode(self, node: Any) -> None:
         if node is self._node:
             return
-        if self._node is not None:
-            self._node.RemoveObserver(self._tag)
+        self._watch.clear()
         self._node = node
         if node is not None:
-            self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._cells.fill(self._node))
+            self._watch.modified(node, lambda: self._cells.fill(self._node))
         self._cells.fill(node)
         raw(self, "cellsSelected").emit()
 
     def copySelection(self) -> None:
-        indexes = sorted(self.selectionModel().selectedIndexes(), key=lambda i: (i.row(), i.column()))
+        indexes = sorted(self.selectionModel().selectedIndexes, key=lambda i: (i.row(), i.column()))
         rows: dict[int, list[str]] = {}
         for index in indexes:
             rows.setdefault(index.row(), []).append(str(index.data() or ""))

@@ -9,12 +9,12 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import slicer
-import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .plots import qMRMLPlotView
 from .pythonqt import raw, stand_in
 from .tables import qMRMLTableView
+from .watch import Watch
 
 
 @stand_in
@@ -106,8 +106,9 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
         layout.setSpacing(0)
         layout.addWidget(self._bar)
         layout.addWidget(self._view, 1)
-        logic.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._update())
-        logic.GetSliceNode().AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._update())
+        self._watch = Watch(self)
+        self._watch.modified(logic, self._update)
+        self._watch.modified(logic.GetSliceNode(), self._update)
         self._update()
 
     def _update(self) -> None:
@@ -163,7 +164,8 @@ class qMRMLTableWidget(QtWidgets.QWidget):
         super().__init__(parent)
         self._node, self._view = node, qMRMLTableView(self)
         QtWidgets.QVBoxLayout(self).addWidget(self._view)
-        node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._view.setMRMLTableNode(node.GetTableNode()))
+        self._watch = Watch(self)
+        self._watch.modified(node, lambda: self._view.setMRMLTableNode(node.GetTableNode()))
         self._view.setMRMLTableNode(node.GetTableNode())
 
     def tableView(self) -> Any:
@@ -190,7 +192,8 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._logic = slicer.vtkMRMLLayoutLogic()
         self._logic.SetMRMLScene(scene)
         self._node = self._logic.GetLayoutNode()
-        self._node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._arrange())
+        self._watch = Watch(self)
+        self._watch.modified(self._node, self._arrange)
         if self._node.GetViewArrangement() == 0:
             self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self._arrange()
