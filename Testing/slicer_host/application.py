@@ -173,7 +173,7 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         self._selector = qSlicerModuleSelector()
         self._panel = QtWidgets.QScrollArea()
         self._panel.setWidgetResizable(True)
-        self._panel.setMinimumWidth(430)
+        self._panel.setMinimumWidth(520)
         splitter = QtWidgets.QSplitter()
         splitter.addWidget(self._panel)
         splitter.addWidget(layouts.viewport())

@@ -56,8 +56,8 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         return self.layout() if self.isChecked() else None
 
     def sizeHint(self) -> Any:
-        layout, least = self._open_layout(), QtCore.QSize(120, self.HEADER)
-        return least if layout is None else (layout.sizeHint() + QtCore.QSize(0, self.HEADER)).expandedTo(least)
+        layout = self._open_layout()
+        return self._with_header(layout.sizeHint() if layout is not None else None)
 
     def hasHeightForWidth(self) -> bool:
         layout = self._open_layout()
@@ -68,7 +68,17 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         return self.HEADER + (layout.heightForWidth(width) if layout is not None else 0)
 
     def minimumSizeHint(self) -> Any:
-        return self.sizeHint()
+        layout = self._open_layout()
+        return self._with_header(layout.minimumSize() if layout is not None else None)
+
+    def _with_header(self, size: Any) -> Any:
+        inside = QtCore.QSize(120, 0) if size is None else size
+        return QtCore.QSize(max(120, inside.width()), inside.height() + self.HEADER)
+
+    def event(self, event: Any) -> bool:
+        if event.type() == QtCore.QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().event(event)
 
     def paintEvent(self, _event: Any) -> None:
         option = QtWidgets.QStyleOptionButton()

@@ -8,9 +8,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import Any
 
+import numpy as np
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from . import overlays
 from .plots import qMRMLPlotView
 from .pythonqt import raw, stand_in
 from .tables import qMRMLTableView
@@ -52,7 +54,8 @@ class qMRMLSliceView(QtWidgets.QWidget):
         from vtk.util.numpy_support import vtk_to_numpy
 
         wide, high, _ = data.GetDimensions()
-        pixels = vtk_to_numpy(scalars).reshape(high, wide, -1)[::-1, :, :3].copy()
+        coloured = vtk_to_numpy(scalars).reshape(high, wide, -1)[::-1]
+        pixels = np.where(coloured[..., 3:] > 0, coloured[..., :3], 0).astype(np.uint8)  # black where nothing lies
         picture = QtGui.QImage(pixels.data, wide, high, 3 * wide, QtGui.QImage.Format.Format_RGB888)
         return picture.copy()
 
@@ -64,6 +67,7 @@ class qMRMLSliceView(QtWidgets.QWidget):
         picture = self.image()
         if not picture.isNull():
             painter.drawImage(self.rect, picture)
+            overlays.draw(painter, self._logic.GetSliceNode())
         painter.setPen(QtGui.QColor(255, 255, 120))
         painter.drawText(8, self.height - 8, self._label())
 
