@@ -209,11 +209,14 @@ class PETSuperResLogic(_Base):
         import PETSuperResMRML as mrml
 
         petNode, ctNode, scene = nodes
-        node = mrml.nodeFromVolume(volume, scene.GenerateUniqueName(f"{petNode.GetName()} SR"))
+        asked = getattr(preset, "name", preset)
+        scanner = report.get("scanner") or {"name": asked}
+        name = f"{petNode.GetName()} SR ({scanner['name']})".replace("/", "-")  # saved under its name
+        node = mrml.nodeFromVolume(volume, scene.GenerateUniqueName(name))
         self._copyUnits(petNode, node, volume.unit)
         told = {name: settings[name] for name in ("quality", "samples", "seed")}
         self._provenance(node, petNode, ctNode, told, report)
-        node.SetAttribute("PETSuperRes.preset", str(getattr(preset, "name", preset)))
+        node.SetAttribute("PETSuperRes.preset", str(asked))
         mrml.addNode(node, scene)
         for name, source in (("PET", petNode), ("CT", ctNode)):
             if source.GetScene() is scene:  # not deleted meanwhile

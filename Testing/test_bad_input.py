@@ -307,7 +307,7 @@ def logic(folder, monkeypatch) -> Callable[..., object]:
 
 
 def test_the_scene_takes_the_phantom_itself(logic):
-    assert logic().GetName() == "strange PET SR"
+    assert logic().GetName() == "strange PET SR (GE Discovery ST)"
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_background_job_is_handed_over_whole_and_ends_with_its_node(scene, cas
     task.poll()
     kind, node = case.seen[-1]
     assert kind == "done" and task.result is node and not task.running
-    assert node.GetName() == "PET SR" and node.GetAttribute("PETSuperRes.report.prior_sha256") == "ab12"
+    assert node.GetName() == "PET SR (Small)" and node.GetAttribute("PETSuperRes.report.prior_sha256") == "ab12"
     assert node.GetAttribute("PETSuperRes.preset") == "Small" and node.GetAttribute("PETSuperRes.seed") == "5"
     import PETSuperResMRML as mrml
 

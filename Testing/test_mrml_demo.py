@@ -61,7 +61,7 @@ def test_the_scene_opens_again_from_another_folder_with_its_volumes(run, tmp_pat
     scene.Clear(0)
     scene.SetURL(str(moved / "scene.mrml"))
     scene.Connect()
-    node = scene.GetFirstNodeByName("PET SR")
+    node = scene.GetFirstNodeByName("PET SR (Paper standard)")
     assert node.GetImageData() is not None
     assert str(moved) in str(node.GetStorageNode().GetFullNameFromFileName())
     assert node.GetAttribute("PETSuperRes.quality") == "draft"

@@ -132,7 +132,7 @@ def test_process_adds_one_marked_suv_volume_with_its_provenance(module, mrml, sc
     events = []
     node = module.PETSuperResLogic().process(case.pet, case.ct, quality="draft", seed=7, progress=events.append)
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before + 1
-    assert node.GetScene() is scene and node.GetName() == "PET SR"
+    assert node.GetScene() is scene and node.GetName() == "PET SR (Siemens Biograph mCT)"
     assert node.GetVoxelValueQuantity().GetCodeValue() == "126400"
     assert node.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
     assert node.GetAttribute("PETSuperRes.seed") == "7" and node.GetAttribute("PETSuperRes.quality") == "draft"
