@@ -48,7 +48,7 @@ class PETSuperResParameters:
 
     pet: vtkMRMLScalarVolumeNode
     ct: vtkMRMLScalarVolumeNode
-    segmentation: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode]  # noqa: UP007 - Slicer reads this form
+    segmentation: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - as Slicer reads it
     region: vtkMRMLMarkupsROINode
     preset: Annotated[str, Choice(PRESETS)] = NO_PRESET
     quality: Quality = Quality.STANDARD

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -289,7 +291,11 @@ def test_choosing_and_applying_does_the_work(host, sample):
     host.errors.clear()
 
 
-def test_closing_the_scene_gives_the_panel_a_new_parameter_node(host, sample):
+@pytest.mark.parametrize("returns", [True, False])
+def test_closing_the_scene_gives_the_panel_a_new_parameter_node(host, monkeypatch, returns):
+    """Also where connectGui returns no tag to disconnect with, as in some releases of Slicer."""
+    monkeypatch.setattr("slicer_host.parameter_node.wrapper.RETURNS_TAG", returns)
+    sample = host.open_module(SAMPLE)
     old = sample.parameters.parameterNode
     sample.ui.sourceSelector.setCurrentNode(volume())
     sample.ui.roundsBox.value = 8
@@ -320,3 +326,23 @@ def test_latency_counts_a_blocked_loop_by_its_length(host, qt):
         host.spin(0.6)
     assert calm.p99 < 0.1 and blocked.longest >= 0.2
     assert 0.15 < blocked.p99 <= blocked.longest and calm.percentile(50) <= calm.p99
+
+
+# elsewhere
+
+WITHOUT_QT = """
+import sys
+sys.modules["PySide6"] = None
+import slicer_host
+assert "pip install PySide6-Essentials" in slicer_host.missing(), slicer_host.missing()
+import mrml_scene
+module = mrml_scene.load_module()
+assert module.PETSuperResLogic().presetNames()
+"""
+
+
+def test_without_qt_the_host_says_what_is_missing_and_the_logic_still_runs():
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    code = f"import sys; sys.path[:0] = {folders!r}\n{WITHOUT_QT}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

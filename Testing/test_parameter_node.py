@@ -50,7 +50,7 @@ class Settings:
 @parameterNodeWrapper
 class Parameters:
     pet: vtkMRMLScalarVolumeNode
-    lesions: Union[vtkMRMLSegmentationNode, vtkMRMLTableNode]  # noqa: UP007 (Slicer's parameter nodes know no '|')
+    lesions: Union[vtkMRMLSegmentationNode, vtkMRMLTableNode, None]  # noqa: UP007 (Slicer's parameter nodes know no '|')
     samples: Annotated[int, WithinRange(1, 64)] = 1
     scale: Annotated[float, Minimum(0), Default(1.5)]
     preset: Annotated[str, Choice(["mCT", "Vision"])] = "mCT"
@@ -151,6 +151,16 @@ def test_types_that_slicer_cannot_store_are_refused():
         @parameterNodeWrapper
         class Complex:
             value: complex
+
+
+def test_a_union_of_node_classes_needs_none_among_them(node):
+    @parameterNodeWrapper
+    class WithoutNone:
+        lesions: Union[vtkMRMLSegmentationNode, vtkMRMLTableNode]  # noqa: UP007
+
+    made: Any = WithoutNone
+    with pytest.raises(TypeError, match="fits none"):
+        made(node)
 
 
 def test_names_of_the_wrapper_are_reserved():

@@ -11,9 +11,9 @@ import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 from . import ctk_widgets, mrml_widgets
+from .layouts import qSlicerLayoutManager
 from .pythonqt import raw, stand_in
 from .tables import qMRMLTableView
-from .views import qSlicerLayoutManager
 
 WIDGETS = (
     *ctk_widgets.CLASSES,

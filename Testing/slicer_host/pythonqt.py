@@ -16,8 +16,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import shiboken6
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+from shiboken6 import delete, getCppPointer
 
 MODULES = (QtCore, QtGui, QtWidgets, QtUiTools)
 errors: list[BaseException] = []  # what receivers raised; a test that provokes none finds it empty
@@ -32,14 +32,9 @@ _METHODS = ("metaObject", "property", "setProperty", "sizeHint", "minimumSizeHin
 
 
 def stand_in(cls: type) -> type:
-    """Decorator: treat a Python class as one of C++ (no new attributes, found by QUiLoader under its name)."""
+    """Decorator: treat a Python class as one of C++ (no new attributes)."""
     _stand_ins.add(cls)
     return cls
-
-
-def stand_ins() -> tuple[type, ...]:
-    """The classes that stand in for ctk's and Slicer's widgets."""
-    return tuple(_stand_ins)
 
 
 def make_module() -> types.ModuleType:
@@ -203,7 +198,7 @@ def _single_shot(original: Any, milliseconds: int, *rest: Any) -> None:
 
 
 def _pointer(obj: Any) -> int:
-    return shiboken6.getCppPointer(obj)[0]
+    return getCppPointer(obj)[0]
 
 
 def _signal(obj: Any, signature: str) -> tuple[BoundSignal, int]:
@@ -238,7 +233,7 @@ def _exec(self: Any, *arguments: Any) -> Any:
 
 
 def _delete(self: Any) -> None:
-    shiboken6.delete(self)
+    delete(self)
 
 
 def _class_name(self: Any) -> str:

@@ -23,7 +23,7 @@ def start() -> tuple[Any, Any]:
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer-host"])
     application.setStyle("Fusion")
     from . import application as parts
-    from . import ctk_widgets, dialogs, modules, mrml_widgets, sample_data, tables, views
+    from . import ctk_widgets, dialogs, layouts, modules, mrml_widgets, sample_data, tables, views
 
     ctk = ctk_widgets.make_module()
     sys.modules["ctk"], sys.modules["SampleData"] = ctk, sample_data.make_module()
@@ -38,7 +38,7 @@ def start() -> tuple[Any, Any]:
         setattr(slicer, cls.__name__, cls)
     for cls in (modules.qSlicerScriptedLoadableModule, modules.qSlicerScriptedLoadableModuleWidget):
         setattr(slicer, cls.__name__, cls)
-    slicer.qMRMLWidget, slicer.qSlicerLayoutManager = mrml_widgets.qMRMLWidget, views.qSlicerLayoutManager
+    slicer.qMRMLWidget, slicer.qSlicerLayoutManager = mrml_widgets.qMRMLWidget, layouts.qSlicerLayoutManager
     slicer.app = parts.qSlicerApplication(mrml_scene.application_logic())
     window = parts.make_views(scene, slicer.app)
     raw_select = pythonqt.raw(window.moduleSelector(), "moduleSelected")

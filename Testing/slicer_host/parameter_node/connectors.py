@@ -10,7 +10,8 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
-from .serializers import _PATHS, nodeTypes
+from .scalars import PATHS
+from .serializers import nodeTypes
 from .validators import Choice, Decimals, Maximum, Minimum, SingleStep, WithinRange, first, plain, split
 
 
@@ -223,7 +224,7 @@ def _class(widget: Any, datatype: Any) -> type[_Bound] | None:
         return _Choices if listed else None
     if kind is str:
         return {"QLineEdit": _Line, "QTextEdit": _Text}.get(name)
-    if kind in _PATHS:
+    if kind in PATHS:
         return _Path if name == "ctkPathLineEdit" else None
     return _Node if name == "qMRMLNodeComboBox" and nodeTypes(datatype) else None
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import slicer
 
-from .serializers import Serializer, Validated, make
+from .scalars import Serializer, Validated
+from .serializers import make
 from .validators import Default, IsInstance, NotNone, first, plain
 
 
