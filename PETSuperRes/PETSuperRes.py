@@ -102,8 +102,10 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         """The module is opened: its parameters and its key."""
         import qt
+        from PETSuperResInputs import suggest
 
         self.initializeParameterNode()
+        suggest(self.params, slicer.mrmlScene)
         window = slicer.util.mainWindow()
         if window is not None and self.shortcut is None:
             self.shortcut = qt.QShortcut(window)
@@ -239,6 +241,9 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A job is done: show its result and measure the lesions."""
         pet, ct = node.GetNodeReference("PETSuperRes.PET"), node.GetNodeReference("PETSuperRes.CT")
         self.params.result = node
+        spread = node.GetNodeReference("PETSuperRes.StandardDeviation")
+        if spread is not None:
+            self.say(_("How far the samples differ: '{name}'.").format(name=spread.GetName()))
         self.say(_("Made '{name}'.").format(name=node.GetName()))
         self.result.show(node, pet, ct)
         self.updateButtons()
@@ -296,7 +301,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class PETSuperResTest(ScriptedLoadableModuleTest):
-    """Self-test inside Slicer: a generated phantom through the whole path."""
+    """Self-test inside Slicer: a generated phantom through the whole path, in the panel and without it."""
 
     def setUp(self) -> None:
         """Start from an empty scene."""
@@ -304,23 +309,53 @@ class PETSuperResTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Run every test."""
-        self.setUp()
-        self.test_phantom()
+        for test in (self.test_phantom, self.test_panel):
+            self.setUp()
+            test()
+
+    def phantom(self) -> tuple[Any, Any, Any]:
+        """PET, CT and segmentation node of a small generated case."""
+        from PETSuperResSampleData import phantomNodes
+
+        self.delayDisplay("Making a phantom")
+        pet, ct, segmentation = phantomNodes(shape=(6, 64, 96), lesions=2)
+        return pet, ct, segmentation
 
     def test_phantom(self) -> None:
         """A generated PET/CT comes back as a new SUV volume, with a row for every lesion."""
         import PETSuperResMRML as mrml
 
-        from PETSuperResLib.training.phantoms import torso_phantom
-
-        self.delayDisplay("Making a phantom")
-        phantom = torso_phantom(4, shape=(6, 64, 96), spacing=(4.0, 4.0, 4.0), lesions=2)
-        pet = mrml.nodeFromVolume(phantom.pet, "Phantom PET", slicer.mrmlScene)
-        ct = mrml.nodeFromVolume(phantom.ct, "Phantom CT", slicer.mrmlScene)
-        segmentation = mrml.segmentationFromLabels(phantom.labels, pet, "Phantom lesions")
+        pet, ct, segmentation = self.phantom()
         logic = PETSuperResLogic()
-        result = logic.process(pet, ct, quality="draft")
+        result = logic.process(pet, ct, preset="Paper standard", quality="draft")
         self.assertEqual(mrml.unitOfNode(result), "SUVbw")
         table = logic.compareLesions(pet, result, segmentation)
         self.assertEqual(table.GetNumberOfRows(), segmentation.GetSegmentation().GetNumberOfSegments())
         self.delayDisplay("Test passed")
+
+    def test_panel(self) -> None:
+        """The panel runs the case in its process, measures the lesions and compares."""
+        pet, ct, segmentation = self.phantom()
+        slicer.util.selectModule("PETSuperRes")
+        panel = slicer.modules.PETSuperResWidget
+        panel.initializeParameterNode()
+        panel.params.pet, panel.params.ct, panel.params.segmentation = pet, ct, segmentation
+        panel.ui.qualityComboBox.setCurrentIndex(0)
+        self.assertEqual(panel.ui.presetComboBox.currentText, "Paper standard")
+        self.assertTrue(panel.ui.applyButton.enabled)
+        panel.ui.applyButton.click()
+        self.waitUntil(lambda: not panel.job.running, 300)
+        self.assertIsNotNone(panel.params.result, panel.ui.statusLabel.text)
+        self.waitUntil(lambda: panel.lesions.measured is not None, 30)
+        self.assertEqual(panel.lesions.table.GetNumberOfRows(), segmentation.GetSegmentation().GetNumberOfSegments())
+        panel.ui.compareButton.click()
+        panel.ui.plotButton.click()
+        self.delayDisplay("Test passed")
+
+    def waitUntil(self, done: Any, seconds: float) -> None:
+        """Run the event loop until ``done()``, or fail."""
+        end = time.monotonic() + seconds
+        while not done():
+            self.assertLess(time.monotonic(), end, "it takes too long")
+            slicer.app.processEvents()
+            time.sleep(0.02)

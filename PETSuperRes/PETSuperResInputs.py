@@ -62,6 +62,23 @@ def regionOf(roi: Any) -> tuple[float, float, float, float, float, float] | None
     return -bounds[1], -bounds[0], -bounds[3], -bounds[2], bounds[4], bounds[5]
 
 
+def suggest(params: Any, scene: Any) -> None:
+    """Choose a PET and a CT where nothing is chosen and the scene holds exactly one that is marked as such."""
+    from PETSuperResMRML import unitOfNode
+
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+    volumes = [
+        v for v in volumes if v.GetAttribute("PETSuperRes.note") is None and not v.IsA("vtkMRMLLabelMapVolumeNode")
+    ]
+    for name, unit in (("pet", "SUVbw"), ("ct", "HU")):
+        found = [v for v in volumes if unitOfNode(v) == unit]
+        if getattr(params, name) is None and len(found) == 1:
+            setattr(params, name, found[0])
+    segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    if params.segmentation is None and params.result is None and len(segmentations) == 1:
+        params.segmentation = segmentations[0]
+
+
 def missing(params: Any) -> str:
     """What is still to be chosen, as a short instruction; empty when a job can start."""
     if params.pet is None or params.ct is None:

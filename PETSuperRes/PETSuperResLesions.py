@@ -147,9 +147,15 @@ def removeChart(chart: Any) -> None:
 
 
 def jumpTo(scene: Any, ras: Sequence[float]) -> None:
-    """Centre all slice views on a point in RAS mm."""
-    mode = slicer.vtkMRMLSliceNode.CenteredJumpSlice
-    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *ras, mode)
+    """Show a point (RAS mm) in all slice views; a view is shifted only where the point would be out of sight."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
+        toXY = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), toXY)
+        seen = zip(toXY.MultiplyPoint((*ras, 1.0))[:2], node.GetDimensions()[:2], strict=True)
+        if all(0.05 * size <= place <= 0.95 * size for place, size in seen):
+            node.JumpSliceByOffsetting(*ras)
+        else:
+            node.JumpSliceByCentering(*ras)
 
 
 def segmentEvents(node: Any) -> list[tuple[Any, int]]:

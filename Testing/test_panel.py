@@ -27,18 +27,19 @@ class FakeRunner:
     def __init__(self):
         self.running, self.jobs, self.messages = False, [], []
         self.onEvent = lambda message: None
-        self.closed = self.deaf = False
+        self.closed = self.automatic = False  # automatic: gives the PET back at once
 
     def start(self, job, onEvent):
         self.jobs.append(job)
         self.running, self.onEvent = True, onEvent
+        if self.automatic:
+            self.say("result", files={}, volumes={"sr": job["pet"]}, report={})
 
     def say(self, kind, **content):
         self.messages.append({"type": kind, **content})
 
     def cancel(self):
-        if not self.deaf:
-            self.say("cancelled")
+        self.say("cancelled")
 
     def poll(self):
         while self.messages:
@@ -150,6 +151,37 @@ def test_apply_waits_for_what_is_missing(panel, host, case):
     assert not ui.applyButton.enabled and "scanner" in ui.statusLabel.text
     choose(panel, host, case)
     assert ui.applyButton.enabled and ui.statusLabel.text == ""
+
+
+def test_pet_and_ct_that_are_marked_as_such_are_suggested(host, fake):
+    host.reset()
+    case = make_case()
+    panel = host.open_module()
+    assert panel.params.pet is case.pet and panel.params.ct is case.ct and panel.params.segmentation is case.segments
+    assert not panel.ui.applyButton.enabled  # the scanner is not known
+    host.reset()
+
+
+def test_the_phantom_is_offered_as_sample_data(panel, host, case, monkeypatch):
+    import PETSuperResSampleData as sample
+    import SampleData
+
+    (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory(sample.CATEGORY)
+    monkeypatch.setattr(sample, "phantomNodes", lambda: [case.pet, case.ct, case.segments])
+    nodes = SampleData.SampleDataLogic().downloadFromSource(source)
+    assert nodes[0] is case.pet
+    composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == case.pet.GetID()
+
+
+def test_the_modules_own_test_passes_in_the_panel(panel, host):
+    from mrml_scene import load_module
+
+    panel.logic._runner.automatic = True
+    test = load_module().PETSuperResTest()
+    test.setUp()
+    test.test_panel()
+    assert panel.params.result is not None
 
 
 def test_choices_are_saved_with_the_scene(panel, host, case):
@@ -311,10 +343,13 @@ def test_a_click_on_a_row_jumps_to_the_lesion(panel, host, fake, case):
     choose(panel, host, case)
     finish(panel, host, fake, case)
     panel.ui.lesionsTable.cellClicked(1, 0)
-    wanted = panel.lesions.measured.centres[1]
-    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
-    place = [red.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
-    assert place == pytest.approx(wanted, abs=2.0)
+    wanted = np.array([*panel.lesions.measured.centres[1], 1.0])
+    for name in ("Red", "Green", "Yellow"):
+        node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
+        matrix = slicer.vtkMRMLSliceNode.GetXYToRAS(node)
+        xyz = np.linalg.inv(slicer.util.arrayFromVTKMatrix(matrix)) @ wanted
+        assert abs(xyz[2]) < 0.01  # the slice goes through the lesion ...
+        assert all(0 < xyz[axis] < node.GetDimensions()[axis] for axis in (0, 1))  # ... which is in sight
 
 
 def test_copy_and_csv(panel, host, fake, case, tmp_path):
