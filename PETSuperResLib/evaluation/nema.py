@@ -127,7 +127,7 @@ def nema_study(
     jobs = [(setting, level) for setting in settings for level in counts]
     for number, (setting, level) in enumerate(jobs):
         simulation = simulate(phantom.pet, phantom.ct, setting, level, seed=seed, device=device)
-        named = {"setting": setting, "counts": level}
+        named: dict[str, Any] = {"setting": setting, "counts": level}
         # pixels on a sphere's border are not full: the truth itself tells what they cost
         rows += [named | {"method": "truth", **row} for row in image_quality(simulation.truth, phantom.centres)]
         for n, method in enumerate(methods):
