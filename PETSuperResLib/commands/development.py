@@ -38,7 +38,11 @@ def demo(out: str) -> None:
 @click.option("--data", metavar="DIR", help="Folder of case folders; without it, phantoms alone.")
 @click.option("--split", metavar="FILE", help="JSON with train, validation and test patients.")
 @click.option(
-    "--config", metavar="FILE|NAME", help="JSON with training settings (see any run's config.json), or large or huge."
+    *("--config",),
+    default="bundled",
+    show_default=True,
+    metavar="FILE|NAME",
+    help="JSON with training settings (see any run's config.json), or bundled, large or huge.",
 )
 @click.option(
     "--conditioning",
