@@ -83,10 +83,13 @@ def _fitTogether(lines: dict[str, list[Any]], result: Any) -> None:
     result.GetRASBounds(bounds)
     middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
     for logics in lines.values():
-        first = logics[0].GetSliceNode()
-        pixel = first.GetFieldOfView()[1] / max(1, first.GetDimensions()[1])  # mm
-        for logic in logics:
-            node = logic.GetSliceNode()
+        nodes = [logic.GetSliceNode() for logic in logics]
+        pixel = max(
+            field / max(1, size)
+            for node in nodes
+            for field, size in zip(node.GetFieldOfView()[:2], node.GetDimensions()[:2], strict=True)
+        )  # mm; of the view that has to show the most per pixel
+        for node in nodes:
             width, height = node.GetDimensions()[:2]
             node.SetFieldOfView(pixel * width, pixel * height, node.GetFieldOfView()[2])
             node.JumpSliceByCentering(*middle)

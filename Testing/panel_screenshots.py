@@ -21,7 +21,7 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     """Write panel.png (comparison and lesions), running.png (preview) and advanced.png (the other settings)."""
     host = slicer_host.start()
     panel = host.open_module()
-    host.window.resize(1500, 980)
+    host.window.resize(1500, 1040)
     import PETSuperResSampleData
     from PETSuperResParameters import Quality
 
