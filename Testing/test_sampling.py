@@ -202,3 +202,14 @@ def test_a_prior_that_sees_neighbours_samples_stacks_and_single_batches_alike(tm
     hu = torch.full(z.shape, 40.0)
     runs = [sample(Sampler(steps=2), prior, model, y, hu, batch=n) for n in (16, 2)]
     assert relative(runs[0], runs[1]) < 1e-4 and float(runs[0].min()) >= 0
+
+
+def test_moving_the_image_over_the_grid_moves_nothing_in_the_result(tmp_path):
+    """A network that is blind to the grid gives the same estimate with and without shifts."""
+    model, z, y = random_model(1, (2, 24, 28), attenuation=False)
+    prior = tiny_prior(tmp_path)
+    for parameter in prior.network.parameters():
+        parameter.zero_()
+    hu = torch.full(z.shape, 40.0)
+    moved, still = (sample(Sampler(steps=3, shifts=s), prior, model, y, hu) for s in (True, False))
+    assert relative(moved, still) < 1e-4

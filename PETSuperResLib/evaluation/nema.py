@@ -129,12 +129,12 @@ def nema_study(
         simulation = simulate(phantom.pet, phantom.ct, setting, level, seed=seed, device=device)
         named: dict[str, Any] = {"setting": setting, "counts": level}
         # pixels on a sphere's border are not full: the truth itself tells what they cost
-        rows += [named | {"method": "truth", **row} for row in image_quality(simulation.truth, phantom.centres)]
+        rows += [dict(named, method="truth", **row) for row in image_quality(simulation.truth, phantom.centres)]
         for n, method in enumerate(methods):
             report(f"{method}, {setting}, {level} counts", (number + n / len(methods)) / len(jobs))
             volume = restore(method, MethodCase(simulation, phantom.ct, loaded, seed, device))
             found = image_quality(volume, phantom.centres)
-            rows += [named | {"method": method, **row} for row in found]
+            rows += [dict(named, method=method, **row) for row in found]
         write_csv(out / "nema.csv", rows, COLUMNS)
     _plot(out / "nema.png", rows)
     report("done", 1.0)
@@ -161,7 +161,7 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
             axis = axes[line, column]
             for method in methods:
                 mine = [r for r in rows if (r["setting"], r["counts"], r["method"]) == (setting, counts, method)]
-                style = {"lw": 2.2, "zorder": 3} if method.startswith("ours") else {"lw": 1.2}
+                style: dict[str, Any] = {"lw": 2.2, "zorder": 3} if method.startswith("ours") else {"lw": 1.2}
                 style |= {"color": "0.4", "ls": "--"} if method == "truth" else {}
                 axis.plot(
                     [r["diameter_mm"] for r in mine], [r[key] for r in mine], marker="o", ms=3, label=method, **style

@@ -32,6 +32,7 @@ class Sampler:
     momentum: float = 0.9  # gradient: Nesterov's mu
     warm_start: float = 0.3  # gradient: share of the previous step's refined estimate in the start
     axial_fwhm_slices: float = 0.8  # Gaussian across slices on every Tweedie estimate: ties slices together
+    shifts: bool = True  # move the image by other pixels at every step, so that the network's grid leaves no pattern
     flips: int = 1  # network evaluations per step over mirrored images (1, 2 or 4), averaged
 
     def __post_init__(self) -> None:
@@ -89,5 +90,6 @@ PROFILES = {
         inner_last=20,
         psf_from=0.7,
         axial_fwhm_slices=0.0,
+        shifts=False,
     ),
 }

@@ -18,6 +18,7 @@ from .config import Sampler
 from .consistency import refine
 
 SLICES_PER_BATCH = 16
+SHIFTS = ((0, 0), (3, 5), (6, 2), (1, 7))  # pixels by which a step's image is moved over the network's grid
 UNKNOWN_HU = -2000.0  # in a CT for the sampler: the CT does not cover this voxel
 AIR_BELOW_HU, BODY_MARGIN_MM, OUTSIDE_SHARE = -900.0, 8.0, 0.02  # lung is body, air is not
 
@@ -60,7 +61,7 @@ def sample(
         if index == 0 and sampler.start_sigma is None:
             x0 = torch.zeros_like(x0)  # pure noise
         x_t = signal * x0 + sampler.noise * sigma * eps
-        eps = guide.epsilon(x_t, t)
+        eps = guide.epsilon(x_t, t, index if sampler.shifts else 0)
         x0_hat = schedule.tweedie(x_t, eps, torch.tensor([t], device=y.device))  # (7)
         tweedie = transform.to_activity(axial(guide.crop(x0_hat))).clamp_min(0)
         ratio = float(sigma / signal)
@@ -106,15 +107,22 @@ class _Guide:
     def __init__(self, sampler: Sampler, prior: Prior, ct_hu: Tensor, batch: int, slice_mm: float):
         self.prior, self.batch, self.slice_mm = prior, batch, slice_mm
         self.size = tuple(ct_hu.shape[1:])
-        j, i = (-(-n // STRIDE) * STRIDE for n in self.size)
+        slack = max(map(max, SHIFTS)) if sampler.shifts else 0  # so that an image's two ends never touch
+        j, i = (-(-(n + slack) // STRIDE) * STRIDE for n in self.size)
         self.padded = (j, i)
         self.shape = (len(ct_hu), 1, j, i)
         air = -1000.0
-        ct = centred_resize(ct_hu - air, self.padded) + air
+        self.ct = centred_resize(ct_hu - air, self.padded) + air
         self.mirrors: list[tuple[int, ...]] = [(), (-1,), (-2,), (-2, -1)][: sampler.flips]
-        self.tokens = [
-            [prior.tokens(part.flip(mirror) if mirror else part) for part in ct.split(batch)] for mirror in self.mirrors
-        ]
+        self.known: dict[tuple[tuple[int, int], tuple[int, ...]], list[tuple[Tensor, ...]]] = {}
+
+    def tokens(self, shift: tuple[int, int], mirror: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
+        """The CT's tokens of every batch, for an image that is moved and mirrored; encoded once for each."""
+        if (shift, mirror) not in self.known:
+            ct = self.ct.roll(shift, (-2, -1))
+            parts = (ct.flip(mirror) if mirror else ct).split(self.batch)
+            self.known[shift, mirror] = [self.prior.tokens(part) for part in parts]
+        return self.known[shift, mirror]
 
     def pad(self, x: Tensor) -> Tensor:
         """``(S, J, I)`` -> ``(S, 1, H, W)``."""
@@ -124,15 +132,17 @@ class _Guide:
         """Inverse of :meth:`pad`."""
         return centred_resize(x[:, 0], self.size)  # type: ignore[arg-type]
 
-    def epsilon(self, x_t: Tensor, t: int) -> Tensor:
-        """eps(x_t, t, c) for all slices, averaged over the mirrored images."""
+    def epsilon(self, x_t: Tensor, t: int, step: int = 0) -> Tensor:
+        """eps(x_t, t, c) for all slices, averaged over the mirrored images; moved by ``SHIFTS`` from step to step."""
+        shift = SHIFTS[step % len(SHIFTS)]
         total = torch.zeros_like(x_t)
-        for mirror, tokens in zip(self.mirrors, self.tokens, strict=True):
-            flipped = with_neighbours(x_t.flip(mirror) if mirror else x_t, self.prior.neighbours)
+        moved = x_t.roll(shift, (-2, -1))
+        for mirror in self.mirrors:
+            stack = with_neighbours(moved.flip(mirror) if mirror else moved, self.prior.neighbours)
             parts = []
-            for part, part_tokens in zip(flipped.split(self.batch), tokens, strict=True):
+            for part, tokens in zip(stack.split(self.batch), self.tokens(shift, mirror), strict=True):
                 steps = torch.full((len(part),), t, device=part.device)
-                parts.append(self.prior.epsilon(part, steps, part_tokens, self.slice_mm))
+                parts.append(self.prior.epsilon(part, steps, tokens, self.slice_mm))
             joined = torch.cat(parts)
             total += joined.flip(mirror) if mirror else joined
-        return total / len(self.mirrors)
+        return total.roll((-shift[0], -shift[1]), (-2, -1)) / len(self.mirrors)
