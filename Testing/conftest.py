@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# a shell that starts the tests in the background makes them, and what they start, deaf to Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT, ROOT / "Testing"):  # run from the source tree, installed or not
