@@ -61,6 +61,16 @@ def sphere_pet() -> Volume:
     return grid.with_array(np.where(radius(grid) <= 12, 8.0, 1.0).astype(np.float32), "SUVbw")
 
 
+@pytest.fixture(scope="session")
+def prior_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny untrained prior as a file."""
+    from tiny import tiny_prior
+
+    folder = tmp_path_factory.mktemp("prior")
+    tiny_prior(folder)
+    return next(folder.glob("*.safetensors"))
+
+
 def radius(grid: Volume, centre: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
     """Distance in mm of every voxel from a point in LPS mm."""
     k, j, i = np.indices(grid.shape)

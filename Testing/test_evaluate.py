@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
 import pytest
-from tiny import small_phantom, tiny_prior
+from tiny import rows, write_phantom
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.evaluation import references
@@ -18,19 +17,9 @@ from PETSuperResLib.training.data import find_cases
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cases")
-    phantom = small_phantom()
-    phantom.pet.write(folder / "one" / "PET_SUV.nii.gz")
-    phantom.ct.write(folder / "one" / "CT_HU.nii.gz")
-    phantom.labels.write(folder / "one" / "GTV.nii.gz")
+    write_phantom(folder / "one")
     (folder / "split.json").write_text(json.dumps({"test": ["one"]}))
     return folder
-
-
-@pytest.fixture(scope="module")
-def prior_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prior")
-    tiny_prior(folder)
-    return next(folder.glob("*.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +30,6 @@ def tables(data, prior_file, tmp_path_factory):
         evaluate(data, out, settings=["standard"], references=["real", "sharp"], prior=prior_file,
                  methods=["lr", "psf-osem", "psf-osem-oracle", "ours-draft"])  # fmt: skip
     return out
-
-
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_method_has_a_row_on_every_reference(tables):

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from tiny import small_phantom, tiny_prior
+from tiny import rows, write_phantom
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.evaluation import front, nema, references, robustness
 from PETSuperResLib.sampling import PROFILES
 
 
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture(scope="module")
-def prior_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prior")
-    tiny_prior(folder)
-    return next(folder.glob("*.safetensors"))
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder, phantom = tmp_path_factory.mktemp("cases"), small_phantom()
+    folder = tmp_path_factory.mktemp("cases")
     for name, shift in (("one", 0), ("two", 2)):
-        phantom.pet.with_array(np.roll(phantom.pet.array, shift, 2)).write(folder / name / "PET_SUV.nii.gz")
-        phantom.ct.with_array(np.roll(phantom.ct.array, shift, 2)).write(folder / name / "CT_HU.nii.gz")
+        write_phantom(folder / name, shift)
     (folder / "split.json").write_text(json.dumps({"validation": ["one", "two"], "test": []}))
     return folder
 
@@ -83,7 +69,8 @@ def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
 
 
 def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_file, tmp_path):
-    robustness.robustness_study(data, tmp_path, references=["real"], quality="draft", prior=prior_file)
+    cohort = references.Cohort(data, references=["real"], prior=prior_file)
+    robustness.robustness_study(cohort, tmp_path, quality="draft")
     found = rows(tmp_path / "robustness.csv")
     assert len(found) == 2 * len(robustness.VARIANTS)
     assert all(float(r["change_db"]) == 0 for r in found if r["variant"] == "as it is")
@@ -96,7 +83,8 @@ def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_
     monkeypatch.setattr(front, "STEPS", (1, 2))
     monkeypatch.setattr(front, "SLICES", 2)
     monkeypatch.setattr(front, "_variants", lambda made=front._variants: [v for v in made() if v[0] != "paper"])
-    front.quality_front(data, tmp_path, prior=prior_file, limit=1)
+    words = ["study", "front", "--data", str(data), "--prior", str(prior_file), "--limit", "1", "--out", str(tmp_path)]
+    assert run(words) == 0
     found = {(r["sampler"], r["change"], r["reference"]): r for r in rows(tmp_path / "front.csv")}
     assert ("draft", "", "sharp") in found and ("standard", '{"steps": 2}', "real") in found
     assert int(found["standard", "", "real"]["evaluations"]) == PROFILES["standard"].steps

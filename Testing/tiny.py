@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def tiny_prior(folder: Path, conditioning: str = "cross-attention", neighbours: 
 def small_phantom() -> Phantom:
     """Four slices of a torso at 4 mm with two lesions."""
     return torso_phantom(3, (4, 64, 96), (4.0, 4.0, 4.0), 2, "abdomen")
+
+
+def write_phantom(folder: Path, shift: int = 0) -> Path:
+    """The small phantom as a case folder with contour; ``shift`` rolls it by so many columns, to have another one."""
+    phantom = small_phantom()
+    for volume, name in ((phantom.pet, "PET_SUV"), (phantom.ct, "CT_HU"), (phantom.labels, "GTV")):
+        volume.with_array(np.roll(volume.array, shift, 2)).write(folder / f"{name}.nii.gz")
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def random_model(

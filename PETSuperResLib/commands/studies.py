@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from .common import Bar, VariadicCommand, device_option
+
+if TYPE_CHECKING:
+    from ..evaluation.references import Cohort
 
 
 @click.group(short_help="Experiments behind the documentation: nema, robustness, front.")
@@ -14,10 +22,30 @@ def study() -> None:
 
 _prior = click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 _out = click.option("--out", required=True, metavar="DIR", help="Where tables and pictures go.")
-_data = click.option("--data", required=True, metavar="DIR", help="Folder of case folders.")
-_part = click.option("--part", default="validation", show_default=True, metavar="NAME", help="Patients of the split.")
-_limit = click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
-_counts = click.option("--counts", default="realistic", show_default=True, type=click.Choice(["realistic", "high"]))
+
+
+def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None]:
+    """The options of a study on patients; ``run`` gets them as a cohort and returns the file it wrote."""
+
+    @wraps(run)
+    def command(out: str, **chosen: Any) -> None:
+        from ..evaluation.references import Cohort
+        from ..outputs import check_folder
+
+        with Bar() as bar:
+            path = run(Cohort(**chosen), check_folder(out), bar)
+        click.echo(f"Wrote {path}.")
+
+    options = (
+        click.option("--data", required=True, metavar="DIR", help="Folder of case folders."),
+        click.option("--part", default="validation", show_default=True, metavar="NAME", help="Patients of the split."),
+        click.option("--counts", default="realistic", show_default=True, type=click.Choice(["realistic", "high"])),
+        click.option("--limit", type=click.IntRange(1), help="Only the first so many patients."),
+        *(_prior, device_option, _out),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @study.command(cls=VariadicCommand, short_help="Contrast recovery and background noise of the NEMA phantom.")
@@ -47,40 +75,18 @@ def nema(
 
 
 @study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")
-@_data
-@_part
-@_counts
-@_limit
-@_prior
-@device_option
-@_out
-def robustness(data: str, part: str, counts: str, limit: int | None, prior: str | None, device: str, out: str) -> None:
+@_on_patients
+def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
     """What a wrong model or CT costs: robustness.csv, robustness.md."""
     from ..evaluation.robustness import robustness_study
-    from ..outputs import check_folder
 
-    with Bar() as bar:
-        path = robustness_study(
-            data, check_folder(out), part, counts=counts, limit=limit, prior=prior, device=device, progress=bar
-        )
-    click.echo(f"Wrote {path}.")
+    return robustness_study(cohort, out, progress=progress)
 
 
 @study.command(short_help="Quality against time of the profiles and of other numbers of steps.")
-@_data
-@_part
-@_counts
-@_limit
-@_prior
-@device_option
-@_out
-def front(data: str, part: str, counts: str, limit: int | None, prior: str | None, device: str, out: str) -> None:
+@_on_patients
+def front(cohort: Cohort, out: Path, progress: Bar) -> Path:
     """Quality against time: front.csv, front.png."""
     from ..evaluation.front import quality_front
-    from ..outputs import check_folder
 
-    with Bar() as bar:
-        path = quality_front(
-            data, check_folder(out), part, counts=counts, limit=limit, prior=prior, device=device, progress=bar
-        )
-    click.echo(f"Wrote {path}.")
+    return quality_front(cohort, out, progress=progress)

@@ -16,45 +16,31 @@ from ..device import pick_device
 from ..lesions import write_csv
 from ..metrics import whole_field
 from ..physics.measurement import Measurement
-from ..physics.simulation import simulate
+from ..physics.simulation import Simulation
 from ..prior import Prior
 from ..progress import Callback, Reporter
 from ..sampling import PROFILES, UNKNOWN_HU, Sampler, sample
-from ..training.data import find_cases, read_split
 from ..volume import Volume, atomic_path
-from .references import subjects
+from .references import Cohort
 
 SLICES = 8
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
 COLUMNS = ("sampler", "change", "reference", "psnr", "ssim", "nmse", "evaluations", "updates", "seconds")
 
 
-def quality_front(
-    data: str | Path,
-    out: str | Path,
-    part: str = "validation",
-    references: Sequence[str] = ("real", "sharp"),
-    counts: str = "realistic",
-    split: str | Path | None = None,
-    limit: int | None = None,
-    prior: str | Path | None = None,
-    device: str = "auto",
-    progress: Callback | None = None,
-) -> Path:
+def quality_front(cohort: Cohort, out: str | Path, progress: Callback | None = None) -> Path:
     """The profiles, and ``standard`` with other numbers of steps and starts; writes front.csv and front.png.
 
-    Means over the middle slices of the ``part`` patients at the standard setting. ``evaluations`` are of the
-    network, ``updates`` of the forward model, both per slice; ``seconds`` per slice on this machine.
+    Means over the middle slices of the cohort's subjects. ``evaluations`` are of the network, ``updates`` of
+    the forward model, both per slice; ``seconds`` per slice on this machine.
     """
-    cases = find_cases(data, read_split(data, part, split))[:limit]
-    report, loaded, chosen, out = Reporter(progress), Prior.load(prior), pick_device(device), Path(out)
+    report, loaded, chosen, out = Reporter(progress), Prior.load(cohort.prior), pick_device(cohort.device), Path(out)
     loaded.to(chosen)
     scans = []
-    for reference in references:
-        for subject in subjects(cases, reference):
-            report(f"simulating {subject.name} ({reference})", 0.0)
-            pet, ct, _ = subject.load()
-            scans.append((reference, *_middle(pet, ct, counts, device)))
+    for subject in cohort.subjects():
+        report(f"simulating {subject.name} ({subject.reference})", 0.0)
+        pet, ct, _ = subject.load()
+        scans.append((subject.reference, *_middle(cohort.scan(pet, ct), ct)))
     rows: list[dict[str, Any]] = []
     jobs = _variants()
     for number, (name, change, sampler) in enumerate(jobs):
@@ -76,9 +62,8 @@ def _variants() -> list[tuple[str, str, Sampler]]:
     return [*made, ("paper", "", Sampler.get("paper"))]
 
 
-def _middle(pet: Volume, ct: Volume, counts: str, device: str) -> tuple[Volume, Measurement, torch.Tensor]:
+def _middle(simulation: Simulation, ct: Volume) -> tuple[Volume, Measurement, torch.Tensor]:
     """Truth, measurement and CT of the middle slices."""
-    simulation = simulate(pet, ct, "standard", counts, device=device)
     depth, j, i = simulation.truth.shape
     first = max(0, depth // 2 - SLICES // 2)
     last = min(depth, first + SLICES)

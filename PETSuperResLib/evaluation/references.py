@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..lesions import split_segments
-from ..training.data import Case
+from ..physics.simulation import Simulation, simulate
+from ..training.data import Case, find_cases, read_split
 from ..training.painting import anatomy_of, paint
 from ..training.phantoms import torso_phantom
 from ..volume import Volume
@@ -25,6 +27,30 @@ class Subject:
     name: str
     reference: str
     load: Callable[[], tuple[Volume, Volume, Volume | None]]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The patients of a study and how they are scanned: all at the standard setting with ``counts``."""
+
+    data: str | Path  # folder of case folders
+    part: str = "validation"  # of the split
+    references: Sequence[str] = REFERENCES
+    counts: str = "realistic"
+    split: str | Path | None = None
+    limit: int | None = None
+    prior: str | Path | None = None  # None: the bundled one
+    seed: int = 0
+    device: str = "auto"
+
+    def subjects(self) -> list[Subject]:
+        """The references of the patients, one kind after the other."""
+        cases = find_cases(self.data, read_split(self.data, self.part, self.split))[: self.limit]
+        return [subject for reference in self.references for subject in subjects(cases, reference)]
+
+    def scan(self, pet: Volume, ct: Volume) -> Simulation:
+        """The simulated scan of a subject."""
+        return simulate(pet, ct, "standard", self.counts, seed=self.seed, device=self.device)
 
 
 def subjects(cases: Sequence[Case], reference: str) -> list[Subject]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,14 @@ import numpy as np
 
 from ..lesions import write_csv
 from ..metrics import body_mask, whole_field, within_body
-from ..physics.simulation import Simulation, simulate
+from ..physics.measurement import Measurement
 from ..prior import Prior
 from ..progress import Callback, Reporter
 from ..reconstruction import sample_measurement
-from ..training.data import find_cases, read_split
 from ..volume import Volume, atomic_path
-from .references import Subject, subjects
+from .references import Cohort, Subject
 
+AIR_HU = -1000.0
 COLUMNS = ("patient", "reference", "setting", "counts", "variant", "psnr", "ssim", "nmse", "psnr_body", "change_db")
 
 
@@ -44,61 +43,49 @@ VARIANTS = (
 
 
 def robustness_study(
-    data: str | Path,
-    out: str | Path,
-    part: str = "validation",
-    references: Sequence[str] = ("real", "sharp"),
-    counts: str = "realistic",
-    quality: str = "standard",
-    split: str | Path | None = None,
-    limit: int | None = None,
-    prior: str | Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Callback | None = None,
+    cohort: Cohort, out: str | Path, quality: str = "standard", progress: Callback | None = None
 ) -> Path:
-    """Run every variant on the ``part`` patients at the standard setting; writes robustness.csv and robustness.md."""
-    cases = find_cases(data, read_split(data, part, split))[:limit]
-    report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
-    chosen = [subject for reference in references for subject in subjects(cases, reference)]
+    """Run every variant on the cohort's subjects; writes robustness.csv and robustness.md, returns the latter."""
+    report, prior, out = Reporter(progress), Prior.load(cohort.prior), Path(out)
+    chosen = cohort.subjects()
     rows: list[dict[str, Any]] = []
     for number, subject in enumerate(chosen):
         other = chosen[(number + 1) % len(chosen)]
         report(f"{subject.name} ({subject.reference})", number / len(chosen))
-        rows += _one(subject, other, counts, quality, loaded, seed, device)
+        rows += _one(subject, other, cohort, quality, prior)
         write_csv(out / "robustness.csv", rows, COLUMNS)
-    _summary(out / "robustness.md", rows, quality, counts)
+    _summary(out / "robustness.md", rows, quality, cohort.counts)
     report("done", 1.0)
     return out / "robustness.md"
 
 
-def _one(
-    subject: Subject, other: Subject, counts: str, quality: str, prior: Prior, seed: int, device: str
-) -> list[dict[str, Any]]:
+def _one(subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: Prior) -> list[dict[str, Any]]:
     pet, ct, _ = subject.load()
-    simulation = simulate(pet, ct, "standard", counts, seed=seed, device=device)
-    body = body_mask(ct.resample_to(simulation.truth, "linear", -1000.0))
+    simulation = cohort.scan(pet, ct)
+    truth, own = simulation.truth, ct.resample_to(simulation.truth, "linear", AIR_HU)
+    body = body_mask(own)
     rows: list[dict[str, Any]] = []
     for variant in VARIANTS:
-        volume = _restore(
-            simulation, _guide(variant, ct, other, simulation.truth), variant, quality, prior, seed, device
-        )
-        scores = whole_field(simulation.truth, volume) | within_body(simulation.truth, volume, body)
+        measurement = _believed(simulation.measurement, variant)
+        guide = _guide(variant, own, other)
+        volume = sample_measurement(measurement, truth, guide, prior, quality, cohort.seed, cohort.device)
+        scores = whole_field(truth, volume) | within_body(truth, volume, body)
         first = rows[0]["psnr"] if rows else scores["psnr"]
-        facts = {"patient": subject.name, "reference": subject.reference, "setting": "standard", "counts": counts}
-        rows.append(facts | {"variant": variant.name} | scores | {"change_db": scores["psnr"] - first})
+        facts = {"patient": subject.name, "reference": subject.reference, "setting": "standard"}
+        rows.append(
+            facts | {"counts": cohort.counts, "variant": variant.name} | scores | {"change_db": scores["psnr"] - first}
+        )
     return rows
 
 
-def _guide(variant: Variant, ct: Volume, other: Subject, grid: Volume) -> Volume:
-    """The CT that the method is given, on the grid of the truth."""
-    own = ct.resample_to(grid, "linear", -1000.0)
+def _guide(variant: Variant, own: Volume, other: Subject) -> Volume:
+    """The CT that the method is given, on the grid of the truth, as the patient's own is."""
     if variant.ct == "withheld":
-        return own.with_array(np.full_like(own.array, -1000.0), "HU")
+        return own.with_array(np.full_like(own.array, AIR_HU), "HU")
     if variant.ct == "another":
         foreign = other.load()[1]
         return own.with_array(
-            _centred(foreign.resample_to(foreign.grid(grid.spacing), "linear", -1000.0).array, grid), "HU"
+            _centred(foreign.resample_to(foreign.grid(own.spacing), "linear", AIR_HU).array, own), "HU"
         )
     return own
 
@@ -111,28 +98,23 @@ def _centred(array: np.ndarray, grid: Volume) -> np.ndarray:
             before = (wanted - have) // 2
             widths = [(0, 0)] * 3
             widths[axis] = (before, wanted - have - before)
-            array = np.pad(array, widths, constant_values=-1000.0)
+            array = np.pad(array, widths, constant_values=AIR_HU)
         else:
             first = (have - wanted) // 2
             array = np.take(array, range(first, first + wanted), axis)
     return np.ascontiguousarray(array, np.float32)
 
 
-def _restore(
-    simulation: Simulation, ct: Volume, variant: Variant, quality: str, prior: Prior, seed: int, device: str
-) -> Volume:
-    """The result of a method that believes the variant."""
-    measurement, factor = simulation.measurement, variant.counts
-    scanner = replace(measurement.scanner, fwhm_transaxial_mm=variant.fwhm * measurement.scanner.fwhm_transaxial_mm)
-    # the same image, taken for one of more or fewer counts
-    believed = replace(
+def _believed(measurement: Measurement, variant: Variant) -> Measurement:
+    """The measurement as a method takes it that believes the variant: the same image, of more or fewer counts."""
+    scanner, factor = measurement.scanner, variant.counts
+    return replace(
         measurement,
-        scanner=scanner,
+        scanner=replace(scanner, fwhm_transaxial_mm=variant.fwhm * scanner.fwhm_transaxial_mm),
         counts=factor * measurement.counts,
         background=factor * measurement.background,
         scale=factor * measurement.scale,
     )
-    return sample_measurement(believed, simulation.truth, ct, prior, quality, seed, device)
 
 
 def _summary(path: Path, rows: list[dict[str, Any]], quality: str, counts: str) -> None:
