@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny import rows, write_phantom
+from tiny import table, write_phantom
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.evaluation import references
@@ -33,7 +33,7 @@ def tables(data, prior_file, tmp_path_factory):
 
 
 def test_every_method_has_a_row_on_every_reference(tables):
-    found = rows(tables / "metrics.csv")
+    found = table(tables / "metrics.csv")
     assert tuple(found[0]) == METRIC_COLUMNS
     assert {(r["reference"], r["method"]) for r in found} == {
         (reference, method)
@@ -44,13 +44,13 @@ def test_every_method_has_a_row_on_every_reference(tables):
 
 
 def test_the_oracle_is_at_least_as_good_as_a_fixed_iteration(tables):
-    found = {(r["reference"], r["method"]): float(r["psnr"]) for r in rows(tables / "metrics.csv")}
+    found = {(r["reference"], r["method"]): float(r["psnr"]) for r in table(tables / "metrics.csv")}
     for reference in ("real", "sharp"):
         assert found[reference, "psf-osem-oracle"] >= found[reference, "psf-osem"]
 
 
 def test_lesions_of_both_references_are_measured(tables):
-    found = rows(tables / "lesions.csv")
+    found = table(tables / "lesions.csv")
     assert {r["reference"] for r in found} == {"real", "sharp"}
     assert all(float(r["suvmax"]) > 0 for r in found)
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from tiny import rows, write_phantom
+from tiny import table, write_phantom
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.evaluation import front, nema, references, robustness
@@ -62,7 +62,7 @@ def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
     monkeypatch.setattr(nema, "image_quality_phantom", lambda: small)
     words = ["study", "nema", "--prior", str(prior_file), "--out", str(tmp_path), "--setting", "standard"]
     assert run([*words, "--counts", "high", "--methods", "lr", "psf-osem"]) == 0
-    found = rows(tmp_path / "nema.csv")
+    found = table(tmp_path / "nema.csv")
     assert len(found) == 18 and (tmp_path / "nema.png").stat().st_size > 10_000
     recovery = {(r["method"], float(r["diameter_mm"])): float(r["contrast_recovery_percent"]) for r in found}
     assert recovery["truth", 37.0] > recovery["lr", 37.0] > recovery["lr", 10.0]
@@ -71,7 +71,7 @@ def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
 def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_file, tmp_path):
     cohort = references.Cohort(data, references=["real"], prior=prior_file)
     robustness.robustness_study(cohort, tmp_path, quality="draft")
-    found = rows(tmp_path / "robustness.csv")
+    found = table(tmp_path / "robustness.csv")
     assert len(found) == 2 * len(robustness.VARIANTS)
     assert all(float(r["change_db"]) == 0 for r in found if r["variant"] == "as it is")
     assert all(float(r["change_db"]) != 0 for r in found if "FWHM" in r["variant"])
@@ -85,7 +85,7 @@ def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_
     monkeypatch.setattr(front, "_variants", lambda made=front._variants: [v for v in made() if v[0] != "paper"])
     words = ["study", "front", "--data", str(data), "--prior", str(prior_file), "--limit", "1", "--out", str(tmp_path)]
     assert run(words) == 0
-    found = {(r["sampler"], r["change"], r["reference"]): r for r in rows(tmp_path / "front.csv")}
+    found = {(r["sampler"], r["change"], r["reference"]): r for r in table(tmp_path / "front.csv")}
     assert ("draft", "", "sharp") in found and ("standard", '{"steps": 2}', "real") in found
     assert int(found["standard", "", "real"]["evaluations"]) == PROFILES["standard"].steps
     assert (tmp_path / "front.png").stat().st_size > 10_000

@@ -51,7 +51,7 @@ def write_phantom(folder: Path, shift: int = 0) -> Path:
     return folder
 
 
-def rows(path: Path) -> list[dict[str, str]]:
+def table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from tiny import CONFIG
+from tiny import table as table
 
 from PETSuperResLib.training.config import TrainingConfig
 
@@ -28,12 +28,6 @@ SETTINGS = TrainingConfig(
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """The tensors of a run's state."""
     return load_file(folder / "state.safetensors")
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def same(one: Path, other: Path) -> bool:
