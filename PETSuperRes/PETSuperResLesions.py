@@ -12,9 +12,16 @@ import numpy as np
 import slicer
 import vtk
 
-MEASURES = ["SUVmax", "SUVmean", "SUVpeak", "MTV", "TLG"]
 COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
 ROLE = "PETSuperRes.Lesions"  # node reference of a result to its table
+TABLE_MEASURES = (
+    ("suvmax", "SUVmax", "g/mL", "Highest voxel of the segment"),
+    ("suvmean", "SUVmean", "g/mL", "Mean over the segment"),
+    ("suvpeak", "SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment"),
+    ("mtv_ml", "MTV", "mL", "Metabolic tumour volume"),
+    ("tlg", "TLG", "g", "Total lesion glycolysis, SUVmean x MTV"),
+)  # of a Lesion: attribute, title, unit, description
+MEASURES = [title for _attribute, title, *_more in TABLE_MEASURES]
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,9 @@ class Measured:
     centres: list[tuple[float, float, float]]
 
 
-def measure(images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str) -> Measured:
+def measure(
+    images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str = 2.5
+) -> Measured:
     """Measure every mask in every image; backend volumes only, so it may run in a thread.
 
     ``images`` are (title, SUV volume), the first one the input; ``masks`` (name, mask). A segment outside
@@ -51,10 +60,47 @@ def _centre(mask: Any) -> tuple[float, float, float]:
     return -float(x), -float(y), float(z)
 
 
+def fillLesionTable(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    """Fill a table node: a row per lesion; for each measure a column per image, and the change in per cent.
+
+    ``columns`` are (image name, lesions), the first one the input; lesions are matched by label.
+    """
+    for old in reversed(range(table.GetNumberOfColumns())):
+        table.RemoveColumn(old)
+    first = columns[0][1]
+    names = vtk.vtkStringArray()
+    names.SetName("Lesion")
+    for lesion in first:
+        names.InsertNextValue(lesion.name)
+    table.AddColumn(names)
+    for attribute, title, unit, description in TABLE_MEASURES:
+        before = [getattr(lesion, attribute) for lesion in first]
+        for image, lesions in columns:
+            found = {lesion.label: getattr(lesion, attribute) for lesion in lesions}
+            values = [found.get(lesion.label, float("nan")) for lesion in first]
+            _number(table, f"{title} {image}", values, unit, f"{description}, in {image}")
+        if len(columns) > 1:
+            found = {lesion.label: getattr(lesion, attribute) for lesion in columns[1][1]}
+            after = [found.get(lesion.label, float("nan")) for lesion in first]
+            change = [100 * (b - a) / a if a else float("nan") for a, b in zip(before, after, strict=True)]
+            _number(table, f"{title} change", change, "%", f"{columns[1][0]} against {columns[0][0]}")
+    useHeader = getattr(table, "SetUseColumnTitleAsColumnHeader", None) or table.SetUseColumnNameAsColumnHeader
+    useHeader(True)
+    table.Modified()
+
+
+def _number(table: Any, name: str, values: Sequence[float], unit: str, description: str) -> None:
+    column = vtk.vtkDoubleArray()
+    column.SetName(name)
+    for value in values:
+        column.InsertNextValue(float(value))
+    table.AddColumn(column)
+    table.SetColumnUnitLabel(name, unit)
+    table.SetColumnDescription(name, description)
+
+
 def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
     """Text of the panel's table: a row per lesion; its name, then PET, result and change of each measure."""
-    from PETSuperResMRML import TABLE_MEASURES
-
     before = columns[0][1]
     after = {lesion.label: lesion for lesion in columns[1][1]}
     rows = []
@@ -94,21 +140,28 @@ def _field(value: Any) -> str:
     return f"{number:.6g}" if np.isfinite(number) else ""
 
 
-def updateTable(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
-    """Fill ``table`` (None: a new node beside the PET, referred to by the result); returns it."""
+def newTable(columns: Sequence[tuple[str, Sequence[Any]]], pet: Any) -> Any:
+    """A lesion table as a new node beside the PET."""
     import PETSuperResMRML as mrml
+    from PETSuperResLogic import RESEARCH_USE
 
-    scene = pet.GetScene()
-    new = table is None or table.GetScene() is None
-    if new:
-        table = slicer.vtkMRMLTableNode()
-        table.SetName(scene.GenerateUniqueName(f"{pet.GetName()} lesions"))
-        table.SetAttribute("PETSuperRes.note", "For research use only; not for diagnosis.")
-    mrml.fillLesionTable(table, measured.columns)
-    if new:
-        scene.AddNode(table)
-        mrml.placeBeside(table, pet, scene)
-    result.SetNodeReferenceID(ROLE, table.GetID())
+    scene = pet.GetScene() or slicer.mrmlScene
+    table = slicer.vtkMRMLTableNode()
+    table.SetName(scene.GenerateUniqueName(f"{pet.GetName()} lesions"))
+    table.SetAttribute("PETSuperRes.note", RESEARCH_USE)
+    fillLesionTable(table, columns)
+    scene.AddNode(table)
+    mrml.placeBeside(table, pet, scene)
+    return table
+
+
+def updateTable(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
+    """Fill ``table`` (None: a new node, referred to by the result); returns it."""
+    if table is None or table.GetScene() is None:
+        table = newTable(measured.columns, pet)
+        result.SetNodeReferenceID(ROLE, table.GetID())
+    else:
+        fillLesionTable(table, measured.columns)
     return table
 
 

@@ -96,7 +96,9 @@ class LesionsPanel(VTKObservationMixin):
             self._clear(_(HINT))
             return
         try:
-            images = [("PET", self._volume(pet)), ("SR", self._volume(result))]
+            known = {lesions.volumeKey(node): node for node in (pet, result)}
+            self._volumes = {k: self._volumes.get(k) or mrml.volumeFromNode(node) for k, node in known.items()}
+            images = list(zip(("PET", "SR"), self._volumes.values(), strict=True))
             masks = mrml.masksFromNode(segmentation)
         except PETSuperResError as error:
             self._failed(error)
@@ -107,17 +109,6 @@ class LesionsPanel(VTKObservationMixin):
             lambda measured: self._show(measured) if watched == self._watched else None,
             self._failed,
         )
-
-    def _volume(self, node: Any) -> Any:
-        import PETSuperResMRML as mrml
-
-        key = lesions.volumeKey(node)
-        if key not in self._volumes:
-            others = [k for k in self._volumes if k[0] == node.GetID()]
-            for old in others if len(self._volumes) < 4 else list(self._volumes):
-                del self._volumes[old]
-            self._volumes[key] = mrml.volumeFromNode(node)
-        return self._volumes[key]
 
     def _show(self, measured: lesions.Measured) -> None:
         result, pet = self._watched[:2]
@@ -156,9 +147,7 @@ class LesionsPanel(VTKObservationMixin):
         self.ui.lesionsLabel.setText(text)
         self.ui.lesionsLabel.setStyleSheet("")
         if self.table is not None and self.table.GetNumberOfRows():
-            import PETSuperResMRML as mrml
-
-            mrml.fillLesionTable(self.table, [("PET", []), ("SR", [])])
+            lesions.fillLesionTable(self.table, [("PET", []), ("SR", [])])
 
     def _failed(self, error: Exception) -> None:
         self._clear(str(error))
@@ -194,11 +183,15 @@ class LesionsPanel(VTKObservationMixin):
 
     def export(self, path: str) -> None:
         """Write the table to ``path``, or say why it could not be."""
+        from pathlib import Path
+
+        from PETSuperResLib.errors import PETSuperResError
+        from PETSuperResLib.volume import atomic_path
+
         try:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(lesions.tableText(self.table))
-        except OSError as error:
-            text = _("{path} could not be written ({why}): choose another folder or free some space.")
-            self.say(text.format(path=path, why=error.strerror), error=True)
+            with atomic_path(Path(path)) as temporary:
+                temporary.write_text(lesions.tableText(self.table), encoding="utf-8")
+        except PETSuperResError as error:
+            self.say(str(error), error=True)
             return
         self.say(_("Wrote {path}.").format(path=path))

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 import slicer
@@ -64,6 +65,7 @@ class PETSuperResLogic(_Base):
         self._injected = runner is not None
         self._runner = runner
         self._task: Any = None
+        self._saving: Any = None
 
     @property
     def runner(self) -> Any:
@@ -75,7 +77,9 @@ class PETSuperResLogic(_Base):
         return self._runner
 
     def close(self) -> None:
-        """End the worker process and what it is doing; nobody is called back."""
+        """End the worker processes and what they are doing; nobody is called back."""
+        if self._saving is not None:
+            self._saving.close()
         if self._task is not None:
             self._task.quiet, self._task.running = True, False
         if self._runner is not None:
@@ -104,9 +108,7 @@ class PETSuperResLogic(_Base):
         """Install what the backend lacks, after asking; torch through the PyTorch extension."""
         from PETSuperResLib.errors import PETSuperResError
 
-        try:
-            import torch  # noqa: F401
-        except ImportError:
+        if find_spec("torch") is None:  # only the worker imports it: that takes seconds
             try:
                 import PyTorchUtils
             except ImportError as error:
@@ -177,10 +179,15 @@ class PETSuperResLogic(_Base):
             return node
         from PETSuperResTask import sendable
 
-        task = self._start(
-            {"pet": pet, "ct": ct, **sendable(preset, settings)}, finish, progress, onDone, onError, onPreview
-        )
+        job = {"pet": pet, "ct": ct, "preview": onPreview is not None, **sendable(preset, settings)}
+        task = self._start(job, finish, progress, onDone, onError, onPreview)
         return task.wait() if waitForCompletion else task
+
+    def startPhantom(
+        self, finish: Callable[[dict[str, Any], dict[str, Any]], Any], progress: Callable[[Any], None] | None = None
+    ) -> Any:
+        """Have the worker generate the sample case; the task's result is what ``finish(volumes, report)`` returns."""
+        return self._start({"type": "phantom"}, finish, progress, None, lambda _error: None)
 
     def _start(self, job: dict[str, Any], *callbacks: Any) -> Any:
         """Hand a job to the runner, when it has done with the one before."""
@@ -238,59 +245,37 @@ class PETSuperResLogic(_Base):
         segment outside the PET.
         """
         import PETSuperResMRML as mrml
-
-        from PETSuperResLib import measure_lesions
+        from PETSuperResLesions import measure, newTable
 
         nodes = {"PET": petNode, "SR": srNode} | ({} if referenceNode is None else {"reference": referenceNode})
         images = {title: mrml.volumeFromNode(node) for title, node in nodes.items()}
         masks = mrml.masksFromNode(segmentationNode)
-        columns = []
-        for title, volume in images.items():
-            found = []
-            for label, (name, mask) in enumerate(masks, 1):
-                mask = mask.with_array(mask.array * label)
-                found += measure_lesions(volume, mask, names={label: name}, skip_outside=title == "SR")
-            columns.append((title, found))
-        scene = petNode.GetScene() or slicer.mrmlScene
-        table = slicer.vtkMRMLTableNode()
-        table.SetName(scene.GenerateUniqueName(f"{petNode.GetName()} lesions"))
-        mrml.fillLesionTable(table, columns)
-        scene.AddNode(table)
-        table.SetAttribute("PETSuperRes.note", RESEARCH_USE)
-        mrml.placeBeside(table, petNode, scene)
-        return table
+        return newTable(measure(list(images.items()), masks).columns, petNode)
 
-    def saveAsDicom(self, srNode: Any, folder: Any, source: Any = None) -> list[str]:
+    def saveAsDicom(
+        self,
+        srNode: Any,
+        folder: Any,
+        source: Any = None,
+        waitForCompletion: bool = True,
+        onDone: Callable[[list[str]], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
         """Write a result as a derived DICOM PET series into a new or empty ``folder``; returns the files.
 
         ``source`` is the folder of the PET series it was made from; it may be left out when that series is in
         Slicer's DICOM database. The SUVs are those of the node, the patient and the study those of the series.
-        Raises the library's errors.
+        Raises the library's errors. With ``waitForCompletion=False`` a process of its own writes, also while a
+        job runs; a task is returned, and ``onDone(files)`` or ``onError(exception)`` is called on the main thread.
         """
-        import PETSuperResMRML as mrml
+        import PETSuperResDicom as dicom
 
-        from PETSuperResLib.dicom_write import write_derived
-        from PETSuperResLib.errors import InputError
-
-        volume = mrml.volumeFromNode(srNode)
-        if source is None:
-            database = getattr(slicer, "dicomDatabase", None)
-            uids = (srNode.GetAttribute("PETSuperRes.sourceInstanceUIDs") or "").split()
-            source = [database.fileForInstance(uid) for uid in uids] if database is not None else []
-            if not source or not all(source):
-                raise InputError(
-                    "The DICOM series of the PET is not in Slicer's DICOM database: import it and load the PET from "
-                    "there, or name the series' folder."
-                )
-        report = {}
-        for name in srNode.GetAttributeNames() or ():
-            if name.startswith("PETSuperRes.report."):
-                value = srNode.GetAttribute(name)
-                try:
-                    report[name[len("PETSuperRes.report.") :]] = json.loads(value)
-                except ValueError:
-                    report[name[len("PETSuperRes.report.") :]] = value
-        return [str(file) for file in write_derived(volume, source, folder, report)]
+        job = dicom.dicomJob(srNode, folder, source)
+        if waitForCompletion:
+            return dicom.write(job)
+        if self._saving is None:
+            self._saving = dicom.Saving()
+        return self._saving.start(job, onDone, onError)
 
     @staticmethod
     def _copyUnits(source: Any, node: Any, unit: str) -> None:

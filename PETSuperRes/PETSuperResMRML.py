@@ -1,4 +1,4 @@
-"""Between MRML nodes and the backend: volumes, segments, SUV marks and the lesion table.
+"""Between MRML nodes and the backend: volumes, segments, SUV marks; how they are shown and where they are put.
 
 MRML is RAS, the backend LPS; both in mm. Linear parent transforms are applied on the way in, so that
 what the user sees in the slice views is what is measured; results need no transform.
@@ -6,7 +6,7 @@ what the user sees in the slice views is what is measured; results need no trans
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ import vtk
 from vtk.util import numpy_support
 
 if TYPE_CHECKING:
-    from PETSuperResLib.lesions import Lesion
     from PETSuperResLib.volume import Volume
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -29,14 +28,6 @@ CODES = {
     "HU": (("112031", "DCM", "Attenuation Coefficient"), ("[hnsf'U]", "UCUM", "Hounsfield unit")),
 }
 KNOWN_UNITS = {code[0].lower(): unit for unit, (_, code) in CODES.items()} | {"bq/ml": "Bq/mL"}
-
-TABLE_MEASURES = (
-    ("suvmax", "SUVmax", "g/mL", "Highest voxel of the segment"),
-    ("suvmean", "SUVmean", "g/mL", "Mean over the segment"),
-    ("suvpeak", "SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment"),
-    ("mtv_ml", "MTV", "mL", "Metabolic tumour volume"),
-    ("tlg", "TLG", "g", "Total lesion glycolysis, SUVmean x MTV"),
-)
 
 
 def _array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
@@ -229,52 +220,17 @@ def segmentationFromLabels(
     return node
 
 
-def fillLesionTable(table: Any, columns: Sequence[tuple[str, Sequence[Lesion]]]) -> None:
-    """Fill a table node: a row per lesion; for each measure a column per image, and the change in per cent.
-
-    ``columns`` are (image name, lesions), the first one the input; lesions are matched by label.
-    """
-    for old in reversed(range(table.GetNumberOfColumns())):
-        table.RemoveColumn(old)
-    first = columns[0][1]
-    names = vtk.vtkStringArray()
-    names.SetName("Lesion")
-    for lesion in first:
-        names.InsertNextValue(lesion.name)
-    table.AddColumn(names)
-    for attribute, title, unit, description in TABLE_MEASURES:
-        before = [getattr(lesion, attribute) for lesion in first]
-        for image, lesions in columns:
-            found = {lesion.label: getattr(lesion, attribute) for lesion in lesions}
-            values = [found.get(lesion.label, float("nan")) for lesion in first]
-            _number(table, f"{title} {image}", values, unit, f"{description}, in {image}")
-        if len(columns) > 1:
-            found = {lesion.label: getattr(lesion, attribute) for lesion in columns[1][1]}
-            after = [found.get(lesion.label, float("nan")) for lesion in first]
-            change = [100 * (b - a) / a if a else float("nan") for a, b in zip(before, after, strict=True)]
-            _number(table, f"{title} change", change, "%", f"{columns[1][0]} against {columns[0][0]}")
-    useHeader = getattr(table, "SetUseColumnTitleAsColumnHeader", None) or table.SetUseColumnNameAsColumnHeader
-    useHeader(True)
-    table.Modified()
-
-
-def _number(table: Any, name: str, values: Sequence[float], unit: str, description: str) -> None:
-    column = vtk.vtkDoubleArray()
-    column.SetName(name)
-    for value in values:
-        column.InsertNextValue(float(value))
-    table.AddColumn(column)
-    table.SetColumnUnitLabel(name, unit)
-    table.SetColumnDescription(name, description)
-
-
 def placeBeside(node: Any, sibling: Any, scene: Any) -> None:
     """Put a node under the same study or folder as its sibling in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is None:
         return
     known = hierarchy.GetItemByDataNode(sibling)
-    parent = (hierarchy.GetItemParent(known) if known else 0) or hierarchy.GetSceneItemID()
+    placeUnder(node, (hierarchy.GetItemParent(known) if known else 0) or hierarchy.GetSceneItemID(), hierarchy)
+
+
+def placeUnder(node: Any, parent: int, hierarchy: Any) -> None:
+    """Put a node under an item of the subject hierarchy."""
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.SetItemParent(item, parent)

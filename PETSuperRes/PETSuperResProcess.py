@@ -134,13 +134,11 @@ class Backend:
 
 def _volumes(message: dict[str, Any]) -> dict[str, Any]:
     """``volume`` of a preview and ``volumes`` of a result, read here so that the GUI's thread needn't."""
-    if message["type"] == "preview" and message.get("file"):
-        from PETSuperResLib.exchange import read_raw
+    from PETSuperResLib.exchange import read_raw
 
+    if message["type"] == "preview" and message.get("file"):
         return {"volume": read_raw(message["file"])}
     if message["type"] == "result":
-        from PETSuperResLib.exchange import read_raw
-
-        files = {k: f for k, f in (message.get("files") or {}).items() if k in ("sr", "std")}
-        return {"volumes": {key: read_raw(file) for key, file in files.items()}}
+        files = message.get("files") or {}
+        return {"volumes": {key: read_raw(file) for key, file in files.items() if key != "report"}}
     return {}

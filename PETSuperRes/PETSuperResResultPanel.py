@@ -20,6 +20,7 @@ class ResultPanel:
         self.ui, self.logic, self.say = ui, logic, say
         self.params: Any = None
         self.background = Background()
+        self.saving: Any = None  # the task that writes a DICOM series
         for name, slot in {
             "compareButton": self.onCompare,
             "switchButton": self.onSwitch,
@@ -31,11 +32,12 @@ class ResultPanel:
         """Follow the parameters."""
         self.params = params
         there = params is not None and params.result is not None
-        for name in ("compareButton", "switchButton", "dicomButton"):
+        for name in ("compareButton", "switchButton"):
             getattr(self.ui, name).setEnabled(there)
+        self.ui.dicomButton.setEnabled(there and (self.saving is None or not self.saving.running))
 
     def close(self) -> None:
-        """Stop what is under way."""
+        """The scene goes: stop what is under way but for a series that is being saved, which needs no scene."""
         self.background.drop()
 
     def show(self, result: Any, pet: Any, ct: Any) -> None:
@@ -97,12 +99,23 @@ class ResultPanel:
             self.saveDicom(folder)
 
     def saveDicom(self, folder: str) -> None:
-        """Write the series, or say why it could not be."""
+        """Write the series in the background, then say where it is or why it could not be written."""
         from PETSuperResLib.errors import PETSuperResError
 
+        def done(files: list[str]) -> None:
+            self.update(self.params)
+            self.say(_("Wrote {count} DICOM files to {folder}.").format(count=len(files), folder=folder))
+
+        def failed(error: Exception) -> None:
+            self.update(self.params)
+            self.say(str(error), error=True)
+
         try:
-            files = self.logic.saveAsDicom(self.params.result, folder)
+            self.saving = self.logic.saveAsDicom(
+                self.params.result, folder, waitForCompletion=False, onDone=done, onError=failed
+            )
         except PETSuperResError as error:
             self.say(str(error), error=True)
             return
-        self.say(_("Wrote {count} DICOM files to {folder}.").format(count=len(files), folder=folder))
+        self.update(self.params)
+        self.say(_("Writing DICOM files to {folder}...").format(folder=folder))

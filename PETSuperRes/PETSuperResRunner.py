@@ -35,7 +35,7 @@ class Runner(Protocol):
     running: bool
 
     def start(self, job: dict[str, Any], onEvent: OnEvent) -> None:
-        """Begin a job (fields of :class:`PETSuperResLib.job.Job`; values may be volumes instead of files)."""
+        """Begin a job: fields of :class:`PETSuperResLib.job.Job`, volumes in place of files, or of another ``type``."""
 
     def cancel(self) -> None:
         """Ask the job to stop; it ends with ``cancelled`` within a second."""
@@ -62,7 +62,9 @@ class _Job:
         from PETSuperResLib.exchange import write_raw
         from PETSuperResLib.volume import Volume
 
-        fields = {"raw": True, "private": str(self.folder), "out": str(self.folder / "sr.nrrd")}
+        fields: dict[str, Any] = {"type": "reconstruct", "private": str(self.folder), "out": str(self.folder)}
+        if "pet" in self.content:
+            fields |= {"raw": True, "out": str(self.folder / "sr.nrrd")}
         try:
             for key, value in self.content.items():
                 if self.over:
@@ -74,9 +76,9 @@ class _Job:
                 elif isinstance(value, Path):
                     value = str(value)
                 fields[key] = value
-            if not str(fields["out"]).endswith(".nrrd"):
+            if fields.get("raw") and not str(fields["out"]).endswith(".nrrd"):
                 fields["raw"] = False
-            return {"type": "reconstruct", "id": self.name, **fields}
+            return {"id": self.name, **fields}
         finally:
             with self.lock:
                 self.writing = False
@@ -99,8 +101,8 @@ class WorkerRunner:
     ``python`` is the interpreter (Slicer's own, unless given) and ``folder`` where the private folders are made
     (the system's place for temporary files). A job may hold :class:`PETSuperResLib.volume.Volume` objects as
     ``pet`` and ``ct``; they go by uncompressed files. The events are the worker's messages, a ``preview`` with
-    its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and, with several samples, ``std``); each job
-    ends with exactly one of ``result``, ``error`` and ``cancelled``.
+    its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and, with several samples, ``std``; of a phantom
+    ``pet``, ``ct`` and ``labels``); each job ends with exactly one of ``result``, ``error`` and ``cancelled``.
     """
 
     def __init__(self, python: str | None = None, folder: str | os.PathLike[str] | None = None) -> None:
@@ -195,7 +197,9 @@ class WorkerRunner:
                 if job.cancelled is not None:
                     backend.send({"type": "cancel", "id": job.name})
         except Exception as error:
-            self._post(job, "error", message=str(error))
+            from PETSuperResLib.exchange import told_simply
+
+            self._post(job, "error", message=str(told_simply(error, job.folder)))
 
     def _worker(self, wanted: Callable[[], bool]) -> Backend | None:
         """The living worker or a new one; None when, in the meantime, nobody wants it any more."""

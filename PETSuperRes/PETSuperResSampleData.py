@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import slicer
 
 CATEGORY = "PET Super-Resolution"
 SAMPLE = "PETSuperResPhantom"
-SEED, SHAPE, SPACING, LESIONS = 101, (24, 112, 160), (2.0, 2.0, 2.0), 6
-SETTING = "Paper standard"  # the preset that the scan is simulated with
-SITES = {"node_bed": "Node", "fat": "Fat", "other": "Soft tissue"}
+_making: list[Any] = []  # the tasks under way: one at most
 
 
 def register(thumbnail: str = "") -> None:
@@ -31,46 +30,63 @@ def register(thumbnail: str = "") -> None:
 def load(_source: Any = None) -> list[Any]:
     """Generate the case into the scene and show it; returns PET, CT and segmentation node.
 
-    Installs what the backend lacks, after asking. A few seconds of simulation: 8 mm PSF, a tenth of the
-    dose, 8 mm voxels, Poisson counts.
+    Installs what the backend lacks, after asking. A worker process does the work, some seconds of simulation;
+    Slicer goes on meanwhile. Another click before it is done does nothing.
     """
     from PETSuperResLogic import PETSuperResLogic
 
-    PETSuperResLogic().ensureDependencies()
-    nodes = phantomNodes()
+    if _making:
+        return []
+    logic = PETSuperResLogic()
+    logic.ensureDependencies()
+    try:
+        task = logic.startPhantom(addNodes, lambda event: slicer.util.showStatusMessage(f"Phantom: {event.message}"))
+        _making.append(task)
+        while task.running:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        nodes: list[Any] = task.wait()
+    finally:
+        _making.clear()
+        logic.close()
+        slicer.util.showStatusMessage("")
     pet, ct = nodes[:2]
     slicer.util.setSliceViewerLayers(background=ct, foreground=pet, foregroundOpacity=0.5, fit=True)
     return nodes
 
 
-def phantomNodes(
-    seed: int = SEED, shape: tuple[int, int, int] = SHAPE, lesions: int = LESIONS, scene: Any = None
-) -> list[Any]:
-    """PET, CT and segmentation node of a generated case of ``shape`` (K, J, I) at 2 mm."""
+def phantomNodes(**changes: Any) -> list[Any]:
+    """PET, CT and segmentation node of a case made in this process, which waits (for tests and scripts).
+
+    ``changes`` are those of :func:`PETSuperResLib.sample.sample_case`: seed, shape, lesions.
+    """
+    from PETSuperResLib.sample import sample_case
+
+    case = sample_case(**changes)
+    volumes = {"pet": case.simulation.lr, "ct": case.phantom.ct, "labels": case.phantom.labels}
+    return addNodes(volumes, {"lesions": case.names})
+
+
+def addNodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
+    """Put a generated case into the scene, under a folder of its own; ``report`` names the lesions by label."""
     import PETSuperResMRML as mrml
 
-    from PETSuperResLib.physics.simulation import simulate
-    from PETSuperResLib.training.phantoms import torso_phantom
+    from PETSuperResLib.sample import SETTING
 
-    scene = scene or slicer.mrmlScene
-    phantom = torso_phantom(seed, shape, SPACING, lesions)
-    scan = simulate(phantom.pet, phantom.ct, setting=SETTING, counts="realistic", seed=0)
-    ct = mrml.nodeFromVolume(phantom.ct, scene.GenerateUniqueName("Phantom CT"), scene)
-    pet = mrml.nodeFromVolume(scan.lr, scene.GenerateUniqueName("Phantom PET"), scene)
+    scene = slicer.mrmlScene
+    ct = mrml.nodeFromVolume(volumes["ct"], scene.GenerateUniqueName("Phantom CT"), scene)
+    pet = mrml.nodeFromVolume(volumes["pet"], scene.GenerateUniqueName("Phantom PET"), scene)
     pet.SetAttribute("PETSuperRes.preset", SETTING)
     mrml.showAsPET(pet)
     if scene.GetNodeByID(mrml.HEAT) is not None:
         pet.GetDisplayNode().SetAndObserveColorNodeID(mrml.HEAT)
-    names = {n: f"{n} {SITES.get(one.organ, one.organ.capitalize())}" for n, one in enumerate(phantom.lesions, 1)}
-    name = scene.GenerateUniqueName("Phantom lesions")
-    segmentation = mrml.segmentationFromLabels(phantom.labels, ct, name, names)
+    names = {int(label): name for label, name in report["lesions"].items()}
+    segmentation = mrml.segmentationFromLabels(
+        volumes["labels"], ct, scene.GenerateUniqueName("Phantom lesions"), names
+    )
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is not None:
         folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "PET/CT phantom")
         for node in (pet, ct, segmentation):
-            item = hierarchy.GetItemByDataNode(node)
-            if item:
-                hierarchy.SetItemParent(item, folder)
-            else:
-                hierarchy.CreateItem(folder, node)
+            mrml.placeUnder(node, folder, hierarchy)
     return [pet, ct, segmentation]

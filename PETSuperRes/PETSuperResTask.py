@@ -37,14 +37,13 @@ class Task:
 
     def start(self, job: dict[str, Any]) -> Task:
         """Begin; raises the library's errors where the job cannot even be handed over."""
-        from PETSuperResLib.errors import OutputError
+        from PETSuperResLib.exchange import no_place
 
         try:
-            self.runner.start({**job, "preview": self.onPreview is not None}, self._take)
+            self.runner.start(job, self._take)
         except OSError as error:
             self.running = False
-            reason = error.strerror or error
-            raise OutputError(f"No place for temporary files ({reason}): free some space and try again.") from error
+            raise no_place(error.filename or "the folder for them", error) from error
         pollWhile(lambda: self.running, self.poll)
         return self
 
@@ -79,7 +78,7 @@ class Task:
         kind = message["type"]
         if kind == "result":
             try:
-                self._end(self.finish(_volumes(message), message.get("report") or {}), None)
+                self._end(self.finish(message.get("volumes") or {}, message.get("report") or {}), None)
             except Exception as error:
                 self._end(None, error)
         elif kind == "cancelled":
@@ -97,7 +96,7 @@ class Task:
             except Cancelled:
                 self.cancel()
         elif kind == "preview" and self.onPreview is not None:
-            self.onPreview(_volumes(message)["preview"])
+            self.onPreview(message["volume"])
 
     def _end(self, result: Any, error: Exception | None) -> None:
         if not self.running:
@@ -112,20 +111,6 @@ class Task:
             self.onError(error)
         else:
             logging.error("PETSuperRes: %s", error)
-
-
-def _volumes(message: dict[str, Any]) -> dict[str, Any]:
-    """The volumes of a message by name (``sr``, ``std``; ``preview``), read by the runner or from its files."""
-    if message["type"] == "preview":
-        known, files = {"preview": message.get("volume")}, {"preview": message.get("file")}
-    else:
-        known, files = dict(message.get("volumes") or {}), dict(message.get("files") or {})
-    for name, file in files.items():
-        if known.get(name) is None and name in ("sr", "std", "preview") and file:
-            from PETSuperResLib.exchange import read_raw
-
-            known[name] = read_raw(file)
-    return known
 
 
 def sendable(preset: Any, settings: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from .dicom import find_series, quiet_pydicom, read_dataset, sort_slices
 from .dicom_derived import PET_STORAGE, derived_headers, set_pixels
 from .errors import GeometryError, InputError, OutputError, UnitsError
+from .progress import Callback, Reporter
 from .suv_evidence import text
 from .volume import Volume
 
@@ -34,12 +35,13 @@ def write_derived(
     folder: str | Path,
     report: Mapping[str, Any] | None = None,
     description: str = "PETSuperRes",
+    progress: Callback | None = None,
 ) -> list[Path]:
     """Write ``volume`` (SUVbw, on any grid with the slices of the PET) as a series in ``folder``; returns the files.
 
     ``source`` is the PET series it was made from: a folder, one of its files, or all of its files. ``folder``
     is new or empty; it appears whole or not at all. ``report`` is that of the reconstruction and goes, in short,
-    into the description. Raises :class:`UnitsError` when the volume is not SUVbw, :class:`GeometryError` when it
+    into the description, and ``progress`` may raise to stop. Raises :class:`UnitsError` when the volume is not SUVbw, :class:`GeometryError` when it
     does not lie in the source's slices, :class:`InputError` for a source that cannot be read and
     :class:`OutputError` when nothing can be written.
     """
@@ -54,7 +56,7 @@ def write_derived(
         slices = derived_headers(volume, headers, _nearest(volume, headers), dict(report or {}), description)
         for dataset, values in zip(slices, volume.array, strict=True):
             set_pixels(dataset, values)
-        return _write_all(slices, target)
+        return _write_all(slices, target, Reporter(progress))
 
 
 def _source(source: str | Path | Sequence[str | Path]) -> list[Dataset]:
@@ -143,10 +145,11 @@ def _written(target: Path) -> Any:
         raise
 
 
-def _write_all(slices: Sequence[Dataset], target: Path) -> list[Path]:
+def _write_all(slices: Sequence[Dataset], target: Path, report: Reporter) -> list[Path]:
     names = [f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
     with _written(target) as temporary:
-        for dataset, name in zip(slices, names, strict=True):
+        for number, (dataset, name) in enumerate(zip(slices, names, strict=True)):
+            report("writing", number / len(names), f"image {number + 1} of {len(names)}")
             _save(dataset, temporary / name)
     return [target / name for name in names]
 

@@ -94,5 +94,21 @@ def read_raw(path: str | Path, modality: str | None = None) -> Volume:
     )
 
 
+def told_simply(error: Exception, folder: str | Path) -> Exception:
+    """An error of writing into the client's private ``folder``, as its user understands it; any other as it is."""
+    if not isinstance(error, OutputError) or str(folder) not in str(error):
+        return error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__
+    return no_place(Path(folder).parent, cause)
+
+
+def no_place(folder: str | Path, cause: BaseException | None) -> OutputError:
+    """What a user can do when temporary files cannot be written."""
+    reason = getattr(cause, "strerror", None) or cause or "it cannot be written"
+    return OutputError(f"No place for temporary files in {folder} ({reason}): free some space and try again.")
+
+
 def _numbers(text: str) -> list[float]:
     return [float(v) for v in text.strip("()").split(",")]

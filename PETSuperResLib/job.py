@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,21 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
+def checked_fields(job: type, kinds: Mapping[str, tuple[type, ...]], message: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a message for a job's dataclass; :class:`InputError` names a missing, unknown or wrong one."""
+    values = {k: v for k, v in message.items() if k not in ("version", "id", "type") and v is not None}
+    known = {f.name: f.default is MISSING for f in fields(job)}
+    for name, needed in known.items():
+        if needed and name not in values:
+            raise InputError(f"The job has no '{name}': give its path.")
+    for name, value in values.items():
+        if name not in known:
+            raise InputError(f"Unknown field '{name}' in the job: use {', '.join(known)}.")
+        if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):
+            raise InputError(f"Field '{name}' of the job cannot be {value!r}: see the worker's description.")
+    return values
+
+
 @dataclass(frozen=True)
 class Job:
     """One reconstruction. ``out`` is a folder, or the volume file to write (its suffix says so)."""
@@ -56,15 +71,7 @@ class Job:
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Job:
         """The job of a message; raises :class:`InputError` naming a missing, unknown or wrong field."""
-        values = {k: v for k, v in message.items() if k not in ("version", "id", "type") and v is not None}
-        for name in ("pet", "ct", "out"):
-            if name not in values:
-                raise InputError(f"The job has no '{name}': give its path.")
-        for name, value in values.items():
-            if name not in {f.name for f in fields(cls)}:
-                raise InputError(f"Unknown field '{name}' in the job: use {', '.join(f.name for f in fields(cls))}.")
-            if not isinstance(value, KINDS[name]) or (isinstance(value, bool) and bool not in KINDS[name]):
-                raise InputError(f"Field '{name}' of the job cannot be {value!r}: see the worker's description.")
+        values = checked_fields(cls, KINDS, message)
         if not all(isinstance(v, (int, float)) for v in values.get("region", ())):
             raise InputError("Field 'region' of the job must be six numbers: x0, x1, y0, y1, z0, z1 in LPS mm.")
         return cls(**values)

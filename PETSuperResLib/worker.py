@@ -6,11 +6,13 @@ Every message carries ``version`` (1) and ``id``; answers repeat the request's i
   :class:`~PETSuperResLib.job.Job`. Answered by ``progress`` (fraction, stage, message, remaining_s), with
   ``preview: true`` also by ``preview`` (file), and at last by one of ``result`` (files, report), ``error``
   (message) and ``cancelled``.
+- ``phantom`` and ``dicom``: the fields of :class:`~PETSuperResLib.sample.SampleJob` and
+  :class:`~PETSuperResLib.dicom_job.DicomJob`; answered likewise.
 - ``cancel``: the job with this id stops before its next step, or never starts.
 - ``ping``: ``pong`` with versions and devices, also while a job runs.
 - ``quit``: stops the running job and ends; the end of the input lets the jobs already sent finish.
 
-With ``--with-client`` the end of the input, which tells that the client is gone, ends the process at once and
+With ``--with-client`` the end of the input, which tells that the client is gone, ends the process soon and
 removes the folders that its jobs named as ``private``.
 
 Needs nothing but the backend, so that it runs under Slicer's Python: ``python -m PETSuperResLib.worker``.
@@ -25,18 +27,24 @@ import queue
 import shutil
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .dicom_job import DicomJob
 from .errors import Cancelled, InputError, PETSuperResError
+from .exchange import told_simply
 from .job import Job
 from .outputs import strict
 from .progress import Event
+from .sample import SampleJob
 
 VERSION = 1
+JOBS: dict[str, Any] = {"reconstruct": Job, "phantom": SampleJob, "dicom": DicomJob}
+LEAVE_S = 2.0  # for a running job to take back what it has written, when the client has gone
 PRIVATE = "petsuperres-"  # how the names of clients' private folders begin
 
 
@@ -78,8 +86,13 @@ class Worker:
         self.jobs.put(None)
 
     def leave(self) -> None:
-        """End the process at once, whatever it does; nobody waits for an answer any more."""
-        for folder in list(self.waiting.values()):
+        """End the process soon, whatever it does; nobody waits for an answer any more."""
+        folders = list(self.waiting.values())
+        self.stopping = True
+        ends = time.monotonic() + LEAVE_S
+        while self.waiting and time.monotonic() < ends:
+            time.sleep(0.02)
+        for folder in folders:
             if isinstance(folder, str) and Path(folder).name.startswith(PRIVATE):
                 shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
@@ -95,6 +108,8 @@ class Worker:
             except BrokenPipeError:
                 raise
             except Exception as error:
+                if message.get("private"):
+                    error = told_simply(error, message["private"])
                 kind, content = "error", {"message": explain(error)}
             self.waiting.pop(name, None)  # before the answer, so that its receiver may use the id again
             self.cancelled.discard(name)
@@ -103,7 +118,7 @@ class Worker:
     def _request(self, name: Any, message: dict[str, Any]) -> bool:
         """Act on one request; True for ``quit``."""
         kind = message.get("type")
-        if kind == "reconstruct":
+        if isinstance(kind, str) and kind in JOBS:
             if name in self.waiting:
                 raise InputError(f"A job with the id {name!r} is not done yet: give each job an id of its own.")
             self.waiting[name] = message.get("private")
@@ -116,7 +131,7 @@ class Worker:
             self.stopping = True
             return True
         else:
-            raise InputError(f"Unknown type of message '{kind}': use reconstruct, cancel, ping or quit.")
+            raise InputError(f"Unknown type of message '{kind}': use {', '.join(JOBS)}, cancel, ping or quit.")
         return False
 
     def _answer(self, name: Any, kind: str, **content: Any) -> None:
@@ -132,7 +147,7 @@ class Worker:
         def show(file: Path) -> None:
             self._answer(name, "preview", file=str(file))
 
-        files, report = Job.from_message(message).run(self._load, progress, show)
+        files, report = JOBS[message["type"]].from_message(message).run(self._load, progress, show)
         return {"files": {key: str(path) for key, path in files.items()}, "report": report}
 
     def _load(self, path: str | None) -> Any:
@@ -195,11 +210,14 @@ def main() -> int:
             answers.flush()
 
     worker = Worker(send, "--with-client" in sys.argv[1:])
-    threading.Thread(target=worker.listen, args=(_lines(0),), daemon=True).start()
+    listener = threading.Thread(target=worker.listen, args=(_lines(0),), daemon=True)
+    listener.start()
     try:
         worker.work()
     except BrokenPipeError:  # nobody listens any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
+    if worker.stopping and worker.with_client:
+        listener.join(LEAVE_S)  # it may be clearing up
     return 0
 
 

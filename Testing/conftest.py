@@ -1,11 +1,13 @@
-"""Shared fixtures: small volumes in awkward geometries, and the development data where it is present."""
+"""Shared fixtures: small volumes in awkward geometries, the panel in its host, the development data where it is."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +71,39 @@ def prior_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prior")
     tiny_prior(folder)
     return next(folder.glob("*.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def host() -> Any:
+    """The GUI host of Testing/slicer_host; skips where it cannot run."""
+    import slicer_host
+
+    if slicer_host.missing():
+        pytest.skip(slicer_host.missing())
+    return slicer_host.start()
+
+
+@pytest.fixture
+def fake(host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A runner under the test's control, which the panel's logic gets."""
+    import mrml_scene
+    from panel_case import FakeRunner
+
+    runner, module = FakeRunner(), mrml_scene.load_module()
+    logic = module.PETSuperResLogic
+    monkeypatch.setattr(module, "PETSuperResLogic", lambda: logic(runner=runner))
+    return runner
+
+
+@pytest.fixture
+def panel(host: Any, fake: Any) -> Iterator[Any]:
+    """The opened panel; every test ends without an error in a receiver of a signal, and without a message box."""
+    host.reset()
+    widget = host.open_module()
+    yield widget
+    errors, messages = list(host.errors), list(host.messages)
+    host.reset()
+    assert not errors and not messages
 
 
 def radius(grid: Volume, centre: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:

@@ -20,10 +20,8 @@ sys.path[:0] = [p for p in (str(Path(__file__).parent), str(Path(__file__).paren
 import mrml_scene  # noqa: E402
 
 from PETSuperResLib.errors import InputError, OutputError  # noqa: E402
+from PETSuperResLib.sample import LESIONS, SEED, SHAPE, SITES, SPACING  # noqa: E402
 from PETSuperResLib.volume import Volume, quiet  # noqa: E402
-
-SEED, SHAPE, SPACING, LESIONS = 101, (24, 112, 160), (2.0, 2.0, 2.0), 6
-SITES = {"node_bed": "Node", "fat": "Fat", "other": "Soft tissue"}
 
 
 def main(folder: str | Path = "demo_output", quality: str = "standard", seed: int = SEED) -> dict[str, Path]:

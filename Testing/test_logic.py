@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
 import mrml_scene  # noqa: E402
 from conftest import radius  # noqa: E402
+from panel_case import FakeRunner  # noqa: E402
 from tiny import tiny_network  # noqa: E402
 
 from PETSuperResLib.errors import Cancelled, InputError, OutputError, PETSuperResError  # noqa: E402
@@ -21,33 +22,6 @@ from PETSuperResLib.volume import Volume  # noqa: E402
 SCANNER = Scanner.from_dict(
     {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
 )
-
-
-class FakeRunner:
-    """Keeps the job; the test says what comes, and poll() delivers it."""
-
-    def __init__(self):
-        self.job, self.onEvent, self.queue, self.running = None, None, [], False
-        self.cancels = self.closed = 0
-
-    def start(self, job, onEvent):
-        self.job, self.onEvent, self.running = job, onEvent, True
-
-    def say(self, kind, **content):
-        self.queue.append({"version": 1, "id": 1, "type": kind, **content})
-
-    def cancel(self):
-        self.cancels += 1
-        self.say("cancelled", message="")
-
-    def poll(self):
-        while self.queue:
-            message = self.queue.pop(0)
-            self.running = message["type"] not in ("result", "error", "cancelled")
-            self.onEvent(message)
-
-    def close(self):
-        self.closed += 1
 
 
 @pytest.fixture
@@ -92,7 +66,7 @@ def test_a_background_job_is_handed_over_whole_and_ends_with_its_node(scene, cas
     task = case.logic.process(
         case.pet, case.ct, SCANNER, "draft", waitForCompletion=False, samples=2, seed=5, region=region, **case.calls
     )
-    job = case.runner.job
+    (job,) = case.runner.jobs
     assert task.running and case.seen == []
     assert job["pet"].unit == "SUVbw" and job["ct"].unit == "HU" and job["pet"].metadata["file"] == "PET"
     assert (job["quality"], job["samples"], job["seed"], job["preview"]) == ("draft", 2, 5, True)
@@ -189,7 +163,7 @@ def test_bad_input_is_refused_before_a_job_begins(case):
 
     with pytest.raises(InputError, match="quality"):
         case.logic.process(case.pet, case.ct, quality=Sampler.get("draft"), waitForCompletion=False)
-    assert case.runner.job is None
+    assert not case.runner.jobs
 
 
 def test_the_real_worker_gives_what_the_same_call_gives_here(case, tmp_path, monkeypatch):

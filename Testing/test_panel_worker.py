@@ -1,0 +1,129 @@
+"""The panel with the real worker process: the whole way, how long the event loop waits, and a full disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import slicer_host
+from panel_case import choose, nodes_in_scene
+
+if slicer_host.missing():
+    pytest.skip(slicer_host.missing(), allow_module_level=True)
+import slicer  # noqa: E402
+from mrml_scene import load_module  # noqa: E402
+
+load_module()
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # writing beyond fails, as on a full disk
+from PETSuperResLib.worker import main
+main()
+"""
+
+
+@pytest.fixture
+def panel(host, prior_file, tmp_path):
+    """The opened panel, its inputs a small phantom, its worker's files in a folder of the test's."""
+    import PETSuperResSampleData as sample
+    from PETSuperResRunner import WorkerRunner
+
+    host.reset()
+    panel = host.open_module()
+    (tmp_path / "private").mkdir()
+    panel.logic._runner = WorkerRunner(folder=tmp_path / "private")
+    pet, ct, segments = sample.phantomNodes(shape=(8, 64, 96), lesions=2)
+    choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
+    panel.ui.priorEdit.setText(str(prior_file))
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    host.spin(0.2)
+    yield panel
+    errors, messages = list(host.errors), list(host.messages)
+    host.reset()
+    assert not errors and not messages
+    assert list((tmp_path / "private").iterdir()) == []
+
+
+def responsive(seen):
+    """At most 100 ms for 99 % of the clicks."""
+    waits = f"99 % of clicks within {1000 * seen.p99:.0f} ms, the longest {1000 * seen.longest:.0f} ms"
+    print(waits)
+    assert seen.p99 < 0.1, waits
+
+
+def test_the_whole_way_with_the_worker_and_a_second_run(panel, host):
+    """Apply, progress, result, lesions, again; the panel answers all the time."""
+    seen: list[int] = []
+    panel.ui.progressBar.connect("valueChanged(int)", seen.append)
+    for _run in range(2):
+        with host.latency() as waits:
+            panel.ui.applyButton.click()
+            assert panel.job.running, panel.ui.statusLabel.text
+            assert host.spin(120, until=lambda: not panel.job.running)
+        assert panel.params.result is not None, panel.ui.statusLabel.text
+        responsive(waits)
+    assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 2)
+    assert max(seen) > 50 and panel.params.result.GetSpacing()[0] == pytest.approx(2.0)
+    folder = os.environ.get("PETSUPERRES_SCREENSHOTS")
+    if folder:
+        host.screenshot(host.window, Path(folder) / "real_worker.png")
+
+
+def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
+    import PETSuperResSampleData as sample
+    import SampleData
+
+    host.reset()
+    host.open_module()
+    (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory(sample.CATEGORY)
+    again = []
+    timer = sys.modules["qt"].QTimer()
+    timer.setSingleShot(True)
+    timer.connect("timeout()", lambda: again.append(sample.load()))  # an impatient second click
+    timer.start(300)
+    with host.latency() as waits:
+        nodes = SampleData.SampleDataLogic().downloadFromSource(source)
+    responsive(waits)
+    assert again == [[]]
+    assert [n.GetName() for n in nodes] == ["Phantom PET", "Phantom CT", "Phantom lesions"]
+    assert nodes[2].GetSegmentation().GetNumberOfSegments() == 6
+    composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == nodes[0].GetID()
+    assert not host.errors and not host.messages
+    host.reset()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@pytest.mark.parametrize("limit", [0, 30_000])
+def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(panel, host, tmp_path, limit):
+    before = nodes_in_scene()
+    panel.logic.runner.command = [sys.executable, "-c", LIMITED.format(limit=limit)]
+    panel.ui.applyButton.click()
+    assert host.spin(120, until=lambda: not panel.job.running)
+    told = panel.ui.statusLabel.text
+    assert told.startswith(f"No place for temporary files in {tmp_path / 'private'} (") and told.endswith("try again.")
+    assert "petsuperres-" not in told and nodes_in_scene() == before and panel.params.result is None
+    assert list((tmp_path / "private").iterdir()) == []
+    panel.logic.runner.close()  # as a new worker finds it when there is space again
+    panel.logic.runner.command = None
+    panel.ui.applyButton.click()
+    assert host.spin(120, until=lambda: not panel.job.running)
+    assert panel.params.result is not None, panel.ui.statusLabel.text
+
+
+def test_a_full_disk_where_the_inputs_are_written_is_told_likewise(panel, host, tmp_path, monkeypatch):
+    from PETSuperResLib import exchange
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exchange.os, "replace", full)
+    panel.ui.applyButton.click()
+    assert host.spin(20, until=lambda: not panel.job.running)
+    told = panel.ui.statusLabel.text
+    assert told.startswith(f"No place for temporary files in {tmp_path / 'private'} (No space left on device)")
+    assert list((tmp_path / "private").iterdir()) == []
