@@ -12,7 +12,7 @@ from test_model import in_float64
 from tiny import random_model, small_phantom, tiny_prior
 
 from PETSuperResLib.errors import InputError
-from PETSuperResLib.methods import METHODS, Method, MethodCase, restore
+from PETSuperResLib.methods import METHODS, FitOptions, Method, MethodCase, TrainingCase, restore
 from PETSuperResLib.methods.map import MAP_BOWSHER, MAP_RDP, MapSettings, map_image
 from PETSuperResLib.methods.penalised import objective, penalised
 from PETSuperResLib.methods.penalties import EPSILON_SUV, RelativeDifference, bowsher_pairs, half_offsets
@@ -62,8 +62,8 @@ def test_the_ct_changes_the_methods_that_need_it_and_no_others(case):
 
 
 def test_a_method_that_learns_restores_after_fit_only(case, tmp_path):
-    def fit(cases, folder):
-        level = float(np.mean([c.simulation.truth.array.mean() for c in cases]))
+    def fit(cases, options):
+        level = float(np.mean([c.load()[0].array.mean() for c in cases]))
         grid = case.simulation.truth
         return replace(untrained, fit=None, run=lambda c: grid.with_array(np.full(grid.shape, level, np.float32)))
 
@@ -71,7 +71,8 @@ def test_a_method_that_learns_restores_after_fit_only(case, tmp_path):
     with pytest.raises(InputError, match="fit"):
         untrained.restore(case)
     assert untrained.fit is not None
-    trained = untrained.fit([case], tmp_path)
+    known = TrainingCase("one", {}, lambda: (case.simulation.truth, case.ct))
+    trained = untrained.fit([known], FitOptions(tmp_path))
     assert trained.restore(case).array.mean() == pytest.approx(case.simulation.truth.array.mean(), rel=1e-4)
 
 

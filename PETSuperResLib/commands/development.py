@@ -144,6 +144,8 @@ def _lines(every_s: float = 30.0) -> Callback:
 @click.option("--part", default="test", show_default=True, metavar="NAME", help="Patients of the split to run on.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
 @click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
+@click.option("--cache", metavar="DIR", help="Keeps what methods learnt; default: $PETSUPERRES_CACHE or OUT/trained.")
+@click.option("--fit-minutes", type=click.FloatRange(0.1), help="Train each method that learns within this time.")
 @seed_option
 @device_option
 @click.option("--out", required=True, metavar="DIR", help="Where metrics.csv, lesions.csv, summary.md and figures go.")
@@ -157,12 +159,15 @@ def evaluate(
     part: str,
     limit: int | None,
     prior: str | None,
+    cache: str | None,
+    fit_minutes: float | None,
     seed: int,
     device: str,
     out: str,
 ) -> None:
     """Compare methods on simulated scans of test patients: metrics.csv, lesions.csv, summary.md, figures.
 
+    Methods that learn (srcnn, unet, deepsr, supervised, srdpm, petdm) are first trained on the split's train patients.
     Options that name several things take them in a row: --setting standard ood --methods lr osem.
     """
     from ..evaluation import evaluate as run  # type: ignore[attr-defined]
@@ -181,9 +186,11 @@ def evaluate(
             part=part,
             limit=limit,
             prior=prior,
+            cache=cache,
+            fit_minutes=fit_minutes,
             seed=seed,
             device=device,
-            progress=bar,
+            progress=bar if sys.stderr.isatty() else _lines(),
         )
     click.echo(f"Wrote metrics.csv, lesions.csv and summary.md to {folder}.")
 

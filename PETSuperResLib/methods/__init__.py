@@ -1,10 +1,11 @@
 """The compared methods behind one interface: a measurement (and the CT) in, a volume on the SR grid out.
 
 A :class:`Method` says what it follows and needs, and restores a :class:`MethodCase`; :data:`METHODS` names
-them as tables and command line do. Supervised and other published methods join here as they are built.
+them as tables and command line do. One that learns has a ``fit`` that takes :class:`TrainingCase` and
+:class:`FitOptions` and returns the method that restores.
 """
 
-from .interface import Method, MethodCase
+from .interface import FitOptions, Method, MethodCase, TrainingCase
 from .registry import METHODS, restore
 
-__all__ = ["METHODS", "Method", "MethodCase", "restore"]
+__all__ = ["METHODS", "FitOptions", "Method", "MethodCase", "TrainingCase", "restore"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..physics.simulation import Simulation
 from ..prior import Prior
+from ..progress import Callback
 from ..volume import Volume
 
 
@@ -24,6 +26,45 @@ class MethodCase:
 
 
 @dataclass(frozen=True)
+class TrainingCase:
+    """A training image: ``load`` gives its PET (SUVbw, taken as the truth) and CT (HU).
+
+    ``decides`` is all that decides them, as plain JSON values: what is made of them is kept under its hash.
+    """
+
+    name: str
+    decides: dict[str, Any]
+    load: Callable[[], tuple[Volume, Volume]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How methods are trained.
+
+    Parameters
+    ----------
+    folder : keeps the simulated pairs and the trained networks, each under a hash of all that decides it.
+    counts : count level of the simulated pairs, which are always of the standard setting (section 3.2).
+    limit_minutes : anneal a method's learning rate to the end within this time; None: all its steps.
+    steps : instead of the method's own number of them.
+    """
+
+    folder: Path
+    counts: str = "realistic"
+    seed: int = 0
+    device: str = "auto"
+    limit_minutes: float | None = None
+    steps: int | None = None
+    progress: Callback | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.limit_minutes is not None and not self.limit_minutes > 0:
+            raise InputError(f"The time to train a method must be above 0 minutes, not {self.limit_minutes:g}.")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"A method needs 1 training step or more, not {self.steps}.")
+
+
+@dataclass(frozen=True)
 class Method:
     """A compared method under the name that tables and the command line use.
 
@@ -33,9 +74,8 @@ class Method:
     source : the publication or practice it follows, in one line.
     filled_in : what the source leaves open and this project chose; empty if nothing.
     needs_ct : the result depends on ``case.ct``.
-    needs_pairs : it learns from pairs of LR and true images and restores nothing before :attr:`fit`.
-    fit : for methods that learn: training cases (their truths may be seen) and a folder for what is
-        worth keeping in, the trained method out; None for the others.
+    needs_pairs : it learns from pairs of LR and true images; other methods that learn see true images only.
+    fit : for methods that learn, which restore nothing before it: training cases in, the trained method out.
     """
 
     name: str
@@ -44,7 +84,7 @@ class Method:
     filled_in: str = ""
     needs_ct: bool = False
     needs_pairs: bool = False
-    fit: Callable[[Iterable[MethodCase], Path], Method] | None = field(default=None, repr=False)
+    fit: Callable[[Sequence[TrainingCase], FitOptions], Method] | None = field(default=None, repr=False)
 
     @property
     def description(self) -> str:
@@ -53,6 +93,9 @@ class Method:
 
     def restore(self, case: MethodCase) -> Volume:
         """Run on one case; raises :class:`InputError` if the method has to be trained first."""
-        if self.needs_pairs and self.fit is not None:
-            raise InputError(f"Method '{self.name}' is not trained: restore with the method that its fit() returns.")
+        if self.fit is not None:
+            raise InputError(
+                f"Method '{self.name}' is not trained: restore with the method that its fit() returns, "
+                "or run 'petsuperres evaluate', which trains it."
+            )
         return self.run(case)

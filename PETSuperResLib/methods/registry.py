@@ -1,17 +1,23 @@
-"""Methods by name: classical reconstructions, ours, and ours with one part taken away (Table 3)."""
+"""Methods by name: classical, supervised and other diffusion ones, ours, and ours with one part taken away."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from ..errors import InputError
-from ..reconstruction import reconstruct
+from ..reconstruction import reconstruct, sample_measurement
 from ..sampling import Sampler
 from ..volume import Volume
 from .classical import CLASSICAL
 from .interface import Method, MethodCase
-from .map import MAP_METHODS
+from .map import AIR_HU, MAP_METHODS
+from .petdm import PETDM
+from .posterior import POSTERIOR
+from .srdpm import SRDPM
+from .supervised import SUPERVISED
 
 PAPER = "Yang et al., CT-conditioned diffusion prior with physics-constrained sampling for PET super-resolution"
 
@@ -30,6 +36,14 @@ def _ours(quality: str, change: Callable[[Sampler], Sampler] = lambda s: s) -> C
         ).volume
 
     return run
+
+
+def _without_ct(case: MethodCase) -> Volume:
+    simulation = case.simulation
+    air = simulation.truth.with_array(np.full(simulation.truth.shape, AIR_HU, np.float32), "HU")
+    return sample_measurement(
+        simulation.measurement, simulation.truth, air, case.prior, "paper", case.seed, case.device
+    )
 
 
 OURS = (
@@ -61,9 +75,12 @@ OURS = (
         "full PSF and the schedule's mean of 11 inner iterations in every step.",
         needs_ct=True,
     ),
+    Method("no-ct", _without_ct, f"{PAPER}; the published schedule, with air where the CT would be."),
 )
 
-METHODS: dict[str, Method] = {method.name: method for method in (*CLASSICAL, *MAP_METHODS, *OURS)}
+METHODS: dict[str, Method] = {
+    method.name: method for method in (*CLASSICAL, *MAP_METHODS, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
+}
 
 
 def restore(name: str, case: MethodCase) -> Volume:
