@@ -16,7 +16,7 @@ from ..volume import Volume
 
 PAINTING_SEED = 50_000  # beside those of the prior's training and of the sharp references
 PIXEL_MM = 2.0
-MAKERS = ("suv*.py", "dicom*.py", "training/painting.py", "training/contours.py", "training/phantom*.py")
+MAKERS = ("suv*.py", "dicom.py", "training/painting.py", "training/contours.py", "training/phantom*.py")
 
 
 def training_cases(data: str | Path, split: str | Path | None = None) -> list[TrainingCase]:

@@ -25,7 +25,7 @@ class DPSSettings:
     """``zeta`` is the step along the gradient of the root of the deviance, ``eta`` the share of fresh noise."""
 
     steps: int = 100
-    zeta: float = 0.3
+    zeta: float = 1.0
     eta: float = 1.0
     guided: bool = True
 
@@ -119,7 +119,10 @@ def scorepet(settings: ScorePETSettings, denoiser: Denoiser, model: ForwardModel
     return z
 
 
-def _run(sampler: Callable[[Denoiser, ForwardModel, Tensor, int], Tensor], guided: bool, case: MethodCase) -> Volume:
+def run_sampler(
+    sampler: Callable[[Denoiser, ForwardModel, Tensor, int], Tensor], guided: bool, case: MethodCase
+) -> Volume:
+    """A sampler on a case, on the SR grid; ``guided``: whether the prior sees the CT."""
     measurement, grid, device = case.simulation.measurement, case.simulation.truth, pick_device(case.device)
     model = measurement.model(grid, device)
     ct = torch.from_numpy(case.ct.resample_to(grid, "linear", AIR_HU).array).to(device)
@@ -131,7 +134,7 @@ def _run(sampler: Callable[[Denoiser, ForwardModel, Tensor, int], Tensor], guide
 POSTERIOR = (
     Method(
         "dps",
-        lambda case: _run(partial(dps, DPS), DPS.guided, case),
+        lambda case: run_sampler(partial(dps, DPS), DPS.guided, case),
         "Chung et al., ICLR 2023 (arXiv 2209.14687): the gradient of the data term through the network, one sample.",
         "our prior, guided by the CT; for Poisson counts the root of the deviance (Kullback-Leibler) of every slice; "
         f"{DPS.steps} steps of DDIM with eta {DPS.eta:g} for 1000 of DDPM, zeta {DPS.zeta:g}.",
@@ -139,7 +142,7 @@ POSTERIOR = (
     ),
     Method(
         "scorepet",
-        lambda case: _run(partial(scorepet, SCOREPET), SCOREPET.guided, case),
+        lambda case: run_sampler(partial(scorepet, SCOREPET), SCOREPET.guided, case),
         "Singh et al., MELBA 2024 (PET-DDS): 50 steps with eta 0.1, each with anchored EM updates; one sample.",
         "our prior, guided by the CT, in its asinh scale; their anchor and number of updates between the two published "
         f"count levels; the image's unit from {EARLY_UPDATES} PSF-OSEM updates.",

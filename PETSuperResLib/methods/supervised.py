@@ -20,9 +20,9 @@ def _strongest() -> ImageRestorer:
 
 
 SRCNN = Recipe("srcnn", lambda: ImageRestorer(srcnn(), residual=False), steps=8000)
-UNET = Recipe("unet", lambda: ImageRestorer(UNet()), steps=8000)
-DEEPSR = Recipe("deepsr", lambda: ImageRestorer(vdsr()), steps=6000, size=48, learning_rate=3e-4)
-STRONGEST = Recipe("supervised", _strongest, steps=10000)
+UNET = Recipe("unet", lambda: ImageRestorer(UNet()), steps=6000)
+DEEPSR = Recipe("deepsr", lambda: ImageRestorer(vdsr()), steps=4000, size=48, learning_rate=3e-4)
+STRONGEST = Recipe("supervised", _strongest, steps=6000)
 
 SUPERVISED = (
     SRCNN.method(
