@@ -139,10 +139,17 @@ def addNode(node: Any, scene: Any) -> Any:
 
 
 def removeVolume(node: Any) -> None:
-    """Take a volume out of its scene together with its display nodes, which MRML would leave behind."""
+    """Take a volume out of its scene together with its display nodes, which MRML would leave behind.
+
+    It leaves the slice views before: one that goes while it is shown leaves its voxels in their pipelines.
+    """
     scene = None if node is None else node.GetScene()
     if scene is None:
         return
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
+        for layer in ("Foreground", "Background", "Label"):
+            if getattr(composite, f"Get{layer}VolumeID")() == node.GetID():
+                getattr(composite, f"Set{layer}VolumeID")(None)
     for index in reversed(range(node.GetNumberOfDisplayNodes())):
         if node.GetNthDisplayNode(index) is not None:
             scene.RemoveNode(node.GetNthDisplayNode(index))

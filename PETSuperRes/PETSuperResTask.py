@@ -102,13 +102,15 @@ class Task:
         if not self.running:
             raise error if error is not None else RuntimeError("The job has ended already.")
         self.running, self.result, self.error = False, result, error
+        onDone, onError = self.onDone, self.onError
+        self.progress = self.onDone = self.onError = self.onPreview = None  # what they hold is free
         if self.quiet:
             return
         if error is None:
-            if self.onDone is not None:
-                self.onDone(result)
-        elif self.onError is not None:
-            self.onError(error)
+            if onDone is not None:
+                onDone(result)
+        elif onError is not None:
+            onError(error)
         else:
             logging.error("PETSuperRes: %s", error)
 
@@ -137,18 +139,24 @@ def pollWhile(wanted: Callable[[], bool], poll: Callable[[], None]) -> None:
         import qt
     except ImportError:
         return
-    timer = qt.QTimer()
+    # one timer for all: what a timer calls stays in memory with it
+    if not _timer:
+        _timer.append(qt.QTimer())
+        _timer[0].setInterval(INTERVAL_MS)
+        _timer[0].connect("timeout()", _tick)
+    _polled.append((wanted, poll))
+    _timer[0].start()
 
-    def tick() -> None:
+
+def _tick() -> None:
+    for entry in list(_polled):
+        wanted, poll = entry
         poll()
-        if not wanted():
-            timer.stop()
-            _timers.discard(timer)
-
-    timer.setInterval(INTERVAL_MS)
-    timer.connect("timeout()", tick)
-    _timers.add(timer)  # a timer nobody holds would be collected
-    timer.start()
+        if not wanted() and entry in _polled:
+            _polled.remove(entry)
+    if not _polled:
+        _timer[0].stop()
 
 
-_timers: set[Any] = set()
+_polled: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+_timer: list[Any] = []

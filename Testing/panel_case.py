@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,12 +51,13 @@ class FakeRunner:
         self.closed = True
 
 
-def make_case(name="PET", hot=(4.0, 7.0)):
+def make_case(name="PET", hot=(4.0, 7.0), size=1):
     import PETSuperResMRML as mrml
     import slicer
 
     labels = np.zeros((8, 20, 24), np.float32)
     labels[2:5, 4:8, 5:9], labels[3:6, 11:15, 14:19] = 1, 2
+    labels = labels.repeat(size, 0).repeat(size, 1).repeat(size, 2)
     grid = Volume(labels, (3.0, 3.0, 4.0), (-31.0, 12.5, 700.0), unit="label")
     pet = grid.with_array(np.where(labels == 1, hot[0], np.where(labels == 2, hot[1], 1.0)), "SUVbw")
     scene = slicer.mrmlScene
@@ -95,6 +99,12 @@ def finish(panel, host, fake, case, factor=2.0):
 
 def text(panel, row, column):
     return panel.ui.lesionsTable.item(row, column).text()
+
+
+def memory_mb():
+    """What this process holds of the machine's memory."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def nodes_in_scene():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer_host
-from panel_case import choose, finer, finish, give, make_case, nodes_in_scene
+from panel_case import choose, finer, finish, give, make_case, memory_mb, nodes_in_scene
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
@@ -122,6 +124,61 @@ def test_ten_runs_leave_ten_results_and_nothing_else(panel, host, fake, case):
         counts.append(slicer.mrmlScene.GetNumberOfNodes())
     assert len(set(np.diff(counts))) == 1  # a result with its display node and its table, each time
     assert len(panel.lesions._volumes) <= 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads the memory as Linux tells it")
+@pytest.mark.parametrize("ends", [pytest.param("deleted", marks=pytest.mark.slow), "failed"])
+def test_ten_runs_leave_no_memory(panel, host, fake, ends):
+    """Ten runs whose results, if there are any, were deleted: less than four results' memory, which views may hold."""
+    import PETSuperResMRML as mrml
+
+    cases = [make_case(name, hot, size=7) for name, hot in (("PET", (4.0, 7.0)), ("Other", (5.0, 3.0)))]
+    results = [finer(case) for case in cases]
+    size_mb = results[0].array.nbytes / 2**20
+    assert size_mb > 32  # smaller pieces stay with the C library, which gives them out again
+
+    def run(number):
+        choose(panel, host, cases[number % 2])
+        panel.ui.applyButton.click()
+        again = results[number % 2].with_array(results[number % 2].array.copy())  # as read from the worker's file
+        fake.say("preview", volume=again)
+        host.spin(5, until=lambda: panel.job.preview is not None)
+        if ends == "failed":
+            fake.say("error", message="It failed: try again.")
+        else:
+            fake.say("result", volumes={"sr": again}, report={"warnings": []})
+        assert host.spin(5, until=lambda: not panel.job.running)
+        if ends == "deleted":
+            assert host.spin(20, until=lambda: panel.lesions.measured is not None)
+            node, table = panel.params.result, panel.lesions.table
+            panel.ui.compareButton.click()
+            assert host.spin(20, until=lambda: node.GetNodeReference("PETSuperRes.Difference") is not None)
+            for volume in (node.GetNodeReference("PETSuperRes.Difference"), node):
+                mrml.removeVolume(volume)
+            slicer.mrmlScene.RemoveNode(table)
+        host.spin(0.2)
+
+    for number in range(4):  # what is loaded or cached once
+        run(number)
+    before = memory_mb()
+    for number in range(10):
+        run(number)
+    grown = memory_mb() - before
+    print(f"{grown:.0f} MB more after ten runs; a result has {size_mb:.0f} MB")
+    assert grown < 4 * size_mb, f"{grown:.0f} MB more after ten runs; a result has {size_mb:.0f} MB"
+
+
+def test_a_deleted_result_is_freed_with_the_next_run(panel, host, fake, case):
+    import PETSuperResMRML as mrml
+
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    freed = []
+    panel.params.result.AddObserver("DeleteEvent", lambda *_: freed.append(1))
+    mrml.removeVolume(panel.params.result)
+    finish(panel, host, fake, case)
+    gc.collect()
+    assert freed
 
 
 def test_leaving_the_module_gives_the_key_back_and_closing_it_ends_the_worker(panel, host, fake):

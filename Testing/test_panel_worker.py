@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import slicer_host
+from conftest import ROOT
 from panel_case import choose, nodes_in_scene
 
 if slicer_host.missing():
@@ -127,3 +129,30 @@ def test_a_full_disk_where_the_inputs_are_written_is_told_likewise(panel, host, 
     told = panel.ui.statusLabel.text
     assert told.startswith(f"No place for temporary files in {tmp_path / 'private'} (No space left on device)")
     assert list((tmp_path / "private").iterdir()) == []
+
+
+WITHOUT_TORCH = """
+import sys
+sys.path[:0] = ["Testing", "."]
+import slicer_host
+host = slicer_host.start()
+panel = host.open_module()
+import PETSuperResSampleData as sample
+panel.params.pet, panel.params.ct, panel.params.segmentation = sample.load()
+panel.ui.applyButton.click()
+assert panel.job.running, panel.ui.statusLabel.text
+assert host.spin(120, until=lambda: panel.ui.progressBar.value > 0)
+panel.ui.applyButton.click()
+assert host.spin(5, until=lambda: not panel.job.running)
+panel.logic.close()
+assert "torch" not in sys.modules
+print("done", flush=True)
+"""
+
+
+def test_slicer_itself_never_loads_torch():
+    """It takes seconds, during which no thread gets a turn."""
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    words = [sys.executable, "-c", WITHOUT_TORCH]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    assert "done" in done.stdout, done.stderr[-2000:]

@@ -7,10 +7,11 @@ import torch
 from tiny import random_model, relative, tiny_prior
 
 from PETSuperResLib.errors import Cancelled, InputError
-from PETSuperResLib.physics.model import osem
+from PETSuperResLib.physics.model import ForwardModel, osem
 from PETSuperResLib.sampling import PROFILES, Sampler, sample
 from PETSuperResLib.sampling.consistency import map_em, nesterov_descent, refine
-from PETSuperResLib.sampling.ddim import timesteps
+from PETSuperResLib.sampling.ddim import completed_ct, timesteps
+from PETSuperResLib.scanner import setting
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +95,30 @@ def test_map_em_with_a_great_weight_stays_at_the_anchor():
     assert relative(z, anchor) < 1e-3
 
 
-def test_map_em_with_no_weight_to_speak_of_is_em():
+def test_one_update_of_map_em_without_weight_is_one_of_em():
     model, truth, y = random_model(0)
-    start = torch.ones_like(truth)
-    z = map_em(model, y, start, truth, torch.full_like(truth, 1e-9), 5)
-    assert relative(z, osem(model, y, 5, start=start)) < 1e-4
+    start, free = torch.ones_like(truth), torch.zeros_like(truth)
+    assert relative(map_em(model, y, start, free, free, 1), osem(model, y, 1, start=start)) < 1e-5
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_momentum_makes_15_updates_of_map_em_worth_40(strength):
+    model, truth, y = random_model(0)
+    anchor, weight = truth.flip(2), torch.full_like(truth, strength)
+    plain = start = torch.ones_like(truth)
+    for _ in range(40):
+        plain = map_em(model, y, plain, anchor, weight, 1)
+    fast = map_em(model, y, start, anchor, weight, 15)
+    assert objective(model, y, fast, anchor, weight) < objective(model, y, plain, anchor, weight)
+
+
+def test_a_slice_is_refined_as_if_it_were_alone():
+    model, truth, y = random_model(0, fwhm_axial_mm=0.0)
+    together = map_em(model, y, torch.ones_like(truth), truth, torch.ones_like(truth), 12)
+    other = y.clone()
+    other[-1] = y[-1].flip(1) + 5  # another last slice
+    beside = map_em(model, other, torch.ones_like(truth), truth, torch.ones_like(truth), 12)
+    assert torch.equal(together[0], beside[0]) and not torch.equal(together[-1], beside[-1])
 
 
 def test_map_em_works_where_the_anchor_is_zero():
@@ -213,3 +233,33 @@ def test_moving_the_image_over_the_grid_moves_nothing_in_the_result(tmp_path):
     hu = torch.full(z.shape, 40.0)
     moved, still = (sample(Sampler(steps=3, shifts=s), prior, model, y, hu) for s in (True, False))
     assert relative(moved, still) < 1e-4
+
+
+# -- a CT that does not show the whole body ---------------------------------------------------------
+def disc(radius: float) -> torch.Tensor:
+    j, i = (torch.arange(n) - (n - 1) / 2 for n in (48, 48))
+    return (j[:, None] ** 2 + i**2 < radius**2).expand(2, -1, -1)
+
+
+@pytest.fixture
+def cut_off():
+    model = ForwardModel(setting("standard"), (2, 48, 48), (4.0, 4.0, 4.0))
+    body = disc(20)
+    seen = body.clone()
+    seen[..., 34:] = False  # the CT's field of view ends there
+    return model, 2.0 * body, torch.where(seen, 40.0, -1000.0), body & ~seen
+
+
+def test_a_cut_off_ct_is_completed_where_the_activity_goes_on(cut_off):
+    model, z, ct, missing = cut_off
+    changed = completed_ct(ct, model.psf(z), model) != ct
+    assert (changed & missing).sum() > 0.95 * missing.sum()
+    around = torch.nn.functional.max_pool2d(missing.float(), 3, 1, 1) > 0
+    assert not (changed & ~around).any()  # at most one pixel beyond the body
+
+
+def test_a_ct_that_shows_the_whole_body_is_kept(cut_off):
+    model, z, _, _ = cut_off
+    whole = torch.where(disc(20), 40.0, -1000.0)
+    assert torch.equal(completed_ct(whole, model.psf(z), model), whole)
+    assert torch.equal(completed_ct(torch.full_like(whole, -1000.0), z, model), torch.full_like(whole, -1000.0))

@@ -22,7 +22,7 @@ class Sampler:
     end_sigma: float = 0.25  # at the last step; with pure noise the steps are equidistant in t instead
     noise: float = 0.0  # 0: mean path; 1: DDIM
     eta: float = 0.0  # share of fresh noise in every DDIM step
-    start_iterations: int = 60  # PSF-OSEM updates that make the starting estimate
+    start_iterations: int = 12  # accelerated PSF-OSEM updates that make the starting estimate
     consistency: str = "map-em"  # "map-em", "gradient" (8)-(9), or "none"
     inner_first: int = 16  # inner iterations m_t at the first step ...
     inner_last: int = 4  # ... ramped linearly to this at the last
@@ -77,7 +77,7 @@ class Sampler:
 #: the step does not depend on counts or geometry. Its warm start of 0.3 is read as the share of the last
 #: refined estimate in the start of the next refinement.
 PROFILES = {
-    "draft": Sampler("draft", steps=2, start_sigma=0.6, start_iterations=40, inner_first=12),
+    "draft": Sampler("draft", steps=2, start_sigma=0.6, inner_first=12),
     "standard": Sampler("standard"),
     "paper": Sampler(
         "paper",

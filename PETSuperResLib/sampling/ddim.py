@@ -10,17 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..physics.model import ForwardModel, osem, uniform_start
+from ..physics.model import ForwardModel, uniform_start
 from ..physics.psf import GaussianPSF
 from ..physics.simulation import centred_resize
 from ..prior import STRIDE, Prior, with_neighbours
 from .config import Sampler
-from .consistency import refine
+from .consistency import map_em, refine
 
 SLICES_PER_BATCH = 16
 SHIFTS = ((0, 0), (3, 5), (6, 2), (1, 7))  # pixels by which a step's image is moved over the network's grid
 UNKNOWN_HU = -2000.0  # in a CT for the sampler: the CT does not cover this voxel
 AIR_BELOW_HU, BODY_MARGIN_MM, OUTSIDE_SHARE = -900.0, 8.0, 0.02  # lung is body, air is not
+BEYOND_MM, ACTIVE_SHARE = 12.0, 0.3  # activity this far outside the CT's body, above this share of the body's: body
 
 #: callback(step, steps, estimate): the current estimate in SUV, ``(S, J, I)``; may raise to stop
 StepCallback = Callable[[int, int, Tensor], None]
@@ -41,17 +42,20 @@ def sample(
     ``batch`` slices go through the network at a time. The result depends on the seed only when
     ``sampler.noise`` is above 0.
     """
-    guide = _Guide(sampler, prior, ct_hu, batch, model.spacing[2])
     random = torch.Generator().manual_seed(seed)
     schedule, transform = prior.schedule, prior.transform
+
+    if sampler.start_iterations:
+        start, free = starting_image(model, y, ct_hu), torch.zeros_like(ct_hu)
+        z = map_em(model, y, start, free, free, sampler.start_iterations)  # without an anchor: PSF-OSEM
+        ct_hu = completed_ct(ct_hu, z, model)
+    else:
+        z = torch.full(ct_hu.shape, uniform_start(model, y), device=y.device)
+    guide = _Guide(sampler, prior, ct_hu, batch, model.spacing[2])
 
     def noise() -> Tensor:
         return torch.randn(guide.shape, generator=random).to(y.device)
 
-    if sampler.start_iterations:
-        z = osem(model, y, sampler.start_iterations, start=starting_image(model, y, ct_hu))
-    else:
-        z = torch.full(ct_hu.shape, uniform_start(model, y), device=y.device)
     eps = noise() if sampler.noise else torch.zeros(guide.shape, device=y.device)
     axial = _axial_mean(model, sampler.axial_fwhm_slices * model.spacing[2], y.device)
     steps = timesteps(sampler, prior)
@@ -84,13 +88,37 @@ def _axial_mean(model: ForwardModel, fwhm_mm: float, device: torch.device) -> Ca
 def starting_image(model: ForwardModel, y: Tensor, ct_hu: Tensor) -> Tensor:
     """Where EM starts: uniform in what the CT shows (with a margin), and little in the air around it.
 
-    EM clears air slowly; from a uniform start about 1 % of the activity stays there. Nothing is
+    EM clears air slowly; from a uniform start some of the activity would stay there. Nothing is
     forbidden outside: what the counts put there (arms beyond the CT's field of view) grows back.
     """
     reach = max(1, round(BODY_MARGIN_MM / model.spacing[0]))
-    body = ((ct_hu > AIR_BELOW_HU) | (ct_hu <= UNKNOWN_HU)).float()[:, None]
-    near = F.max_pool2d(body, 2 * reach + 1, stride=1, padding=reach)[:, 0]
-    return uniform_start(model, y) * (OUTSIDE_SHARE + (1 - OUTSIDE_SHARE) * near)
+    body = (ct_hu > AIR_BELOW_HU) | (ct_hu <= UNKNOWN_HU)
+    return uniform_start(model, y) * (OUTSIDE_SHARE + (1 - OUTSIDE_SHARE) * _dilated(body, reach))
+
+
+def completed_ct(ct_hu: Tensor, z: Tensor, model: ForwardModel) -> Tensor:
+    """The CT (HU) with water where it shows air but the activity ``z`` (SUV) shows body, all ``(S, J, I)``.
+
+    A CT's field of view cuts off arms and wide patients, and arms move between the two scans; the prior
+    would draw that border of the CT into the PET. What lies within :data:`BEYOND_MM` of the CT's body is blur,
+    unless it belongs to activity further out.
+    """
+    pixel = model.spacing[0]
+    body = ct_hu > AIR_BELOW_HU
+    smooth = GaussianPSF(model.shape, model.spacing, (BEYOND_MM / 2, 0.0), z.device)(z)
+    if not body.any():
+        return ct_hu
+    active = ~body & (smooth > ACTIVE_SHARE * smooth[body].median())
+    reach = round(BEYOND_MM / pixel)
+    beyond = active & ~_dilated(body, reach)
+    for _ in range(2 * reach):
+        beyond = _dilated(beyond, 1) & active
+    return torch.where(beyond, torch.zeros_like(ct_hu), ct_hu)
+
+
+def _dilated(mask: Tensor, pixels: int) -> Tensor:
+    """A boolean ``(S, J, I)`` grown in the slice by a square."""
+    return F.max_pool2d(mask.float()[:, None], 2 * pixels + 1, stride=1, padding=pixels)[:, 0] > 0
 
 
 def timesteps(sampler: Sampler, prior: Prior) -> list[int]:
