@@ -40,10 +40,10 @@ def write_derived(
     """Write ``volume`` (SUVbw, on any grid with the slices of the PET) as a series in ``folder``; returns the files.
 
     ``source`` is the PET series it was made from: a folder, one of its files, or all of its files. ``folder``
-    is new or empty; it appears whole or not at all. ``report`` is that of the reconstruction and goes, in short,
-    into the description, and ``progress`` may raise to stop. Raises :class:`UnitsError` when the volume is not SUVbw, :class:`GeometryError` when it
-    does not lie in the source's slices, :class:`InputError` for a source that cannot be read and
-    :class:`OutputError` when nothing can be written.
+    is new or empty; it appears whole or not at all. ``report`` is that of the reconstruction and goes, in
+    short, into the description, and ``progress`` may raise to stop. Raises :class:`UnitsError` when the volume
+    is not SUVbw, :class:`GeometryError` when it does not lie in the source's slices, :class:`InputError` for a
+    source that cannot be read and :class:`OutputError` when nothing can be written.
     """
     if volume.unit not in ("", "SUVbw"):
         raise UnitsError(f"The volume is in {volume.unit}, not SUVbw: give the super-resolved PET.")
