@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,21 +31,13 @@ class DPSSettings:
 
 @dataclass(frozen=True)
 class ScorePETSettings:
-    """The steps, the share of fresh noise, and the anchor at two count levels (trues per active voxel)."""
+    """The steps, the share of fresh noise, the anchor's weight and the updates of every step."""
 
     steps: int = 50
     eta: float = 0.1
-    trues: tuple[float, float] = (2.5, 10.0)
-    beta: tuple[float, float] = (0.2, 0.025)
-    inner: tuple[int, int] = (4, 15)
+    beta: float = 0.1
+    inner: int = 4
     guided: bool = True
-
-    def at(self, trues_per_voxel: float) -> tuple[float, int]:
-        """(beta, inner iterations) by geometric interpolation between the two published levels, and no further."""
-        low, high = self.trues
-        share = min(1.0, max(0.0, math.log(max(trues_per_voxel, 1e-9) / low) / math.log(high / low)))
-        between = [a ** (1 - share) * b**share for a, b in (self.beta, self.inner)]
-        return between[0], round(between[1])
 
 
 DPS = DPSSettings()
@@ -106,14 +97,11 @@ def scorepet(settings: ScorePETSettings, denoiser: Denoiser, model: ForwardModel
     schedule, transform = denoiser.prior.schedule, denoiser.prior.transform
     random = torch.Generator().manual_seed(seed)
     early = osem(model, y, EARLY_UPDATES)
-    active = early > 0.01 * early.max()
-    scale = float(early[active].mean())
-    beta, inner = settings.at(float((y - model.background).sum()) / float(active.sum()))
+    scale = float(early[early > 0.01 * early.max()].mean())
     x_t = torch.randn(denoiser.shape, generator=random).to(y.device)
-    z = early
     for t, following in falling(schedule.steps, settings.steps):
         x0 = denoiser.crop(denoiser.estimate(x_t, t))
-        z = anchored_em(model, y, transform.to_activity(x0).clamp_min(0), beta, scale, inner)
+        z = anchored_em(model, y, transform.to_activity(x0).clamp_min(0), settings.beta, scale, settings.inner)
         noise = torch.randn(denoiser.shape, generator=random).to(y.device)
         x_t = ddim_step(schedule, x_t, denoiser.pad(transform.to_model(z)), t, following, settings.eta, noise)
     return z
@@ -144,8 +132,9 @@ POSTERIOR = (
         "scorepet",
         lambda case: run_sampler(partial(scorepet, SCOREPET), SCOREPET.guided, case),
         "Singh et al., MELBA 2024 (PET-DDS): 50 steps with eta 0.1, each with anchored EM updates; one sample.",
-        "our prior, guided by the CT, in its asinh scale; their anchor and number of updates between the two published "
-        f"count levels; the image's unit from {EARLY_UPDATES} PSF-OSEM updates.",
+        f"our prior, guided by the CT, in its asinh scale; {SCOREPET.inner} updates, as published for 2.5 trues per "
+        f"voxel, and an anchor of {SCOREPET.beta:g} (validation patients); the image's unit from {EARLY_UPDATES} "
+        "PSF-OSEM updates.",
         needs_ct=SCOREPET.guided,
     ),
 )

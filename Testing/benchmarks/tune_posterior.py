@@ -27,10 +27,9 @@ DPS_CHOICES = (
     replace(DPS, steps=100, zeta=1.0),
 )
 SCOREPET_CHOICES = (
-    SCOREPET,
-    *(replace(SCOREPET, beta=(0.025, 0.025), inner=(n, n)) for n in (15, 30)),
-    *(replace(SCOREPET, beta=(b, b), inner=(4, 4)) for b in (0.1, 0.5, 1.0, 4.0, 30.0)),
-    *(replace(SCOREPET, beta=(0.5, 0.5), inner=(n, n)) for n in (2, 8)),
+    *(replace(SCOREPET, beta=beta) for beta in (0.1, 0.5, 1.0, 4.0, 30.0)),
+    *(replace(SCOREPET, beta=0.025, inner=inner) for inner in (15, 30)),
+    *(replace(SCOREPET, beta=0.5, inner=inner) for inner in (2, 8)),
 )
 
 
