@@ -324,7 +324,7 @@ def test_latency_counts_a_blocked_loop_by_its_length(host, qt):
     qt.QTimer.singleShot(50, lambda: time.sleep(0.2))
     with host.latency() as blocked:
         host.spin(0.6)
-    assert calm.p99 < 0.1 and blocked.longest >= 0.2
+    assert calm.p99 < blocked.p99 and blocked.longest >= 0.2
     assert 0.15 < blocked.p99 <= blocked.longest and calm.percentile(50) <= calm.p99
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import time
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import slicer_host
-from panel_case import choose, finish, give, make_case, text
+from panel_case import choose, finish, give, make_case, responsive, text
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
@@ -196,11 +197,15 @@ def test_save_as_dicom_names_the_files_or_the_reason(panel, host, saved, tmp_pat
 def test_saving_a_whole_body_as_dicom_leaves_the_panel_responsive(panel, host, saved, tmp_path):
     volume = saved((160, 200, 200), 2)
     host.spin(0.3)
-    with host.latency() as seen:
-        panel.result.saveDicom(str(tmp_path / "out"))
+    folders = (tmp_path / f"out{run}" for run in count())
+
+    def save():
+        folder = next(folders)
+        panel.result.saveDicom(str(folder))
         assert host.spin(120, until=lambda: panel.ui.dicomButton.enabled)
-    assert len(list((tmp_path / "out").iterdir())) == volume.shape[0]
-    assert seen.p99 < 0.1, f"99 % of clicks within {1000 * seen.p99:.0f} ms, the longest {1000 * seen.longest:.0f} ms"
+        assert len(list(folder.iterdir())) == volume.shape[0]
+
+    responsive(host, save)
 
 
 @pytest.mark.parametrize("how", ["closed", "killed"])

@@ -19,7 +19,7 @@ class Sampler:
     name: str = "custom"
     steps: int = 8  # network evaluations
     start_sigma: float | None = 1.5  # noise over signal at the first step; None: pure noise, t = T
-    end_sigma: float = 0.25  # at the last step; with pure noise the steps are equidistant in t instead
+    end_sigma: float = 0.18  # at the last step; with pure noise the steps are equidistant in t instead
     noise: float = 0.0  # 0: mean path; 1: DDIM
     eta: float = 0.0  # share of fresh noise in every DDIM step
     start_iterations: int = 12  # accelerated PSF-OSEM updates that make the starting estimate
@@ -27,7 +27,7 @@ class Sampler:
     inner_first: int = 16  # inner iterations m_t at the first step ...
     inner_last: int = 4  # ... ramped linearly to this at the last
     psf_from: float = 0.0  # PPCR: share of the steps done before H_t turns from identity to the PSF
-    prior_width: float = 1.5  # map-em: standard deviation of the anchor, in units of the step's noise level
+    prior_width: float = 1.8  # map-em: standard deviation of the anchor, in units of the step's noise level
     step_size: float = 0.05  # gradient: in SUV, of the gradient over its sensitivity
     momentum: float = 0.9  # gradient: Nesterov's mu
     warm_start: float = 0.3  # gradient: share of the previous step's refined estimate in the start
@@ -69,15 +69,15 @@ class Sampler:
 #: ``standard`` and ``draft`` were chosen on the validation patients, on their own PET and on sharp references
 #: (docs/validation.md): a PSF-OSEM run past its best iteration, so that detail is there and the noise is the prior's
 #: to remove; noise levels from far above the image's noise, where the prior goes by the CT, down to a level at which
-#: it does not take the last texture away; an anchor near the width that Bayes' rule asks for (1), so that prior and
-#: counts weigh what they should; and a slight mean along the slices.
+#: it does not take the last texture away; an anchor wider than Bayes' rule asks for (1), as the network's estimates
+#: are smoother than the truth; and a slight mean along the slices.
 #:
 #: ``paper``: the published schedule, literally. The paper leaves two scales open. Its step of 0.05 has no
 #: units: here it is 0.05 SUV times the gradient over its sensitivity A^T 1, which is dimensionless, so that
 #: the step does not depend on counts or geometry. Its warm start of 0.3 is read as the share of the last
 #: refined estimate in the start of the next refinement.
 PROFILES = {
-    "draft": Sampler("draft", steps=2, start_sigma=0.6, inner_first=12),
+    "draft": Sampler("draft", steps=2, start_sigma=0.6, end_sigma=0.25, inner_first=12, prior_width=1.5),
     "standard": Sampler("standard"),
     "paper": Sampler(
         "paper",
