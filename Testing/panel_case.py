@@ -113,7 +113,7 @@ def nodes_in_scene():
     return {n.GetID() for n in slicer.util.getNodesByClass("vtkMRMLNode")}
 
 
-def responsive(host, work, runs=4):
+def responsive(host, work, runs=6):
     """Do some work until the event loop has kept 99 % of the clicks meanwhile waiting for at most 100 ms.
 
     What the module holds up it holds up in every run; what another program takes of a busy machine it doesn't.

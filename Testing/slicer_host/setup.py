@@ -14,9 +14,12 @@ def start() -> tuple[Any, Any]:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     import mrml_scene
     import slicer
+    import vtk
     from PySide6 import QtWidgets
 
     from . import pythonqt
+
+    vtk.vtkMultiThreader.SetGlobalMaximumNumberOfThreads(1)  # small slices; more threads wait for a busy machine
 
     qt = pythonqt.make_module()
     sys.modules["qt"] = qt
