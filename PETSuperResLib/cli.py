@@ -15,7 +15,7 @@ from . import __version__
 from .commands import data, development, dicom, imaging, measuring, studies
 from .errors import PETSuperResError
 
-LASTING = {"train", "evaluate", "benchmark", "demo", "study"}  # commands that keep what they have done when interrupted
+LASTING = {"train", "batch", "evaluate", "benchmark", "demo", "study"}  # these keep what they have done
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,7 +33,8 @@ def cli(context: click.Context) -> None:
 for command in (
     *(development.demo, imaging.reconstruct, imaging.simulate, imaging.presets),
     *(measuring.suv, measuring.lesions, dicom.dicom),
-    *(data.manifest, development.train, development.evaluate, development.benchmark, studies.study, development.worker),
+    *(data.manifest, data.batch, development.train, development.evaluate, development.benchmark),
+    *(studies.study, development.worker),
 ):
     cli.add_command(command)
 

@@ -1,10 +1,12 @@
-"""Subcommand for training data: manifest."""
+"""Subcommands for folders of cases: manifest, batch."""
 
 from __future__ import annotations
 
+import os
+
 import click
 
-from .common import Bar, seed_option
+from .common import Bar, device_option, seed_option
 
 
 @click.command(short_help="List, check and divide training cases.")
@@ -28,3 +30,53 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
         content = write_manifest(data, path, split, seed, patient_pattern, progress=bar)
     click.echo(summary(content))
     click.echo(f"Wrote {path}.")
+
+
+@click.command(short_help="Super-resolve every case of a folder.")
+@click.option("--data", required=True, metavar="DIR", help="Folder of cases: NIfTI, nnU-Net's form or DICOM studies.")
+@click.option("--split", metavar="FILE", help="With --part: a manifest or split.json; default: the data folder's.")
+@click.option("--part", metavar="NAME", help="Only these cases of the split.  [default: every case]")
+@click.option("--scanner", metavar="NAME", help="Preset or JSON file, for every case; DICOM studies may tell it.")
+@click.option("--quality", type=click.Choice(["draft", "standard", "paper"]), default="standard", show_default=True)
+@click.option(
+    "--samples", type=click.IntRange(1), default=1, show_default=True, help="Above 1: std.nii.gz, their spread."
+)
+@click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
+@seed_option
+@device_option
+@click.option("--out", required=True, metavar="DIR", help="A folder for each case, cases.csv and lesions.csv.")
+def batch(
+    data: str,
+    split: str | None,
+    part: str | None,
+    scanner: str | None,
+    quality: str,
+    samples: int,
+    prior: str | None,
+    seed: int,
+    device: str,
+    out: str,
+) -> None:
+    """Super-resolve every case of a folder, and compare the lesions of those with contours.
+
+    The same command goes on where one stopped; a case that fails is listed in cases.csv and the others go on.
+    On several GPUs or machines: torchrun --nproc-per-node 4 -m PETSuperResLib batch ...
+    """
+    from ..batch import reconstruct_cases
+    from ..errors import InputError
+    from ..outputs import check_folder
+    from ..training.manifest import split_cases
+    from ..training.studies import find_cases
+
+    folder = check_folder(out)
+    if split and not part:
+        raise InputError("--split needs --part, the name of the cases in it: train, validation or test.")
+    cases = split_cases(data, part, split) if part else find_cases(data)
+    with Bar() as bar:
+        failed = reconstruct_cases(cases, folder, scanner, quality, samples, seed, device, prior, progress=bar)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    click.echo(f"Wrote {len(cases) - len(failed)} of {len(cases)} cases, cases.csv and their lesions.csv to {folder}.")
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise InputError(f"{len(failed)} of {len(cases)} cases failed, see cases.csv; the first, {name}: {reason}")
