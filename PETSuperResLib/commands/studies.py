@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Bar, VariadicCommand, device_option
+from .common import Bar, VariadicCommand, device_option, seed_option, table
 
 if TYPE_CHECKING:
     from ..evaluation.references import Cohort
 
 
-@click.group(short_help="Experiments behind the documentation: nema, robustness, front.")
+@click.group(short_help="Experiments behind the documentation: nema, robustness, front, bias-noise.")
 def study() -> None:
-    """Experiments on simulated scans: image quality, what goes wrong when the model is wrong, quality against time."""
+    """Experiments on simulated scans: image quality, wrong models, quality against time, bias against noise."""
 
 
 _prior = click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
@@ -90,3 +90,32 @@ def front(cohort: Cohort, out: Path, progress: Bar) -> Path:
     from ..evaluation.front import quality_front
 
     return quality_front(cohort, out, progress=progress)
+
+
+@study.command("bias-noise", short_help="Lesion bias against noise over realisations of one scan.")
+@click.option("--setting", default="standard", show_default=True, type=click.Choice(["standard", "ood"]))
+@click.option("--counts", default="realistic", show_default=True, type=click.Choice(["realistic", "high"]))
+@click.option("--realisations", default=5, show_default=True, type=click.IntRange(2), help="Scans of the torso.")
+@click.option("--slices", default=8, show_default=True, type=click.IntRange(2, 24), help="3 mm each, through lesions.")
+@seed_option
+@_prior
+@device_option
+@_out
+def bias_noise(
+    setting: str, counts: str, realisations: int, slices: int, seed: int, prior: str | None, device: str, out: str
+) -> None:
+    """Scan one torso again and again, each method along its parameter: bias_noise.csv, bias_noise.png."""
+    from ..evaluation.bias_noise import bias_noise_study
+    from ..outputs import check_folder
+
+    folder = check_folder(out)
+    with Bar() as bar:
+        rows = bias_noise_study(folder, setting, counts, realisations, slices, prior, seed, device, bar)
+    headings = {"method": "method", "at": "at", "lesion_bias_percent": "lesion bias %"}
+    headings |= {
+        "lesion_bias_error_percent": "+-",
+        "body_rms_bias_percent": "body RMS bias %",
+        "noise_percent": "noise %",
+    }
+    click.echo(table([row | {"at": f"{row['value']:g} {row['parameter']}"} for row in rows], headings))
+    click.echo(f"Wrote {folder / 'bias_noise.csv'} and bias_noise.png.")
