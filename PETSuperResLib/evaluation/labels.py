@@ -57,5 +57,5 @@ def counts_in_words(setting: str, counts: str) -> str:
     trues = scanner.trues_per_slice * scanner.dose_fraction * COUNT_LEVELS[counts]
     return (
         f"{counts} counts, setting {setting}: {trues / 1000:,.0f} thousand trues per slice in the mean, "
-        f"with {100 * scanner.background_fraction:g} % of that as scatter and randoms"
+        f"and {100 * scanner.background_fraction:g} % of that as scatter and randoms on top"
     )
