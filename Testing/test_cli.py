@@ -25,6 +25,7 @@ from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
 COMMANDS = [
+    "batch",
     "benchmark",
     "demo",
     "dicom",

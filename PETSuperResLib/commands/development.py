@@ -140,15 +140,23 @@ def _lines(every_s: float = 30.0) -> Callback:
     show_default=True,
     type=click.Choice(["real", "sharp"]),
 )
-@click.option("--methods", multiple=True, metavar="NAME...", help="Default: lr osem psf-osem ours-draft ours-standard.")
+@click.option(
+    *("--methods",),
+    multiple=True,
+    metavar="NAME...",
+    help="Or table2, table3, all.  [default: lr osem psf-osem ours-draft ours-standard]",
+)
 @click.option("--part", default="test", show_default=True, metavar="NAME", help="Patients of the split to run on.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
 @click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 @click.option("--cache", metavar="DIR", help="Keeps what methods learnt; default: $PETSUPERRES_CACHE or OUT/trained.")
 @click.option("--fit-minutes", type=click.FloatRange(0.1), help="Train each method that learns within this time.")
+@click.option("--quick", is_flag=True, help="A trial run: few patients, slices and training images, short training.")
 @seed_option
 @device_option
-@click.option("--out", required=True, metavar="DIR", help="Where metrics.csv, lesions.csv, summary.md and figures go.")
+@click.option(
+    "--out", required=True, metavar="DIR", help="Tables, figures and report; goes on where a run in it stopped."
+)
 def evaluate(
     data: str,
     split: str | None,
@@ -161,15 +169,19 @@ def evaluate(
     prior: str | None,
     cache: str | None,
     fit_minutes: float | None,
+    quick: bool,
     seed: int,
     device: str,
     out: str,
 ) -> None:
-    """Compare methods on simulated scans of test patients: metrics.csv, lesions.csv, summary.md, figures.
+    """Compare methods on simulated scans of test patients: report.html, summary.md, metrics.csv, lesions.csv, figures.
 
     Methods that learn (srcnn, unet, deepsr, supervised, srdpm, petdm) are first trained on the split's train patients.
     Options that name several things take them in a row: --setting standard ood --methods lr osem.
+    On several GPUs or machines: torchrun --nproc-per-node 4 -m PETSuperResLib evaluate ...
     """
+    import os
+
     from ..evaluation import evaluate as run  # type: ignore[attr-defined]
     from ..outputs import check_folder
 
@@ -188,11 +200,13 @@ def evaluate(
             prior=prior,
             cache=cache,
             fit_minutes=fit_minutes,
+            quick=quick,
             seed=seed,
             device=device,
             progress=bar if sys.stderr.isatty() else _lines(),
         )
-    click.echo(f"Wrote metrics.csv, lesions.csv and summary.md to {folder}.")
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(f"Wrote report.html, summary.md, metrics.csv and lesions.csv to {folder}.")
 
 
 @click.command(short_help="Time projector, network and a whole run.")

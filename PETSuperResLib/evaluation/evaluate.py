@@ -1,32 +1,34 @@
-"""Every method on every patient, setting and count level: metrics.csv, lesions.csv, summary.md, figures."""
+"""Every method on every patient, setting and count level: tables, figures, a report."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..lesions import COLUMNS, lesion_rows, measure_lesions, write_csv
-from ..methods import METHODS, FitOptions, Method, MethodCase
-from ..metrics import body_mask, whole_field, within_body
-from ..physics.simulation import COUNT_LEVELS, simulate
+from ..lesions import COLUMNS, write_csv
+from ..methods import FitOptions, Method, named
+from ..physics.simulation import COUNT_LEVELS
 from ..prior import Prior
 from ..progress import Callback, Reporter
 from ..training.cache import cache_folder
 from ..training.data import find_cases, read_split
-from ..volume import Volume
-from .figures import case_figure
-from .references import REFERENCES, Subject, subjects
+from ..training.distributed import Team, team_on
+from .figures import method_panel
+from .references import REFERENCES, middle, subjects
+from .report import write_report
 from .summary import write_summary
-from .training_set import fitted
+from .training_set import fit_facts, fitted
+from .trials import Results, Trial, run_trial
 
 METRIC_COLUMNS = (
     *("patient", "setting", "method", "psnr", "ssim", "nmse"),
     *("counts", "reference", "psnr_body", "ssim_body", "nmse_body", "seconds"),
 )
 DEFAULT_METHODS = ("lr", "osem", "psf-osem", "ours-draft", "ours-standard")
+QUICK_PATIENTS, QUICK_SLICES, QUICK_TRAINING, QUICK_MINUTES = 2, 6, 3, 0.5
 
 
 def evaluate(
@@ -45,71 +47,94 @@ def evaluate(
     part: str = "test",
     cache: str | Path | None = None,
     fit_minutes: float | None = None,
+    quick: bool = False,
 ) -> Path:
     """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
 
-    ``methods`` None takes :data:`DEFAULT_METHODS`. Every method of a patient sees
-    the same simulated counts. Those that learn are first trained on the ``train`` patients, each for at most
-    ``fit_minutes`` and once for every count level; ``cache`` (or the environment's PETSUPERRES_CACHE, else
-    ``out/trained``) keeps what they learnt. Returns the path of ``summary.md``.
+    ``methods`` are names of :data:`~PETSuperResLib.methods.METHODS` or of its tables (table2, table3, all); None takes
+    :data:`DEFAULT_METHODS`. Every method of a patient sees the same simulated counts. Those that learn are first
+    trained on the ``train`` patients, each for at most ``fit_minutes`` and once for every count level; ``cache`` (or
+    the environment's PETSUPERRES_CACHE, else ``out/trained``) keeps what they learnt, ``out/cases`` the results, and
+    an equal call goes on where one stopped. ``quick`` shows that it works rather than how well: few patients,
+    slices, training images and minutes. Under torchrun the processes share the scans. Returns the path of
+    ``summary.md``.
     """
-    methods = methods or DEFAULT_METHODS
-    for name, chosen, known in (
-        ("method", methods, METHODS),
-        ("count level", counts, COUNT_LEVELS),
-        ("reference", references, REFERENCES),
-    ):
+    names = named(methods or DEFAULT_METHODS)
+    for what, chosen, known in (("count level", counts, COUNT_LEVELS), ("reference", references, REFERENCES)):
         for value in chosen:
             if value not in known:
-                raise InputError(f"The {name} '{value}' is not in this version: use {', '.join(known)}.")
-    cases = find_cases(data, read_split(data, part, split))[:limit]
+                raise InputError(f"The {what} '{value}' is not in this version: use {', '.join(known)}.")
+    if quick:
+        limit, fit_minutes = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES
+    patients = find_cases(data, read_split(data, part, split))[:limit]
+    chosen_subjects = [subject for reference in references for subject in subjects(patients, reference)]
+    if quick:
+        chosen_subjects = [middle(subject, QUICK_SLICES) for subject in chosen_subjects]
     loaded, out = Prior.load(prior), Path(out)
-    report = Reporter(progress)
     folder = cache_folder(cache) or out / "trained"
-    ready = {
-        level: fitted(methods, data, split, FitOptions(folder, level, seed, device, fit_minutes, progress=progress))
-        for level in counts
-    }
+    with team_on(device, 0) as team:
+        device = str(team.device)
+        trials = [
+            Trial(subject, setting, level, seed, device)
+            for subject in chosen_subjects
+            for setting in settings
+            for level in counts
+        ]
+        ready: dict[str, dict[str, Method]] = {}
+        training = QUICK_TRAINING if quick else None
+        for level in counts:
+            options = FitOptions(folder, level, seed, device, fit_minutes, progress=progress)
+            ready[level] = team.first_then_others(partial(fitted, names, data, split, options, training))
+        fit = fit_facts(names, data, split, fit_minutes, training)
+        _run(trials, ready, loaded, fit, out, team, progress)
+    return out / "summary.md"
+
+
+def _run(
+    trials: Sequence[Trial],
+    methods: dict[str, dict[str, Method]],
+    prior: Prior,
+    fit: dict[str, Any],
+    out: Path,
+    team: Team,
+    progress: Callback | None,
+) -> None:
+    """This process's share of the trials; the first one then waits for the others and writes the tables of all."""
+    report = Reporter(progress)
     report.start_clock(0.0)
+    folder = out / "cases"
+    own = trials[team.rank :: team.size]
+    for number, trial in enumerate(own):
+        report(
+            f"{trial.subject.name} ({trial.subject.reference}), {trial.setting}, {trial.counts} counts",
+            number / len(own),
+        )
+        results = run_trial(trial, methods[trial.counts], prior, fit, folder)
+        slices = results.of(list(methods[trial.counts]))
+        method_panel(out / "figures" / f"{trial.name}.png", slices, results.spacing, results.lesion)
+        if team.first:
+            _tables(trials, methods, out)
+    team.agree(0)
+    if team.first:
+        metrics, lesions = _tables(trials, methods, out)
+        report("summary", 1.0)
+        write_summary(out / "summary.md", metrics, lesions, prior)
+        write_report(out, metrics, lesions, prior)
+
+
+def _tables(
+    trials: Sequence[Trial], methods: dict[str, dict[str, Method]], out: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Write metrics.csv and lesions.csv of what is done so far; returns their rows."""
     metrics: list[dict[str, Any]] = []
     lesions: list[dict[str, Any]] = []
-    chosen_subjects = [subject for reference in references for subject in subjects(cases, reference)]
-    jobs = [(subject, setting, level) for subject in chosen_subjects for setting in settings for level in counts]
-    for number, (subject, setting, level) in enumerate(jobs):
-        report(f"{subject.name} ({subject.reference}), {setting}, {level} counts", number / len(jobs))
-        new_metrics, new_lesions, volumes = _one(subject, setting, level, ready[level], loaded, seed, device)
-        metrics += new_metrics
-        lesions += new_lesions
-        case_figure(out / "figures" / f"{subject.name}_{subject.reference}_{setting}_{level}.png", volumes)
-        write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
-        if lesions:
-            write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference"))
-    report("summary", 1.0)
-    return write_summary(out / "summary.md", metrics, lesions, loaded)
-
-
-def _one(
-    subject: Subject, setting: str, level: str, methods: dict[str, Method], prior: Prior, seed: int, device: str
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Volume]]:
-    """All methods on one simulated acquisition: metric rows, lesion rows, and volumes for the figure."""
-    pet, ct, mask = subject.load()
-    simulation = simulate(pet, ct, setting, level, seed=seed, device=device)
-    truth = simulation.truth
-    on_grid = ct.resample_to(truth, "linear", -1000.0)
-    body = body_mask(on_grid)
-    volumes = {"CT": on_grid, "truth": truth}
-    metrics, lesions = [], []
-    for name, method in methods.items():
-        began = time.monotonic()
-        volume = method.restore(MethodCase(simulation, ct, prior, seed, device))
-        seconds = time.monotonic() - began
-        row = {"patient": subject.name, "setting": setting, "method": name, "counts": level}
-        row["reference"] = subject.reference
-        scores = whole_field(truth, volume) | within_body(truth, volume, body)
-        metrics.append(row | scores | {"seconds": round(seconds, 2)})
-        if mask is not None:
-            found = measure_lesions(volume, mask, truth, skip_outside=True)
-            extra = {"counts": level, "reference": subject.reference}
-            lesions += [r | extra for r in lesion_rows(found, subject.name, setting, name)]
-        volumes[name] = volume
-    return metrics, lesions, volumes
+    for trial in trials:
+        results = Results.read(out / "cases", trial.name)
+        for name in methods[trial.counts]:
+            if name in results.metrics:
+                metrics.append(results.metrics[name])
+                lesions += results.lesions[name]
+    write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
+    if lesions:
+        write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference"))
+    return metrics, lesions

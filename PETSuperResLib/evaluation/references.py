@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..lesions import split_segments
 from ..physics.simulation import Simulation, simulate
+from ..training.cache import fingerprint
 from ..training.data import Case, find_cases, read_split
 from ..training.painting import anatomy_of, paint
 from ..training.phantoms import torso_phantom
@@ -22,11 +27,15 @@ MIN_LESION_ML = 0.5  # smaller parts of a contour are specks of its resampling
 
 @dataclass(frozen=True)
 class Subject:
-    """One reference: ``load`` gives PET (SUVbw, taken as the truth), CT (HU) and lesion labels (or None)."""
+    """One reference: ``load`` gives PET (SUVbw, taken as the truth), CT (HU) and lesion labels (or None).
+
+    ``decides`` is what decides them, as plain JSON values.
+    """
 
     name: str
     reference: str
     load: Callable[[], tuple[Volume, Volume, Volume | None]]
+    decides: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,16 +69,36 @@ def subjects(cases: Sequence[Case], reference: str) -> list[Subject]:
     patient's CT at 2 mm (:mod:`~PETSuperResLib.training.painting`), and generated torsos.
     """
     if reference == "real":
-        return [Subject(case.name, reference, lambda case=case: _real(case)) for case in cases]  # type: ignore[misc]
+        return [Subject(case.name, reference, partial(_real, case), _facts(case)) for case in cases]
     painted = [
-        Subject(case.name, reference, lambda case=case, n=n: _painted(case, SHARP_SEED + n))  # type: ignore[misc]
+        Subject(case.name, reference, partial(_painted, case, SHARP_SEED + n), _facts(case) | {"seed": SHARP_SEED + n})
         for n, case in enumerate(cases)
     ]
     torsos = [
-        Subject(f"torso_{n + 1}", reference, lambda n=n: _torso(SHARP_SEED + n))  # type: ignore[misc]
+        Subject(f"torso_{n + 1}", reference, partial(_torso, SHARP_SEED + n), {"torso": SHARP_SEED + n})
         for n in range(SHARP_TORSOS)
     ]
     return painted + torsos
+
+
+def middle(subject: Subject, slices: int) -> Subject:
+    """The same subject with its PET cut to so many axial slices about the hottest one in the lesions."""
+
+    def load() -> tuple[Volume, Volume, Volume | None]:
+        pet, ct, mask = subject.load()
+        inside = None if mask is None else mask.resample_to(pet, "nearest").array > 0
+        hot = np.where(inside, pet.array, 0) if inside is not None and inside.any() else pet.array
+        first = int(np.argmax(hot.max((1, 2)))) - slices // 2
+        first = max(0, min(first, pet.shape[0] - slices))
+        part = pet.crop((0, 0, first), (pet.shape[2], pet.shape[1], min(pet.shape[0], first + slices)))
+        return part, ct, None if mask is None else mask.resample_to(part, "nearest")
+
+    return Subject(subject.name, subject.reference, load, subject.decides | {"slices": slices})
+
+
+def _facts(case: Case) -> dict[str, Any]:
+    files = case.sources()
+    return {"series": [case.pet_series, case.ct_series], "files": fingerprint(files, files[0].parent.parent)}
 
 
 def _real(case: Case) -> tuple[Volume, Volume, Volume | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..methods import METHODS, FitOptions, Method, TrainingCase
 from ..methods.pairs import hash_of
@@ -19,22 +20,36 @@ PIXEL_MM = 2.0
 MAKERS = ("suv*.py", "dicom.py", "training/painting.py", "training/contours.py", "training/phantom*.py")
 
 
-def training_cases(data: str | Path, split: str | Path | None = None) -> list[TrainingCase]:
+def training_cases(data: str | Path, split: str | Path | None = None, limit: int | None = None) -> list[TrainingCase]:
     """Two images of every ``train`` patient: the own PET, and sharp uptake without noise painted into the CT."""
-    cases = split_cases(data, "train", split)
+    cases = split_cases(data, "train", split)[:limit]
     return [*_each(cases, Path(data), "real"), *_each(cases, Path(data), "painted")]
 
 
-def fitted(names: Sequence[str], data: str | Path, split: str | Path | None, options: FitOptions) -> dict[str, Method]:
-    """Methods by name, those that learn trained on the ``train`` patients of ``data`` (or read from the folder)."""
+def fitted(
+    names: Sequence[str], data: str | Path, split: str | Path | None, options: FitOptions, limit: int | None = None
+) -> dict[str, Method]:
+    """Methods by name, those that learn trained on the ``train`` patients of ``data`` (or read from the folder).
+
+    ``limit``: on the first so many of the patients only.
+    """
     methods = {name: METHODS[name] for name in names}
     learning = [name for name in names if methods[name].fit is not None]
-    cases = training_cases(data, split) if learning else []
+    cases = training_cases(data, split, limit) if learning else []
     for name in learning:
         fit = methods[name].fit
         assert fit is not None
         methods[name] = fit(cases, options)
     return methods
+
+
+def fit_facts(
+    names: Sequence[str], data: str | Path, split: str | Path | None, minutes: float | None, limit: int | None = None
+) -> dict[str, Any]:
+    """What decides what methods learn, besides seed, counts and code; nothing if none of them learns."""
+    if not any(METHODS[name].fit for name in names):
+        return {}
+    return {"minutes": minutes, "images": [case.decides for case in training_cases(data, split, limit)]}
 
 
 def _each(cases: Sequence[Case], data: Path, kind: str) -> list[TrainingCase]:

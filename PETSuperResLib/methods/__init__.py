@@ -6,6 +6,6 @@ them as tables and command line do. One that learns has a ``fit`` that takes :cl
 """
 
 from .interface import FitOptions, Method, MethodCase, TrainingCase
-from .registry import METHODS, restore
+from .registry import GROUPS, METHODS, named, restore
 
-__all__ = ["METHODS", "FitOptions", "Method", "MethodCase", "TrainingCase", "restore"]
+__all__ = ["GROUPS", "METHODS", "FitOptions", "Method", "MethodCase", "TrainingCase", "named", "restore"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +81,25 @@ OURS = (
 METHODS: dict[str, Method] = {
     method.name: method for method in (*CLASSICAL, *MAP_METHODS, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
 }
+
+TABLE_2 = tuple(name for name in METHODS if name not in ("no-dc", "no-psf", "no-ppcr", "no-ct"))
+GROUPS = {  # what names of tables stand for
+    "table2": TABLE_2,
+    "table3": ("no-dc", "no-psf", "no-ppcr", "no-ct", "ours-paper"),
+    "all": tuple(METHODS),
+}
+
+
+def named(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of methods and of :data:`GROUPS` -> names of methods, each once, in the given order.
+
+    Raises :class:`InputError` for a name that is neither.
+    """
+    for name in names:
+        if name not in METHODS and name not in GROUPS:
+            known = ", ".join((*METHODS, *GROUPS))
+            raise InputError(f"The method '{name}' is not in this version: use {known}.")
+    return tuple(dict.fromkeys(method for name in names for method in GROUPS.get(name, (name,))))
 
 
 def restore(name: str, case: MethodCase) -> Volume:
