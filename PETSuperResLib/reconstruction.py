@@ -30,6 +30,7 @@ from .suv import check_suv
 from .volume import Volume
 
 SLAB = 64  # slices reconstructed together
+TIES_REACH = 3  # slices over which the pull of one voxel on the next has faded
 NETWORK_COST = 20  # a network evaluation takes about as long as so many EM updates (on one CPU core, 128 x 128)
 NOTICE = "Research use only: not for diagnosis or treatment."
 
@@ -218,9 +219,11 @@ class _Job:
         self.prior, self.measurement, self.grid = prior, measurement, grid
         self.projector, self.device = projector, device
         self.ct = torch.from_numpy(ct.resample_to(grid, "linear", UNKNOWN_HU).array)
-        # slices that the axial PSF, the mean across slices and the prior's neighbours reach
+        # slices that the axial PSF, the mean across slices, the prior's neighbours and the tissue's ties reach
         axial = measurement.scanner.model_fwhm_mm[1] / grid.spacing[2]
         self.halo = max(math.ceil(1.5 * axial), math.ceil(1.5 * sampler.axial_fwhm_slices) + prior.neighbours)
+        if sampler.tissue_beta and sampler.consistency == "map-em":
+            self.halo += TIES_REACH
         self.batch = 16
 
     def run(self, sampler: Sampler, seed: int, report: Reporter) -> np.ndarray:

@@ -15,9 +15,9 @@ from PETSuperResLib.errors import InputError
 from PETSuperResLib.methods import METHODS, FitOptions, Method, MethodCase, TrainingCase, restore
 from PETSuperResLib.methods.map import MAP_BOWSHER, MAP_RDP, MapSettings, map_image
 from PETSuperResLib.methods.penalised import objective, penalised
-from PETSuperResLib.methods.penalties import EPSILON_SUV, RelativeDifference, bowsher_pairs, half_offsets
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.sampling.penalties import EPSILON_SUV, RelativeDifference, bowsher_pairs, half_offsets, ties
 
 SPACING = (2.0, 2.0, 3.0)
 SHAPE = (3, 7, 6)
@@ -120,6 +120,35 @@ def test_an_even_image_costs_nothing_and_relative_differences_scale():
     z = activity(3) + 1
     one, ten = (float(penalty("all").value(scale * z)) for scale in (1.0, 10.0))
     assert ten == pytest.approx(10 * one, rel=0.01)  # but for the small constant: homogeneous of degree one
+
+
+# The sampler's parabolas
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("d0", [0.1, 1.0, 1.9])
+def test_a_tie_is_the_parabola_that_touches_the_potential_and_lies_above(gamma, d0):
+    def pair(d):
+        return torch.tensor([[[1 - d / 2, 1 + d / 2]]], dtype=torch.float64)  # whatever d, the sum is 2
+
+    function = RelativeDifference(SPACING, gamma)
+    tied = ties(function, pair(d0), beta=1.0)
+    differences = np.linspace(-1.99, 1.99, 81)
+    parabola = np.array([float((tied.slope(pair(d)) * pair(d)).sum()) / 2 for d in differences])
+    potential = np.array([float(function.value(pair(d))) for d in differences])
+    touch = float((tied.slope(pair(d0)) * pair(d0)).sum()) / 2 - float(function.value(pair(d0)))
+    assert (parabola - potential - touch).min() > -1e-9
+
+
+@pytest.mark.parametrize("kind", ["all", "bowsher"])
+def test_ties_have_their_gradient_and_a_bound_of_their_hessian(kind):
+    tied, z = ties(penalty(kind, 2.0), activity(1), beta=0.3), activity(4)
+    pairs = sum(float((c * (z[near] - z[far]) ** 2).sum()) for c, near, far in tied.pairs) / 2
+    assert float((tied.slope(z) * z).sum()) / 2 == pytest.approx(pairs, rel=1e-9)
+    direction = torch.randn(SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    curvature = float((tied.slope(direction) * direction).sum())
+    assert 0 <= curvature <= float((tied.curvature * direction.square()).sum())
+    assert float(tied.slope(torch.full_like(z, 3.0)).abs().max()) < 1e-12
 
 
 # Bowsher's choice

@@ -11,6 +11,7 @@ from PETSuperResLib.physics.model import ForwardModel, osem
 from PETSuperResLib.sampling import PROFILES, Sampler, sample
 from PETSuperResLib.sampling.consistency import map_em, nesterov_descent, refine
 from PETSuperResLib.sampling.ddim import completed_ct, timesteps
+from PETSuperResLib.sampling.penalties import ct_guided, ties
 from PETSuperResLib.scanner import setting
 
 
@@ -125,6 +126,32 @@ def test_map_em_works_where_the_anchor_is_zero():
     model, truth, y = random_model(0)
     z = map_em(model, y, truth, torch.zeros_like(truth), torch.full_like(truth, 1.0), 4)
     assert torch.isfinite(z).all() and float(z.min()) >= 0 and float(z.sum()) < float(truth.sum())
+
+
+def test_ties_make_map_em_smoother_within_a_tissue_and_spare_the_edge():
+    model, truth, y = random_model(0)
+    ct = torch.zeros_like(truth)
+    ct[:, :, truth.shape[2] // 2 :] = 500.0
+    penalty = ct_guided(ct, model.spacing, 9, 0.0, 2.0)
+    assert float(penalty.chosen[0].max()) == 2  # neighbours of one tissue choose each other
+    free, start = torch.zeros_like(truth), torch.ones_like(truth)
+    flat = torch.where(ct > 0, 4.0, 1.0)
+
+    def value(z):
+        return float(model.loss(z, y)) + float((tied.slope(z) * z).double().sum()) / 2
+
+    tied = ties(penalty, flat, 5.0)
+    values = [value(start)]
+    z = start
+    for _ in range(15):
+        z = map_em(model, y, z, free, free, 1, tied=tied)
+        values.append(value(z))
+    assert max(b - a for a, b in zip(values, values[1:], strict=False)) < 1e-6 * abs(values[0])
+    loose = map_em(model, y, start, free, free, 15)
+    within = [float((v[:, :, 1:] - v[:, :, :-1])[:, :, : truth.shape[2] // 2 - 1].abs().mean()) for v in (z, loose)]
+    assert within[0] < 0.7 * within[1]
+    across = tied.slope(flat)
+    assert float(across[:, 1:-1].abs().max()) < 0.5 * 5.0  # whole neighbours that differ by 3 SUV hardly pull
 
 
 # -- Nesterov -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ LABELS = {
     "psf-osem-oracle": "PSF-OSEM oracle",
     "map-rdp": "MAP (rel. diff.)",
     "map-bowsher": "MAP (Bowsher)",
+    "map-bowsher-sharp": "MAP (Bowsher, sharp)",
     "srcnn": "SRCNN",
     "unet": "UNet",
     "deepsr": "DeepSR",

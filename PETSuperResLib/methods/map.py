@@ -9,11 +9,10 @@ from torch import Tensor
 
 from ..device import pick_device
 from ..physics.model import ForwardModel
-from ..physics.psf import GaussianPSF
+from ..sampling.penalties import RelativeDifference, ct_guided
 from ..volume import Volume
 from .interface import Method, MethodCase
 from .penalised import penalised
-from .penalties import RelativeDifference, bowsher_pairs
 
 AIR_HU = -1000.0
 
@@ -44,16 +43,15 @@ class MapSettings:
 #: best mean PSNR over the four validation patients at the standard setting: Testing/benchmarks/tune_map.py
 MAP_RDP = MapSettings(beta=0.2, gamma=2.0, iterations=40)
 MAP_BOWSHER = MapSettings(beta=0.15, gamma=2.0, iterations=80, neighbours=20, ct_fwhm_mm=8.0)
+#: best of those tried on sharp references made from the validation patients' CTs (docs/validation.md)
+MAP_BOWSHER_SHARP = MapSettings(beta=0.25, gamma=2.0, iterations=80, neighbours=9, ct_fwhm_mm=2.0)
 
 
 def map_penalty(settings: MapSettings, spacing: tuple[float, float, float], ct: Tensor | None) -> RelativeDifference:
     """The penalty of ``settings``; ``ct`` in HU on the image grid, ``(S, J, I)``, where neighbours are chosen."""
-    chosen = None
     if settings.neighbours and ct is not None:
-        shape, fwhm = (ct.shape[0], ct.shape[1], ct.shape[2]), (settings.ct_fwhm_mm, settings.ct_fwhm_mm)
-        ct = GaussianPSF(shape, spacing, fwhm, ct.device)(ct)
-        chosen = bowsher_pairs(ct, spacing, settings.neighbours, settings.reach)
-    return RelativeDifference(spacing, settings.gamma, chosen, settings.reach)
+        return ct_guided(ct, spacing, settings.neighbours, settings.ct_fwhm_mm, settings.gamma, settings.reach)
+    return RelativeDifference(spacing, settings.gamma, reach=settings.reach)
 
 
 def map_image(settings: MapSettings, model: ForwardModel, y: Tensor, ct: Tensor | None = None) -> Tensor:
@@ -89,6 +87,14 @@ MAP_METHODS = (
         f"{MAP_BOWSHER.neighbours} of 26 neighbours by the CT filtered to {MAP_BOWSHER.ct_fwhm_mm:g} mm, "
         f"beta {MAP_BOWSHER.beta:g} per SUV, gamma {MAP_BOWSHER.gamma:g}, {MAP_BOWSHER.iterations} updates "
         "(validation patients).",
+        needs_ct=True,
+    ),
+    Method(
+        "map-bowsher-sharp",
+        lambda case: _restore(MAP_BOWSHER_SHARP, case),
+        "MAP with the CT-guided prior of Bowsher et al. (IEEE NSS 2004, 4:2488), tuned on sharp references.",
+        f"as map-bowsher, but {MAP_BOWSHER_SHARP.neighbours} of 26 neighbours by the CT at "
+        f"{MAP_BOWSHER_SHARP.ct_fwhm_mm:g} mm, beta {MAP_BOWSHER_SHARP.beta:g} per SUV (validation patients' CTs).",
         needs_ct=True,
     ),
 )

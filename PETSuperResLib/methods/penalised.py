@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..physics.model import EPSILON, ForwardModel, osem
-from .penalties import RelativeDifference
+from ..sampling.penalties import RelativeDifference
 
 START_UPDATES = 12  # PSF-OSEM updates before the first penalised one
 SUFFICIENT = 1e-4  # Armijo's share of the expected decrease

@@ -16,10 +16,12 @@ from ..physics.simulation import centred_resize
 from ..prior import STRIDE, Prior, with_neighbours
 from .config import Sampler
 from .consistency import map_em, refine
+from .penalties import ct_guided
 
 SLICES_PER_BATCH = 16
 SHIFTS = ((0, 0), (3, 5), (6, 2), (1, 7))  # pixels by which a step's image is moved over the network's grid
 UNKNOWN_HU = -2000.0  # in a CT for the sampler: the CT does not cover this voxel
+TISSUE_FWHM_MM, TISSUE_GAMMA = 2.0, 2.0  # of the CT before it chooses neighbours, and of the relative difference
 AIR_BELOW_HU, BODY_MARGIN_MM, OUTSIDE_SHARE = -900.0, 8.0, 0.02  # lung is body, air is not
 BEYOND_MM, ACTIVE_SHARE = 12.0, 0.3  # activity this far outside the CT's body, above this share of the body's: body
 
@@ -51,6 +53,9 @@ def sample(
         ct_hu = completed_ct(ct_hu, z, model)
     else:
         z = torch.full(ct_hu.shape, uniform_start(model, y), device=y.device)
+    penalty = None
+    if sampler.consistency == "map-em" and sampler.tissue_beta:
+        penalty = ct_guided(ct_hu, model.spacing, sampler.tissue_neighbours, TISSUE_FWHM_MM, TISSUE_GAMMA)
     guide = _Guide(sampler, prior, ct_hu, batch, model.spacing[2])
 
     def noise() -> Tensor:
@@ -70,7 +75,7 @@ def sample(
         tweedie = transform.to_activity(axial(guide.crop(x0_hat))).clamp_min(0)
         ratio = float(sigma / signal)
         spread = sampler.prior_width * ratio * transform.slope(tweedie)
-        z = refine(sampler, model, y, tweedie, z, spread, index)  # (8), (9)
+        z = refine(sampler, model, y, tweedie, z, spread, index, penalty)  # (8), (9)
         if sampler.eta and index + 1 < len(steps):
             eps = math.sqrt(1 - sampler.eta**2) * eps + sampler.eta * noise()
         if callback is not None:

@@ -1,6 +1,7 @@
 """Penalties on differences between neighbouring voxels: the relative difference, alone or chosen by the CT.
 
-Both are ``R(z) = sum over pairs {j, k} of w_jk phi(z_j, z_k)`` with the potential of Nuyts et al. (IEEE TNS
+The MAP references minimise them; the sampler's data consistency uses the parabolas that touch them. Both are
+``R(z) = sum over pairs {j, k} of w_jk phi(z_j, z_k)`` with the potential of Nuyts et al. (IEEE TNS
 2002, 49:56) ``phi(a, b) = (a - b)^2 / (a + b + gamma |a - b| + eps)``, convex for a, b >= 0.
 """
 
@@ -13,6 +14,8 @@ from itertools import product
 
 import torch
 from torch import Tensor
+
+from ..physics.psf import GaussianPSF
 
 EPSILON_SUV = 0.01  # keeps phi differentiable where both voxels are empty
 TIE_HU = 1.0  # of equally similar neighbours, the nearer ones
@@ -39,7 +42,7 @@ class RelativeDifference:
     def value(self, z: Tensor) -> Tensor:
         """R(z), summed in float64; ``z`` is ``(S, J, I)`` and not negative."""
         total = torch.zeros((), dtype=torch.float64, device=z.device)
-        for weight, near, far in self._pairs(z.shape):
+        for weight, near, far in self.pairs(z.shape):
             a, b = z[near], z[far]
             d = a - b
             total += (weight * d * d / self._denominator(a, b, d)).double().sum()
@@ -51,7 +54,7 @@ class RelativeDifference:
         The Hessian of one pair has rank one, so twice its diagonal bounds it.
         """
         slope, curvature = torch.zeros_like(z), torch.zeros_like(z)
-        for weight, near, far in self._pairs(z.shape):
+        for weight, near, far in self.pairs(z.shape):
             a, b = z[near], z[far]
             d = a - b
             size = self.gamma * d.abs() + 2 * EPSILON_SUV
@@ -67,7 +70,7 @@ class RelativeDifference:
     def along(self, z: Tensor, direction: Tensor) -> float:
         """The second derivative of R(z + t direction) in t at 0."""
         total = 0.0
-        for weight, near, far in self._pairs(z.shape):
+        for weight, near, far in self.pairs(z.shape):
             a, b = z[near], z[far]
             mixed = (2 * b + EPSILON_SUV) * direction[near] - (2 * a + EPSILON_SUV) * direction[far]
             total += float((2 * weight * mixed.square() / self._denominator(a, b, a - b).pow(3)).double().sum())
@@ -76,7 +79,7 @@ class RelativeDifference:
     def _denominator(self, a: Tensor, b: Tensor, d: Tensor) -> Tensor:
         return a + b + self.gamma * d.abs() + EPSILON_SUV
 
-    def _pairs(self, shape: torch.Size) -> Iterator[tuple[Tensor | float, tuple[slice, ...], tuple[slice, ...]]]:
+    def pairs(self, shape: torch.Size) -> Iterator[tuple[Tensor | float, tuple[slice, ...], tuple[slice, ...]]]:
         """For each half of the neighbourhood's offsets: weights, the voxels, their neighbours there."""
         for n, offset in enumerate(half_offsets(self.reach)):
             near, far = overlap(offset, shape)
@@ -128,3 +131,48 @@ def bowsher_pairs(ct: Tensor, spacing: tuple[float, float, float], neighbours: i
                 near, far = overlap((0, *offset[1:]), torch.Size((1, *ct.shape[1:])))
                 chosen[n, s - offset[0]][near[1:]] += picks[n + len(half)][far[1:]]
     return chosen
+
+
+class Ties:
+    """``sum over pairs c_jk (z_j - z_k)^2 / 2`` with coefficients ``c_jk`` that do not depend on z."""
+
+    def __init__(self, pairs: list[tuple[Tensor, tuple[slice, ...], tuple[slice, ...]]], like: Tensor):
+        self.pairs = pairs
+        #: a diagonal that exceeds the Hessian, ``(S, J, I)``
+        self.curvature = torch.zeros_like(like)
+        for c, near, far in pairs:
+            self.curvature[near] += 2 * c
+            self.curvature[far] += 2 * c
+
+    def slope(self, z: Tensor) -> Tensor:
+        """The gradient at ``z`` ``(S, J, I)``; half its product with z is the value."""
+        slope = torch.zeros_like(z)
+        for c, near, far in self.pairs:
+            pull = (z[near] - z[far]).mul_(c)
+            slope[near] += pull
+            slope[far] -= pull
+        return slope
+
+
+def ct_guided(
+    ct: Tensor, spacing: tuple[float, float, float], neighbours: int, ct_fwhm_mm: float, gamma: float, reach: int = 1
+) -> RelativeDifference:
+    """The relative difference of pairs chosen by a CT ``(S, J, I)`` in HU, smoothed lest its noise does."""
+    shape = (ct.shape[0], ct.shape[1], ct.shape[2])
+    smooth = GaussianPSF(shape, spacing, (ct_fwhm_mm, ct_fwhm_mm), ct.device)(ct)
+    return RelativeDifference(spacing, gamma, bowsher_pairs(smooth, spacing, neighbours, reach), reach)
+
+
+def ties(penalty: RelativeDifference, estimate: Tensor, beta: float) -> Ties:
+    """``beta`` times the penalty, its potential replaced by the parabola that touches it at an estimate.
+
+    Of phi(a, b) = d^2 / (s + gamma |d|) with d = a - b and s = a + b held, the parabola that lies above and touches
+    at d has the curvature phi'(d) / d = (2 s + gamma |d|) / (s + gamma |d|)^2 (Geman and Reynolds, IEEE TPAMI 1992,
+    14:367). So pairs across an edge of the estimate ``(S, J, I)`` are tied less, and noise that it lacks is not spared.
+    """
+    pairs: list[tuple[Tensor, tuple[slice, ...], tuple[slice, ...]]] = []
+    for weight, near, far in penalty.pairs(estimate.shape):
+        a, b = estimate[near], estimate[far]
+        total, edge = a + b + EPSILON_SUV, penalty.gamma * (a - b).abs()
+        pairs.append((beta * weight * (2 * total + edge) / (total + edge).square(), near, far))
+    return Ties(pairs, estimate)
