@@ -1,17 +1,19 @@
 """How the profile ``standard`` was chosen: variants of the sampler on the validation patients.
 
-    python Testing/benchmarks/tune_sampler.py DIR [--limit N] [--prior FILE]
+    python Testing/benchmarks/tune_sampler.py DIR [--reference sharp] [--counts high] [--limit N] [--prior FILE]
+        [--profile draft] [--vary '{"tissue_beta": 0}' ...]
 
 ``DIR`` holds the case folders and ``split.json`` with its ``validation`` patients; the package must be
-installed. Eight central slices of each patient and setting; a row is the mean PSNR (dB), SSIM and NMSE
-over patients. First PSF-OSEM: at several numbers of updates, after 3D Gaussian filters, and with the
-updates and filter that are best for each scan. Then the sampler, one variant in each row.
-``--limit 1``, the first patient only, takes about 4 minutes on one busy CPU core; all take accordingly more.
+installed. Eight middle slices of each reference and setting; a row is the mean PSNR (dB), SSIM and NMSE
+over references. First the peers: PSF-OSEM at several numbers of updates, with the updates and filter that are
+best for each scan, and the MAP references. Then the sampler, one variant in each row; ``--vary`` gives them.
+``--limit 1``, the first patient only, takes about 5 minutes on one busy CPU core; all take accordingly more.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -21,10 +23,12 @@ from scipy.ndimage import gaussian_filter
 
 from PETSuperResLib import Prior, Sampler, Volume
 from PETSuperResLib.errors import PETSuperResError
+from PETSuperResLib.evaluation.references import REFERENCES, subjects
+from PETSuperResLib.methods.map import MAP_BOWSHER, MAP_BOWSHER_SHARP, MAP_RDP, map_image
 from PETSuperResLib.metrics import whole_field
 from PETSuperResLib.physics.model import ForwardModel, osem
 from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
-from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.physics.simulation import COUNT_LEVELS, simulate
 from PETSuperResLib.sampling import UNKNOWN_HU, sample
 from PETSuperResLib.training.data import find_cases, read_split
 
@@ -36,19 +40,20 @@ VARIANTS: tuple[dict[str, object], ...] = (
     {},
     {"steps": 4},
     {"steps": 16},
-    {"start_sigma": 0.25},
-    {"start_sigma": 1.0},
-    {"end_sigma": 0.05},
+    {"start_sigma": 0.6},
+    {"end_sigma": 0.1},
     {"end_sigma": 0.3},
-    {"start_iterations": 6},
-    {"start_iterations": 30},
-    {"inner_first": 4, "inner_last": 4},
-    {"inner_first": 16, "inner_last": 16},
-    {"prior_width": 1.0},
-    {"prior_width": 2.0},
-    {"prior_width": 5.0},
+    {"inner_last": 8},
+    {"inner_last": 40},
+    {"prior_width": 3.0},
+    {"prior_width": 6.0},
+    {"tissue_beta": 0.1},
+    {"tissue_beta": 0.4},
+    {"tissue_neighbours": 6},
+    {"tissue_neighbours": 13},
+    {"tissue_beta": 0.0},
+    {"tissue_beta": 0.0, "prior_width": 1.8, "inner_last": 4},
     {"axial_fwhm_slices": 0.0},
-    {"axial_fwhm_slices": 1.6},
     {"flips": 2},
     {"noise": 1.0},
 )
@@ -66,18 +71,19 @@ class Scan:
     iterates: dict[int, np.ndarray]
 
 
-def scans(data: str, limit: int | None = None) -> list[Scan]:
+def scans(data: str, limit: int | None = None, reference: str = "real", counts: str = "realistic") -> list[Scan]:
     """The middle slices of the validation patients, or of the first ``limit`` of them, at both settings."""
     made = []
-    for case in find_cases(data, read_split(data, "validation")[:limit]):
+    for subject in subjects(find_cases(data, read_split(data, "validation"))[:limit], reference):
+        pet, ct, _ = subject.load()
         for setting in SETTINGS:
-            simulation = simulate(case.pet(), None, setting)
+            simulation = simulate(pet, None, setting, counts)
             first = simulation.truth.shape[0] // 2 - SLICES // 2
             j, i = simulation.truth.shape[1:]
             truth = simulation.truth.crop((0, 0, first), (i, j, first + SLICES))
             part = simulation.measurement.part(first, first + SLICES)
             model = part.model(truth)
-            scan = Scan(setting, truth, model, part.counts, _ct(case.ct(), truth), {})
+            scan = Scan(setting, truth, model, part.counts, _ct(ct, truth), {})
             osem(model, part.counts, max(UPDATES), callback=lambda n, z, s=scan: s.iterates.update({n: z.numpy()}))  # type: ignore[misc]
             made.append(scan)
     return made
@@ -115,22 +121,31 @@ def main() -> None:
     parser.add_argument("data", metavar="DIR", help="case folders and split.json")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N validation patients")
     parser.add_argument("--prior", metavar="FILE", help="another prior (safetensors) than the bundled one")
+    parser.add_argument("--reference", choices=REFERENCES, default="real", help="own PET, or sharp painted uptake")
+    parser.add_argument("--counts", choices=tuple(COUNT_LEVELS), default="realistic")
+    parser.add_argument("--profile", choices=("draft", "standard"), default="standard")
+    parser.add_argument("--vary", type=json.loads, nargs="+", default=VARIANTS, metavar="JSON", help="fields to change")
     arguments = parser.parse_args()
     if arguments.limit is not None and arguments.limit < 1:
         parser.error(f"--limit must be 1 or more, not {arguments.limit}.")
     try:
-        prior, all_scans = Prior.load(arguments.prior), scans(arguments.data, arguments.limit)
+        prior = Prior.load(arguments.prior)
+        all_scans = scans(arguments.data, arguments.limit, arguments.reference, arguments.counts)
     except PETSuperResError as error:
         parser.error(str(error))
     print(f"{'':45s} | standard: PSNR SSIM NMSE   | ood")
     for n in UPDATES:
         row(f"PSF-OSEM, {n} updates", all_scans, lambda s, n=n: s.iterates[n])  # type: ignore[misc]
-    for fwhm in FILTERS_MM[3:]:
-        row(f"PSF-OSEM, 45 updates, {fwhm:g} mm filter", all_scans, lambda s, f=fwhm: filtered(s, 45, f))  # type: ignore[misc]
     row("PSF-OSEM, oracle updates and filter", all_scans, oracle)
-    for change in VARIANTS:
-        sampler = replace(Sampler.get("standard"), **change)  # type: ignore[arg-type]
-        name = "standard" + "".join(f", {k} {v}" for k, v in change.items())
+    for name, settings in (
+        ("map-rdp", MAP_RDP),
+        ("map-bowsher", MAP_BOWSHER),
+        ("map-bowsher-sharp", MAP_BOWSHER_SHARP),
+    ):
+        row(name, all_scans, lambda s, m=settings: map_image(m, s.model, s.counts, s.ct).numpy())  # type: ignore[misc]
+    for change in arguments.vary:
+        sampler = replace(Sampler.get(arguments.profile), **change)
+        name = arguments.profile + "".join(f", {k} {v}" for k, v in change.items())
         row(name, all_scans, lambda s, p=sampler: sample(p, prior, s.model, s.counts, s.ct).numpy())  # type: ignore[misc]
 
 
