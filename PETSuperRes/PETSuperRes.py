@@ -43,9 +43,11 @@ class PETSuperRes(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self.registerSampleData)
 
     def registerSampleData(self) -> None:
-        """Offer the phantom in the Sample Data module."""
+        """Offer the phantom in the Sample Data module, and the compare layout to scenes that were saved in it."""
         import PETSuperResSampleData
+        from PETSuperResCompare import registerLayout
 
+        registerLayout()
         icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "PETSuperRes.png")
         PETSuperResSampleData.register(icon)
 
@@ -89,6 +91,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.advancedButton.connect("contentsCollapsed(bool)", self.onAdvanced)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -125,6 +128,12 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, *_unused: Any) -> None:
         """The scene is empty: start anew."""
         self.initializeParameterNode()
+
+    def onSceneEndImport(self, *_unused: Any) -> None:
+        """A scene was loaded: its parameters refer to nodes that are there only now. A running job goes on."""
+        if not self.job.running:
+            self.setParameterNode(None)
+            self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
         """Take the scene's parameters."""
@@ -245,6 +254,9 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if spread is not None:
             self.say(_("How far the samples differ: '{name}'.").format(name=spread.GetName()))
         self.say(_("Made '{name}'.").format(name=node.GetName()))
+        if pet is None or ct is None:
+            gone = _("{what} of this result was deleted meanwhile: load it again to compare.")
+            self.say(gone.format(what=_("The PET") if pet is None else _("The CT")), error=True)
         self.result.show(node, pet, ct)
         self.updateButtons()
 

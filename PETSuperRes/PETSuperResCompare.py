@@ -48,12 +48,18 @@ def layoutXML() -> str:
     )
 
 
+def registerLayout() -> None:
+    """Make the layout known, also for a scene that was saved in it; without a main window there is nothing to do."""
+    manager = slicer.app.layoutManager()
+    layout = None if manager is None else manager.layoutLogic().GetLayoutNode()
+    if layout is not None and not layout.IsLayoutDescription(LAYOUT_ID):
+        layout.AddLayoutDescription(LAYOUT_ID, layoutXML())
+
+
 def showCompareLayout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None:
     """Show PET, result and their difference over the CT in linked views, and the chart if there is one."""
     manager = slicer.app.layoutManager()
-    layout = manager.layoutLogic().GetLayoutNode()
-    if not layout.IsLayoutDescription(LAYOUT_ID):
-        layout.AddLayoutDescription(LAYOUT_ID, layoutXML())
+    registerLayout()
     manager.setLayout(LAYOUT_ID)
     slicer.app.processEvents()  # the views take their sizes, which the zoom depends on
     images = {"pet": pet, "sr": result, "difference": result.GetNodeReference(DIFFERENCE)}

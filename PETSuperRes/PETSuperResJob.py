@@ -40,10 +40,10 @@ class JobPanel:
         if inputs.missing(params):
             raise InputError(f"{inputs.missing(params)} first.")
         inputs.checkNodes(params.pet, params.ct)
-        requireSUV(params.pet)
         region = inputs.regionOf(params.region)
-        inputs.priorCard(params.prior)
         self.logic.ensureDependencies()
+        requireSUV(params.pet)
+        inputs.priorCard(params.prior)
         self._pet, self._ct = params.pet, params.ct
         self.ui.progressBar.setValue(0)
         self.ui.progressBar.setVisible(True)

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import Any
 
 import slicer
@@ -19,7 +18,6 @@ if os.path.isdir(os.path.join(_SOURCE, "PETSuperResLib")) and _SOURCE not in sys
 
 DEFAULT_PRESET = "Siemens Biograph mCT"
 RESEARCH_USE = "For research use only; not for diagnosis."
-REQUIREMENTS = ("safetensors>=0.4", "pydicom>=2.4", "scipy>=1.11", "scikit-image>=0.22")
 
 
 _Base = ScriptedLoadableModuleLogic  # by another name: Slicer takes "class FILE(ScriptedLoadableModule..." for a module
@@ -45,9 +43,11 @@ class PETSuperResLogic(_Base):
     Every patient of a folder (PET_SUV.nii.gz, CT_HU.nii.gz and, if there is one, GTV.nii.gz in each)::
 
         import pathlib
+        from PETSuperResUnits import confirm
         for folder in sorted(pathlib.Path("/data/patients").iterdir()):
             slicer.mrmlScene.Clear()
             pet = slicer.util.loadVolume(str(folder / "PET_SUV.nii.gz"))
+            confirm(pet)  # a NIfTI file does not say that its values are SUVbw
             ct = slicer.util.loadVolume(str(folder / "CT_HU.nii.gz"))
             sr = logic.process(pet, ct, preset="Siemens Biograph mCT", quality="standard")
             slicer.util.saveNode(sr, str(folder / "PET_SR.nii.gz"))
@@ -106,20 +106,12 @@ class PETSuperResLogic(_Base):
 
     def ensureDependencies(self) -> None:
         """Install what the backend lacks, after asking; torch through the PyTorch extension."""
-        from PETSuperResLib.errors import PETSuperResError
+        from PETSuperResDependencies import ensureDependencies
 
-        if find_spec("torch") is None:  # only the worker imports it: that takes seconds
-            try:
-                import PyTorchUtils
-            except ImportError as error:
-                raise PETSuperResError(
-                    "PyTorch is missing: install the PyTorch extension from the Extensions Manager and restart Slicer."
-                ) from error
-            if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True) is None:
-                raise PETSuperResError("PyTorch was not installed, so the PET cannot be super-resolved.") from None
-        packaging = getattr(slicer, "packaging", None)
-        if packaging is not None:
-            packaging.pip_ensure(list(REQUIREMENTS), requester="PETSuperRes")
+        if ensureDependencies() and self._runner is not None:
+            self._runner.close()  # a worker that started without them
+            if not self._injected:
+                self._runner = None
 
     def process(
         self,
@@ -155,12 +147,14 @@ class PETSuperResLogic(_Base):
         estimate so far (a PETSuperResLib Volume).
         """
         import PETSuperResMRML as mrml
+        from PETSuperResUnits import requireSUV
 
         from PETSuperResLib.errors import InputError
 
         if petNode is None or ctNode is None:
             raise InputError(f"No {'PET' if petNode is None else 'CT'} volume is selected: choose one.")
-        pet, ct = mrml.volumeFromNode(petNode), mrml.volumeFromNode(ctNode, "HU")
+        pet, ct = mrml.volumeFromNode(petNode, "SUVbw"), mrml.volumeFromNode(ctNode, "HU")
+        requireSUV(petNode)
         settings = {"quality": quality, "samples": samples, "seed": seed, "device": device, "region": region}
         settings |= {name: value for name, value in (("measurement", measurement), ("prior", prior)) if value}
         scene = petNode.GetScene() or slicer.mrmlScene
@@ -232,6 +226,8 @@ class PETSuperResLogic(_Base):
         mrml.showAsPET(node)
         if settings["samples"] > 1 and std is not None:
             spread = mrml.nodeFromVolume(std, f"{node.GetName()} standard deviation", scene)
+            self._provenance(spread, petNode, ctNode, told, {"version": report.get("version", "")})
+            mrml.showSpread(spread, std)
             node.AddNodeReferenceID("PETSuperRes.StandardDeviation", spread.GetID())
             mrml.placeBeside(spread, petNode, scene)
         return node

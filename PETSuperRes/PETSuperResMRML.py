@@ -262,9 +262,9 @@ GREYS = ("vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeInvertedGrey")
 def showLike(node: Any, source: Any) -> None:
     """The colours and window of another PET, so that the two compare; PET-Heat for both where that is grey.
 
-    Grey over a CT cannot be told from the CT; whoever chose other colours keeps them.
+    Grey over a CT cannot be told from the CT; whoever chose other colours keeps them. ``source`` may be None.
     """
-    display, other = node.GetDisplayNode(), source.GetDisplayNode()
+    display, other = node.GetDisplayNode(), None if source is None else source.GetDisplayNode()
     if display is None:
         return
     colours = other.GetColorNodeID() if other is not None else GREYS[0]
@@ -276,3 +276,13 @@ def showLike(node: Any, source: Any) -> None:
     display.AutoWindowLevelOff()
     window = (other.GetWindow(), other.GetLevel()) if other is not None and other.GetWindow() > 0 else (6.0, 3.0)
     display.SetWindowLevel(*window)
+
+
+def showSpread(node: Any, volume: Any) -> None:
+    """The samples' standard deviation: not a PET, so no PET's window; up to its 99.5th percentile."""
+    node.SetAttribute("PETSuperRes.kind", "standard deviation")
+    display = node.GetDisplayNode()
+    if display is not None:
+        top = max(float(np.percentile(volume.array, 99.5)), 1e-3)
+        display.AutoWindowLevelOff()
+        display.SetWindowLevel(top, top / 2)

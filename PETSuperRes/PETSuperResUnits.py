@@ -53,6 +53,8 @@ def recognise(node: Any) -> Recognition:
     from PETSuperResMRML import unitOfNode
 
     unit = unitOfNode(node)
+    if node.GetAttribute("PETSuperRes.kind"):
+        return Recognition(REFUSED, f"the {node.GetAttribute('PETSuperRes.kind')} of a result: choose the PET volume")
     if unit == "SUVbw":
         return Recognition(SUV, "SUVbw (stored with the volume)")
     if unit == "HU":
@@ -102,7 +104,7 @@ def requireSUV(node: Any) -> None:
         remedy = {
             CONVERT: "press 'To SUV' under the PET",
             STATE: "fill in the form under the PET and press 'To SUV'",
-            UNSURE: "press 'They are SUV' under the PET, if that is so",
+            UNSURE: "press 'They are SUV' under the PET if that is so (in the console: PETSuperResUnits.confirm(node))",
         }.get(found.kind, "choose another volume")
         raise UnitsError(f"'{node.GetName()}' cannot be used as it is ({found.text}): {remedy}.")
 

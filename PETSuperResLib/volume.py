@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from safetensors import SafetensorError
 
 from .errors import GeometryError, InputError, OutputError
 
@@ -297,7 +296,8 @@ class atomic_path:  # noqa: N801 - used like a function
             os.replace(self.temporary, self.path)
             return
         self.temporary.unlink(missing_ok=True)
-        if isinstance(error, (OSError, SafetensorError)):  # safetensors wraps the system's error
+        # safetensors wraps the system's error; it is not imported for it, as Slicer may not have it yet
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
             reason = getattr(error, "strerror", None) or error
             raise OutputError(
                 f"{self.path} could not be written: {reason}; free space or use another folder."

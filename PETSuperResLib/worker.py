@@ -79,8 +79,8 @@ class Worker:
                     return
             except (ValueError, RecursionError) as error:
                 self._answer(name, "error", message=f"A line is not JSON ({error}): send one object per line.")
-            except PETSuperResError as error:
-                self._answer(name, "error", message=str(error))
+            except Exception as error:  # whatever it is, the next request must be heard
+                self._answer(name, "error", message=explain(error))
         if self.with_client:
             self.leave()
         self.jobs.put(None)
@@ -178,14 +178,17 @@ def explain(error: Exception) -> str:
 
 
 def facts() -> dict[str, Any]:
-    """Versions and devices of this process."""
-    import torch
+    """Versions and devices of this process; without torch only what there is."""
+    versions = {"PETSuperRes": __version__, "python": sys.version.split()[0]}
+    try:
+        import torch
+    except ImportError:
+        return {"versions": versions, "devices": ["cpu"]}
 
     devices = ["cpu"] + [f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps Apple GPU")
-    versions = {"PETSuperRes": __version__, "torch": torch.__version__, "python": sys.version.split()[0]}
-    return {"versions": versions, "devices": devices}
+    return {"versions": versions | {"torch": torch.__version__}, "devices": devices}
 
 
 def _lines(descriptor: int) -> Iterator[bytes]:

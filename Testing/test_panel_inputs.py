@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer_host
-from panel_case import PRESET, choose, make_case, nodes_in_scene
+from panel_case import PRESET, choose, finish, give, make_case, nodes_in_scene
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
@@ -212,3 +212,52 @@ def test_torch_missing_is_told(panel, host, fake, case, monkeypatch):
     choose(panel, host, case)
     panel.ui.applyButton.click()
     assert "install the PyTorch extension" in panel.ui.statusLabel.text and not fake.jobs
+
+
+def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, case, tmp_path):
+    case.pet.SetAttribute("DICOM.Manufacturer", "GE MEDICAL SYSTEMS")
+    case.pet.SetAttribute("DICOM.ManufacturerModelName", "Discovery 690")  # another scanner than the chosen one
+    choose(panel, host, case)
+    panel.ui.fwhmSpinBox.setValue(7.25)
+    finish(panel, host, fake, case)
+    made, scene = panel.params.result.GetName(), slicer.mrmlScene
+    for name, suffix in (("Volume", ".nrrd"), ("Segmentation", ".seg.nrrd"), ("Table", ".tsv")):
+        for node in slicer.util.getNodesByClass(f"vtkMRML{name}Node"):
+            if node.GetStorageNode() is None:
+                node.AddDefaultStorageNode()
+            if node.GetStorageNode() is not None:
+                node.GetStorageNode().SetFileName(str(tmp_path / f"{node.GetID()}{suffix}"))
+                node.GetStorageNode().WriteData(node)
+    scene.SetRootDirectory(str(tmp_path))
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Commit()
+    scene.Clear(0)
+    host.spin(0.2)
+    assert panel.params.pet is None
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Import()
+    host.spin(0.5)
+    assert panel.params.preset == PRESET and panel.params.fwhm == 7.25
+    assert panel.params.pet.GetName() == "PET" and panel.params.ct.GetName() == "CT"
+    assert panel.params.result.GetName() == made and panel.ui.lesionsTable.rowCount > 0
+    assert not host.errors
+
+
+@pytest.mark.parametrize(("gone", "message"), [("pet", "The PET of this result"), ("ct", "The CT of this result")])
+def test_an_input_deleted_during_a_run_leaves_the_result_and_is_told(panel, host, fake, case, gone, message):
+    choose(panel, host, case)
+    panel.ui.applyButton.click()
+    host.spin(0.1)
+    slicer.mrmlScene.RemoveNode(getattr(case, gone))
+    give(fake, case)
+    host.spin(0.5)
+    assert not panel.job.running and panel.params.result is not None and not host.errors
+    assert message in panel.ui.logText.plainText
+
+
+def test_the_compare_layout_is_known_before_it_is_used(host):
+    from PETSuperResCompare import LAYOUT_ID, registerLayout
+
+    registerLayout()
+    layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    assert layout.IsLayoutDescription(LAYOUT_ID)
