@@ -72,6 +72,7 @@ def showCompareLayout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None
         composite.SetForegroundVolumeID(images[shown].GetID() if images[shown] is not None else None)
         composite.SetForegroundOpacity(OPACITY)
         composite.SetLabelVolumeID(None)
+        _nameView(composite, shown)
         lines.setdefault(orientation, []).append(logic)
         logic.FitSliceToBackground()
     _fitTogether(lines, result)
@@ -117,7 +118,7 @@ def showChart(chart: Any) -> bool:
 
 
 def switch(first: Any, second: Any, scene: Any) -> str:
-    """Exchange two volumes in every slice view that shows one of them; returns the name of the one now on top."""
+    """Exchange PET and result in every slice view that shows one of them; returns the name of the one now on top."""
     shown = ""
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
         linked = composite.GetLinkedControl()
@@ -130,7 +131,16 @@ def switch(first: Any, second: Any, scene: Any) -> str:
                     shown = shown or other.GetName()
                     break
         composite.SetLinkedControl(linked)
+        if composite.GetLayoutName() in VIEWS and composite.GetForegroundVolumeID() in (first.GetID(), second.GetID()):
+            _nameView(composite, "pet" if composite.GetForegroundVolumeID() == first.GetID() else "sr")
     return shown
+
+
+def _nameView(composite: Any, shown: str) -> None:
+    """Name a compare view after what it shows, so that the switch misleads nobody."""
+    node = composite.GetScene().GetSingletonNode(composite.GetLayoutName(), "vtkMRMLSliceNode")
+    if node is not None:
+        node.SetLayoutLabel(next(label for label, _orientation, what in VIEWS.values() if what == shown))
 
 
 def differenceOf(pet: Any, result: Any) -> Any:

@@ -140,8 +140,11 @@ def test_compare_layout_difference_plot_and_the_key(panel, host, fake, case):
     panel.shortcut.activated()
     assert composites["PETSuperResLR"].GetForegroundVolumeID() == result.GetID()
     assert composites["PETSuperResSR"].GetForegroundVolumeID() == case.pet.GetID()
+    label = manager.sliceWidget("PETSuperResLR").sliceLogic().GetSliceNode().GetLayoutLabel
+    assert label() == "SR"  # the view says what it shows
     panel.ui.switchButton.click()
     assert composites["PETSuperResLR"].GetForegroundVolumeID() == case.pet.GetID()
+    assert label() == "PET"
 
 
 def test_segments_without_a_voxel_are_told_where_the_table_would_be(panel, host, fake, case):
