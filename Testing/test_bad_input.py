@@ -295,6 +295,7 @@ def logic(folder, monkeypatch) -> Callable[..., object]:
     def process(pet: Volume = PET, ct: Volume = CT, **options: object) -> object:
         unmarked = [Volume(v.array, v.spacing, v.origin, v.direction) for v in (pet, ct)]
         nodes = [mrml.nodeFromVolume(v, name, scene) for v, name in zip(unmarked, ("strange PET", "CT"), strict=True)]
+        mrml.markUnit(nodes[0], "SUVbw")  # as its user says
         before = scene.GetNumberOfNodes()
         try:
             settings = {"preset": "GE Discovery ST", "quality": "draft", "device": "cpu", **options}
@@ -304,6 +305,14 @@ def logic(folder, monkeypatch) -> Callable[..., object]:
             raise
 
     return process
+
+
+def test_a_pet_of_unknown_units_is_asked_about_in_the_scene(logic, monkeypatch):
+    import PETSuperResMRML as mrml
+
+    monkeypatch.setattr(mrml, "markUnit", lambda *_: None)
+    with pytest.raises(UnitsError, match="units unknown.*PETSuperResUnits.confirm"):
+        logic()
 
 
 def test_the_scene_takes_the_phantom_itself(logic):
