@@ -36,7 +36,7 @@ class LesionsPanel(VTKObservationMixin):
     def _prepare(self) -> None:
         table = self.ui.lesionsTable
         table.setColumnCount(1 + len(lesions.MEASURES))
-        table.setHorizontalHeaderLabels(["Lesion", "SUVmax", "mean", "peak", "MTV", "TLG"])
+        table.setHorizontalHeaderLabels(["Lesion", "SUVmax", "mean", "peak", "MTV mL", "TLG g"])
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)

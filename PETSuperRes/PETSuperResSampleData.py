@@ -23,11 +23,24 @@ def register(thumbnail: str = "") -> None:
         fileNames="",
         nodeNames="Phantom PET",
         thumbnailFileName=thumbnail,
-        customDownloader=load,
+        customDownloader=download,
     )
 
 
-def load(_source: Any = None) -> list[Any]:
+def download(_source: Any) -> list[Any]:
+    """:func:`load` for the sample's button: a failure is shown, and nothing is loaded."""
+    from PETSuperResLib.errors import Cancelled, PETSuperResError
+
+    try:
+        return load()
+    except Cancelled:
+        return []
+    except (PETSuperResError, RuntimeError) as error:
+        slicer.util.errorDisplay(f"The phantom was not made: {error}")
+        return []
+
+
+def load() -> list[Any]:
     """Generate the case into the scene and show it; returns PET, CT and segmentation node.
 
     Installs what the backend lacks, after asking. A worker process does the work, some seconds of simulation;

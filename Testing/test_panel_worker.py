@@ -94,6 +94,35 @@ def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     host.reset()
 
 
+def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatch):
+    import PETSuperResLogic
+    import PETSuperResSampleData as sample
+    import SampleData
+
+    from PETSuperResLib.errors import Cancelled, OutputError
+
+    host.reset()
+    shown: list[str] = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", shown.append)
+    (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory(sample.CATEGORY)
+    for error, told in (
+        (OutputError("No space left in /tmp."), ["The phantom was not made: No space left in /tmp."]),
+        (Cancelled("Cancelled."), []),
+    ):
+
+        def fail(*_arguments, error=error):
+            raise error
+
+        shown.clear()
+        monkeypatch.setattr(PETSuperResLogic.PETSuperResLogic, "startPhantom", fail)
+        before = nodes_in_scene()
+        assert SampleData.SampleDataLogic().downloadFromSource(source) == []
+        assert shown == told and nodes_in_scene() == before
+    monkeypatch.undo()
+    assert sample._making == []
+    host.reset()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 @pytest.mark.parametrize("limit", [0, 30_000])
 def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(panel, host, tmp_path, limit):
