@@ -89,6 +89,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.resetPhysicsButton.connect("clicked(bool)", self.onResetPhysics)
         self.ui.priorButton.connect("clicked(bool)", self.onChoosePrior)
         self.ui.advancedButton.connect("contentsCollapsed(bool)", self.onAdvanced)
+        self.ui.regionSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self.onNewRegion)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -289,6 +290,12 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         path = qt.QFileDialog.getOpenFileName(None, _("Choose a prior"), "", "safetensors (*.safetensors)")
         if path:
             self.params.prior = path
+
+    def onNewRegion(self, roi: Any) -> None:
+        """A ROI made by the selector has no place yet: give it one to start from."""
+        from PETSuperResInputs import placeRegion
+
+        placeRegion(roi, self.params)
 
     def onAdvanced(self, collapsed: bool) -> None:
         """Ask the worker, once, which devices there are when the section is opened."""

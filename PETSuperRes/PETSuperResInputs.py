@@ -62,6 +62,40 @@ def regionOf(roi: Any) -> tuple[float, float, float, float, float, float] | None
     return -bounds[1], -bounds[0], -bounds[3], -bounds[2], bounds[4], bounds[5]
 
 
+def placeRegion(roi: Any, params: Any) -> None:
+    """Put a ROI that is not yet placed around the lesions (margin 20 mm), else around the middle half of the PET.
+
+    Never beyond the PET; without a PET, or for a ROI that has a place, nothing changes.
+    """
+    import numpy as np
+    from PETSuperResMRML import masksFromNode
+
+    from PETSuperResLib.errors import PETSuperResError
+    from PETSuperResLib.lesions import region_around
+
+    bounds, own = [0.0] * 6, [0.0] * 6
+    roi.GetRASBounds(own)
+    placed = all(high - low >= 1.0 for low, high in zip(own[::2], own[1::2], strict=True))
+    if placed or params is None or params.pet is None:
+        return
+    params.pet.GetRASBounds(bounds)
+    low, high = np.reshape(bounds, (3, 2)).T
+    centre, radius = (low + high) / 2, (high - low) / 4
+    try:
+        boxes = [region_around(mask) for _name, mask in masksFromNode(params.segmentation)]
+    except PETSuperResError:  # none is chosen, or nothing is drawn in it
+        boxes = []
+    if boxes:
+        corners = np.array(boxes).reshape(-1, 3, 2)
+        around = np.array([corners[..., 0].min(0), corners[..., 1].max(0)])
+        around[:, :2] = -around[::-1, :2]  # LPS to RAS
+        first, last = np.maximum(around[0], low), np.minimum(around[1], high)
+        if (last - first >= 1.0).all():
+            centre, radius = (first + last) / 2, (last - first) / 2
+    roi.SetXYZ(centre.tolist())
+    roi.SetRadiusXYZ(radius.tolist())
+
+
 def suggest(params: Any, scene: Any) -> None:
     """Choose a PET and a CT where nothing is chosen and the scene holds exactly one that is marked as such."""
     from PETSuperResMRML import unitOfNode

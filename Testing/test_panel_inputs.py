@@ -71,6 +71,14 @@ def test_the_job_gets_what_was_chosen(panel, host, fake, case):
     assert job["pet"].unit == "SUVbw" and "prior" not in job
 
 
+def test_a_region_made_in_the_panel_is_ready_to_use(panel, host, fake, case):
+    choose(panel, host, case)
+    roi = panel.ui.regionSelector.addNode()
+    panel.ui.applyButton.click()
+    low, high = fake.jobs[0]["region"][::2], fake.jobs[0]["region"][1::2]
+    assert panel.params.region is roi and all(a < b for a, b in zip(low, high, strict=True))
+
+
 def test_an_edited_scanner_is_sent_whole_and_goes_back_to_its_preset(panel, host, fake, case):
     choose(panel, host, case)
     preset = panel.ui.fwhmSpinBox.value

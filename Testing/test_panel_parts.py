@@ -251,6 +251,35 @@ def test_a_region_is_the_box_of_the_roi_in_lps(scene):
     assert inputs.regionOf(None) is None
 
 
+def test_a_new_region_is_put_around_the_lesions_and_within_the_pet(scene, nodes):
+    import PETSuperResInputs as inputs
+    import PETSuperResMRML as mrml
+
+    from PETSuperResLib.lesions import region_around
+
+    params = SimpleNamespace(pet=nodes.pet, segmentation=nodes.segments)
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
+    inputs.placeRegion(roi, SimpleNamespace(pet=None, segmentation=None))
+    with pytest.raises(InputError, match="empty"):  # without a PET it has no place
+        inputs.regionOf(roi)
+    inputs.placeRegion(roi, params)
+    boxes = np.array([region_around(mask) for _name, mask in mrml.masksFromNode(nodes.segments)])
+    bounds = [0.0] * 6
+    nodes.pet.GetRASBounds(bounds)
+    low = np.maximum(boxes[:, ::2].min(0), [-bounds[1], -bounds[3], bounds[4]])
+    high = np.minimum(boxes[:, 1::2].max(0), [-bounds[0], -bounds[2], bounds[5]])
+    box = inputs.regionOf(roi)
+    assert box[::2] == pytest.approx(low) and box[1::2] == pytest.approx(high)
+    inputs.placeRegion(roi, SimpleNamespace(pet=nodes.pet, segmentation=None))
+    assert inputs.regionOf(roi) == pytest.approx(box)  # it has a place already
+    middle = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Middle")
+    inputs.placeRegion(middle, SimpleNamespace(pet=nodes.pet, segmentation=None))
+    own = [0.0] * 6
+    middle.GetRASBounds(own)
+    assert np.add(own[::2], own[1::2]) == pytest.approx(np.add(bounds[::2], bounds[1::2]))
+    assert np.diff(np.reshape(own, (3, 2))) * 2 == pytest.approx(np.diff(np.reshape(bounds, (3, 2))))
+
+
 def test_pet_as_ct_and_another_patients_ct_are_refused(scene, nodes):
     import PETSuperResInputs as inputs
     import slicer

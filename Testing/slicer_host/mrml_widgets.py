@@ -133,7 +133,7 @@ class _NodeComboBox(QtWidgets.QWidget):
         kind = nodeType or self._values["nodeTypes"][0]
         base = self._values["baseName"] or kind.removeprefix("vtkMRML").removesuffix("Node")
         node = self._scene.AddNewNodeByClass(kind, self._scene.GenerateUniqueName(base))
-        raw(self, "nodeAddedByUserAction").emit(node)
+        raw(self, "nodeAddedByUser").emit(node)
         if self._values["selectNodeUponCreation"]:
             self._select(node)
         return node
