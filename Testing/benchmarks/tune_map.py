@@ -42,8 +42,8 @@ BOWSHER = tuple(
 SHARP = tuple(
     MapSettings(beta, 2.0, max(UPDATES), neighbours, ct_fwhm_mm=fwhm)
     for fwhm in (0.0, 2.0, 4.0)
-    for neighbours in (7, 9, 13)
-    for beta in (0.15, 0.25, 0.4)
+    for neighbours in (9, 13, 16, 20)
+    for beta in (0.05, 0.07, 0.1, 0.15, 0.25)
 )
 
 
