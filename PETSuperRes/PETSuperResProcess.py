@@ -44,7 +44,8 @@ def killTree(process: subprocess.Popen[bytes]) -> None:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
         command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
         if process.poll() is None:
-            subprocess.run(command, check=False, timeout=10, creationflags=0x08000000, **quiet)
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(command, check=False, timeout=5, creationflags=0x08000000, **quiet)
             process.kill()
     else:
         with suppress(ProcessLookupError, PermissionError):
@@ -62,7 +63,8 @@ class Backend:
         environment["PYTHONPATH"] = os.pathsep.join(paths)
         own: dict[str, Any] = {"start_new_session": True}
         if os.name == "nt":
-            own = {"creationflags": 0x08000000 | 0x00000200}  # no console window, a process group of its own
+            # no console window, a process group of its own, a priority below the GUI's
+            own = {"creationflags": 0x08000000 | 0x00000200 | 0x00004000}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, env=environment, cwd=str(LIBRARY), **pipes, **own)
         self.put, self.born, self.heard = put, time.monotonic(), False

@@ -13,7 +13,7 @@ Every message carries ``version`` (1) and ``id``; answers repeat the request's i
 - ``quit``: stops the running job and ends; the end of the input lets the jobs already sent finish.
 
 With ``--with-client`` the end of the input, which tells that the client is gone, ends the process soon and
-removes the folders that its jobs named as ``private``.
+removes the folders that its jobs named as ``private``; the process then has a lower priority than the client.
 
 Needs nothing but the backend, so that it runs under Slicer's Python: ``python -m PETSuperResLib.worker``.
 """
@@ -213,6 +213,8 @@ def main() -> int:
             answers.flush()
 
     worker = Worker(send, "--with-client" in sys.argv[1:])
+    if worker.with_client and hasattr(os, "nice"):
+        os.nice(5)  # the client's window comes first
     listener = threading.Thread(target=worker.listen, args=(_lines(0),), daemon=True)
     listener.start()
     try:

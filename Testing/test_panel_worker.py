@@ -70,6 +70,58 @@ def test_the_whole_way_with_the_worker_and_a_second_run(panel, host):
         host.screenshot(host.window, Path(folder) / "real_worker.png")
 
 
+@pytest.mark.parametrize("progress", [0, 5])
+def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_another(panel, host, progress):
+    before = nodes_in_scene()
+    panel.ui.qualityComboBox.setCurrentIndex(1)  # standard: there is time to kill it
+    panel.ui.applyButton.click()
+    runner = panel.logic.runner
+    assert host.spin(60, until=lambda: runner._backend is not None and panel.ui.progressBar.value >= progress)
+    runner._backend.process.kill()
+    assert host.spin(5, until=lambda: not panel.job.running)
+    assert "ended unexpectedly" in panel.ui.statusLabel.text and "press Apply to try again" in panel.ui.statusLabel.text
+    assert nodes_in_scene() == before and panel.ui.applyButton.text == "Apply"
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    panel.ui.applyButton.click()
+    assert host.spin(60, until=lambda: not panel.job.running)
+    assert panel.params.result is not None, panel.ui.statusLabel.text
+
+
+def test_a_region_outside_the_pet_and_a_ct_from_elsewhere_say_what_to_do(panel, host):
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Far")
+    roi.SetXYZ(3000.0, 0.0, 0.0)
+    roi.SetRadiusXYZ(20.0, 20.0, 20.0)
+    before = nodes_in_scene()
+    panel.ui.regionSelector.setCurrentNode(roi)
+    panel.ui.applyButton.click()
+    assert host.spin(30, until=lambda: not panel.job.running)
+    assert "outside" in panel.ui.statusLabel.text and "region" in panel.ui.statusLabel.text.lower()
+    panel.ui.regionSelector.setCurrentNode(None)
+    elsewhere = panel.params.ct
+    origin = elsewhere.GetOrigin()
+    elsewhere.SetOrigin(origin[0] + 5000.0, origin[1], origin[2])
+    panel.ui.applyButton.click()
+    assert host.spin(30, until=lambda: not panel.job.running)
+    assert "choose the CT of this PET" in panel.ui.statusLabel.text
+    assert nodes_in_scene() == before
+
+
+def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, prior_file):
+    import PETSuperResSampleData as sample
+
+    panel.ui.applyButton.click()
+    assert host.spin(60, until=lambda: panel.ui.progressBar.value > 0)
+    host.scene.Clear(0)
+    pet, ct, segments = sample.phantomNodes(shape=(6, 64, 96), lesions=1)
+    choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
+    panel.ui.priorEdit.setText(str(prior_file))
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    panel.ui.applyButton.click()
+    assert host.spin(60, until=lambda: not panel.job.running)
+    assert panel.params.result is not None, panel.ui.statusLabel.text
+    assert panel.params.result.GetNodeReference("PETSuperRes.PET") is pet
+
+
 def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     import PETSuperResSampleData as sample
     import SampleData
