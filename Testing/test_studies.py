@@ -11,6 +11,7 @@ from tiny import table, write_phantom
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.evaluation import front, nema, references, robustness
+from PETSuperResLib.evaluation.false_lesions import contrast, false_lesions
 from PETSuperResLib.sampling import PROFILES
 
 
@@ -75,7 +76,41 @@ def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_fi
     assert len(found) == 2 * len(robustness.VARIANTS)
     assert all(float(r["change_db"]) == 0 for r in found if r["variant"] == "as it is")
     assert all(float(r["change_db"]) != 0 for r in found if "FWHM" in r["variant"])
-    assert "another patient's CT" in (tmp_path / "robustness.md").read_text()
+    told = (tmp_path / "robustness.md").read_text()
+    assert "another patient's CT" in told and f"in the {2 * int(found[0]['slices'])} slices without a lesion" in told
+    assert all(int(r["slices"]) > 0 and float(r["false_contrast"]) > 0.8 for r in found)
+
+
+@pytest.fixture
+def flat():
+    """A body of SUV 2 in air with a true lesion of twice that, and where a spot would be false."""
+    body = np.zeros((3, 60, 60), bool)
+    body[:, 10:50, 8:52] = True
+    truth = np.where(body, 2.0, 0.0)
+    truth[:, 28:33, 20:25] = 4.0
+    return truth, body
+
+
+def test_contrast_is_that_of_the_spot_and_knows_the_body(flat):
+    truth, body = flat
+    found = contrast(truth, body, (2.0, 2.0))
+    assert found[1, 30, 22] == pytest.approx(2.0, rel=0.01)
+    assert found[1, 30, 44] == pytest.approx(1.0) and found[1, 12, 30] == pytest.approx(1.0)  # no air in the ring
+    assert found[1, 5, 30] == 0
+
+
+@pytest.mark.parametrize(("height", "spots"), [(0.4, 0), (0.8, 1)])  # contrasts of 1.2 and 1.4
+def test_only_what_the_reference_lacks_is_a_false_lesion(flat, height, spots):
+    truth, body = flat
+    result = truth.copy()
+    result[:, 28:33, 38:43] += height
+    number, highest, slices = false_lesions(truth, result, body, None, (2.0, 2.0))
+    assert (number, slices) == (spots, 3) and highest == pytest.approx(1 + height / 2, rel=0.02)
+    assert false_lesions(truth, truth, body, None, (2.0, 2.0))[0] == 0  # the lesion of the reference is none
+    lesions = np.zeros_like(body)
+    lesions[:2, 28:33, 20:25] = True
+    assert false_lesions(truth, result, body, lesions, (2.0, 2.0))[2] == 1
+    assert false_lesions(truth, result, body, np.ones_like(body), (2.0, 2.0)) == (0, 0.0, 0)
 
 
 def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_path, monkeypatch):

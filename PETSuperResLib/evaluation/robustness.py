@@ -15,10 +15,14 @@ from ..prior import Prior
 from ..progress import Callback, Reporter
 from ..reconstruction import sample_measurement
 from ..volume import Volume, atomic_path
+from .false_lesions import FALSE, SPOT_MM, false_lesions
 from .references import Cohort, Subject
 
 AIR_HU = -1000.0
-COLUMNS = ("patient", "reference", "setting", "counts", "variant", "psnr", "ssim", "nmse", "psnr_body", "change_db")
+COLUMNS = (
+    *("patient", "reference", "setting", "counts", "variant", "psnr", "ssim", "nmse", "psnr_body", "change_db"),
+    *("false_lesions", "false_contrast", "slices"),
+)
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,11 @@ def robustness_study(
 
 
 def _one(subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: Prior) -> list[dict[str, Any]]:
-    pet, ct, _ = subject.load()
+    pet, ct, mask = subject.load()
     simulation = cohort.scan(pet, ct)
     truth, own = simulation.truth, ct.resample_to(simulation.truth, "linear", AIR_HU)
     body = body_mask(own)
+    lesions = None if mask is None else mask.resample_to(truth, "nearest").array > 0
     rows: list[dict[str, Any]] = []
     for variant in VARIANTS:
         measurement = _believed(simulation.measurement, variant)
@@ -72,9 +77,10 @@ def _one(subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: 
         scores = whole_field(truth, volume) | within_body(truth, volume, body)
         first = rows[0]["psnr"] if rows else scores["psnr"]
         facts = {"patient": subject.name, "reference": subject.reference, "setting": "standard"}
-        rows.append(
-            facts | {"counts": cohort.counts, "variant": variant.name} | scores | {"change_db": scores["psnr"] - first}
-        )
+        facts |= {"counts": cohort.counts, "variant": variant.name}
+        spots = false_lesions(truth.array, volume.array, body, lesions, (truth.spacing[1], truth.spacing[0]))
+        found = dict(zip(("false_lesions", "false_contrast", "slices"), spots, strict=True))
+        rows.append(facts | scores | {"change_db": scores["psnr"] - first} | found)
     return rows
 
 
@@ -123,15 +129,24 @@ def _summary(path: Path, rows: list[dict[str, Any]], quality: str, counts: str) 
         mine = [r for r in rows if r["reference"] == reference]
         cases = len({r["patient"] for r in mine})
         lines += [f"## {reference.capitalize()} references, {cases} cases", ""]
-        lines += ["| Variant | PSNR dB | SSIM | NMSE | mean change dB | worst change dB |", "|---|---|---|---|---|---|"]
+        columns = ("Variant", "PSNR dB", "SSIM", "NMSE", "mean change dB", "worst change dB")
+        columns += ("false lesions", "highest false contrast")
+        lines += [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
         for variant in dict.fromkeys(r["variant"] for r in mine):
             found = [r for r in mine if r["variant"] == variant]
             mean = {key: np.mean([r[key] for r in found]) for key in ("psnr", "ssim", "nmse", "change_db")}
             worst = min(r["change_db"] for r in found)
             lines.append(
                 f"| {variant} | {mean['psnr']:.2f} | {mean['ssim']:.3f} | {mean['nmse']:.4f} "
-                f"| {mean['change_db']:+.2f} | {worst:+.2f} |"
+                f"| {mean['change_db']:+.2f} | {worst:+.2f} "
+                f"| {sum(r['false_lesions'] for r in found)} | {max(r['false_contrast'] for r in found):.2f} |"
             )
-        lines.append("")
+        slices = sum(r["slices"] for r in mine) // len(VARIANTS)
+        lines += [
+            "",
+            f"False lesions: spots of {2 * SPOT_MM:g} mm whose contrast to their surroundings is {FALSE} times the "
+            f"reference's or more (or {FALSE}, where the reference has none), in the {slices} slices without a lesion.",
+            "",
+        ]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
