@@ -129,8 +129,8 @@ def _summary(path: Path, rows: list[dict[str, Any]], quality: str, counts: str) 
         mine = [r for r in rows if r["reference"] == reference]
         cases = len({r["patient"] for r in mine})
         lines += [f"## {reference.capitalize()} references, {cases} cases", ""]
-        columns = ("Variant", "PSNR dB", "SSIM", "NMSE", "mean change dB", "worst change dB")
-        columns += ("false lesions", "highest false contrast")
+        columns = ["Variant", "PSNR dB", "SSIM", "NMSE", "mean change dB", "worst change dB"]
+        columns += ["false lesions", "highest false contrast"]
         lines += [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
         for variant in dict.fromkeys(r["variant"] for r in mine):
             found = [r for r in mine if r["variant"] == variant]
