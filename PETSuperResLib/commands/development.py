@@ -144,7 +144,7 @@ def _lines(every_s: float = 30.0) -> Callback:
     *("--methods",),
     multiple=True,
     metavar="NAME...",
-    help="Or table2, table3, all.  [default: lr osem psf-osem ours-draft ours-standard]",
+    help="Or table2, table3, table3-standard, all.  [default: lr osem psf-osem ours-draft ours-standard]",
 )
 @click.option("--part", default="test", show_default=True, metavar="NAME", help="Patients of the split to run on.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")

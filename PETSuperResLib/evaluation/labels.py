@@ -29,6 +29,10 @@ LABELS = {
     "no-psf": "w/o PSF",
     "no-ppcr": "w/o PPCR",
     "no-ct": "w/o CT",
+    "standard-no-dc": "Standard w/o DC",
+    "standard-no-psf": "Standard w/o PSF",
+    "standard-no-ties": "Standard w/o ties",
+    "standard-no-ct": "Standard w/o CT",
     "ct-concat": "CT Concat",
 }
 
