@@ -52,12 +52,12 @@ def evaluate(
     """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
 
     ``methods`` are names of :data:`~PETSuperResLib.methods.METHODS` or of its tables (table2, table3, table3-standard,
-    all); None takes :data:`DEFAULT_METHODS`. Every method of a patient sees the same simulated counts. Those that learn are first
-    trained on the ``train`` patients, each for at most ``fit_minutes`` and once for every count level; ``cache`` (or
-    the environment's PETSUPERRES_CACHE, else ``out/trained``) keeps what they learnt, ``out/cases`` the results, and
-    an equal call goes on where one stopped. ``quick`` shows that it works rather than how well: few patients,
-    slices, training images and minutes. Under torchrun the processes share the scans. Returns the path of
-    ``summary.md``.
+    all); None takes :data:`DEFAULT_METHODS`. Every method of a patient sees the same simulated counts. Those that
+    learn are first trained on the ``train`` patients, each for at most ``fit_minutes`` and once for every count
+    level; ``cache`` (or the environment's PETSUPERRES_CACHE, else ``out/trained``) keeps what they learnt,
+    ``out/cases`` the results, and an equal call goes on where one stopped. ``quick`` shows that it works rather than
+    how well: few patients, slices, training images and minutes. Under torchrun the processes share the scans.
+    Returns the path of ``summary.md``.
     """
     names = named(methods or DEFAULT_METHODS)
     for what, chosen, known in (("count level", counts, COUNT_LEVELS), ("reference", references, REFERENCES)):
