@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from tiny import table, write_phantom
 
 from PETSuperResLib.cli import run
-from PETSuperResLib.evaluation import front, nema, references, robustness
+from PETSuperResLib.evaluation import front, nema, references, robustness, scaling
 from PETSuperResLib.evaluation.false_lesions import contrast, false_lesions
 from PETSuperResLib.sampling import PROFILES
 
@@ -124,3 +125,31 @@ def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_
     assert ("draft", "", "sharp") in found and ("standard", '{"steps": 2}', "real") in found
     assert int(found["standard", "", "real"]["evaluations"]) == PROFILES["standard"].steps
     assert (tmp_path / "front.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="peak memory as POSIX tells it")
+def test_scaling_measures_each_load_in_processes_of_its_own(tmp_path, monkeypatch):
+    loads = [
+        scaling.Load("slices", 4, 96),
+        scaling.Load("processes", 4, 96, processes=2),
+        scaling.Load("views", 4, 96, 24),
+    ]
+    monkeypatch.setattr(scaling, "LOADS", loads)
+    assert run(["study", "scaling", "--vary", "slices", "processes", "views", "--out", str(tmp_path)]) == 0
+    found = table(tmp_path / "scaling.csv")
+    assert [(r["axis"], r["processes"], r["views"] == "24") for r in found] == [
+        ("slices", "1", False),
+        ("processes", "2", False),
+        ("views", "1", True),
+    ]
+    assert all(float(r["peak_mb"]) >= float(r["base_mb"]) > 100 and float(r["seconds"]) > 0.1 for r in found)
+    both = next(r for r in found if r["processes"] == "2")
+    assert float(both["cases_per_hour"]) <= 2 * 3600 / float(both["seconds"])
+    assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+def test_a_case_of_any_size_keeps_its_values_and_fills_its_field():
+    small, large = scaling.case(8, 96)[0], scaling.case(40, 300)[0]
+    assert small.shape == (8, 96, 96) and large.shape == (40, 300, 300)
+    np.testing.assert_array_equal(large.array[32:], large.array[:8])
+    assert large.array[:, :150, :150].max() == large.array[:, 150:, 150:].max() > 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..evaluation.references import Cohort
 
 
-@click.group(short_help="Experiments behind the documentation: nema, robustness, front, bias-noise.")
+@click.group(short_help="Experiments behind the documentation: nema, robustness, front, bias-noise, scaling.")
 def study() -> None:
     """Experiments on simulated scans: image quality, wrong models, quality against time, bias against noise."""
 
@@ -119,3 +119,31 @@ def bias_noise(
     }
     click.echo(table([row | {"at": f"{row['value']:g} {row['parameter']}"} for row in rows], headings))
     click.echo(f"Wrote {folder / 'bias_noise.csv'} and bias_noise.png.")
+
+
+@study.command(
+    "scaling", cls=VariadicCommand, short_help="Time and memory against the size of the case."
+)
+@click.option(
+    *("--vary", "axes"),
+    multiple=True,
+    default=("slices", "size", "views", "processes"),
+    show_default=True,
+    type=click.Choice(["slices", "size", "views", "processes", "whole-body"]),
+    help="What is varied; whole-body: 326 slices of 400 x 400.",
+)
+@click.option(
+    "--repeats", default=1, show_default=True, type=click.IntRange(1), help="Runs; the median counts."
+)
+@_out
+def scaling(axes: tuple[str, ...], repeats: int, out: str) -> None:
+    """Time and peak memory of the profile draft on this machine's CPU: scaling.csv, scaling.png."""
+    from ..evaluation.scaling import LOADS, WHOLE_BODY, scaling
+    from ..outputs import check_folder
+
+    loads = [load for load in (*LOADS, WHOLE_BODY) if load.axis in axes]
+    with Bar() as bar:
+        rows = scaling(check_folder(out), loads, repeats, bar)
+    rounded = [row | {k: f"{row[k]:.1f}" for k in ("seconds", "peak_mb", "base_mb", "cases_per_hour")} for row in rows]
+    headings = {name: name for name in ("axis", "slices", "size", "views", "processes", "seconds", "cases_per_hour")}
+    click.echo(table(rounded, headings | {"peak_mb": "peak MiB", "base_mb": "MiB before"}))
