@@ -121,9 +121,7 @@ def bias_noise(
     click.echo(f"Wrote {folder / 'bias_noise.csv'} and bias_noise.png.")
 
 
-@study.command(
-    "scaling", cls=VariadicCommand, short_help="Time and memory against the size of the case."
-)
+@study.command("scaling", cls=VariadicCommand, short_help="Time and memory against the size of the case.")
 @click.option(
     *("--vary", "axes"),
     multiple=True,
@@ -132,9 +130,7 @@ def bias_noise(
     type=click.Choice(["slices", "size", "views", "processes", "whole-body"]),
     help="What is varied; whole-body: 326 slices of 400 x 400.",
 )
-@click.option(
-    "--repeats", default=1, show_default=True, type=click.IntRange(1), help="Runs; the median counts."
-)
+@click.option("--repeats", default=1, show_default=True, type=click.IntRange(1), help="Runs; the median counts.")
 @_out
 def scaling(axes: tuple[str, ...], repeats: int, out: str) -> None:
     """Time and peak memory of the profile draft on this machine's CPU: scaling.csv, scaling.png."""
