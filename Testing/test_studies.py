@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,11 +130,8 @@ def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_
 
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory as POSIX tells it")
 def test_scaling_measures_each_load_in_processes_of_its_own(tmp_path, monkeypatch):
-    loads = [
-        scaling.Load("slices", 4, 96),
-        scaling.Load("processes", 4, 96, processes=2),
-        scaling.Load("views", 4, 96, 24),
-    ]
+    load = scaling.Load("slices", 4, 96)
+    loads = [load, replace(load, axis="processes", processes=2), replace(load, axis="views", views=24)]
     monkeypatch.setattr(scaling, "LOADS", loads)
     assert run(["study", "scaling", "--vary", "slices", "processes", "views", "--out", str(tmp_path)]) == 0
     found = table(tmp_path / "scaling.csv")

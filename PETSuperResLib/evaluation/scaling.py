@@ -22,7 +22,7 @@ from ..progress import Callback, Reporter
 from ..volume import Volume, atomic_path
 
 SCANNER = "Siemens Biograph mCT"
-PERIOD = 32  # slices of the generated torso, repeated along the axis as far as they are needed
+PERIOD = 32  # slices of the generated head, repeated along the axis as far as they are needed
 COLUMNS = ("axis", "slices", "size", "views", "processes", "quality", "seconds", "peak_mb", "base_mb", "cases_per_hour")
 
 
@@ -132,16 +132,12 @@ def _child(load: Load) -> None:
     reconstruct(pet, ct, scanner, load.quality, prior=prior, device="cpu")
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(
-        json.dumps(
-            {"seconds": seconds, "peak_mb": peak, "base_mb": base, "views": scanner.views // scanner.angular_rebinning}
-        ),
-        flush=True,
-    )
+    views = scanner.views // scanner.angular_rebinning
+    print(json.dumps({"seconds": seconds, "peak_mb": peak, "base_mb": base, "views": views}), flush=True)
 
 
 def case(slices: int, size: int) -> tuple[Volume, Volume]:
-    """A torso's PET (SUVbw) and CT (HU) of ``slices`` x ``size`` x ``size`` voxels, its field of view 256 mm or more."""
+    """PET (SUVbw) and CT (HU) of ``slices`` x ``size`` x ``size`` voxels: a generated head, repeated to fill them."""
     from ..training.phantoms import torso_phantom
 
     period = min(slices, PERIOD)
@@ -151,7 +147,7 @@ def case(slices: int, size: int) -> tuple[Volume, Volume]:
         array = np.concatenate([volume.array] * -(-slices // period))[:slices]
         if size >= 128:
             copies = size // 128
-            array = np.tile(array, (1, copies, copies))  # several heads side by side: the body fills the larger field
+            array = np.tile(array, (1, copies, copies))  # side by side: the larger field is filled too
             widths = [(0, 0), *[((size - 128 * copies) // 2, -(-(size - 128 * copies) // 2))] * 2]
             array = np.pad(array, widths, constant_values=outside)
         else:
