@@ -19,7 +19,7 @@ from PETSuperResLib.evaluation.panel import COLUMNS, ZOOM_MM, Panel
 from PETSuperResLib.evaluation.paper_tables import TABLE_2, TABLE_3, beside_paper
 from PETSuperResLib.evaluation.report import write_report
 from PETSuperResLib.evaluation.summary import write_summary
-from PETSuperResLib.evaluation.tables import groups, lesion_table, metric_table
+from PETSuperResLib.evaluation.tables import groups, lesion_table, metric_table, size_table
 from PETSuperResLib.methods import METHODS
 from PETSuperResLib.prior import Prior
 
@@ -139,6 +139,15 @@ def test_lesion_errors_are_medians_and_means():
     assert table is not None and lesion_table([]) is None
     assert [cell.text for cell in table.rows[0]] == ["a", "10.0", "10.0", "-6.0", "0.0100"]
     assert "(4)" in table.lines[0]
+
+
+def test_bias_and_spread_are_told_by_size():
+    small = [lesion(f"P{n}", "a", top, -1.0, volume_ml=0.5) for n, top in enumerate((-30.0, -10.0))]
+    large = [lesion("P3", "a", 4.0, 2.0, volume_ml=10.0), lesion("P4", "a", None, 4.0, volume_ml=99.0)]
+    table = size_table(small + large)
+    assert table is not None and size_table([lesion("P0", "a", 1.0)]) is None
+    assert table.heading[1::2] == ("below 1 mL (2): SUVmax %", "10 mL and more (2): SUVmax %")
+    assert [cell.text for cell in table.rows[0]] == ["a", "-20.0 +- 10.0", "-1.0 +- 0.0", "+4.0 +- 0.0", "+3.0 +- 1.0"]
 
 
 def test_groups_are_kept_apart():

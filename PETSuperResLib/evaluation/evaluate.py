@@ -136,5 +136,5 @@ def _tables(
                 lesions += results.lesions[name]
     write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
     if lesions:
-        write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference"))
+        write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference", "volume_ml"))
     return metrics, lesions

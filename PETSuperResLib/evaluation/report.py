@@ -20,7 +20,7 @@ from ..volume import atomic_path
 from .figures import lesion_figure, method_panel, seconds_figure
 from .labels import counts_in_words, label
 from .paper_tables import INTRODUCTION, beside_paper
-from .tables import TESTED_CASES, Cell, Group, Table, groups, lesion_table, methods_of, metric_table
+from .tables import TESTED_CASES, Cell, Group, Table, groups, lesion_table, methods_of, metric_table, size_table
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; max-width: 76rem; margin: 1.5rem auto; padding: 0 1rem; }
@@ -161,6 +161,8 @@ def _group(group: Group) -> str:
         note += f"*: differs from the best (paired Wilcoxon, p < 0.05; the least possible p is {2 / 2**count:.2g})."
     found = lesion_table(group.lesions)
     lesions = "<p>No lesion contours.</p>\n" if found is None else html_table(found)
+    by_size = size_table(group.lesions)
+    lesions += "" if by_size is None else html_table(by_size)
     return f'<p class="note">{escape(note)}</p>\n{html_table(metric_table(group.metrics))}<h3>Lesions</h3>\n{lesions}'
 
 

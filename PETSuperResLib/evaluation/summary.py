@@ -9,7 +9,7 @@ from typing import Any
 from ..prior import Prior
 from ..volume import atomic_path
 from .paper_tables import INTRODUCTION, beside_paper
-from .tables import Cell, Table, groups, lesion_table, metric_table
+from .tables import Cell, Table, groups, lesion_table, metric_table, size_table
 
 
 def write_summary(
@@ -23,6 +23,8 @@ def write_summary(
         lines += [f"## {group.title}", "", *markdown(metric_table(group.metrics)), ""]
         found = lesion_table(group.lesions)
         lines += ["No lesion contours." if found is None else "\n".join(markdown(found)), ""]
+        by_size = size_table(group.lesions)
+        lines += [] if by_size is None else [*markdown(by_size), ""]
     compared = beside_paper(metrics)
     if compared:
         lines += ["## Beside the paper", "", INTRODUCTION, ""]

@@ -13,6 +13,7 @@ Row = dict[str, Any]
 
 COLUMNS = (("psnr", "PSNR dB", 2, True), ("ssim", "SSIM", 3, True), ("nmse", "NMSE", 4, False))
 BODY = (("psnr_body", "PSNR body", 2, True), ("ssim_body", "SSIM body", 3, True), ("nmse_body", "NMSE body", 4, False))
+SIZES = (("below 1 mL", 0.0, 1.0), ("1 to 10 mL", 1.0, 10.0), ("10 mL and more", 10.0, np.inf))  # 12 and 27 mm across
 LESION_HEADING = (
     "Method",
     "median abs delta SUVmax %",
@@ -162,3 +163,26 @@ def lesion_table(rows: Sequence[Row]) -> Table | None:
         body.append(tuple(Cell(text) for text in texts))
     count = len({(r["patient"], r["lesion"]) for r in rows})
     return Table(LESION_HEADING, tuple(body), (f"Lesions ({count}), against the reference in the same mask:",))
+
+
+def size_table(rows: Sequence[Row]) -> Table | None:
+    """Bias +- spread over lesions of the SUV errors, by the size of the lesion; None where no size is known."""
+    sizes = [number(r.get("volume_ml")) for r in rows]
+    bins = [(title, [low <= size < high for size in sizes]) for title, low, high in SIZES]
+    bins = [(title, chosen) for title, chosen in bins if any(chosen)]
+    if not bins:
+        return None
+    heading, body = ["Method"], []
+    for title, chosen in bins:
+        count = len({(r["patient"], r["lesion"]) for r, here in zip(rows, chosen, strict=True) if here})
+        heading += [f"{title} ({count}): SUVmax %", "SUVmean %"]
+    for method in methods_of(rows):
+        texts = [method]
+        for _, chosen in bins:
+            mine = [r for r, here in zip(rows, chosen, strict=True) if here and r["method"] == method]
+            for key in ("delta_suvmax_percent", "delta_suvmean_percent"):
+                errors = np.array([number(r[key]) for r in mine])
+                errors = errors[np.isfinite(errors)]
+                texts.append(f"{errors.mean():+.1f} +- {errors.std():.1f}" if len(errors) else "")
+        body.append(tuple(Cell(text) for text in texts))
+    return Table(tuple(heading), tuple(body), ("By the lesion's size, mean +- standard deviation of the errors:",))
