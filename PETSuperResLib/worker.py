@@ -27,7 +27,6 @@ import queue
 import shutil
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,9 +53,11 @@ class Worker:
     def __init__(self, send: Callable[[dict[str, Any]], None], with_client: bool = False):
         self.send, self.with_client = send, with_client
         self.jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.waiting: dict[Any, Any] = {}  # jobs sent and not yet answered, by id: their private folder or None
+        self.waiting: set[Any] = set()  # the ids of jobs sent and not yet answered
+        self.private: set[Path] = set()  # clients' folders, which the clients remove as long as they live
         self.cancelled: set[Any] = set()
         self.stopping = False
+        self.done = threading.Event()  # no job runs any more, nor will one
         self._prior: tuple[Any, Any] = (None, None)
 
     def listen(self, lines: Iterator[bytes]) -> None:
@@ -81,24 +82,26 @@ class Worker:
                 self._answer(name, "error", message=f"A line is not JSON ({error}): send one object per line.")
             except Exception as error:  # whatever it is, the next request must be heard
                 self._answer(name, "error", message=explain(error))
+        self.stopping = self.with_client
+        self.jobs.put(None)
         if self.with_client:
             self.leave()
-        self.jobs.put(None)
 
     def leave(self) -> None:
         """End the process soon, whatever it does; nobody waits for an answer any more."""
-        folders = list(self.waiting.values())
-        self.stopping = True
-        ends = time.monotonic() + LEAVE_S
-        while self.waiting and time.monotonic() < ends:
-            time.sleep(0.02)
-        for folder in folders:
-            if isinstance(folder, str) and Path(folder).name.startswith(PRIVATE):
-                shutil.rmtree(folder, ignore_errors=True)
+        self.done.wait(LEAVE_S)
+        for folder in self.private:
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
     def work(self) -> None:
         """Run the queued jobs until there are no more to come."""
+        try:
+            self._serve()
+        finally:
+            self.done.set()
+
+    def _serve(self) -> None:
         while (message := self.jobs.get()) is not None and not self.stopping:
             name = message.get("id")
             try:
@@ -111,7 +114,7 @@ class Worker:
                 if message.get("private"):
                     error = told_simply(error, message["private"])
                 kind, content = "error", {"message": explain(error)}
-            self.waiting.pop(name, None)  # before the answer, so that its receiver may use the id again
+            self.waiting.discard(name)  # before the answer, so that its receiver may use the id again
             self.cancelled.discard(name)
             self._answer(name, kind, **content)
 
@@ -121,10 +124,13 @@ class Worker:
         if isinstance(kind, str) and kind in JOBS:
             if name in self.waiting:
                 raise InputError(f"A job with the id {name!r} is not done yet: give each job an id of its own.")
-            self.waiting[name] = message.get("private")
+            self.waiting.add(name)
+            folder = message.get("private")
+            if isinstance(folder, str) and Path(folder).name.startswith(PRIVATE):
+                self.private = {known for known in self.private if known.exists()} | {Path(folder)}
             self.jobs.put(message)
         elif kind == "cancel":
-            self.cancelled |= self.waiting.keys() & {name}  # a job that is done already has had its answer
+            self.cancelled |= self.waiting & {name}  # a job that is done already has had its answer
         elif kind == "ping":
             self._answer(name, "pong", **facts())
         elif kind == "quit":
@@ -221,8 +227,8 @@ def main() -> int:
         worker.work()
     except BrokenPipeError:  # nobody listens any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
-    if worker.stopping and worker.with_client:
-        listener.join(LEAVE_S)  # it may be clearing up
+    if worker.with_client:
+        listener.join(2 * LEAVE_S)  # it may be clearing up, or about to hear that the client has gone
     return 0
 
 

@@ -135,7 +135,12 @@ def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     timer.connect("timeout()", lambda: again.append(sample.load()))  # an impatient second click
     timer.start(300)
     nodes = []
-    responsive(host, lambda: nodes.append(SampleData.SampleDataLogic().downloadFromSource(source)))
+
+    def load():
+        host.scene.Clear(0)  # a second attempt at the latency starts afresh
+        nodes.append(SampleData.SampleDataLogic().downloadFromSource(source))
+
+    responsive(host, load)
     nodes = nodes[-1]
     assert again == [[]]
     assert [n.GetName() for n in nodes] == ["Phantom PET", "Phantom CT", "Phantom lesions"]
