@@ -8,6 +8,7 @@ from tiny import mismatch, random_model, relative
 
 from PETSuperResLib.errors import GeometryError
 from PETSuperResLib.physics.model import ForwardModel, osem, uniform_start
+from PETSuperResLib.physics.products import GatherProduct
 from PETSuperResLib.physics.projector import ParallelProjector
 from PETSuperResLib.physics.psf import GaussianPSF
 from PETSuperResLib.scanner import Scanner
@@ -27,7 +28,9 @@ def in_float64(model: ForwardModel) -> ForwardModel:
 
     new = copy(model, ForwardModel)
     new.psf, new.projector = copy(model.psf, GaussianPSF), copy(model.projector, ParallelProjector)
-    new.projector.bands = [(first, band.double()) for first, band in model.projector.bands]
+    new.projector.product = copy(model.projector.product, GatherProduct)
+    for name in ("tiles", "sums", "back"):
+        setattr(new.projector.product, name, getattr(model.projector.product, name).double())
     return new
 
 

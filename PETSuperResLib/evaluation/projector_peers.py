@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..physics.projector import ParallelProjector, _to_torch, covering_bins, plain_matrix
+from ..physics.products import to_csr
+from ..physics.projector import ParallelProjector, covering_bins, plain_matrix
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ def peers(geometry: Geometry, device: torch.device | str = "cpu") -> Iterator[Pe
     """Ours first, then every peer that can run here, each built when its turn comes."""
     n, g = geometry.slices, geometry
     ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device)
-    weights = ours.transposed.values().numel() + sum(band.values().numel() for _, band in ours.bands)
-    yield Peer("PETSuperRes", ours.forward, ours.adjoint, n, megabytes=8e-6 * weights)
+    yield Peer("PETSuperRes", ours.forward, ours.adjoint, n, megabytes=ours.product.megabytes)
     del ours
     yield from _matrices(g, device)
     yield _rotation(g)
@@ -84,7 +84,7 @@ def _matrices(g: Geometry, device: torch.device | str) -> Iterator[Peer]:
         return torch.from_numpy(image.T).view(-1, g.size, g.size)
 
     yield Peer("scipy CSR, plain matrix", project, back, min(g.slices, 16), megabytes=8e-6 * matrix.nnz)
-    forward, adjoint = _to_torch(matrix, torch.device(device)), _to_torch(transposed.tocsr(), torch.device(device))
+    forward, adjoint = to_csr(matrix, torch.device(device)), to_csr(transposed.tocsr(), torch.device(device))
     yield Peer(
         "torch CSR, plain matrix",
         lambda image: (forward @ image.flatten(1).T.contiguous()).T.reshape(-1, g.views, g.bins),

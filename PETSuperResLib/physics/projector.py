@@ -6,28 +6,23 @@ square pixel the shadow at angle theta is a trapezoid, the convolution of two bo
 wide (radially rebinned) bins need no approximation.
 
 Only the views in (0, 45] degrees and half of the bins are stored, as a sparse matrix. The others
-follow from the symmetries of the square (mirror, transpose, half turn), which become further columns
-of the same matrix product: one stored weight serves eight images of every slice. A slice that is not
-square has no transpose, nor an odd number of views one among them; the matrix then holds views up to
-90 degrees and serves four.
+follow from the symmetries of the square (mirror, transpose, half turn): one stored weight serves eight
+images of every slice. A slice that is not square has no transpose, nor an odd number of views one among
+them; the matrix then holds views up to 90 degrees and serves four. ``products.py`` multiplies it.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-# Sizes that keep a processor's cache: slices per product (columns are 8 x these), and rows of pixels whose lines
-# are summed before the next rows' are.
-FORWARD_SLICES, ADJOINT_SLICES, BAND_ROWS = 8, 4, 16
-GPU_SLICES = 32
+from .products import GatherProduct, SparseProduct, Symmetries, product_for
 
 
 def _ramp2(u: np.ndarray) -> np.ndarray:
@@ -72,18 +67,6 @@ def _base_matrix(
     return matrix
 
 
-def _to_torch(matrix: scipy.sparse.csr_array, device: torch.device) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR layout "beta"
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int32)),
-            torch.from_numpy(matrix.indices.astype(np.int32)),
-            torch.from_numpy(matrix.data.astype(np.float32)),
-            size=matrix.shape,
-            device=device,
-        )
-
-
 def covering_bins(shape: tuple[int, int], pixel_mm: float, bin_mm: float) -> int:
     """Number of bins that cover a slice's diagonal."""
     return int(math.ceil(math.hypot(*shape) * pixel_mm / bin_mm)) + 1
@@ -121,6 +104,11 @@ def plain_matrix(
     return _base_matrix(shape, pixel_mm, views, views, bins, bins, bin_mm, 1)
 
 
+def slices_last(x: Tensor) -> Tensor:
+    """``(S, J, I)`` laid out in memory with the slices innermost, which the projector takes without copies."""
+    return x.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+
+
 class ParallelProjector:
     """Forward projector G and its adjoint for slices of square pixels.
 
@@ -133,6 +121,7 @@ class ParallelProjector:
     bins : number of radial bins, centred on the image; 0 takes as many as cover it.
     bin_mm : bin width in mm, after radial rebinning.
     sub_views : views of the finer acquisition averaged into each view (angular rebinning).
+    product : how to multiply; None for what suits the device.
     """
 
     def __init__(
@@ -144,78 +133,56 @@ class ParallelProjector:
         bin_mm: float = 2.0,
         sub_views: int = 1,
         device: torch.device | str = "cpu",
+        product: type[GatherProduct | SparseProduct] | None = None,
     ):
         self.shape = (int(shape[0]), int(shape[1]))
         self.views = int(views)
         self.bins = int(bins) or covering_bins(self.shape, pixel_mm, bin_mm)
         self.device = torch.device(device)
-        cpu = self.device.type == "cpu"
-        self.blocks = (FORWARD_SLICES, ADJOINT_SLICES) if cpu else (GPU_SLICES, GPU_SLICES)
         self.pairings, self.base = _symmetries(self.views, self.shape[0] == self.shape[1])
         self.half = (self.bins + 1) // 2
         matrix = _base_matrix(self.shape, pixel_mm, self.views, self.base, self.bins, self.half, bin_mm, sub_views)
-        step = BAND_ROWS * self.shape[1] if cpu else matrix.shape[1]
-        firsts = range(0, matrix.shape[1], step)
-        self.bands = [(n, _to_torch(scipy.sparse.csr_array(matrix[:, n : n + step]), self.device)) for n in firsts]
-        self.transposed = _to_torch(scipy.sparse.csr_array(matrix.T.tocsr()), self.device)
-        self._tabulate()
+        self.product = (product or product_for(self.device))(matrix, self.shape, self._tables(), self.device)
 
-    def _tabulate(self) -> None:
-        """Which pixel or bin stands in which row and column of the matrix products, as flat indices."""
+    def _tables(self) -> Symmetries:
+        """Which pixel or bin stands for which column or row of the matrix, in every variant."""
         count = len(self.pairings)
         pixel = np.arange(self.shape[0] * self.shape[1], dtype=np.int32).reshape(self.shape)
-        images = np.empty((*self.shape, 2 * count), np.int32)  # (row of the product, variant) -> pixel
-        rows = np.arange(self.base * self.half * 2 * count, dtype=np.int32).reshape(self.base, self.half, -1)
-        lines = np.empty((self.views, self.bins), np.int32)  # (view, bin) -> entry of the product
+        pixels = np.empty((2 * count, pixel.size), np.int32)
+        rows = np.arange(2 * count * self.base * self.half, dtype=np.int32).reshape(2 * count, self.base, self.half)
+        lines = np.empty((self.views, self.bins), np.int32)
         for p in self.pairings:
             variant = pixel[:, ::-1] if p.variant % 2 else pixel
             variant = variant.T if p.variant > 1 else variant
-            images[:, :, p.variant], images[:, :, p.variant + count] = variant, variant[::-1, ::-1]
-            lines[p.views, : self.half] = rows[p.base, :, p.variant]
-            lines[p.views, self.half :] = rows[p.base, : self.bins // 2, p.variant + count][:, ::-1]
-        entries = np.full(rows.size, lines.size, np.int32)  # inverse of lines; entries no bin needs point past its end
-        entries[lines.ravel()] = np.arange(lines.size)
-        sources = images.reshape(-1, 2 * count)
-        places = np.empty_like(sources)  # its inverse, for every variant
-        for n in range(2 * count):
-            places[sources[:, n], n] = np.arange(len(sources), dtype=np.int32) * 2 * count + n
-        self.columns = 2 * count
-        self.image_index, self.line_index, self.entry_index, self.place_index = (
-            torch.from_numpy(table).to(self.device) for table in (sources.ravel(), lines.ravel(), entries, places)
-        )
+            pixels[p.variant], pixels[p.variant + count] = variant.ravel(), variant[::-1, ::-1].ravel()
+            lines[p.views, : self.half] = rows[p.variant, p.base]
+            lines[p.views, self.half :] = rows[p.variant + count, p.base, : self.bins // 2][:, ::-1]
+        return Symmetries(pixels, lines.ravel())
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(S, J, I)`` activity -> ``(S, views, bins)`` mean line integrals (activity x mm)."""
-        out = image.new_empty(image.shape[0], self.views, self.bins)
-        for block in torch.arange(image.shape[0]).split(self.blocks[0]):
-            part = slice(int(block[0]), int(block[-1]) + 1)
-            out[part] = self._forward(image[part])
-        return out
+        """``(S, J, I)`` activity -> ``(S, views, bins)`` mean line integrals (activity x mm).
+
+        The sinogram is laid out in memory as the image is: contiguous, or as by :func:`slices_last`, which is faster.
+        """
+        return self._by_blocks(self.product.forward, image, (self.views, self.bins))
 
     def adjoint(self, sinogram: Tensor) -> Tensor:
         """``(S, views, bins)`` -> ``(S, J, I)``: the transpose of :meth:`forward`, weight for weight."""
-        out = sinogram.new_empty(sinogram.shape[0], *self.shape)
-        for block in torch.arange(sinogram.shape[0]).split(self.blocks[1]):
-            part = slice(int(block[0]), int(block[-1]) + 1)
-            out[part] = self._adjoint(sinogram[part])
-        return out
+        return self._by_blocks(self.product.adjoint, sinogram, self.shape)
 
     __call__ = forward
 
-    def _forward(self, image: Tensor) -> Tensor:
-        slices = image.shape[0]
-        pixels = image.reshape(slices, -1).T.contiguous()
-        images = pixels.index_select(0, self.image_index).view(-1, self.columns * slices)
-        values = images.new_zeros(self.base * self.half, self.columns * slices)
-        for first, band in self.bands:
-            torch.addmm(values, band, images[first : first + band.shape[1]], out=values)
-        values = values.view(-1, slices)
-        return values.index_select(0, self.line_index).T.view(slices, self.views, self.bins)
-
-    def _adjoint(self, sinogram: Tensor) -> Tensor:
-        slices = sinogram.shape[0]
-        lines = sinogram.new_zeros(self.views * self.bins + 1, slices)
-        lines[:-1] = sinogram.reshape(slices, -1).T
-        values = lines.index_select(0, self.entry_index).view(-1, self.columns * slices)
-        images = (self.transposed @ values).view(-1, slices)
-        return F.embedding_bag(self.place_index, images, mode="sum").T.view(slices, *self.shape)
+    def _by_blocks(self, work: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, int]) -> Tensor:
+        """``work`` on ``(elements, slices)``, some slices at a time; ``(S, *)`` -> ``(S, *shape)``."""
+        slices, turned = len(x), len(x) > 1 and x.stride(0) == 1
+        columns = x.permute(1, 2, 0).reshape(-1, slices)
+        blocks = self.product.blocks(slices)
+        if turned and len(blocks) == 1:
+            return work(columns.contiguous()).view(*shape, slices).permute(2, 0, 1)
+        out = x.new_empty(*shape, slices).permute(2, 0, 1) if turned else x.new_empty(slices, *shape)
+        first = 0
+        for count in blocks:
+            part = work(columns[:, first : first + count].contiguous())
+            out[first : first + count] = part.view(*shape, count).permute(2, 0, 1)
+            first += count
+        return out

@@ -1,0 +1,205 @@
+"""How the projector's matrix is multiplied: on a processor by weighted sums of rows, elsewhere as a sparse matrix.
+
+Both take ``(pixels, slices)`` to ``(lines, slices)`` and back with the weights of a part of the lines; all other
+lines follow by symmetry (:class:`Symmetries`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TILE = 32  # pixels per side whose rows stay in a core's cache while all lines take what they need of them
+COLUMNS = 16  # float32 numbers in a vector register: slices are counted in these
+TABLE_BYTES = 20e6  # of an image's slices that are projected together, beyond which fewer are
+GPU_SLICES = 32
+
+
+@dataclass(frozen=True)
+class Symmetries:
+    """Images of a slice that see its other lines through the stored part of the matrix.
+
+    ``pixels`` ``(variants, P)``: the pixel that stands at each place of a variant. ``lines`` ``(L,)``: the entry of
+    ``(variants, rows)``, flat, that is each line of the sinogram.
+    """
+
+    pixels: np.ndarray
+    lines: np.ndarray
+
+    def places(self) -> np.ndarray:
+        """The inverse of ``pixels``: where each pixel stands in every variant, ``(variants, P)``."""
+        places = np.empty_like(self.pixels)
+        for place, pixel in zip(places, self.pixels, strict=True):
+            place[pixel] = np.arange(len(pixel), dtype=np.int32)
+        return places
+
+    def entries(self, rows: int) -> np.ndarray:
+        """The inverse of ``lines``, ``(variants, rows)``; for an entry that is no line, one past the last line."""
+        entries = np.full(len(self.pixels) * rows, len(self.lines), np.int32)
+        entries[self.lines] = np.arange(len(self.lines))
+        return entries.reshape(-1, rows)
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Weighted sums of a table's rows: row ``index[n]`` counts ``weights[n]`` (None: 1) in the sum it lies in."""
+
+    index: Tensor
+    starts: Tensor  # of each sum in ``index``, and the end
+    weights: Tensor | None = None
+
+    @classmethod
+    def of(cls, matrix: scipy.sparse.csr_array) -> Bags:
+        """One sum for each row of a matrix."""
+        index, starts = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
+        return cls(*map(torch.from_numpy, (index, starts, matrix.data.astype(np.float32))))
+
+    def __call__(self, table: Tensor) -> Tensor:
+        """``(rows, slices)``, contiguous -> ``(sums, slices)``."""
+        return F.embedding_bag(
+            self.index, table, self.starts, mode="sum", per_sample_weights=self.weights, include_last_offset=True
+        )
+
+    def double(self) -> Bags:
+        """The same with weights in float64."""
+        return Bags(self.index, self.starts, None if self.weights is None else self.weights.double())
+
+
+class GatherProduct:
+    """The matrix as weighted sums of rows of ``slices`` numbers: torch's embedding bags, vectorised along the slices.
+
+    Forward, the sums are taken tile by tile of the image, each tile while it is in the cache, and then over the tiles.
+    The symmetric images are copies with their rows in another order.
+    """
+
+    def __init__(
+        self, matrix: scipy.sparse.csr_array, shape: tuple[int, int], symmetries: Symmetries, device: torch.device
+    ):
+        self.rows, self.variants = matrix.shape[0], len(symmetries.pixels)
+        transposed = scipy.sparse.csr_array(matrix.T.tocsr())
+        self.back = Bags.of(transposed)
+        self.tiles, self.sums = _tiled(transposed, shape)
+        tables = symmetries.pixels, symmetries.lines, symmetries.places(), symmetries.entries(self.rows)
+        self.pixels, self.lines, self.places, self.entries = map(torch.from_numpy, tables)
+        self.limit = 5 if 4 * 5 * COLUMNS * matrix.shape[1] <= TABLE_BYTES else 3
+
+    @property
+    def megabytes(self) -> float:
+        """Of what is kept."""
+        bags = (t for b in (self.back, self.tiles, self.sums) for t in (b.index, b.starts, b.weights) if t is not None)
+        tensors = (*bags, self.pixels, self.lines, self.places, self.entries)
+        return sum(t.numel() * t.element_size() for t in tensors) / 1e6
+
+    def blocks(self, slices: int) -> list[int]:
+        """How many slices to take together, block by block: evenly, in whole registers."""
+        groups = -(-slices // COLUMNS)
+        each = -(-groups // -(-groups // self.limit)) * COLUMNS if groups else 1
+        return [min(each, slices - first) for first in range(0, slices, each)]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``(P, slices)`` -> ``(L, slices)``, both contiguous."""
+        moved = torch.empty_like(pixels)
+        rows = pixels.new_empty(self.variants, self.rows, pixels.shape[1])
+        for variant, order in enumerate(self.pixels):
+            table = torch.index_select(pixels, 0, order, out=moved) if variant else pixels
+            rows[variant] = self.sums(self.tiles(table))
+        return rows.flatten(0, 1).index_select(0, self.lines)
+
+    def adjoint(self, lines: Tensor) -> Tensor:
+        """``(L, slices)`` -> ``(P, slices)``, both contiguous: the transpose of :meth:`forward`."""
+        lines = torch.cat([lines, lines.new_zeros(1, lines.shape[1])])
+        total = self.back(lines.index_select(0, self.entries[0]))
+        moved = torch.empty_like(total)
+        for entries, places in zip(self.entries[1:], self.places[1:], strict=True):
+            image = self.back(lines.index_select(0, entries))
+            total += torch.index_select(image, 0, places, out=moved)
+        return total
+
+
+def _tiled(transposed: scipy.sparse.csr_array, shape: tuple[int, int]) -> tuple[Bags, Bags]:
+    """The product with a matrix, given its transpose ``(P, rows)``, as sums within tiles and sums of those."""
+    pixel = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(shape)
+    index, lengths, weights, rows = [], [], [], []
+    for j in range(0, shape[0], TILE):
+        for i in range(0, shape[1], TILE):
+            tile = pixel[j : j + TILE, i : i + TILE].ravel()
+            part = scipy.sparse.csr_array(transposed[tile].T.tocsr())
+            seen = np.flatnonzero(np.diff(part.indptr))
+            index.append(tile[part.indices])
+            lengths.append(np.diff(part.indptr)[seen])
+            weights.append(part.data.astype(np.float32))
+            rows.append(seen)
+    starts = np.concatenate([[0], np.concatenate(lengths).cumsum()]).astype(np.int32)
+    parts = Bags(*map(torch.from_numpy, (np.concatenate(index), starts, np.concatenate(weights))))
+    row = np.concatenate(rows)
+    order = np.argsort(row, kind="stable").astype(np.int32)
+    starts = np.concatenate([[0], np.bincount(row, minlength=transposed.shape[1]).cumsum()]).astype(np.int32)
+    return parts, Bags(torch.from_numpy(order), torch.from_numpy(starts))
+
+
+class SparseProduct:
+    """The matrix in torch's CSR layout; the symmetric images are further columns of the same product."""
+
+    def __init__(
+        self, matrix: scipy.sparse.csr_array, shape: tuple[int, int], symmetries: Symmetries, device: torch.device
+    ):
+        self.matrix, self.transposed = to_csr(matrix, device), to_csr(scipy.sparse.csr_array(matrix.T.tocsr()), device)
+        self.rows, self.variants = matrix.shape[0], len(symmetries.pixels)
+        variant, row = np.divmod(symmetries.lines, self.rows)
+        offset = np.arange(self.variants, dtype=np.int32)
+        tables = (
+            symmetries.pixels.T.ravel(),  # (place, variant) -> pixel
+            row * self.variants + variant,  # line -> (row, variant)
+            symmetries.entries(self.rows).T.ravel(),  # (row, variant) -> line
+            symmetries.places().T * self.variants + offset,  # pixel -> its (place, variant)
+        )
+        self.pixels, self.lines, self.entries, self.places = (
+            torch.from_numpy(np.ascontiguousarray(table, np.int32)).to(device) for table in tables
+        )
+
+    @property
+    def megabytes(self) -> float:
+        """Of what is kept."""
+        return 16e-6 * self.matrix.values().numel()
+
+    def blocks(self, slices: int) -> list[int]:
+        """How many slices to take together, block by block."""
+        return [min(GPU_SLICES, slices - first) for first in range(0, slices, GPU_SLICES)]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``(P, slices)`` -> ``(L, slices)``, both contiguous."""
+        slices = pixels.shape[1]
+        values = self.matrix @ pixels.index_select(0, self.pixels).view(-1, self.variants * slices)
+        return values.view(-1, slices).index_select(0, self.lines)
+
+    def adjoint(self, lines: Tensor) -> Tensor:
+        """``(L, slices)`` -> ``(P, slices)``, both contiguous: the transpose of :meth:`forward`."""
+        slices = lines.shape[1]
+        lines = torch.cat([lines, lines.new_zeros(1, slices)])
+        values = lines.index_select(0, self.entries).view(-1, self.variants * slices)
+        images = (self.transposed @ values).view(-1, slices)
+        return F.embedding_bag(self.places, images, mode="sum")
+
+
+def to_csr(matrix: scipy.sparse.csr_array, device: torch.device) -> Tensor:
+    """A scipy matrix as a float32 tensor in torch's CSR layout."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR layout "beta"
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(matrix.indptr.astype(np.int32)),
+            torch.from_numpy(matrix.indices.astype(np.int32)),
+            torch.from_numpy(matrix.data.astype(np.float32)),
+            size=matrix.shape,
+            device=device,
+        )
+
+
+def product_for(device: torch.device) -> type[GatherProduct | SparseProduct]:
+    """The product for a device."""
+    return GatherProduct if device.type == "cpu" else SparseProduct
