@@ -141,13 +141,20 @@ def test_a_tie_is_the_parabola_that_touches_the_potential_and_lies_above(gamma, 
 
 
 @pytest.mark.parametrize("kind", ["all", "bowsher"])
-def test_ties_have_their_gradient_and_a_bound_of_their_hessian(kind):
-    tied, z = ties(penalty(kind, 2.0), activity(1), beta=0.3), activity(4)
-    pairs = sum(float((c * (z[near] - z[far]) ** 2).sum()) for c, near, far in tied.pairs) / 2
-    assert float((tied.slope(z) * z).sum()) / 2 == pytest.approx(pairs, rel=1e-9)
-    direction = torch.randn(SHAPE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    curvature = float((tied.slope(direction) * direction).sum())
-    assert 0 <= curvature <= float((tied.curvature * direction.square()).sum())
+def test_ties_have_their_value_gradient_and_a_bound_of_their_hessian(kind):
+    function, estimate, z = penalty(kind, 2.0), activity(1), activity(4)
+    tied, value = ties(function, estimate, beta=0.3), 0.0
+    for weight, near, far in function.pairs(estimate.shape):
+        total = estimate[near] + estimate[far] + 0.01
+        edge = 2.0 * (estimate[near] - estimate[far]).abs()
+        c = 0.3 * weight * (2 * total + edge) / (total + edge) ** 2
+        value += float((c * (z[near] - z[far]) ** 2).sum()) / 2
+    assert float((tied.slope(z) * z).sum()) / 2 == pytest.approx(value, rel=1e-9)
+    random = torch.Generator().manual_seed(2)
+    one, other = (torch.randn(SHAPE, generator=random, dtype=torch.float64) for _ in range(2))
+    assert float((tied.slope(one) * other).sum()) == pytest.approx(float((tied.slope(other) * one).sum()), rel=1e-9)
+    curvature = float((tied.slope(one) * one).sum())
+    assert 0 <= curvature <= float((tied.curvature * one.square()).sum())
     assert float(tied.slope(torch.full_like(z, 3.0)).abs().max()) < 1e-12
 
 

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from tiny import mismatch, random_model, relative
 
 from PETSuperResLib.errors import GeometryError
 from PETSuperResLib.physics.model import ForwardModel, osem, uniform_start
-from PETSuperResLib.physics.products import GatherProduct
-from PETSuperResLib.physics.projector import ParallelProjector
-from PETSuperResLib.physics.psf import GaussianPSF
 from PETSuperResLib.scanner import Scanner
 
 SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "Siemens Biograph Vision 600", "GE Discovery ST"]
 
 
-def in_float64(model: ForwardModel) -> ForwardModel:
-    """A copy with the same weights that computes in float64."""
-
-    def copy(thing: object, kind: type) -> object:
-        new = kind.__new__(kind)
-        for name, value in thing.__dict__.items():
-            real = isinstance(value, torch.Tensor) and value.is_floating_point()
-            setattr(new, name, value.double() if real else value)
-        return new
-
-    new = copy(model, ForwardModel)
-    new.psf, new.projector = copy(model.psf, GaussianPSF), copy(model.projector, ParallelProjector)
-    new.projector.product = copy(model.projector.product, GatherProduct)
-    for name in ("tiles", "sums", "back"):
-        setattr(new.projector.product, name, getattr(model.projector.product, name).double())
+def in_float64(thing: Any) -> Any:
+    """A copy, say of a model, with the same weights that computes in float64."""
+    if isinstance(thing, torch.Tensor):
+        return thing.double() if thing.is_floating_point() else thing
+    if isinstance(thing, (list, tuple)):
+        return type(thing)(map(in_float64, thing))
+    if not type(thing).__module__.startswith("PETSuperResLib.physics"):
+        return thing
+    new = copy.copy(thing)
+    new.__dict__.update({name: in_float64(value) for name, value in thing.__dict__.items()})
     return new
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from tiny import mismatch, relative
 
+from PETSuperResLib.physics.layout import slices_last
 from PETSuperResLib.physics.model import scanner_projector
 from PETSuperResLib.physics.products import GatherProduct, SparseProduct
-from PETSuperResLib.physics.projector import ParallelProjector, covering_bins, slices_last
+from PETSuperResLib.physics.projector import ParallelProjector, covering_bins
 from PETSuperResLib.scanner import Scanner
 
 PRODUCTS = [GatherProduct, SparseProduct]  # of a processor, and of other devices
@@ -178,3 +179,10 @@ def test_the_layout_in_memory_changes_nothing_and_is_kept(slices, product):
 
 def test_automatic_bins_cover_the_diagonal():
     assert covering_bins((30, 40), 2.0, 4.0) * 4.0 >= 100.0
+
+
+def test_it_works_in_and_out_of_inference_mode():
+    projector, image = ParallelProjector((12, 12), 2.0, 8), torch.rand(3, 12, 12)
+    with torch.inference_mode():
+        first = projector.adjoint(projector.forward(image))
+    assert torch.equal(projector.adjoint(projector.forward(image)), first)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import mismatch
+from tiny import mismatch, relative
 
-from PETSuperResLib.physics.psf import FWHM_PER_SIGMA, GaussianPSF
+from PETSuperResLib.physics.layout import slices_last
+from PETSuperResLib.physics.psf import FWHM_PER_SIGMA, GaussianPSF, gaussian_matrix
 from PETSuperResLib.scanner import presets
 
 SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "Siemens Biograph Vision Quadra", "GE Discovery ST"]
@@ -71,3 +72,18 @@ def test_slices_mix_only_when_the_scanner_has_an_axial_width():
     flat = GaussianPSF(z.shape, (2.0, 2.0, 2.0), (5.0, 0.0))(z)
     deep = GaussianPSF(z.shape, (2.0, 2.0, 2.0), (5.0, 5.0))(z)
     assert float(flat[1].sum()) == 0 and float(deep[1].sum()) > 0.05
+
+
+@pytest.mark.parametrize("shape", [(3, 150, 200), (100, 90, 8), (1, 7, 130)])
+@pytest.mark.parametrize("fwhm", [(4.0, 3.0), (9.0, 0.0)])
+def test_a_blur_in_blocks_is_the_whole_matrix_in_every_layout(shape, fwhm):
+    spacing = (2.0, 2.5, 3.0)
+    z = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    matrices = (
+        gaussian_matrix(n, mm, f) for n, mm, f in zip(shape, spacing[::-1], (fwhm[1], fwhm[0], fwhm[0]), strict=True)
+    )
+    expected = np.einsum("kji,ka,jb,ic->abc", z.double().numpy(), *matrices, optimize=True)
+    psf = GaussianPSF(shape, spacing, fwhm)
+    for image in (z, slices_last(z), z.transpose(1, 2).contiguous().transpose(1, 2)):
+        assert relative(psf(image), expected) < 1e-6
+    assert psf(slices_last(z)).permute(1, 2, 0).is_contiguous() and psf(z).is_contiguous()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tiny import random_model, relative, tiny_prior
@@ -87,6 +89,41 @@ def test_map_em_never_raises_its_objective_and_stays_positive(strength, seed):
     assert float(z.min()) >= 0 and torch.isfinite(z).all()
     assert max(b - a for a, b in zip(values, values[1:], strict=False)) < 1e-6 * abs(values[0])
     assert values[-1] < values[0]
+
+
+def plain_map_em(model, y, z, anchor, weight, iterations, psf, tied):
+    """What map_em computes, formula by formula, in float64 but for the projections."""
+    z, anchor, weight = z.clamp_min(1e-4).double(), anchor.double(), weight.double()
+    sensitivity = (model.sensitivity if psf else model.sensitivity_no_psf).double()
+    curvature = 0.0 if tied is None else tied.curvature.double()
+    ahead, momentum, last = z, torch.ones(len(z), 1, 1).double(), math.inf
+    for _ in range(iterations):
+        mean = model.mean(ahead.float(), psf).double() + 1e-6
+        slope = torch.zeros_like(z) if tied is None else tied.slope(ahead.float()).double()
+        loss = (mean - y * torch.log(mean)).sum((1, 2), keepdim=True)
+        loss = loss + ((weight * (ahead - anchor) ** 2 + slope * ahead) / 2).sum((1, 2), keepdim=True)
+        momentum, last = torch.where(loss > last, 1.0, momentum), loss
+        b, a = sensitivity - weight * anchor + slope - curvature * ahead, weight + curvature
+        e = ahead * model.adjoint((y / mean).float(), psf)
+        new = 2 * e / (b + torch.sqrt(b * b + 4 * a * e))
+        old, momentum = momentum, (1 + torch.sqrt(1 + 4 * momentum**2)) / 2
+        ahead, z = (new + (old - 1) / momentum * (new - z)).clamp_min(1e-4), new
+    return z
+
+
+@pytest.mark.parametrize("with_ties", [False, True])
+@pytest.mark.parametrize("psf", [False, True])
+@pytest.mark.parametrize("attenuation", [False, True])
+def test_map_em_computes_its_formulas(with_ties, psf, attenuation):
+    model, truth, y = random_model(3, (5, 24, 28), attenuation)
+    anchor, weight = truth.flip(2), 0.5 + truth
+    tied = None
+    if with_ties:
+        ct = torch.rand(truth.shape, generator=torch.Generator().manual_seed(5)) * 1000
+        tied = ties(ct_guided(ct, model.spacing, 9, 0.0, 10.0), anchor, 0.3)
+    start = torch.ones_like(truth)
+    plain = plain_map_em(model, y, start, anchor, weight, 12, psf, tied)
+    assert relative(map_em(model, y, start, anchor, weight, 12, psf, tied), plain) < 1e-5
 
 
 def test_map_em_with_a_great_weight_stays_at_the_anchor():

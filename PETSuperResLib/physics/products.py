@@ -7,6 +7,8 @@ lines follow by symmetry (:class:`Symmetries`).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,8 @@ from torch import Tensor
 
 TILE = 32  # pixels per side whose rows stay in a core's cache while all lines take what they need of them
 COLUMNS = 16  # float32 numbers in a vector register: slices are counted in these
-TABLE_BYTES = 20e6  # of an image's slices that are projected together, beyond which fewer are
+MOST, MOST_OF_LARGE = 5, 3  # registers of slices that are projected together, and of large slices
+TABLE_BYTES = 20e6  # of so many slices, from which on they are large
 GPU_SLICES = 32
 
 
@@ -60,41 +63,74 @@ class Bags:
         index, starts = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
         return cls(*map(torch.from_numpy, (index, starts, matrix.data.astype(np.float32))))
 
+    @property
+    def sums(self) -> int:
+        """Their number."""
+        return len(self.starts) - 1
+
     def __call__(self, table: Tensor) -> Tensor:
         """``(rows, slices)``, contiguous -> ``(sums, slices)``."""
         return F.embedding_bag(
             self.index, table, self.starts, mode="sum", per_sample_weights=self.weights, include_last_offset=True
         )
 
-    def double(self) -> Bags:
-        """The same with weights in float64."""
-        return Bags(self.index, self.starts, None if self.weights is None else self.weights.double())
+
+@dataclass(frozen=True)
+class Together:
+    """Which rows go where if ``count`` variants are columns of one product, ``(element, variant)`` in a flat row."""
+
+    count: int
+    pixels: list[Tensor]  # for each product, the pixel at every place, ``(P * count,)``
+    lines: Tensor  # the row of all products that is each line
+    entries: list[Tensor]  # for each product, the line that is each row (one past the last: none)
+    places: list[Tensor]  # for each product, every pixel's places, ``(count, P)``
+
+    @classmethod
+    def of(cls, symmetries: Symmetries, rows: int, count: int) -> Together:
+        """``count`` divides the number of variants."""
+        firsts = range(0, len(symmetries.pixels), count)
+        variant, row = np.divmod(symmetries.lines, rows)
+        lines = (variant // count * rows + row) * count + variant % count
+        entries, places = symmetries.entries(rows), symmetries.places()
+        offset = np.arange(count)[:, None]
+
+        def tensor(x: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(x, np.int32))
+
+        return cls(
+            count,
+            [tensor(symmetries.pixels[n : n + count].T.ravel()) for n in firsts],
+            tensor(lines),
+            [tensor(entries[n : n + count].T.ravel()) for n in firsts],
+            [tensor(places[n : n + count] * count + offset) for n in firsts],
+        )
 
 
 class GatherProduct:
     """The matrix as weighted sums of rows of ``slices`` numbers: torch's embedding bags, vectorised along the slices.
 
     Forward, the sums are taken tile by tile of the image, each tile while it is in the cache, and then over the tiles.
-    The symmetric images are copies with their rows in another order.
+    The symmetric images are copies with their rows in another order; if there are few slices, several of them side by
+    side make rows as long.
     """
 
     def __init__(
         self, matrix: scipy.sparse.csr_array, shape: tuple[int, int], symmetries: Symmetries, device: torch.device
     ):
-        self.rows, self.variants = matrix.shape[0], len(symmetries.pixels)
+        self.rows, self.symmetries = matrix.shape[0], symmetries
         transposed = scipy.sparse.csr_array(matrix.T.tocsr())
         self.back = Bags.of(transposed)
         self.tiles, self.sums = _tiled(transposed, shape)
-        tables = symmetries.pixels, symmetries.lines, symmetries.places(), symmetries.entries(self.rows)
-        self.pixels, self.lines, self.places, self.entries = map(torch.from_numpy, tables)
-        self.limit = 5 if 4 * 5 * COLUMNS * matrix.shape[1] <= TABLE_BYTES else 3
+        self.limit = MOST if 4 * MOST * COLUMNS * matrix.shape[1] <= TABLE_BYTES else MOST_OF_LARGE
+        self._kept: dict[str, Tensor] = {}
+        self._tables: dict[int, Together] = {}
 
     @property
     def megabytes(self) -> float:
-        """Of what is kept."""
+        """Of what is kept, tables of one variant at a time among it."""
         bags = (t for b in (self.back, self.tiles, self.sums) for t in (b.index, b.starts, b.weights) if t is not None)
-        tensors = (*bags, self.pixels, self.lines, self.places, self.entries)
-        return sum(t.numel() * t.element_size() for t in tensors) / 1e6
+        tables = self.symmetries.pixels.nbytes * 2 + self.symmetries.lines.nbytes * 2
+        return (sum(t.numel() * t.element_size() for t in bags) + tables) / 1e6
 
     def blocks(self, slices: int) -> list[int]:
         """How many slices to take together, block by block: evenly, in whole registers."""
@@ -102,24 +138,65 @@ class GatherProduct:
         each = -(-groups // -(-groups // self.limit)) * COLUMNS if groups else 1
         return [min(each, slices - first) for first in range(0, slices, each)]
 
+    def together(self, slices: int) -> Together:
+        """The tables for as many variants at a time as fill the rows of a product with so few slices."""
+        count = len(self.symmetries.pixels)  # 4 or 8, or 2
+        while count > 1 and count * slices > self.limit * COLUMNS:
+            count //= 2
+        if count not in self._tables:
+            self._tables[count] = Together.of(self.symmetries, self.rows, count)
+        return self._tables[count]
+
     def forward(self, pixels: Tensor) -> Tensor:
         """``(P, slices)`` -> ``(L, slices)``, both contiguous."""
-        moved = torch.empty_like(pixels)
-        rows = pixels.new_empty(self.variants, self.rows, pixels.shape[1])
-        for variant, order in enumerate(self.pixels):
-            table = torch.index_select(pixels, 0, order, out=moved) if variant else pixels
-            rows[variant] = self.sums(self.tiles(table))
-        return rows.flatten(0, 1).index_select(0, self.lines)
+        slices = pixels.shape[1]
+        tables = self.together(slices)
+        wide = tables.count * slices
+        with (
+            self._buffer("images", len(pixels), wide, pixels) as moved,
+            self._buffer("all rows", len(tables.pixels) * self.rows, wide, pixels) as rows,
+        ):
+            for n, order in enumerate(tables.pixels):
+                table = pixels
+                if n or tables.count > 1:
+                    torch.index_select(pixels, 0, order, out=moved.view(-1, slices))
+                    table = moved
+                rows[n * self.rows : (n + 1) * self.rows] = self.sums(self.tiles(table))
+            return rows.view(-1, slices).index_select(0, tables.lines)
 
     def adjoint(self, lines: Tensor) -> Tensor:
         """``(L, slices)`` -> ``(P, slices)``, both contiguous: the transpose of :meth:`forward`."""
-        lines = torch.cat([lines, lines.new_zeros(1, lines.shape[1])])
-        total = self.back(lines.index_select(0, self.entries[0]))
-        moved = torch.empty_like(total)
-        for entries, places in zip(self.entries[1:], self.places[1:], strict=True):
-            image = self.back(lines.index_select(0, entries))
-            total += torch.index_select(image, 0, places, out=moved)
+        slices = lines.shape[1]
+        tables = self.together(slices)
+        total = None
+        with (
+            self._buffer("lines", len(lines) + 1, slices, lines) as padded,
+            self._buffer("rows", self.rows, tables.count * slices, lines) as rows,
+            self._buffer("image", self.back.sums, slices, lines) as moved,
+        ):
+            padded[:-1], padded[-1] = lines, 0
+            for entries, places in zip(tables.entries, tables.places, strict=True):
+                torch.index_select(padded, 0, entries, out=rows.view(-1, slices))
+                images = self.back(rows).view(-1, slices)
+                if total is None and tables.count == 1:
+                    total = images  # the first variant is the slice itself
+                    continue
+                for place in places:
+                    torch.index_select(images, 0, place, out=moved)
+                    total = moved.clone() if total is None else total.add_(moved)
+        assert total is not None
         return total
+
+    @contextmanager
+    def _buffer(self, name: str, rows: int, columns: int, like: Tensor) -> Iterator[Tensor]:
+        """Memory that is kept for the next call, as new memory costs as much time as filling it."""
+        kept = self._kept.pop(name, None)
+        shape = rows, columns
+        if kept is None or kept.shape != shape or kept.dtype != like.dtype:
+            with torch.inference_mode(False):  # an ordinary tensor, which may be written to anywhere
+                kept = torch.empty(shape, dtype=like.dtype)
+        yield kept
+        self._kept[name] = kept
 
 
 def _tiled(transposed: scipy.sparse.csr_array, shape: tuple[int, int]) -> tuple[Bags, Bags]:

@@ -22,6 +22,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from .layout import as_rows, is_slices_last
 from .products import GatherProduct, SparseProduct, Symmetries, product_for
 
 
@@ -104,11 +105,6 @@ def plain_matrix(
     return _base_matrix(shape, pixel_mm, views, views, bins, bins, bin_mm, 1)
 
 
-def slices_last(x: Tensor) -> Tensor:
-    """``(S, J, I)`` laid out in memory with the slices innermost, which the projector takes without copies."""
-    return x.permute(1, 2, 0).contiguous().permute(2, 0, 1)
-
-
 class ParallelProjector:
     """Forward projector G and its adjoint for slices of square pixels.
 
@@ -162,7 +158,8 @@ class ParallelProjector:
     def forward(self, image: Tensor) -> Tensor:
         """``(S, J, I)`` activity -> ``(S, views, bins)`` mean line integrals (activity x mm).
 
-        The sinogram is laid out in memory as the image is: contiguous, or as by :func:`slices_last`, which is faster.
+        The sinogram is laid out in memory as the image is: contiguous, or as by :func:`~.layout.slices_last`, which is
+        faster.
         """
         return self._by_blocks(self.product.forward, image, (self.views, self.bins))
 
@@ -174,8 +171,7 @@ class ParallelProjector:
 
     def _by_blocks(self, work: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, int]) -> Tensor:
         """``work`` on ``(elements, slices)``, some slices at a time; ``(S, *)`` -> ``(S, *shape)``."""
-        slices, turned = len(x), len(x) > 1 and x.stride(0) == 1
-        columns = x.permute(1, 2, 0).reshape(-1, slices)
+        slices, turned, columns = len(x), is_slices_last(x), as_rows(x)
         blocks = self.product.blocks(slices)
         if turned and len(blocks) == 1:
             return work(columns.contiguous()).view(*shape, slices).permute(2, 0, 1)

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .layout import is_slices_last
+
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+BLOCK = 32  # rows of a blur's matrix that are multiplied together: few enough to leave out most of its zeros
 
 
 def gaussian_matrix(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:
@@ -33,6 +36,35 @@ def gaussian_matrix(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:
     return matrix
 
 
+class Blur:
+    """A :func:`gaussian_matrix` along one dimension, multiplied in blocks of :data:`BLOCK` rows with what they reach.
+
+    On a GPU, and where the blur reaches far, as one block.
+    """
+
+    def __init__(self, matrix: np.ndarray, device: torch.device):
+        size, weights = len(matrix), torch.from_numpy(matrix.astype(np.float32))
+        reach = int(np.abs(np.subtract(*np.nonzero(matrix))).max())
+        whole = device.type != "cpu" or BLOCK + 2 * reach > size / 2
+        self.blocks: list[tuple[slice, slice, Tensor]] = []  # rows, the columns they reach, weights
+        for first in range(0, size, size if whole else BLOCK):
+            last = size if whole else min(first + BLOCK, size)
+            columns = slice(max(0, first - reach), min(size, last + reach))
+            self.blocks.append((slice(first, last), columns, weights[first:last, columns].contiguous().to(device)))
+
+    def __call__(self, x: Tensor, dim: int) -> Tensor:
+        """``x`` ``(A, B, C)``, contiguous, blurred along ``dim``."""
+        out = torch.empty_like(x)
+        for rows, columns, weights in self.blocks:
+            if dim == 0:
+                torch.mm(weights, x[columns].flatten(1), out=out[rows].flatten(1))
+            elif dim == 1:
+                out[:, rows] = torch.matmul(weights, x[:, columns])
+            else:
+                torch.mm(x.flatten(0, 1)[:, columns], weights.T, out=out.flatten(0, 1)[:, rows])
+        return out
+
+
 class GaussianPSF:
     """H z: Gaussian blur within slices (``fwhm_mm[0]``) and across them (``fwhm_mm[1]``; 0 for none).
 
@@ -50,25 +82,25 @@ class GaussianPSF:
         fwhm_mm: tuple[float, float],
         device: torch.device | str = "cpu",
     ):
-        def matrix(size: int, pixel: float, fwhm: float) -> Tensor | None:
-            if fwhm <= 0 or size < 2:
-                return None
-            return torch.from_numpy(gaussian_matrix(size, pixel, fwhm).astype(np.float32)).to(device)
+        def blur(size: int, pixel: float, fwhm: float) -> Blur | None:
+            return Blur(gaussian_matrix(size, pixel, fwhm), torch.device(device)) if fwhm > 0 and size > 1 else None
 
         self.shape = shape
-        self.rows = matrix(shape[1], spacing[1], fwhm_mm[0])
-        self.columns = matrix(shape[2], spacing[0], fwhm_mm[0])
-        self.slices = matrix(shape[0], spacing[2], fwhm_mm[1])
+        self.blurs = (
+            blur(shape[0], spacing[2], fwhm_mm[1]),
+            blur(shape[1], spacing[1], fwhm_mm[0]),
+            blur(shape[2], spacing[0], fwhm_mm[0]),
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(S, J, I)`` -> ``(S, J, I)``."""
-        if self.columns is not None:
-            image = image @ self.columns
-        if self.rows is not None:
-            image = torch.matmul(self.rows, image)
-        if self.slices is not None:
-            image = (self.slices @ image.reshape(image.shape[0], -1)).view(image.shape)
-        return image
+        """``(S, J, I)`` -> ``(S, J, I)``, laid out in memory as it was (contiguous, or slices innermost)."""
+        order = (1, 2, 0) if is_slices_last(image) else (0, 1, 2)
+        x = image.permute(order).contiguous()
+        for dim, axis in enumerate(order):
+            blur = self.blurs[axis]
+            if blur is not None:
+                x = blur(x, dim)
+        return x.permute(tuple(order.index(axis) for axis in range(3)))
 
     adjoint = forward  # the three matrices are symmetric and commute
     __call__ = forward

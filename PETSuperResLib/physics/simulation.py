@@ -27,7 +27,7 @@ from .attenuation import hu_to_mu
 from .measurement import Measurement
 from .model import osem
 from .projector import covering_bins
-from .psf import GaussianPSF
+from .psf import Blur, GaussianPSF, gaussian_matrix
 
 COUNT_LEVELS = {"realistic": 1.0, "high": 10.0}
 CLINICAL_ITERATIONS = 42  # 2 iterations x 21 subsets
@@ -191,11 +191,9 @@ def _pixel_shadows(centre: np.ndarray, step: float, bins: int, bin_mm: float) ->
 def _background(trues: Tensor, scanner: Scanner) -> Tensor:
     """Expected scatter (a wide blur of the trues) and randoms (uniform), in equal parts, per slice."""
     bin_mm = scanner.bin_size_mm * scanner.radial_rebinning
-    slices, views, bins = trues.shape
-    blur = GaussianPSF((slices, views, bins), (bin_mm, 1.0, 1.0), (SCATTER_FWHM_MM, 0.0), trues.device).columns
-    scatter = trues.mean(1, keepdim=True).expand_as(trues)
-    if blur is not None:
-        scatter = scatter @ blur
+    views, bins = trues.shape[1:]
+    blur = Blur(gaussian_matrix(bins, bin_mm, SCATTER_FWHM_MM), trues.device)
+    scatter = blur(trues.mean(1, keepdim=True), 2).expand_as(trues)
     total = trues.sum((1, 2), keepdim=True) * scanner.background_fraction
     shape = 0.5 * scatter / scatter.sum((1, 2), keepdim=True).clamp_min(1e-9) + 0.5 / (views * bins)
     return (total * shape).clamp_min(1e-3 * total.max() / (views * bins) + 1e-6)

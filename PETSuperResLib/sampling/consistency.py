@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..physics.model import EPSILON, ForwardModel
+from ..physics.layout import as_rows, parts, slices_last
+from ..physics.model import ForwardModel
 from .config import Sampler
 from .penalties import RelativeDifference, Ties, ties
 
@@ -33,30 +34,43 @@ def map_em(
     without; with no weight it is an accelerated ML-EM. ``tied`` adds its sum over pairs to the objective, and the
     separable parabola above it to the surrogate.
     """
+    # slices innermost in memory: the projector, the blur and the ties take a volume so without copies
     sensitivity = model.sensitivity if psf else model.sensitivity_no_psf
-    linear = sensitivity - weight * anchor
-    z = ahead = z.clamp_min(1e-4)
-    momentum = z.new_ones(len(z), 1, 1)  # each slice has its own, so that it does not matter which are together
-    last = torch.full_like(momentum, math.inf)
+    y, z, anchor, weight, sensitivity = map(slices_last, (y, z, anchor, weight, sensitivity))
+    z = z.clamp_min(1e-4)
+    ahead, new = z.clone(), torch.empty_like(z)
+    momentum = torch.ones(len(z), device=z.device)  # each slice has its own: which are together does not matter
+    last = torch.full_like(momentum, math.inf, dtype=torch.float64)
     for _ in range(iterations):
-        mean = model.mean(ahead, psf) + EPSILON
-        loss = (mean - y * torch.log(mean)).sum((1, 2), keepdim=True, dtype=torch.float64)
-        loss = loss + (weight * (ahead - anchor) ** 2).sum((1, 2), keepdim=True, dtype=torch.float64) / 2
-        b, a = linear, weight
-        if tied is not None:
-            slope = tied.slope(ahead)
-            loss = loss + (slope * ahead).sum((1, 2), keepdim=True, dtype=torch.float64) / 2
-            b, a = linear + slope - tied.curvature * ahead, weight + tied.curvature
+        back, loss = model.compare(ahead, y, psf)
+        pull = None if tied is None else as_rows(tied.pull(ahead))
+        rows = [as_rows(x) for x in (ahead, back, anchor, weight, sensitivity, new)]
+        for part in parts(rows[0]):
+            x, e, middle, a, s, result = (r[part] for r in rows)
+            off = x - middle
+            twice = (off * off).mul_(a)  # the penalties' double
+            b = s - a * middle
+            if tied is not None and pull is not None:
+                strength = as_rows(tied.strength)[part]
+                held, pulled = strength * x, pull[part]
+                twice += (held - pulled).mul_(x)
+                b -= held.add_(pulled)  # the slope, less the curvature times x
+                a = a + 2 * strength
+            loss += twice.sum(0) / 2
+            e.mul_(x)
+            root = (b * b).addcmul_(a, e, value=4).sqrt_()
+            # the positive root of a z^2 + b z - e, in the form that does not cancel
+            high = (2 * e).div_((b + root).clamp_min_(1e-30))
+            low = (root - b).div_((2 * a).clamp_min_(1e-30))
+            torch.where(b > 0, high, low, out=result)
         momentum = torch.where(loss > last, 1.0, momentum)
-        last = loss
-        e = ahead * model.adjoint(y / mean, psf)
-        root = torch.sqrt(b * b + 4 * a * e)
-        # the positive root of a z^2 + b z - e, in the form that does not cancel
-        new = torch.where(b > 0, 2 * e / (b + root).clamp_min(1e-30), (root - b) / (2 * a).clamp_min(1e-30))
-        old, momentum = momentum, (1 + torch.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = (new + (old - 1) / momentum * (new - z)).clamp_min(1e-4)
-        z = new
-    return z
+        last, old, momentum = loss, momentum, (1 + torch.sqrt(1 + 4 * momentum**2)) / 2
+        share = (old - 1) / momentum
+        for part in parts(rows[0]):
+            x, before, after = (as_rows(v)[part] for v in (ahead, z, new))
+            torch.sub(after, before, out=x).mul_(share).add_(after).clamp_min_(1e-4)
+        z, new = new, z
+    return z.contiguous()
 
 
 def nesterov_descent(

@@ -15,6 +15,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from ..physics.layout import as_rows, parts
 from ..physics.psf import GaussianPSF
 
 EPSILON_SUV = 0.01  # keeps phi differentiable where both voxels are empty
@@ -134,24 +135,52 @@ def bowsher_pairs(ct: Tensor, spacing: tuple[float, float, float], neighbours: i
 
 
 class Ties:
-    """``sum over pairs c_jk (z_j - z_k)^2 / 2`` with coefficients ``c_jk`` that do not depend on z."""
+    """``sum over pairs c_jk (z_j - z_k)^2 / 2`` with coefficients ``c_jk`` that do not depend on z.
 
-    def __init__(self, pairs: list[tuple[Tensor, tuple[slice, ...], tuple[slice, ...]]], like: Tensor):
-        self.pairs = pairs
-        #: a diagonal that exceeds the Hessian, ``(S, J, I)``
-        self.curvature = torch.zeros_like(like)
-        for c, near, far in pairs:
-            self.curvature[near] += 2 * c
-            self.curvature[far] += 2 * c
+    Volumes are taken with their slices innermost in memory, as one row of numbers in which the neighbour at an offset
+    is a fixed number of places away; pairs that would reach round an end have the coefficient 0.
+    """
+
+    def __init__(self, pairs: list[tuple[int, Tensor]], like: Tensor):
+        self.pairs = pairs  # places to the neighbour, above 0; the pair's coefficient at every voxel's place
+        #: sum over k of c_jk, ``(S, J, I)``: half a diagonal that exceeds the Hessian
+        self.strength = self.pull(torch.ones_like(like))
+
+    @property
+    def curvature(self) -> Tensor:
+        """A diagonal that exceeds the Hessian, ``(S, J, I)``."""
+        return 2 * self.strength
+
+    def pull(self, z: Tensor) -> Tensor:
+        """``sum over k of c_jk z_k``, ``(S, J, I)``."""
+        row = _row(z)
+        out = torch.zeros_like(row)
+        for part in parts(row):  # each stays in the cache for all pairs
+            for far, c in self.pairs:
+                near, beyond = _ends(part, far, len(row))
+                out[near].addcmul_(c[near], row[beyond])
+                out[beyond].addcmul_(c[near], row[near])
+        return _volume(out, z.shape)
 
     def slope(self, z: Tensor) -> Tensor:
         """The gradient at ``z`` ``(S, J, I)``; half its product with z is the value."""
-        slope = torch.zeros_like(z)
-        for c, near, far in self.pairs:
-            pull = (z[near] - z[far]).mul_(c)
-            slope[near] += pull
-            slope[far] -= pull
-        return slope
+        return self.strength * z - self.pull(z)
+
+
+def _row(volume: Tensor) -> Tensor:
+    """``(S, J, I)`` as one row of numbers, slices innermost; a view where it is laid out so."""
+    return as_rows(volume).reshape(-1)
+
+
+def _volume(row: Tensor, shape: torch.Size) -> Tensor:
+    """Inverse of :func:`_row`."""
+    return row.view(shape[1], shape[2], shape[0]).permute(2, 0, 1)
+
+
+def _ends(part: slice, far: int, count: int) -> tuple[slice, slice]:
+    """The places of a part that have others ``far`` beyond them among ``count``, and those."""
+    last = max(part.start, min(part.stop, count - far))
+    return slice(part.start, last), slice(part.start + far, last + far)
 
 
 def ct_guided(
@@ -170,9 +199,19 @@ def ties(penalty: RelativeDifference, estimate: Tensor, beta: float) -> Ties:
     at d has the curvature phi'(d) / d = (2 s + gamma |d|) / (s + gamma |d|)^2 (Geman and Reynolds, IEEE TPAMI 1992,
     14:367). So pairs across an edge of the estimate ``(S, J, I)`` are tied less, and noise that it lacks is not spared.
     """
-    pairs: list[tuple[Tensor, tuple[slice, ...], tuple[slice, ...]]] = []
-    for weight, near, far in penalty.pairs(estimate.shape):
-        a, b = estimate[near], estimate[far]
-        total, edge = a + b + EPSILON_SUV, penalty.gamma * (a - b).abs()
-        pairs.append((beta * weight * (2 * total + edge) / (total + edge).square(), near, far))
+    row, shape = _row(estimate), estimate.shape
+    pairs: list[tuple[int, Tensor]] = []
+    for weight, near, far in penalty.pairs(shape):
+        steps = (1, shape[2] * shape[0], shape[0])  # places to the next slice, row and column
+        places = sum((b.start - a.start) * step for a, b, step in zip(near, far, steps, strict=True))
+        c = torch.zeros_like(row)
+        _volume(c, shape)[near if places > 0 else far] = beta * weight
+        pairs.append((abs(places), c))
+    for part in parts(row):
+        for places, c in pairs:
+            here, there = _ends(part, places, len(row))
+            a, b = row[here], row[there]
+            total = (a + b).add_(EPSILON_SUV)
+            whole = (a - b).abs_().mul_(penalty.gamma).add_(total)
+            c[here].mul_(total.add_(whole).div_(whole.square_()))
     return Ties(pairs, estimate)
