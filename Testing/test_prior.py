@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import CONFIG, relative, tiny_network, tiny_prior
@@ -22,6 +25,7 @@ from PETSuperResLib.prior import (
     checkpoint,
     with_neighbours,
 )
+from PETSuperResLib.prior.network import WindowCrossAttention
 from PETSuperResLib.prior.transform import normalise_ct
 
 
@@ -262,3 +266,42 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     with pytest.raises(Exception, match="No space left"):
         Prior(tiny_network(seed=1)).save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def explicit_window_attention(module, x, tokens):
+    """Every 4 x 4 window of ``x`` and the 8 x 8 tokens about it, one window after another."""
+    query, key_value = module.query(module.norm(x)), F.pad(module.key_value(tokens), (2, 2, 2, 2))
+    key, value = key_value.chunk(2, dim=1)
+    heads, depth = module.heads, x.shape[1] // module.heads
+    answer = torch.zeros_like(x)
+    for j in range(0, x.shape[2], 4):
+        for i in range(0, x.shape[3], 4):
+            q = query[:, :, j : j + 4, i : i + 4].reshape(-1, heads, depth, 16)
+            k, v = (t[:, :, j : j + 8, i : i + 8].reshape(-1, heads, depth, 64) for t in (key, value))
+            scores = torch.einsum("bhdq,bhdk->bhqk", q, k) / depth**0.5
+            for a, b in itertools.product(range(16), range(64)):
+                scores[:, :, a, b] += module.bias[:, b // 8 - a // 4 + 3, b % 8 - a % 4 + 3]
+            out = torch.einsum("bhqk,bhdk->bhdq", scores.softmax(-1), v)
+            answer[:, :, j : j + 4, i : i + 4] = out.reshape(-1, heads * depth, 4, 4)
+    return x + module.out(answer)
+
+
+def test_attention_in_windows_is_the_explicit_one_with_its_gradients():
+    torch.manual_seed(0)
+    module = WindowCrossAttention(16, 2)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.3)
+    x, tokens = (torch.randn(2, 16, 8, 12).contiguous(memory_format=torch.channels_last) for _ in range(2))
+    found, gradients = [], []
+    for work in (module, partial(explicit_window_attention, module)):
+        module.zero_grad()
+        inputs = x.clone().requires_grad_(), tokens.clone().requires_grad_()
+        out = work(*inputs)
+        (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
+        found.append(out.detach())
+        gradients.append([t.grad.clone() for t in (*inputs, *module.parameters())])
+    assert torch.allclose(*found, atol=1e-5) and found[0].is_contiguous(memory_format=torch.channels_last)
+    for ours, explicit in zip(*gradients, strict=True):
+        assert explicit.abs().max() > 0 and torch.allclose(ours, explicit, rtol=1e-3, atol=1e-4)
+    with torch.inference_mode():
+        assert torch.allclose(module(x, tokens), found[1], atol=1e-5)

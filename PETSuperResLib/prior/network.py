@@ -60,10 +60,15 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.film.weight)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(_silu(self.norm1(x)))
         scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = self.norm2(h) * (1 + scale) + shift
-        return self.skip(x) + self.conv2(F.silu(h))
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        return self.conv2(_silu(h)) + self.skip(x)
+
+
+def _silu(x: Tensor) -> Tensor:
+    """SiLU of something nobody else needs: in its own memory, unless it is to be differentiated."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 def rotary(x: Tensor, height: int, width: int) -> Tensor:
@@ -127,16 +132,18 @@ class WindowCrossAttention(nn.Module):
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         down, across, depth = height // WINDOW, width // WINDOW, channels // self.heads
-        query = self.query(self.norm(x)).view(batch, self.heads, depth, down, WINDOW, across, WINDOW)
-        query = query.permute(0, 3, 5, 1, 4, 6, 2).reshape(-1, self.heads, WINDOW * WINDOW, depth)
-        around = F.pad(self.key_value(tokens), (HALO,) * 4)
+        # channels innermost, as the convolutions have them, so that whole positions are copied
+        query = self.query(self.norm(x)).permute(0, 2, 3, 1).reshape(batch, down, WINDOW, across, WINDOW, channels)
+        query = query.transpose(2, 3).reshape(-1, WINDOW * WINDOW, self.heads, depth)
+        around = F.pad(self.key_value(tokens).permute(0, 2, 3, 1), (0, 0, HALO, HALO, HALO, HALO))
         side = WINDOW + 2 * HALO
-        around = around.unfold(2, side, WINDOW).unfold(3, side, WINDOW)  # (B, 2C, down, across, side, side)
-        around = around.permute(0, 2, 3, 1, 4, 5).reshape(-1, 2, self.heads, depth, side * side)
-        key, value = around[:, 0].transpose(2, 3), around[:, 1].transpose(2, 3)
-        answer = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias().to(query.dtype))
-        answer = answer.view(batch, down, across, self.heads, WINDOW, WINDOW, depth)
-        answer = answer.permute(0, 3, 6, 1, 4, 2, 5).reshape(batch, channels, height, width)
+        around = around.unfold(1, side, WINDOW).unfold(2, side, WINDOW)  # (B, down, across, 2C, side, side)
+        around = around.permute(0, 1, 2, 4, 5, 3).reshape(-1, side * side, 2, self.heads, depth)
+        key, value = around[:, :, 0].transpose(1, 2), around[:, :, 1].transpose(1, 2)
+        bias = self._bias().to(query.dtype)[None]
+        answer = F.scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=bias)
+        answer = answer.transpose(1, 2).reshape(batch, down, across, WINDOW, WINDOW, channels)
+        answer = answer.transpose(2, 3).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
         return x + self.out(answer)
 
 
