@@ -30,6 +30,7 @@ from .suv import check_suv
 from .volume import Volume
 
 SLAB = 64  # slices reconstructed together
+CPU_BATCH_PIXELS = 8 * 128**2
 TIES_REACH = 3  # slices over which the pull of one voxel on the next has faded
 NETWORK_COST = 20  # a network evaluation takes about as long as so many EM updates (on one CPU core, 128 x 128)
 NOTICE = "Research use only: not for diagnosis or treatment."
@@ -224,7 +225,7 @@ class _Job:
         self.halo = max(math.ceil(1.5 * axial), math.ceil(1.5 * sampler.axial_fwhm_slices) + prior.neighbours)
         if sampler.tissue_beta and sampler.consistency == "map-em":
             self.halo += TIES_REACH
-        self.batch = 16
+        self.batch = batch_size(grid.shape[1:], device)
 
     def run(self, sampler: Sampler, seed: int, report: Reporter) -> np.ndarray:
         """The whole volume, slab by slab; on a full GPU, with smaller batches and then on the CPU."""
@@ -268,7 +269,8 @@ class _Job:
         return z[first - low : last - low].cpu().numpy()
 
     def _move_to_cpu(self) -> None:
-        self.device, self.batch = torch.device("cpu"), 16
+        self.device = torch.device("cpu")
+        self.batch = batch_size(self.grid.shape[1:], self.device)
         self.prior.to("cpu")
         m = self.measurement
         self.projector = scanner_projector(
@@ -281,6 +283,11 @@ class _Job:
         mean = model.mean(torch.from_numpy(estimate).to(self.device))
         y = self.measurement.counts.to(self.device)
         return {"chi_square_per_bin": float(((y - mean) ** 2 / mean.clamp_min(1e-3)).mean())}
+
+
+def batch_size(shape: tuple[int, ...], device: torch.device) -> int:
+    """Slices of ``shape`` that go through the network together: on a CPU no more than keep it busy."""
+    return 16 if device.type != "cpu" else min(16, max(1, CPU_BATCH_PIXELS // (shape[0] * shape[1])))
 
 
 def _activity_per_slice(pet: Volume) -> float:

@@ -25,6 +25,7 @@ from PETSuperResLib.prior import (
     checkpoint,
     with_neighbours,
 )
+from PETSuperResLib.prior.memory import TokenMemory, size_of
 from PETSuperResLib.prior.network import WindowCrossAttention
 from PETSuperResLib.prior.transform import normalise_ct
 
@@ -266,6 +267,31 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     with pytest.raises(Exception, match="No space left"):
         Prior(tiny_network(seed=1)).save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_ct_is_encoded_again_only_when_it_or_the_weights_have_changed(monkeypatch):
+    prior, encoded = Prior(tiny_network()), []
+    encode = prior.network.tokens
+    monkeypatch.setattr(prior.network, "tokens", lambda ct: encoded.append(1) or encode(ct))
+    one, other = ct(1, 2, 32, 32), ct(2, 2, 32, 32)
+    first = prior.tokens(one)
+    assert prior.tokens(one.clone()) is first and len(encoded) == 1
+    changed = prior.tokens(other)
+    assert len(encoded) == 2 and not torch.equal(changed[0], first[0])
+    with torch.no_grad():
+        next(prior.network.ct_encoder.parameters()).mul_(1.5)  # as an optimiser does
+    again = prior.tokens(one)
+    assert len(encoded) == 3 and not torch.equal(again[0], first[0])
+
+
+def test_no_more_tokens_are_remembered_than_fit():
+    prior = Prior(tiny_network())
+    size = size_of(prior.tokens(ct(0, 1, 32, 32)))
+    prior.memory = TokenMemory(3 * size)
+    kept = [prior.tokens(ct(seed, 1, 32, 32)) for seed in range(4)]
+    assert [prior.tokens(ct(seed, 1, 32, 32)) is kept[seed] for seed in (1, 2, 3, 0)] == [True, True, True, False]
+    prior.memory = TokenMemory(size - 1)
+    assert prior.tokens(ct(0, 1, 32, 32)) is not prior.tokens(ct(0, 1, 32, 32)) and not prior.memory.known
 
 
 def explicit_window_attention(module, x, tokens):

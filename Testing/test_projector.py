@@ -181,6 +181,13 @@ def test_automatic_bins_cover_the_diagonal():
     assert covering_bins((30, 40), 2.0, 4.0) * 4.0 >= 100.0
 
 
+def test_a_scanner_s_projector_is_made_once_for_the_same_slices():
+    scanner = Scanner.get("Paper standard")
+    one = scanner_projector(scanner, (24, 24), 4.0)
+    assert scanner_projector(scanner, torch.Size((24, 24)), 4.0) is one
+    assert scanner_projector(scanner, (24, 24), 3.0) is not one
+
+
 def test_it_works_in_and_out_of_inference_mode():
     projector, image = ParallelProjector((12, 12), 2.0, 8), torch.rand(3, 12, 12)
     with torch.inference_mode():

@@ -7,7 +7,8 @@ is analytic: one forward projection and one matched back-projection, no autograd
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -134,15 +135,14 @@ def scanner_projector(
     bins = bins or min(
         -(-scanner.radial_bins // scanner.radial_rebinning) or 10**6, covering_bins(shape, pixel_mm, bin_mm)
     )
-    return ParallelProjector(
-        shape,
-        pixel_mm,
-        scanner.views // scanner.angular_rebinning,
-        bins,
-        bin_mm,
-        scanner.angular_rebinning,
-        device,
-    )
+    views, sub = scanner.views // scanner.angular_rebinning, scanner.angular_rebinning
+    return _projector(tuple(shape), pixel_mm, views, bins, bin_mm, sub, str(device))
+
+
+@lru_cache(maxsize=2)
+def _projector(*parameters: Any) -> ParallelProjector:
+    """One of :class:`ParallelProjector`'s parameters; the last ones are kept for the next case."""
+    return ParallelProjector(*parameters)
 
 
 def osem(

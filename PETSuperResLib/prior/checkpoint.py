@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..volume import atomic_path
+from .memory import TokenMemory
 from .network import STRIDE, NetworkConfig, NoiseNetwork
 from .schedule import NoiseSchedule
 from .transform import AsinhTransform, normalise_ct
@@ -43,6 +44,7 @@ class Prior:
     schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
     info: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    memory: TokenMemory = field(default_factory=TokenMemory, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -60,11 +62,15 @@ class Prior:
         return self
 
     def tokens(self, ct_hu: Tensor) -> tuple[Tensor, ...]:
-        """What the network keeps of the CT ``(B, H, W)`` in HU: encode once per case, use at every step."""
+        """What the network keeps of the CT ``(B, H, W)`` in HU: encoded once per case, remembered for the next time."""
         check_stride(ct_hu.shape[-2:])
-        ct = normalise_ct(ct_hu).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), autocast(ct.device):
-            return self.network.tokens(ct)
+
+        def encode() -> tuple[Tensor, ...]:
+            ct = normalise_ct(ct_hu).contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode(), autocast(ct.device):
+                return self.network.tokens(ct)
+
+        return self.memory.tokens(ct_hu, self.network, encode)
 
     def epsilon(self, x_t: Tensor, t: Tensor, tokens: tuple[Tensor, ...], slice_mm: float | None = None) -> Tensor:
         """The predicted noise eps(x_t, t, c), ``(B, 1, H, W)`` float32; t ``(B,)`` integers.

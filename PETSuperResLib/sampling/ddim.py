@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -147,15 +147,11 @@ class _Guide:
         air = -1000.0
         self.ct = centred_resize(ct_hu - air, self.padded) + air
         self.mirrors: list[tuple[int, ...]] = [(), (-1,), (-2,), (-2, -1)][: sampler.flips]
-        self.known: dict[tuple[tuple[int, int], tuple[int, ...]], list[tuple[Tensor, ...]]] = {}
 
-    def tokens(self, shift: tuple[int, int], mirror: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
-        """The CT's tokens of every batch, for an image that is moved and mirrored; encoded once for each."""
-        if (shift, mirror) not in self.known:
-            ct = self.ct.roll(shift, (-2, -1))
-            parts = (ct.flip(mirror) if mirror else ct).split(self.batch)
-            self.known[shift, mirror] = [self.prior.tokens(part) for part in parts]
-        return self.known[shift, mirror]
+    def tokens(self, shift: tuple[int, int], mirror: tuple[int, ...]) -> Iterator[tuple[Tensor, ...]]:
+        """The CT's tokens of every batch, for an image that is moved and mirrored; the prior remembers them."""
+        ct = self.ct.roll(shift, (-2, -1))
+        return map(self.prior.tokens, (ct.flip(mirror) if mirror else ct).split(self.batch))
 
     def pad(self, x: Tensor) -> Tensor:
         """``(S, J, I)`` -> ``(S, 1, H, W)``."""
