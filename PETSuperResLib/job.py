@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -121,7 +122,7 @@ class Job:
         if self.private:  # copies that nobody will find again
             files = {k: v for k, v in files.items() if v and Path(self.private) not in Path(v).parents}
         hashes = file_hashes(files)
-        prior, shown = load(self.prior), time.monotonic()
+        prior, shown = load(self.prior), -math.inf  # the first preview comes as soon as there is one
         save: Callable[[Volume, Path], object] = write_raw if self.raw else Volume.write
 
         def watch(event: Event) -> None:

@@ -32,7 +32,7 @@ from .volume import Volume
 SLAB = 64  # slices reconstructed together
 CPU_BATCH_PIXELS = 8 * 128**2
 TIES_REACH = 3  # slices over which the pull of one voxel on the next has faded
-NETWORK_COST = 20  # a network evaluation takes about as long as so many EM updates (on one CPU core, 128 x 128)
+NETWORK_COST = 50  # a network evaluation takes about as long as so many EM updates (on a CPU, 128 x 128)
 NOTICE = "Research use only: not for diagnosis or treatment."
 
 
@@ -262,7 +262,7 @@ class _Job:
                 return
             preview = out.copy()
             preview[first:last] = z[first - low : last - low].cpu().numpy()
-            report(f"slices {first + 1}-{last} of {len(out)}", work[step - 1], f"step {step} of {steps}", preview)
+            report(f"slices {first + 1}-{last} of {len(out)}", work[step], f"step {step} of {steps}", preview)
 
         counts, ct = part.counts.to(self.device), self.ct[low:high].to(self.device)
         z = sample(sampler, self.prior, model, counts, ct, seed + first, self.batch, show)
@@ -295,10 +295,10 @@ def _activity_per_slice(pet: Volume) -> float:
 
 
 def _work(sampler: Sampler) -> list[float]:
-    """The share of a slab's work that is done after each step, the start's updates included."""
+    """The share of a slab's work that is done after the start and after each step."""
     costs = [NETWORK_COST * sampler.flips + sampler.inner(step) for step in range(sampler.steps)]
     done = np.cumsum([sampler.start_iterations, *costs])
-    return [float(v) for v in done[1:] / done[-1]]
+    return [float(v) for v in done / done[-1]]
 
 
 def conserve(

@@ -268,7 +268,7 @@ def test_the_callback_sees_every_step_and_can_stop(prior, case):
     model, y, ct = case
     seen = []
     sample(QUICK, prior, model, y, ct, callback=lambda step, steps, z: seen.append((step, steps, z.shape)))
-    assert seen == [(n, 3, ct.shape) for n in (1, 2, 3)]
+    assert seen == [(n, 3, ct.shape) for n in (0, 1, 2, 3)]  # the start, and every step
 
     def stop(step: int, steps: int, z: torch.Tensor) -> None:
         seen.append(step)
@@ -277,7 +277,7 @@ def test_the_callback_sees_every_step_and_can_stop(prior, case):
 
     with pytest.raises(Cancelled):
         sample(QUICK, prior, model, y, ct, callback=stop)
-    assert seen[3:] == [1, 2]
+    assert seen[4:] == [0, 1, 2]
 
 
 def test_a_prior_that_sees_neighbours_samples_stacks_and_single_batches_alike(tmp_path):

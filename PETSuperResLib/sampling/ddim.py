@@ -25,7 +25,7 @@ TISSUE_FWHM_MM, TISSUE_GAMMA = 2.0, 10.0  # of the CT before it chooses neighbou
 AIR_BELOW_HU, BODY_MARGIN_MM, OUTSIDE_SHARE = -900.0, 8.0, 0.02  # lung is body, air is not
 BEYOND_MM, ACTIVE_SHARE = 12.0, 0.3  # activity this far outside the CT's body, above this share of the body's: body
 
-#: callback(step, steps, estimate): the current estimate in SUV, ``(S, J, I)``; may raise to stop
+#: callback(step, steps, estimate): the current estimate in SUV, ``(S, J, I)``; step 0 is the start. May raise to stop
 StepCallback = Callable[[int, int, Tensor], None]
 
 
@@ -51,6 +51,8 @@ def sample(
         start, free = starting_image(model, y, ct_hu), torch.zeros_like(ct_hu)
         z = map_em(model, y, start, free, free, sampler.start_iterations)  # without an anchor: PSF-OSEM
         ct_hu = completed_ct(ct_hu, z, model)
+        if callback is not None:
+            callback(0, sampler.steps, z)
     else:
         z = torch.full(ct_hu.shape, uniform_start(model, y), device=y.device)
     penalty = None
