@@ -305,15 +305,16 @@ def conserve(
     estimate: np.ndarray, measurement: Measurement, grid: Volume, projector: ParallelProjector
 ) -> tuple[np.ndarray, float]:
     """Scale an estimate so that its expected trues are the measured ones; (scaled, factor)."""
-    z = torch.from_numpy(estimate).to(projector.device)
-    factors = measurement.scale
-    lines = projector.forward(z).cpu()
-    if measurement.attenuation is not None:
-        lines = lines * measurement.attenuation
-    expected = float(lines.double().sum()) * factors
-    measured = float((measurement.counts - measurement.background).double().sum())
+    expected = measured = 0.0
+    for first in range(0, len(estimate), SLAB):
+        part = measurement.part(first, min(first + SLAB, len(estimate)))
+        lines = projector.forward(torch.from_numpy(estimate[first : first + SLAB]).to(projector.device)).cpu()
+        if part.attenuation is not None:
+            lines *= part.attenuation
+        expected += float(lines.sum(dtype=torch.float64)) * measurement.scale
+        measured += float((part.counts - part.background).sum(dtype=torch.float64))
     factor = measured / expected if expected > 0 and measured > 0 else 1.0
-    return (estimate * factor).astype(np.float32), factor
+    return (estimate * np.float32(factor)).astype(np.float32, copy=False), factor
 
 
 def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = 24.0) -> Volume:

@@ -113,11 +113,11 @@ class ForwardModel:
         """Factors and background (with epsilon) as rows of all slices, one row where all lines share it."""
         shape = (self.shape[0], self.projector.views, self.projector.bins)
         found = []
-        for value in (self.factors, self.background + EPSILON):
+        for value in (self.factors, self.background):
             x = torch.as_tensor(value, device=self.projector.device).expand(shape)
             shared = x.stride(1) == x.stride(2) == 0
             found.append(as_rows(slices_last(x[:, :1, :1] if shared else x)))
-        return found[0], found[1]
+        return found[0], found[1] + EPSILON
 
     def _ones(self) -> Tensor:
         device = self.projector.device

@@ -91,11 +91,12 @@ def pseudo_measurement(
     """
     projector = projector or scanner_projector(scanner, image.shape[1:], image.spacing[0], device)
     lines = projector.forward(torch.from_numpy(image.array.clip(0)).to(projector.device)).cpu()
-    scale = trues_per_slice * len(lines) / max(float(lines.double().sum()), 1e-12)
-    trues = lines * scale
-    background = (trues.mean((1, 2), keepdim=True) * scanner.background_fraction).expand_as(trues)
-    background = background.clamp_min(1e-6 + 1e-3 * float(trues.mean()))
-    return Measurement(scanner, trues + background, background.contiguous(), scale, image, None, "image")
+    scale = trues_per_slice * len(lines) / max(float(lines.sum(dtype=torch.float64)), 1e-12)
+    counts = lines.mul_(scale)
+    background = counts.mean((1, 2), keepdim=True) * scanner.background_fraction
+    background = background.clamp_min_(1e-6 + 1e-3 * float(counts.mean()))
+    counts += background
+    return Measurement(scanner, counts, background.expand_as(counts), scale, image, None, "image")
 
 
 def effective_counts(pet: Volume, scanner: Scanner, stated: float | None = None) -> EffectiveCounts:

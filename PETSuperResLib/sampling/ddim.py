@@ -48,8 +48,9 @@ def sample(
     schedule, transform = prior.schedule, prior.transform
 
     if sampler.start_iterations:
-        start, free = starting_image(model, y, ct_hu), torch.zeros_like(ct_hu)
-        z = map_em(model, y, start, free, free, sampler.start_iterations)  # without an anchor: PSF-OSEM
+        free = torch.zeros_like(ct_hu)  # without an anchor: PSF-OSEM
+        z = map_em(model, y, starting_image(model, y, ct_hu), free, free, sampler.start_iterations)
+        del free
         ct_hu = completed_ct(ct_hu, z, model)
         if callback is not None:
             callback(0, sampler.steps, z)
@@ -77,6 +78,7 @@ def sample(
         tweedie = transform.to_activity(axial(guide.crop(x0_hat))).clamp_min(0)
         ratio = float(sigma / signal)
         spread = sampler.prior_width * ratio * transform.slope(tweedie)
+        del x0, x_t, x0_hat  # memory for the refinement
         z = refine(sampler, model, y, tweedie, z, spread, index, penalty)  # (8), (9)
         if sampler.eta and index + 1 < len(steps):
             eps = math.sqrt(1 - sampler.eta**2) * eps + sampler.eta * noise()
