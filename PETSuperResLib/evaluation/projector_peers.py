@@ -15,6 +15,8 @@ from torch import Tensor
 from ..physics.products import to_csr
 from ..physics.projector import ParallelProjector, covering_bins, plain_matrix
 
+Work = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -48,8 +50,8 @@ class Peer:
     """
 
     name: str
-    forward: Callable[[Tensor], Tensor]
-    adjoint: Callable[[Tensor], Tensor]
+    forward: Work
+    adjoint: Work
     slices: int
     matched: bool = True
     megabytes: float = 0.0  # of matrices kept
@@ -83,15 +85,22 @@ def _matrices(g: Geometry, device: torch.device | str) -> Iterator[Peer]:
         image = transposed @ np.ascontiguousarray(sinogram.flatten(1).numpy().T)
         return torch.from_numpy(image.T).view(-1, g.size, g.size)
 
-    yield Peer("scipy CSR, plain matrix", project, back, min(g.slices, 16), megabytes=8e-6 * matrix.nnz)
+    yield from _few_and_all("scipy CSR, plain matrix", project, back, g, 8e-6 * matrix.nnz)
     forward, adjoint = to_csr(matrix, torch.device(device)), to_csr(transposed.tocsr(), torch.device(device))
-    yield Peer(
+    yield from _few_and_all(
         "torch CSR, plain matrix",
         lambda image: (forward @ image.flatten(1).T.contiguous()).T.reshape(-1, g.views, g.bins),
         lambda sinogram: (adjoint @ sinogram.flatten(1).T.contiguous()).T.reshape(-1, g.size, g.size),
-        min(g.slices, 16),
-        megabytes=16e-6 * matrix.nnz,
+        g,
+        16e-6 * matrix.nnz,
     )
+
+
+def _few_and_all(name: str, forward: Work, adjoint: Work, g: Geometry, megabytes: float) -> Iterator[Peer]:
+    """Products of 16 slices and, as the best number differs between sizes and directions, of all at once."""
+    for slices in sorted({min(16, g.slices), g.slices}):
+        many = ", all slices" if slices > 16 else ""
+        yield Peer(name + many, forward, adjoint, slices, megabytes=megabytes)
 
 
 def _rotation(g: Geometry) -> Peer:

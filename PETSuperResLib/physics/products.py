@@ -148,14 +148,17 @@ class GatherProduct:
         return self._tables[count]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(P, slices)`` -> ``(L, slices)``, both contiguous."""
+        """``(P, slices)`` -> ``(L, slices)``, contiguous."""
         slices = pixels.shape[1]
         tables = self.together(slices)
         wide = tables.count * slices
         with (
+            self._buffer("pixels", len(pixels), 0 if pixels.is_contiguous() else slices, pixels) as copied,
             self._buffer("images", len(pixels), wide, pixels) as moved,
             self._buffer("all rows", len(tables.pixels) * self.rows, wide, pixels) as rows,
         ):
+            if not pixels.is_contiguous():
+                pixels = copied.copy_(pixels)
             for n, order in enumerate(tables.pixels):
                 table = pixels
                 if n or tables.count > 1:
@@ -165,7 +168,7 @@ class GatherProduct:
             return rows.view(-1, slices).index_select(0, tables.lines)
 
     def adjoint(self, lines: Tensor) -> Tensor:
-        """``(L, slices)`` -> ``(P, slices)``, both contiguous: the transpose of :meth:`forward`."""
+        """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
         slices = lines.shape[1]
         tables = self.together(slices)
         total = None
@@ -250,13 +253,13 @@ class SparseProduct:
         return [min(GPU_SLICES, slices - first) for first in range(0, slices, GPU_SLICES)]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(P, slices)`` -> ``(L, slices)``, both contiguous."""
+        """``(P, slices)`` -> ``(L, slices)``, contiguous."""
         slices = pixels.shape[1]
         values = self.matrix @ pixels.index_select(0, self.pixels).view(-1, self.variants * slices)
         return values.view(-1, slices).index_select(0, self.lines)
 
     def adjoint(self, lines: Tensor) -> Tensor:
-        """``(L, slices)`` -> ``(P, slices)``, both contiguous: the transpose of :meth:`forward`."""
+        """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
         slices = lines.shape[1]
         lines = torch.cat([lines, lines.new_zeros(1, slices)])
         values = lines.index_select(0, self.entries).view(-1, self.variants * slices)

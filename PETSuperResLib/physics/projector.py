@@ -174,11 +174,11 @@ class ParallelProjector:
         slices, turned, columns = len(x), is_slices_last(x), as_rows(x)
         blocks = self.product.blocks(slices)
         if turned and len(blocks) == 1:
-            return work(columns.contiguous()).view(*shape, slices).permute(2, 0, 1)
-        out = x.new_empty(*shape, slices).permute(2, 0, 1) if turned else x.new_empty(slices, *shape)
+            return work(columns).unflatten(0, shape).permute(2, 0, 1)
+        elements = shape[0] * shape[1]
+        out = x.new_empty(elements, slices).T if turned else x.new_empty(slices, elements)
         first = 0
         for count in blocks:
-            part = work(columns[:, first : first + count].contiguous())
-            out[first : first + count] = part.view(*shape, count).permute(2, 0, 1)
+            out[first : first + count] = work(columns[:, first : first + count]).T
             first += count
-        return out
+        return out.unflatten(1, shape)
