@@ -165,6 +165,21 @@ def test_a_run_with_neighbours_learns_to_heed_them(tmp_path):
     assert prior.neighbours == 1 and prior.info["steps"] == 6
 
 
+@pytest.mark.parametrize("conditioning", ["concat", "none"])
+def test_an_ablation_starts_from_what_it_shares_with_the_prior(whole, tmp_path, conditioning):
+    first = whole / "prior.safetensors"
+    network = replace(CONFIG, conditioning=conditioning)
+    path = train(None, tmp_path, replace(SETTINGS, steps=0, start_from=str(first), network=network), device="cpu")
+    guided, other = Prior.load(first), Prior.load(path)
+    theirs, ours = guided.network.state_dict(), other.network.state_dict()
+    assert not any("attention" in name or "ct_encoder" in name for name in ours)
+    for name in set(ours) - {"enter.weight"}:
+        assert torch.equal(ours[name], theirs[name]), name
+    images = theirs["enter.weight"].shape[1]
+    assert torch.equal(ours["enter.weight"][:, :images], theirs["enter.weight"])
+    assert not ours["enter.weight"][:, images:].any()  # a CT that is concatenated is not heeded yet
+
+
 def test_a_run_cannot_start_from_another_networks_prior(whole, tmp_path):
     settings = replace(SETTINGS, start_from=str(whole / "prior.safetensors"), network=NetworkConfig())
     with pytest.raises(InputError, match="another network"):

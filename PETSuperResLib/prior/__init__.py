@@ -1,7 +1,7 @@
 """The diffusion prior over sharp PET images, guided by CT (section 2.2)."""
 
 from .checkpoint import Prior
-from .network import STRIDE, NetworkConfig, NoiseNetwork, widened, with_neighbours
+from .network import STRIDE, NetworkConfig, NoiseNetwork, guided_otherwise, widened, with_neighbours
 from .schedule import NoiseSchedule
 from .transform import AsinhTransform
 
@@ -12,6 +12,7 @@ __all__ = [
     "NoiseNetwork",
     "NoiseSchedule",
     "Prior",
+    "guided_otherwise",
     "widened",
     "with_neighbours",
 ]

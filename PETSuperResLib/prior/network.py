@@ -288,3 +288,18 @@ def widened(state: dict[str, Tensor], neighbours: int) -> dict[str, Tensor]:
     state["enter.weight"] = torch.cat([unheeded, own[:, :4], unheeded, own[:, 4:]], dim=1)
     state["embed.0.weight"] = torch.cat([gap, gap.new_zeros(len(gap), 1)], dim=1)
     return state
+
+
+def guided_otherwise(state: dict[str, Tensor], network: NoiseNetwork) -> dict[str, Tensor]:
+    """The weights of a network for one that differs at most in its conditioning: what both have is shared.
+
+    Attention that the first one lacks starts as the network has it, CT channels unheeded, what the other lacks is
+    left out: so the ablations can start from one trained prior.
+    """
+    own = network.state_dict()
+    shared = {name: state.get(name, value) for name, value in own.items()}
+    enter = shared["enter.weight"]
+    more = own["enter.weight"].shape[1] - enter.shape[1]
+    unheeded = enter.new_zeros(len(enter), max(0, more), *enter.shape[2:])
+    shared["enter.weight"] = torch.cat([enter[:, : own["enter.weight"].shape[1]], unheeded], dim=1)
+    return shared

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, InputError
-from ..prior import AsinhTransform, NoiseNetwork, NoiseSchedule, Prior, widened
+from ..prior import AsinhTransform, NoiseNetwork, NoiseSchedule, Prior, guided_otherwise, widened
 from ..prior.checkpoint import autocast
 from ..prior.transform import normalise_ct
 from ..volume import atomic_path
@@ -159,15 +159,17 @@ def _first_weights(config: TrainingConfig) -> NoiseNetwork:
     network = NoiseNetwork(config.network)
     if config.start_from:
         prior = Prior.load(None if config.start_from == "bundled" else config.start_from)
-        state, config_2d = prior.network.state_dict(), replace(config.network, neighbours=0)
-        if prior.network.config == config_2d != config.network:
-            state = widened(state, config.network.neighbours)
-        elif prior.network.config != config.network:
+        state, theirs = prior.network.state_dict(), prior.network.config
+        if replace(theirs, neighbours=config.network.neighbours, conditioning=config.network.conditioning) != (
+            config.network
+        ) or theirs.neighbours not in (0, config.network.neighbours):
             raise InputError(
                 f"The prior '{config.start_from}' has another network than the configuration: give its 'network', "
                 "or start from random weights."
             )
-        network.load_state_dict(state)
+        if theirs.neighbours != config.network.neighbours:
+            state = widened(state, config.network.neighbours)
+        network.load_state_dict(guided_otherwise(state, network))
     return network
 
 
