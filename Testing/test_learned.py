@@ -14,6 +14,7 @@ from PETSuperResLib.errors import Cancelled, InputError
 from PETSuperResLib.evaluation.evaluate import evaluate
 from PETSuperResLib.evaluation.training_set import training_cases
 from PETSuperResLib.methods import METHODS, FitOptions, MethodCase, TrainingCase, pairs, petdm, srdpm
+from PETSuperResLib.methods.concat import concat_prior
 from PETSuperResLib.methods.diffusion import ddim_step, falling
 from PETSuperResLib.methods.learned import Recipe, fit_restorer, restore_with
 from PETSuperResLib.methods.networks import TRANSFORM, ImageRestorer, UNet, image_channels, srcnn, vdsr
@@ -343,3 +344,25 @@ def test_evaluate_without_training_patients_says_so(data, tmp_path):
     split.write_text(json.dumps({"train": [], "test": ["two"]}))
     with pytest.raises(InputError, match="no case to train"):
         evaluate(data, tmp_path / "out", split=split, methods=["unet"])
+
+
+# --- CT concat of Table 3
+
+
+def test_ct_concat_is_a_prior_of_the_same_start_that_sees_the_ct_as_channels(case, tmp_path):
+    options = FitOptions(tmp_path, steps=1)
+    method = METHODS["standard-ct-concat"]
+    with pytest.raises(InputError, match="not trained"):
+        method.restore(case)
+    prior = concat_prior(CASES, options)
+    assert prior.network.config.conditioning == "concat" and prior.info["steps"] == 1
+    (folder,) = tmp_path.iterdir()  # kept whole: no folder of a run under way is left
+    changed = (folder / "prior.safetensors").stat().st_mtime_ns
+    restored = method.fit(CASES, options).restore(case)
+    assert (folder / "prior.safetensors").stat().st_mtime_ns == changed  # read, not trained again
+    assert relative(restored.array, case.simulation.truth.array) < 0.6
+
+
+def test_ct_concat_without_training_patients_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no training patients"):
+        concat_prior([], FitOptions(tmp_path, steps=1))

@@ -33,6 +33,7 @@ LABELS = {
     "standard-no-psf": "Standard w/o PSF",
     "standard-no-ties": "Standard w/o ties",
     "standard-no-ct": "Standard w/o CT",
+    "standard-ct-concat": "Standard, CT concat",
     "ct-concat": "CT Concat",
 }
 

@@ -12,6 +12,7 @@ from ..reconstruction import reconstruct, sample_measurement
 from ..sampling import Sampler
 from ..volume import Volume
 from .classical import CLASSICAL
+from .concat import ct_concat
 from .interface import Method, MethodCase
 from .map import AIR_HU, MAP_METHODS
 from .petdm import PETDM
@@ -78,6 +79,7 @@ OURS = (
         "full PSF and the schedule's mean of 11 inner iterations in every step.",
         needs_ct=True,
     ),
+    ct_concat("ct-concat", "paper", _ours("paper")),
     Method("no-ct", _without_ct("paper"), f"{PAPER}; the published schedule, with air where the CT would be."),
     Method(
         "standard-no-dc",
@@ -106,16 +108,17 @@ OURS = (
         f"{PAPER}; profile standard with air where the CT would be.",
         "the ties lose their CT with it.",
     ),
+    ct_concat("standard-ct-concat", "standard", _ours("standard")),
 )
 
 METHODS: dict[str, Method] = {
     method.name: method for method in (*CLASSICAL, *MAP_METHODS, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
 }
 
-ABLATIONS = tuple(name for name in METHODS if "no-" in name)
+ABLATIONS = tuple(name for name in METHODS if "no-" in name or "ct-concat" in name)
 GROUPS = {  # what names of tables stand for
     "table2": tuple(name for name in METHODS if name not in ABLATIONS),
-    "table3": (*(name for name in ABLATIONS if name.startswith("no-")), "ours-paper"),
+    "table3": (*(name for name in ABLATIONS if not name.startswith("standard-")), "ours-paper"),
     "table3-standard": (*(name for name in ABLATIONS if name.startswith("standard-")), "ours-standard"),
     "all": tuple(METHODS),
 }

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import PETSuperResError
 from ..progress import Reporter
 from ..suv import check_suv
+from ..volume import Volume
 from .cache import Stack, StoredSlices, cache_folder, entry_name, fingerprint, shape_of, write_entry
 from .config import TrainingConfig
 from .data import OUTSIDE_HU, SliceBatches
@@ -174,10 +175,15 @@ def _real(case: Case, pixel_mm: float) -> Iterator[Stack]:
     """A patient's own slices at ``pixel_mm``; :class:`UnitsError` for a PET that is not SUV."""
     pet = case.pet()
     check_suv(pet)
+    yield slices_of(pet, case.ct(), pixel_mm)
+
+
+def slices_of(pet: Volume, ct: Volume, pixel_mm: float) -> Stack:
+    """The slices of a PET (SUV) and its CT (HU) with pixels of ``pixel_mm``."""
     grid = pet.grid((pixel_mm, pixel_mm, pet.spacing[2]))
     own = pet.resample_to(grid, "cubic").array.clip(0, 200)
-    ct = case.ct().resample_to(grid, "linear", OUTSIDE_HU).array
-    yield Stack(_pairs(own, ct), grid.shape[0], grid.spacing[2])
+    guide = ct.resample_to(grid, "linear", OUTSIDE_HU).array
+    return Stack(_pairs(own, guide), grid.shape[0], grid.spacing[2])
 
 
 def _pairs(pet: np.ndarray, ct: np.ndarray) -> np.ndarray:

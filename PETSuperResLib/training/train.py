@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -71,15 +71,27 @@ def train(
         observer = _Observer(run, scans, note, report.part(0.02, 1.0)) if team.first else None
         feed = Feed(batches, config.batch, team)
         try:
-            return _steps(run, feed, observer, limit_minutes)
+            return train_steps(run, feed, observer, limit_minutes)
         finally:
             feed.close()
             if observer is not None:
                 observer.log.close()
 
 
-def _steps(run: Run, feed: Feed, observer: _Observer | None, limit_minutes: float | None) -> Path:
-    """Train to the end, or to the interruption."""
+class Observer(Protocol):
+    """Who is told of a run: the loss every ``log_every`` steps, the time to validate, the end."""
+
+    report: Reporter
+
+    def trained(self, loss: float, done: float) -> None:
+        """Hear of the mean loss since the last time; ``done`` is 0 to 1."""
+
+    def validate(self, done: float) -> None:
+        """It is time to validate."""
+
+
+def train_steps(run: Run, feed: Feed, observer: Observer | None, limit_minutes: float | None) -> Path:
+    """Train to the end, or to the interruption, which saves the state; returns the checkpoint's path."""
     config, team = run.config, run.team
     deadline = None if limit_minutes is None else time.monotonic() + 60 * limit_minutes
     recent: list[Tensor] = []

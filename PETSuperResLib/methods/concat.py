@@ -1,0 +1,103 @@
+"""CT concat of Table 3: the prior with the CT as further input channels, where ours asks it by cross-attention."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+
+from ..device import pick_device
+from ..errors import InputError, PETSuperResError
+from ..prior import Prior
+from ..prior.checkpoint import BUNDLED_SHA256
+from ..progress import Reporter
+from ..training.cache import Stack, StoredSlices
+from ..training.config import TrainingConfig, with_conditioning
+from ..training.data import SliceBatches
+from ..training.distributed import Team
+from ..training.feed import Feed
+from ..training.run import Run
+from ..training.sources import slices_of
+from ..training.train import train_steps
+from ..volume import Volume
+from .interface import FitOptions, Method, MethodCase, TrainingCase
+from .pairs import hash_of
+
+STEPS = 4000
+CODE = ("prior/*.py", "training/run.py", "training/data.py", "training/sources.py", "methods/concat.py")
+SOURCE = "Yang et al., Table 3: the prior with the CT concatenated to its input instead of cross-attention"
+
+
+def ct_concat(name: str, profile: str, run: Callable[[MethodCase], Volume]) -> Method:
+    """The method that fits such a prior and then samples by ``run``, ours with the profile named ``profile``."""
+
+    def untrained(case: MethodCase) -> Volume:
+        raise InputError(f"Method '{name}' is not trained.")
+
+    def fit(cases: Sequence[TrainingCase], options: FitOptions) -> Method:
+        prior = concat_prior(cases, options)
+        return replace(method, fit=None, run=lambda case: run(replace(case, prior=prior)))
+
+    method = Method(
+        name,
+        untrained,
+        f"{SOURCE}; profile {profile}.",
+        "it starts from the bundled prior's weights, less the attention, and goes on learning on the training "
+        "patients' images; its sampler is ours.",
+        needs_ct=True,
+        fit=fit,
+    )
+    return method
+
+
+def concat_prior(cases: Sequence[TrainingCase], options: FitOptions) -> Prior:
+    """Train it on the true images of ``cases``, or read what an equal call left in ``options.folder``."""
+    if not cases:
+        raise InputError("There are no training patients: name them under 'train' in the split file.")
+    bundled = with_conditioning(TrainingConfig.read("bundled"), "concat")
+    steps = options.steps or STEPS
+    config = replace(bundled, start_from="bundled", seed=options.seed, steps=steps, learning_rate=3e-4, ema=0.995)
+    decides = {"config": asdict(config), "limit_minutes": options.limit_minutes, "from": BUNDLED_SHA256.read_text()}
+    folder = options.folder / f"ct-concat-{hash_of(decides | {'cases': [case.decides for case in cases]}, *CODE)}"
+    device = pick_device(options.device)
+    if not folder.is_dir():
+        making = folder.with_suffix(".part")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        report = Reporter(options.progress)
+        stacks = []
+        for number, case in enumerate(cases):
+            report("loading", 0.1 * number / len(cases), case.name)
+            stacks.append(_stack(case, config.pixel_mm))
+        source = StoredSlices(stacks)
+        batches = SliceBatches([source], [1.0], config.size, config.seed, config.network.neighbours)
+        team = Team(device)
+        run = Run(config, making, team, f"{len(source)} slices of {len(cases)} images")
+        feed = Feed(batches, config.batch, team)
+        try:
+            train_steps(run, feed, _Teller(report.part(0.1, 1.0), run), options.limit_minutes)
+        finally:
+            feed.close()
+        making.rename(folder)
+    return Prior.load(folder / "prior.safetensors", device)
+
+
+def _stack(case: TrainingCase, pixel_mm: float) -> Stack:
+    try:
+        return slices_of(*case.load(), pixel_mm)
+    except PETSuperResError as error:
+        raise type(error)(f"Training case {case.name}: {error}") from error
+
+
+class _Teller:
+    """Progress of a training run that nothing validates."""
+
+    def __init__(self, report: Reporter, run: Run):
+        self.report, self.run = report, run
+        self.report.start_clock(0.0)
+        self.validate = partial(self.trained, 0.0)
+
+    def trained(self, loss: float, done: float) -> None:
+        """Tell how far it is."""
+        self.report("training ct-concat", done, f"step {self.run.step} of {self.run.config.steps}")
