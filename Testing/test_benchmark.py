@@ -44,7 +44,7 @@ def quickened(monkeypatch) -> None:
     monkeypatch.setattr(bench, "PEER_SECONDS", 0.0)
     monkeypatch.setattr(bench, "SIZE", 32)
     monkeypatch.setattr(bench, "limits", lambda: {k: 1.0 for k in bench.LIMIT_COLUMNS})
-    monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network()), "tiny"))
+    monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network(neighbours=1)), "tiny"))
     monkeypatch.setattr(bench, "whole_runs", lambda prior: [dict.fromkeys(bench.RUN_COLUMNS, 1)])
 
 

@@ -178,7 +178,7 @@ def benchmark_prior() -> tuple[Prior, str]:
 def network_speed(network: NoiseNetwork, peak: dict[str, float]) -> dict[str, Any]:
     """Images per second and GFLOP/s of the noise predictor as the sampler calls it."""
     prior = Prior(network)
-    x, t = torch.randn(BATCH, 1, SIZE, SIZE), torch.full((BATCH,), 300)
+    x, t = torch.randn(BATCH, 1 + 2 * prior.neighbours, SIZE, SIZE), torch.full((BATCH,), 300)
     tokens = prior.tokens(torch.rand(BATCH, SIZE, SIZE) * 1000 - 1000)
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode(), autocast(x.device):
