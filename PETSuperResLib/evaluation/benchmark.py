@@ -132,7 +132,7 @@ def timed(work: Callable[[], object], at_least_s: float | None = None) -> dict[s
 
 
 def limits() -> dict[str, float]:
-    """Memory bandwidth (copy, GB/s, read and write) and the peak of a large convolution (GFLOP/s)."""
+    """Memory bandwidth (copy, GB/s, read and write) and the peak of a large convolution (GFLOP/s of processor time)."""
     source = torch.rand(1 << 26)
     target = torch.empty_like(source)
     copy = timed(lambda: target.copy_(source))
@@ -141,8 +141,8 @@ def limits() -> dict[str, float]:
         image = torch.rand(BATCH, 128, 64, 64).to(kind, memory_format=torch.channels_last)
         layer = nn.Conv2d(128, 128, 3, padding=1, bias=False).to(kind).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with torch.inference_mode():
-            seconds = timed(lambda image=image, layer=layer: layer(image))["fastest_s"]  # type: ignore[misc]
-        found[f"convolution_{name}_gflops"] = 2 * image.numel() * 128 * 9 / seconds / 1e9
+            seconds = timed(lambda image=image, layer=layer: layer(image))["fastest_cpu_s"]  # type: ignore[misc]
+        found[f"convolution_{name}_gflops"] = 2 * image.numel() * 128 * 9 * torch.get_num_threads() / seconds / 1e9
     return found
 
 
@@ -183,7 +183,7 @@ def benchmark_prior() -> tuple[Prior, str]:
 
 
 def network_speed(network: NoiseNetwork, peak: dict[str, float]) -> dict[str, Any]:
-    """Images per second and GFLOP/s of the noise predictor as the sampler calls it."""
+    """Images and GFLOP per second, of processor time as the peak is, of the noise predictor as the sampler calls it."""
     prior = Prior(network)
     x, t = torch.randn(BATCH, 1 + 2 * prior.neighbours, SIZE, SIZE), torch.full((BATCH,), 300)
     tokens = prior.tokens(torch.rand(BATCH, SIZE, SIZE) * 1000 - 1000)
@@ -192,7 +192,7 @@ def network_speed(network: NoiseNetwork, peak: dict[str, float]) -> dict[str, An
         network(x, torch.zeros(BATCH), tokens)
     seconds = timed(lambda: prior.epsilon(x, t, tokens), 3.0)
     kind = "bfloat16" if fast_bfloat16() else "float32"
-    speed = counter.get_total_flops() / seconds["median_s"] / 1e9
+    speed = counter.get_total_flops() * torch.get_num_threads() / seconds["fastest_cpu_s"] / 1e9
     return {
         "parameters": sum(p.numel() for p in network.parameters()),
         "arithmetic": kind,
