@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from PETSuperResLib.cli import run
 from PETSuperResLib.errors import OutputError
 from PETSuperResLib.evaluation import benchmark as bench
 from PETSuperResLib.evaluation.projector_peers import Geometry, check, disc, peers
+from PETSuperResLib.evaluation.update_speed import update_speed
 from PETSuperResLib.prior import Prior
 
 SMALL = Geometry(48, 4, 20)
@@ -44,7 +46,8 @@ def quickened(monkeypatch) -> None:
     monkeypatch.setattr(bench, "PEER_SECONDS", 0.0)
     monkeypatch.setattr(bench, "SIZE", 32)
     monkeypatch.setattr(bench, "limits", lambda: {k: 1.0 for k in bench.LIMIT_COLUMNS})
-    monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network()), "tiny"))
+    monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network(neighbours=1)), "tiny"))
+    monkeypatch.setattr(bench, "update_speed", partial(update_speed, slices=3, size=48))
     monkeypatch.setattr(bench, "whole_runs", lambda prior: [dict.fromkeys(bench.RUN_COLUMNS, 1)])
 
 
@@ -55,10 +58,12 @@ def test_it_prints_tables_and_writes_strict_json(quick, quickened, tmp_path, cap
     written = json.loads((tmp_path / "benchmark.json").read_text(), parse_constant=pytest.fail)
     assert written["projector"][0]["name"] == "PETSuperRes" and written["machine"]["torch"] == torch.__version__
     assert len({row["geometry"] for row in written["projector"]}) == (1 if quick else 2)
-    assert written["network"]["images_per_s"] > 0 and figures["projector"][0]["times_ours"] == 1.0
+    assert written["network"]["images_per_s"] > 0 and figures["projector"][0]["adjoint_times_ours"] == 1.0
+    parts = {row["name"]: row["cpu_ms"] for row in written["update"]}
+    assert parts["whole update"] > 0 and len(parts) == 6
     text = capsys.readouterr().out
     assert "x ours" in text and "images/s" in text and "GFLOP/s" in text
-    assert len(set(seen)) == (5 if quick else 6) and seen == sorted(seen) and (seen[0], seen[-1]) == (0.0, 1.0)
+    assert len(set(seen)) == (6 if quick else 7) and seen == sorted(seen) and (seen[0], seen[-1]) == (0.0, 1.0)
 
 
 def test_the_command_in_a_pipe_prints_the_tables_and_no_bar(quickened, tmp_path, capsys):

@@ -140,6 +140,12 @@ def scaling(axes: tuple[str, ...], repeats: int, out: str) -> None:
     loads = [load for load in (*LOADS, WHOLE_BODY) if load.axis in axes]
     with Bar() as bar:
         rows = scaling(check_folder(out), loads, repeats, bar)
-    rounded = [row | {k: f"{row[k]:.1f}" for k in ("seconds", "peak_mb", "base_mb", "cases_per_hour")} for row in rows]
-    headings = {name: name for name in ("axis", "slices", "size", "views", "processes", "seconds", "cases_per_hour")}
+    rounded = [
+        row | {k: f"{row[k]:.1f}" for k in ("seconds", "cpu_seconds", "peak_mb", "base_mb", "cases_per_hour")}
+        for row in rows
+    ]
+    headings = {
+        name: name
+        for name in ("axis", "slices", "size", "views", "processes", "seconds", "cpu_seconds", "cases_per_hour")
+    }
     click.echo(table(rounded, headings | {"peak_mb": "peak MiB", "base_mb": "MiB before"}))

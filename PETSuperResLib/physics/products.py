@@ -1,7 +1,6 @@
-"""How the projector's matrix is multiplied: on a processor by weighted sums of rows, elsewhere as a sparse matrix.
+"""How the projector's matrix is multiplied: on a CPU by weighted sums of rows, elsewhere as a sparse matrix.
 
-Both take ``(pixels, slices)`` to ``(lines, slices)`` and back with the weights of a part of the lines; all other
-lines follow by symmetry (:class:`Symmetries`).
+Both take ``(pixels, slices)`` to ``(lines, slices)`` and back by a part of the matrix's rows and :class:`Symmetries`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+RUN = 6400  # pixels that are projected back together: their sums stay in a core's cache
 TILE = 32  # pixels per side whose rows stay in a core's cache while all lines take what they need of them
 COLUMNS = 16  # float32 numbers in a vector register: slices are counted in these
 MOST, MOST_OF_LARGE = 5, 3  # registers of slices that are projected together, and of large slices
@@ -63,16 +63,34 @@ class Bags:
         index, starts = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
         return cls(*map(torch.from_numpy, (index, starts, matrix.data.astype(np.float32))))
 
-    @property
-    def sums(self) -> int:
-        """Their number."""
-        return len(self.starts) - 1
+    def part(self, sums: slice) -> Bags:
+        """Some of the sums."""
+        starts = self.starts[sums.start : sums.stop + 1]
+        index = slice(int(starts[0]), int(starts[-1]))
+        return Bags(self.index[index], starts - starts[0], None if self.weights is None else self.weights[index])
 
     def __call__(self, table: Tensor) -> Tensor:
         """``(rows, slices)``, contiguous -> ``(sums, slices)``."""
         return F.embedding_bag(
             self.index, table, self.starts, mode="sum", per_sample_weights=self.weights, include_last_offset=True
         )
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of the slice, and in which order a product's rows fill it."""
+
+    order: Tensor
+    rows: slice
+    columns: slice
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, shape: tuple[int, int], variant: int, count: int) -> Box:
+        """The box of these pixels, which are variant ``variant`` of ``count`` in each row of a product."""
+        row, column = np.divmod(pixels, shape[1])
+        order = (np.argsort(pixels) * count + variant).astype(np.int32)
+        first, last = (row.min(), column.min()), (row.max() + 1, column.max() + 1)
+        return cls(torch.from_numpy(order), *(slice(int(a), int(b)) for a, b in zip(first, last, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -83,16 +101,15 @@ class Together:
     pixels: list[Tensor]  # for each product, the pixel at every place, ``(P * count,)``
     lines: Tensor  # the row of all products that is each line
     entries: list[Tensor]  # for each product, the line that is each row (one past the last: none)
-    places: list[Tensor]  # for each product, every pixel's places, ``(count, P)``
+    boxes: list[list[list[Box]]]  # for each product, run of places and variant: where the run lies in the slice
 
     @classmethod
-    def of(cls, symmetries: Symmetries, rows: int, count: int) -> Together:
-        """``count`` divides the number of variants."""
+    def of(cls, symmetries: Symmetries, rows: int, count: int, shape: tuple[int, int], runs: list[slice]) -> Together:
+        """``count`` divides the number of variants; ``runs`` of places are whole rows of a slice of ``shape``."""
         firsts = range(0, len(symmetries.pixels), count)
         variant, row = np.divmod(symmetries.lines, rows)
         lines = (variant // count * rows + row) * count + variant % count
-        entries, places = symmetries.entries(rows), symmetries.places()
-        offset = np.arange(count)[:, None]
+        entries = symmetries.entries(rows)
 
         def tensor(x: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(x, np.int32))
@@ -102,7 +119,10 @@ class Together:
             [tensor(symmetries.pixels[n : n + count].T.ravel()) for n in firsts],
             tensor(lines),
             [tensor(entries[n : n + count].T.ravel()) for n in firsts],
-            [tensor(places[n : n + count] * count + offset) for n in firsts],
+            [
+                [[Box.of(symmetries.pixels[n + v][run], shape, v, count) for v in range(count)] for run in runs]
+                for n in firsts
+            ],
         )
 
 
@@ -117,9 +137,11 @@ class GatherProduct:
     def __init__(
         self, matrix: scipy.sparse.csr_array, shape: tuple[int, int], symmetries: Symmetries, device: torch.device
     ):
-        self.rows, self.symmetries = matrix.shape[0], symmetries
+        self.rows, self.symmetries, self.shape = matrix.shape[0], symmetries, shape
         transposed = scipy.sparse.csr_array(matrix.T.tocsr())
-        self.back = Bags.of(transposed)
+        step = max(1, RUN // shape[1]) * shape[1]
+        self.runs = [slice(n, min(n + step, matrix.shape[1])) for n in range(0, matrix.shape[1], step)]
+        self.back = list(map(Bags.of(transposed).part, self.runs))
         self.tiles, self.sums = _tiled(transposed, shape)
         self.limit = MOST if 4 * MOST * COLUMNS * matrix.shape[1] <= TABLE_BYTES else MOST_OF_LARGE
         self._kept: dict[str, Tensor] = {}
@@ -128,7 +150,7 @@ class GatherProduct:
     @property
     def megabytes(self) -> float:
         """Of what is kept, tables of one variant at a time among it."""
-        bags = (t for b in (self.back, self.tiles, self.sums) for t in (b.index, b.starts, b.weights) if t is not None)
+        bags = (t for b in (*self.back, self.tiles, self.sums) for t in (b.index, b.starts, b.weights) if t is not None)
         tables = self.symmetries.pixels.nbytes * 2 + self.symmetries.lines.nbytes * 2
         return (sum(t.numel() * t.element_size() for t in bags) + tables) / 1e6
 
@@ -144,7 +166,7 @@ class GatherProduct:
         while count > 1 and count * slices > self.limit * COLUMNS:
             count //= 2
         if count not in self._tables:
-            self._tables[count] = Together.of(self.symmetries, self.rows, count)
+            self._tables[count] = Together.of(self.symmetries, self.rows, count, self.shape, self.runs)
         return self._tables[count]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -171,24 +193,20 @@ class GatherProduct:
         """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
         slices = lines.shape[1]
         tables = self.together(slices)
-        total = None
+        total = lines.new_zeros(*self.shape, slices)
         with (
             self._buffer("lines", len(lines) + 1, slices, lines) as padded,
             self._buffer("rows", self.rows, tables.count * slices, lines) as rows,
-            self._buffer("image", self.back.sums, slices, lines) as moved,
         ):
             padded[:-1], padded[-1] = lines, 0
-            for entries, places in zip(tables.entries, tables.places, strict=True):
+            for entries, runs in zip(tables.entries, tables.boxes, strict=True):
                 torch.index_select(padded, 0, entries, out=rows.view(-1, slices))
-                images = self.back(rows).view(-1, slices)
-                if total is None and tables.count == 1:
-                    total = images  # the first variant is the slice itself
-                    continue
-                for place in places:
-                    torch.index_select(images, 0, place, out=moved)
-                    total = moved.clone() if total is None else total.add_(moved)
-        assert total is not None
-        return total
+                for back, boxes in zip(self.back, runs, strict=True):  # each run of pixels stays in the cache
+                    images = back(rows).view(-1, slices)
+                    for box in boxes:
+                        place = total[box.rows, box.columns]
+                        place += images.index_select(0, box.order).view_as(place)
+        return total.view(-1, slices)
 
     @contextmanager
     def _buffer(self, name: str, rows: int, columns: int, like: Tensor) -> Iterator[Tensor]:
