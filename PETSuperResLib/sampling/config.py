@@ -80,7 +80,7 @@ class Sampler:
 #: the step does not depend on counts or geometry. Its warm start of 0.3 is read as the share of the last
 #: refined estimate in the start of the next refinement.
 PROFILES = {
-    "draft": Sampler("draft", steps=2, start_sigma=0.6, end_sigma=0.25, prior_width=3.0),
+    "draft": Sampler("draft", steps=2, start_sigma=1.2, end_sigma=0.25),
     "standard": Sampler("standard"),
     "paper": Sampler(
         "paper",
