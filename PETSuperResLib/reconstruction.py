@@ -244,6 +244,8 @@ class _Job:
                         self.batch //= 2
                     else:
                         self._move_to_cpu()
+            if count > SLAB:  # so that what is remembered does not grow with the number of slabs
+                self.prior.memory.forget()
         return out
 
     def _slab(

@@ -325,6 +325,16 @@ def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
     assert left == pytest.approx([7, 6, 5, 4, 3, 2, 1, 0], abs=0.3)
 
 
+def test_tokens_are_remembered_for_another_run_but_not_from_slab_to_slab(run, prior, monkeypatch):
+    from PETSuperResLib import reconstruction
+
+    run()
+    assert prior.memory.known
+    monkeypatch.setattr(reconstruction, "SLAB", 2)
+    run()
+    assert not prior.memory.known
+
+
 def test_a_full_gpu_is_answered_by_smaller_batches_and_then_the_cpu(run, result, monkeypatch):
     from PETSuperResLib import reconstruction
 

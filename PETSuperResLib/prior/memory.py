@@ -32,6 +32,10 @@ class TokenMemory:
                 self.known.popitem(last=False)
         return found
 
+    def forget(self) -> None:
+        """Keep nothing."""
+        self.known.clear()
+
 
 def size_of(tokens: tuple[Tensor, ...]) -> int:
     """Bytes."""
