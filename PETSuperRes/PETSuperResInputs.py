@@ -68,7 +68,7 @@ def placeRegion(roi: Any, params: Any) -> None:
     Never beyond the PET; without a PET, or for a ROI that has a place, nothing changes.
     """
     import numpy as np
-    from PETSuperResMRML import masksFromNode
+    from PETSuperResSegments import masksFromNode
 
     from PETSuperResLib.errors import PETSuperResError
     from PETSuperResLib.lesions import region_around

@@ -223,12 +223,3 @@ def segmentEvents(node: Any) -> list[tuple[Any, int]]:
 def transformEvent() -> int:
     """The event of a volume that moves; what is measured is what is shown."""
     return int(slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
-
-
-def volumeKey(node: Any) -> tuple[Any, ...]:
-    """Changes when the voxels or the place of a volume change."""
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)
-    image = node.GetImageData()
-    entries = tuple(matrix.GetElement(r, c) for r in range(3) for c in range(4))
-    return node.GetID(), image.GetMTime() if image is not None else 0, entries

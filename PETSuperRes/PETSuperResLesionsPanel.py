@@ -26,7 +26,6 @@ class LesionsPanel(VTKObservationMixin):
         self.measured: lesions.Measured | None = None
         self.background = Background()
         self._watched: tuple[Any, ...] = ()
-        self._volumes: dict[Any, Any] = {}
         self.timer = qt.QTimer()
         self.timer.setSingleShot(True)
         self.timer.setInterval(DELAY_MS)
@@ -80,7 +79,7 @@ class LesionsPanel(VTKObservationMixin):
         self.timer.stop()
         self.background.drop()
         self.removeObservers()
-        self._watched, self._volumes = (), {}
+        self._watched = ()
 
     def _schedule(self, *_unused: Any) -> None:
         self.timer.start()
@@ -88,6 +87,7 @@ class LesionsPanel(VTKObservationMixin):
     def refresh(self) -> None:
         """Measure now, in a thread; the table changes when the numbers are there."""
         import PETSuperResMRML as mrml
+        from PETSuperResSegments import segmentsOfNode
 
         from PETSuperResLib.errors import PETSuperResError
 
@@ -96,16 +96,14 @@ class LesionsPanel(VTKObservationMixin):
             self._clear(_(HINT))
             return
         try:
-            known = {lesions.volumeKey(node): node for node in (pet, result)}
-            self._volumes = {k: self._volumes.get(k) or mrml.volumeFromNode(node) for k, node in known.items()}
-            images = list(zip(("PET", "SR"), self._volumes.values(), strict=True))
-            masks = mrml.masksFromNode(segmentation)
+            images = [(title, mrml.voxelsOfNode(node)) for title, node in (("PET", pet), ("SR", result))]
+            segments = segmentsOfNode(segmentation)
         except PETSuperResError as error:
             self._failed(error)
             return
         watched = self._watched
         self.background.run(
-            lambda: lesions.measure(images, masks, threshold),
+            lambda: lesions.measure([(title, v.volume()) for title, v in images], segments.masks(), threshold),
             lambda measured: self._show(measured) if watched == self._watched else None,
             self._failed,
         )

@@ -44,12 +44,12 @@ def test_the_lesion_table_follows_the_segments(panel, host, fake, case):
 
 
 def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, case):
-    import PETSuperResMRML as mrml
+    from PETSuperResSegments import segmentationFromLabels
 
     choose(panel, host, case)
     finish(panel, host, fake, case)
     everything = case.labels.with_array((case.labels.array > 0).astype(np.float32))
-    other = mrml.segmentationFromLabels(everything, case.pet, "Others", {1: "Both"})
+    other = segmentationFromLabels(everything, case.pet, "Others", {1: "Both"})
     panel.ui.segmentationSelector.setCurrentNode(other)
     assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 1) and text(panel, 0, 0) == "Both"
     panel.ui.segmentationSelector.setCurrentNode(None)
