@@ -13,7 +13,6 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 DELAY_MS = 400  # of silence after the last change, so that a brush stroke is measured once
-HINT = "Choose segments and press Apply: PET and result are compared here."
 
 
 class LesionsPanel(VTKObservationMixin):
@@ -43,7 +42,7 @@ class LesionsPanel(VTKObservationMixin):
         self.ui.plotButton.connect("clicked(bool)", self.onPlot)
         self.ui.copyButton.connect("clicked(bool)", self.onCopy)
         self.ui.csvButton.connect("clicked(bool)", self.onExport)
-        self._clear(_(HINT))
+        self._clear(hint(None, None))
 
     @property
     def table(self) -> Any:
@@ -61,9 +60,10 @@ class LesionsPanel(VTKObservationMixin):
         if watched != self._watched:
             self._watched = watched
             self.removeObservers()
-            if None not in watched:
+            if segmentation is not None:
                 for subject, event in lesions.segmentEvents(segmentation):
                     self.addObserver(subject, event, self._schedule)
+            if None not in watched:
                 for node in (pet, result):
                     self.addObserver(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._schedule)
                     self.addObserver(node, lesions.transformEvent(), self._schedule)
@@ -93,7 +93,7 @@ class LesionsPanel(VTKObservationMixin):
 
         result, pet, segmentation, threshold = self._watched or (None,) * 4
         if result is None or pet is None or segmentation is None:
-            self._clear(_(HINT))
+            self._clear(hint(result, segmentation))
             return
         try:
             images = [(title, mrml.voxelsOfNode(node)) for title, node in (("PET", pet), ("SR", result))]
@@ -193,3 +193,18 @@ class LesionsPanel(VTKObservationMixin):
             self.say(str(error), error=True)
             return
         self.say(_("Wrote {path}.").format(path=path))
+
+
+def hint(result: Any, segmentation: Any) -> str:
+    """What to do for a table: which of a result and drawn segments there is not."""
+    if segmentation is not None and segmentation.IsA("vtkMRMLSegmentationNode"):
+        if not segmentation.GetSegmentation().GetNumberOfSegments():
+            told = _(
+                "Segmentation '{name}' has no segments: draw the lesions in the Segment Editor, or choose another."
+            )
+            return str(told.format(name=segmentation.GetName()))
+    if result is not None:
+        return str(_("Choose segments: PET and result are compared here."))
+    if segmentation is not None:
+        return str(_("Press Apply: PET and result are compared here."))
+    return str(_("Choose segments and press Apply: PET and result are compared here."))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer_host
-from panel_case import choose, finish, give, make_case, responsive, text
+from panel_case import choose, finish, make_case, responsive, text
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
@@ -145,17 +145,6 @@ def test_compare_layout_difference_plot_and_the_key(panel, host, fake, case):
     panel.ui.switchButton.click()
     assert composites["PETSuperResLR"].GetForegroundVolumeID() == case.pet.GetID()
     assert label() == "PET"
-
-
-def test_segments_without_a_voxel_are_told_where_the_table_would_be(panel, host, fake, case):
-    choose(panel, host, case)
-    hollow = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Undrawn")
-    hollow.GetSegmentation().AddEmptySegment("lesion")
-    panel.ui.segmentationSelector.setCurrentNode(hollow)
-    panel.ui.applyButton.click()
-    give(fake, case)
-    assert host.spin(5, until=lambda: "draw at least one segment" in panel.ui.lesionsLabel.text)
-    assert panel.params.result is not None
 
 
 @pytest.fixture

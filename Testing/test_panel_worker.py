@@ -1,4 +1,4 @@
-"""The panel with the real worker process: the whole way, how long the event loop waits, and a full disk."""
+"""The panel with the real worker process: the whole way, how long the event loop waits, cancel, a worker that dies."""
 
 from __future__ import annotations
 
@@ -20,34 +20,11 @@ from mrml_scene import load_module  # noqa: E402
 
 load_module()
 
-LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # writing beyond fails, as on a full disk
-from PETSuperResLib.worker import main
-main()
-"""
-
 
 @pytest.fixture
-def panel(host, prior_file, tmp_path):
-    """The opened panel, its inputs a small phantom, its worker's files in a folder of the test's."""
-    import PETSuperResSampleData as sample
-    from PETSuperResRunner import WorkerRunner
-
-    host.reset()
-    panel = host.open_module()
-    (tmp_path / "private").mkdir()
-    panel.logic._runner = WorkerRunner(folder=tmp_path / "private")
-    pet, ct, segments = sample.phantomNodes(shape=(8, 64, 96), lesions=2)
-    choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
-    panel.ui.priorEdit.setText(str(prior_file))
-    panel.ui.qualityComboBox.setCurrentIndex(0)
-    host.spin(0.2)
-    yield panel
-    errors, messages = list(host.errors), list(host.messages)
-    host.reset()
-    assert not errors and not messages
-    assert list((tmp_path / "private").iterdir()) == []
+def panel(working):
+    """The opened panel with the real worker."""
+    return working
 
 
 def test_the_whole_way_with_the_worker_and_a_second_run(panel, host):
@@ -85,25 +62,6 @@ def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_anoth
     panel.ui.applyButton.click()
     assert host.spin(60, until=lambda: not panel.job.running)
     assert panel.params.result is not None, panel.ui.statusLabel.text
-
-
-def test_a_region_outside_the_pet_and_a_ct_from_elsewhere_say_what_to_do(panel, host):
-    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Far")
-    roi.SetXYZ(3000.0, 0.0, 0.0)
-    roi.SetRadiusXYZ(20.0, 20.0, 20.0)
-    before = nodes_in_scene()
-    panel.ui.regionSelector.setCurrentNode(roi)
-    panel.ui.applyButton.click()
-    assert host.spin(30, until=lambda: not panel.job.running)
-    assert "outside" in panel.ui.statusLabel.text and "region" in panel.ui.statusLabel.text.lower()
-    panel.ui.regionSelector.setCurrentNode(None)
-    elsewhere = panel.params.ct
-    origin = elsewhere.GetOrigin()
-    elsewhere.SetOrigin(origin[0] + 5000.0, origin[1], origin[2])
-    panel.ui.applyButton.click()
-    assert host.spin(30, until=lambda: not panel.job.running)
-    assert "choose the CT of this PET" in panel.ui.statusLabel.text
-    assert nodes_in_scene() == before
 
 
 def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, prior_file):
@@ -178,38 +136,6 @@ def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatc
     monkeypatch.undo()
     assert sample._making == []
     host.reset()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
-@pytest.mark.parametrize("limit", [0, 30_000])
-def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(panel, host, tmp_path, limit):
-    before = nodes_in_scene()
-    panel.logic.runner.command = [sys.executable, "-c", LIMITED.format(limit=limit)]
-    panel.ui.applyButton.click()
-    assert host.spin(120, until=lambda: not panel.job.running)
-    told = panel.ui.statusLabel.text
-    assert told.startswith(f"No place for temporary files in {tmp_path / 'private'} (") and told.endswith("try again.")
-    assert "petsuperres-" not in told and nodes_in_scene() == before and panel.params.result is None
-    assert list((tmp_path / "private").iterdir()) == []
-    panel.logic.runner.close()  # as a new worker finds it when there is space again
-    panel.logic.runner.command = None
-    panel.ui.applyButton.click()
-    assert host.spin(120, until=lambda: not panel.job.running)
-    assert panel.params.result is not None, panel.ui.statusLabel.text
-
-
-def test_a_full_disk_where_the_inputs_are_written_is_told_likewise(panel, host, tmp_path, monkeypatch):
-    from PETSuperResLib import exchange
-
-    def full(*_arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(exchange.os, "replace", full)
-    panel.ui.applyButton.click()
-    assert host.spin(20, until=lambda: not panel.job.running)
-    told = panel.ui.statusLabel.text
-    assert told.startswith(f"No place for temporary files in {tmp_path / 'private'} (No space left on device)")
-    assert list((tmp_path / "private").iterdir()) == []
 
 
 WITHOUT_TORCH = """
