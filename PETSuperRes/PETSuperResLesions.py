@@ -100,12 +100,12 @@ def _number(table: Any, name: str, values: Sequence[float], unit: str, descripti
 
 
 def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
-    """Text of the panel's table: a row per lesion; its name, then PET, result and change of each measure."""
+    """Text of the panel's table: a row per lesion; its name, what the lines are, and them of each measure."""
     before = columns[0][1]
     after = {lesion.label: lesion for lesion in columns[1][1]}
     rows = []
     for lesion in before:
-        row = [lesion.name]
+        row = [lesion.name, "PET\nSR\nchange"]
         for attribute, *_titles in TABLE_MEASURES:
             old = getattr(lesion, attribute)
             other = after.get(lesion.label)

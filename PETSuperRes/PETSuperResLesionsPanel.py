@@ -33,11 +33,12 @@ class LesionsPanel(VTKObservationMixin):
 
     def _prepare(self) -> None:
         table = self.ui.lesionsTable
-        table.setColumnCount(1 + len(lesions.MEASURES))
-        table.setHorizontalHeaderLabels(["Lesion", "SUVmax", "mean", "peak", "MTV mL", "TLG g"])
+        table.setColumnCount(2 + len(lesions.MEASURES))
+        table.setHorizontalHeaderLabels(["Lesion", "", "SUVmax", "mean", "peak", "MTV mL", "TLG g"])
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+        for column in (0, 1):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("cellClicked(int,int)", self.onClicked)
         self.ui.plotButton.connect("clicked(bool)", self.onPlot)
         self.ui.copyButton.connect("clicked(bool)", self.onCopy)
@@ -115,9 +116,7 @@ class LesionsPanel(VTKObservationMixin):
         if self.params.chart is not None:
             lesions.updateChart(self.params.chart, node, self.params.plotMeasure)
         self._fill(lesions.cells(measured.columns))
-        self.ui.lesionsLabel.setText(
-            _("{pet} above {result}, and the change:").format(pet=pet.GetName(), result=result.GetName())
-        )
+        self.ui.lesionsLabel.setText(_("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName()))
         self.ui.lesionsLabel.setStyleSheet("")
 
     def _fill(self, rows: list[list[str]]) -> None:

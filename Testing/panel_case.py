@@ -102,10 +102,10 @@ def text(panel, row, column):
     return panel.ui.lesionsTable.item(row, column).text()
 
 
-def memory_mb():
-    """What this process holds of the machine's memory."""
+def memory_mb(process="self"):
+    """What a process (this one, or by its number) holds of the machine's memory."""
     gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def nodes_in_scene():

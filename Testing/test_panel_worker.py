@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import slicer_host
 from conftest import ROOT
-from panel_case import choose, nodes_in_scene, responsive
+from panel_case import choose, memory_mb, nodes_in_scene, responsive
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
@@ -62,6 +67,120 @@ def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_anoth
     panel.ui.applyButton.click()
     assert host.spin(60, until=lambda: not panel.job.running)
     assert panel.params.result is not None, panel.ui.statusLabel.text
+
+
+MOMENTS = {  # when to cancel: what the panel shows then
+    "at once": lambda panel: True,
+    "worker there": lambda panel: panel.logic.runner._backend is not None,
+    "reading": lambda panel: panel.ui.statusLabel.text.startswith("reading"),
+    "sampling": lambda panel: "step" in panel.ui.statusLabel.text,
+    "preview": lambda panel: panel.job.preview is not None,
+    "late": lambda panel: panel.ui.progressBar.value >= 60,
+}
+
+
+def foregrounds():
+    """What each slice view shows."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return {composite.GetID(): composite.GetForegroundVolumeID() for composite in composites}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, tmp_path, moment):
+    """No node, no file; the worker is kept for the next run, and goes with the module."""
+    panel.ui.samplesSpinBox.setValue(8)
+    panel.ui.qualityComboBox.setCurrentIndex(1 if moment in ("preview", "late") else 0)
+    before = nodes_in_scene()
+    shown = foregrounds()
+    panel.ui.applyButton.click()
+    assert host.spin(120, until=lambda: not panel.job.running or MOMENTS[moment](panel))
+    assert panel.job.running, panel.ui.statusLabel.text
+    began = time.monotonic()
+    panel.ui.applyButton.click()
+    assert host.spin(5, until=lambda: not panel.job.running)
+    took = time.monotonic() - began
+    assert took < 1.0, f"{took:.2f} s"
+    assert panel.ui.applyButton.text == "Apply" and "Cancelled" in panel.ui.statusLabel.text
+    assert nodes_in_scene() == before and panel.params.result is None
+    assert shown == {
+        c.GetID(): c.GetForegroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    }
+    assert host.spin(5, until=lambda: not list((tmp_path / "private").iterdir()))  # a volume that is half written
+    backend = panel.logic.runner._backend
+    panel.logic.close()
+    assert backend is None or backend.process.poll() is not None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads memory and open files as Linux tells them")
+def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(panel, host, tmp_path, prior_file):
+    """With the real worker: a phantom of its own for each run, and the user deletes what he no longer needs."""
+    import PETSuperResCompare as compare
+    import PETSuperResMRML as mrml
+    import PETSuperResSampleData as sample
+
+    def one(number):
+        quality = panel.params.quality
+        nodes = sample.phantomNodes(shape=(8 + number % 2, 64, 96), lesions=1 + number % 3)
+        voxels = mrml.volumeFromNode(nodes[0])
+        mrml.setVoxels(nodes[0], voxels, voxels.array * np.float32(1 + 0.05 * number))
+        choose(panel, host, SimpleNamespace(pet=nodes[0], ct=nodes[1], segments=nodes[2]), "Paper standard")
+        panel.ui.applyButton.click()
+        assert host.spin(120, until=lambda: not panel.job.running)
+        result = panel.params.result
+        assert result is not None, panel.ui.statusLabel.text
+        assert result.GetNodeReference("PETSuperRes.PET") is nodes[0] and panel.params.quality is quality
+        assert host.spin(20, until=lambda: panel.lesions.measured is not None)
+        assert panel.ui.lesionsTable.rowCount == 1 + number % 3
+        panel.ui.compareButton.click()
+        assert host.spin(20, until=lambda: result.GetNodeReference(compare.DIFFERENCE) is not None)
+        panel.ui.plotButton.click()
+        assert list((tmp_path / "private").iterdir()) == []
+        table = panel.lesions.table
+        for volume in (result.GetNodeReference(compare.DIFFERENCE), result, *nodes[:2]):
+            mrml.removeVolume(volume)
+        for node in (table, nodes[2].GetDisplayNode(), nodes[2]):
+            slicer.mrmlScene.RemoveNode(node)
+        host.spin(0.3)
+        gc.collect()
+
+    def state():
+        classes = Counter(n.GetClassName() for n in slicer.util.getNodesByClass("vtkMRMLNode"))
+        worker = panel.logic.runner._backend.process.pid
+        open_files = len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{worker}/fd"))
+        return classes, worker, open_files, threading.active_count()
+
+    for number in range(4):  # what is loaded, made or cached once
+        one(number)
+    before, memory = state(), (memory_mb(), memory_mb(panel.logic.runner._backend.process.pid))
+    for number in range(4, 14):
+        one(number)
+    assert state() == before
+    grown = [now - old for now, old in zip((memory_mb(), memory_mb(before[1])), memory, strict=True)]
+    print(f"{grown[0]:.1f} MB more in this process, {grown[1]:.1f} MB in the worker after ten runs")
+    assert max(grown) < 30, grown
+
+
+def test_the_key_switches_and_typing_its_letter_does_not(panel, host):
+    from PySide6 import QtTest
+    from PySide6.QtCore import Qt
+
+    panel.ui.applyButton.click()
+    assert host.spin(120, until=lambda: not panel.job.running)
+    result, pet = panel.params.result, panel.params.pet
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == result.GetID()
+    host.window.activateWindow()
+    slicer.app.layoutManager().sliceWidget("Red").setFocus()
+    for expected in (pet, result):
+        QtTest.QTest.keyClick(host.window, Qt.Key.Key_S)
+        host.process()
+        assert composite.GetForegroundVolumeID() == expected.GetID()
+    panel.ui.thresholdEdit.setFocus()
+    QtTest.QTest.keyClick(panel.ui.thresholdEdit, Qt.Key.Key_S)
+    host.process()
+    assert composite.GetForegroundVolumeID() == result.GetID() and panel.ui.thresholdEdit.text.endswith("s")
+    panel.ui.thresholdEdit.setText("2.5")
 
 
 def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, prior_file):
