@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import slicer
 
 LAYOUT_ID = 8417  # of the compare layout; any number that no other module uses
@@ -19,6 +20,7 @@ VIEW_COLOURS = {"pet": "#8C99A8", "sr": "#D95F1A", "difference": "#6A6AC8"}
 DIFFERENCE = "PETSuperRes.Difference"  # node reference of a result to its difference volume
 COLOURS = "PETSuperRes difference colours"
 OPACITY = 0.6  # of the PET over the CT
+BLOCK = 500_000  # voxels of the difference that are interpolated at a time
 
 
 def layoutXML() -> str:
@@ -144,9 +146,23 @@ def _nameView(composite: Any, shown: str) -> None:
 
 
 def differenceOf(pet: Any, result: Any) -> Any:
-    """SR - PET on the result's grid as a backend volume (both backend volumes; may run in a thread)."""
-    before = pet.resample_to(result, "linear", 0.0)
-    return result.with_array(result.array - before.array, "SUVbw")
+    """SR - PET on the result's grid as a backend volume (both backend volumes; may run in a thread).
+
+    Some slices at a time: a call of SimpleITK keeps all other threads waiting, the GUI's too.
+    """
+    difference = np.empty_like(result.array)
+    slices, rows, columns = result.shape
+    step = max(1, BLOCK // (rows * columns))
+    size = np.array(pet.shape[::-1])
+    for first in range(0, slices, step):
+        last = min(first + step, slices)
+        block = result.crop((0, 0, first), (columns, rows, last))
+        corners = (np.c_[block.corners(), np.ones(8)] @ np.linalg.inv(pet.ijk_to_lps).T)[:, :3]
+        low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, size - 1)
+        high = np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 1, size)
+        before = pet.crop(low, high).resample_to(block, "linear", 0.0)
+        np.subtract(block.array, before.array, out=difference[first:last])
+    return result.with_array(difference, "SUVbw")
 
 
 def addDifference(volume: Any, pet: Any, result: Any) -> Any:
@@ -155,11 +171,10 @@ def addDifference(volume: Any, pet: Any, result: Any) -> Any:
 
     scene = result.GetScene()
     mrml.removeVolume(result.GetNodeReference(DIFFERENCE))
-    node = mrml.nodeFromVolume(volume, f"{result.GetName()} - {pet.GetName()}", scene)
-    node.GetDisplayNode().SetAndObserveColorNodeID(differenceColours(scene).GetID())
-    node.GetDisplayNode().AutoWindowLevelOff()
     reach = max(0.5, 0.5 * _window(result))
-    node.GetDisplayNode().SetWindowLevel(2 * reach, 0.0)
+    node = mrml.nodeFromVolume(volume, f"{result.GetName()} - {pet.GetName()}", share=True)
+    mrml.addNode(node, scene, (2 * reach, 0.0))
+    node.GetDisplayNode().SetAndObserveColorNodeID(differenceColours(scene).GetID())
     node.SetAttribute("PETSuperRes.note", "SR - PET in SUV. For research use only; not for diagnosis.")
     mrml.placeBeside(node, result, scene)
     result.SetNodeReferenceID(DIFFERENCE, node.GetID())

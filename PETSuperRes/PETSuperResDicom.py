@@ -19,7 +19,7 @@ def dicomJob(srNode: Any, folder: Any, source: Any = None) -> dict[str, Any]:
 
     from PETSuperResLib.errors import InputError
 
-    volume = mrml.volumeFromNode(srNode)
+    volume = mrml.voxelsOfNode(srNode)
     if source is None:
         database = getattr(slicer, "dicomDatabase", None)
         uids = (srNode.GetAttribute("PETSuperRes.sourceInstanceUIDs") or "").split()
@@ -46,7 +46,7 @@ def write(job: dict[str, Any]) -> list[str]:
     """Write a job's series in this process, which waits; returns the files."""
     from PETSuperResLib.dicom_write import write_derived
 
-    return [str(file) for file in write_derived(job["volume"], job["source"], job["out"], job["report"])]
+    return [str(file) for file in write_derived(job["volume"].volume(), job["source"], job["out"], job["report"])]
 
 
 class Saving:

@@ -68,7 +68,7 @@ def placeRegion(roi: Any, params: Any) -> None:
     Never beyond the PET; without a PET, or for a ROI that has a place, nothing changes.
     """
     import numpy as np
-    from PETSuperResMRML import masksFromNode
+    from PETSuperResSegments import masksFromNode
 
     from PETSuperResLib.errors import PETSuperResError
     from PETSuperResLib.lesions import region_around
@@ -127,12 +127,27 @@ def checkNodes(pet: Any, ct: Any) -> None:
 
     if pet is ct:
         raise InputError(f"'{pet.GetName()}' is chosen as PET and as CT: choose the CT of this PET.")
+    other = _otherThanCT(ct)
+    if other:
+        raise InputError(f"'{ct.GetName()}' is {other}, not a CT: choose the CT of this PET.")
     for named in (_patientID, _patientItem):
         patients = [named(node) for node in (pet, ct)]
         if all(patients) and patients[0] != patients[1]:
             raise GeometryError(
                 f"'{pet.GetName()}' and '{ct.GetName()}' are of different patients: choose the CT of this PET."
             )
+
+
+def _otherThanCT(node: Any) -> str:
+    """What a volume is by its stored units or DICOM modality, if that is not a CT; empty where nothing says so."""
+    from PETSuperResMRML import unitOfNode
+
+    if node.GetAttribute("PETSuperRes.note"):
+        return "a result of this module"
+    modality = dicomValues(node, "0008,0060")[0]
+    if unitOfNode(node) in ("SUVbw", "Bq/mL") or modality == "PT":
+        return "a PET"
+    return f"of DICOM modality {modality}" if modality not in ("", "CT") else ""
 
 
 def _patientID(node: Any) -> str:

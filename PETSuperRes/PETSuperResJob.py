@@ -92,13 +92,13 @@ class JobPanel:
         if self.job is None:
             return
         if self.preview is not None and self.preview.GetScene() is not None:
-            mrml.setVoxels(self.preview, volume)
+            mrml.setVoxels(self.preview, volume, share=True)
             return
         scene = self._pet.GetScene()
-        self.preview = mrml.nodeFromVolume(volume, f"{self._pet.GetName()} (preview)")
+        self.preview = mrml.nodeFromVolume(volume, f"{self._pet.GetName()} (preview)", share=True)
         self.preview.SetSaveWithScene(False)
         self.preview.SetHideFromEditors(True)
-        mrml.addNode(self.preview, scene)
+        mrml.addNode(self.preview, scene, mrml.WINDOW)
         mrml.showLike(self.preview, self._pet)
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
             before = (composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID())

@@ -100,12 +100,12 @@ def _number(table: Any, name: str, values: Sequence[float], unit: str, descripti
 
 
 def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
-    """Text of the panel's table: a row per lesion; its name, then PET, result and change of each measure."""
+    """Text of the panel's table: a row per lesion; its name, what the lines are, and them of each measure."""
     before = columns[0][1]
     after = {lesion.label: lesion for lesion in columns[1][1]}
     rows = []
     for lesion in before:
-        row = [lesion.name]
+        row = [lesion.name, "PET\nSR\nchange"]
         for attribute, *_titles in TABLE_MEASURES:
             old = getattr(lesion, attribute)
             other = after.get(lesion.label)
@@ -223,12 +223,3 @@ def segmentEvents(node: Any) -> list[tuple[Any, int]]:
 def transformEvent() -> int:
     """The event of a volume that moves; what is measured is what is shown."""
     return int(slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
-
-
-def volumeKey(node: Any) -> tuple[Any, ...]:
-    """Changes when the voxels or the place of a volume change."""
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)
-    image = node.GetImageData()
-    entries = tuple(matrix.GetElement(r, c) for r in range(3) for c in range(4))
-    return node.GetID(), image.GetMTime() if image is not None else 0, entries

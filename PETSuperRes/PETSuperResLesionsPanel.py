@@ -13,7 +13,6 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 DELAY_MS = 400  # of silence after the last change, so that a brush stroke is measured once
-HINT = "Choose segments and press Apply: PET and result are compared here."
 
 
 class LesionsPanel(VTKObservationMixin):
@@ -26,7 +25,6 @@ class LesionsPanel(VTKObservationMixin):
         self.measured: lesions.Measured | None = None
         self.background = Background()
         self._watched: tuple[Any, ...] = ()
-        self._volumes: dict[Any, Any] = {}
         self.timer = qt.QTimer()
         self.timer.setSingleShot(True)
         self.timer.setInterval(DELAY_MS)
@@ -35,16 +33,17 @@ class LesionsPanel(VTKObservationMixin):
 
     def _prepare(self) -> None:
         table = self.ui.lesionsTable
-        table.setColumnCount(1 + len(lesions.MEASURES))
-        table.setHorizontalHeaderLabels(["Lesion", "SUVmax", "mean", "peak", "MTV mL", "TLG g"])
+        table.setColumnCount(2 + len(lesions.MEASURES))
+        table.setHorizontalHeaderLabels(["Lesion", "", "SUVmax", "mean", "peak", "MTV mL", "TLG g"])
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+        for column in (0, 1):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.connect("cellClicked(int,int)", self.onClicked)
         self.ui.plotButton.connect("clicked(bool)", self.onPlot)
         self.ui.copyButton.connect("clicked(bool)", self.onCopy)
         self.ui.csvButton.connect("clicked(bool)", self.onExport)
-        self._clear(_(HINT))
+        self._clear(hint(None, None))
 
     @property
     def table(self) -> Any:
@@ -62,9 +61,10 @@ class LesionsPanel(VTKObservationMixin):
         if watched != self._watched:
             self._watched = watched
             self.removeObservers()
-            if None not in watched:
+            if segmentation is not None:
                 for subject, event in lesions.segmentEvents(segmentation):
                     self.addObserver(subject, event, self._schedule)
+            if None not in watched:
                 for node in (pet, result):
                     self.addObserver(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._schedule)
                     self.addObserver(node, lesions.transformEvent(), self._schedule)
@@ -80,7 +80,7 @@ class LesionsPanel(VTKObservationMixin):
         self.timer.stop()
         self.background.drop()
         self.removeObservers()
-        self._watched, self._volumes = (), {}
+        self._watched = ()
 
     def _schedule(self, *_unused: Any) -> None:
         self.timer.start()
@@ -88,24 +88,23 @@ class LesionsPanel(VTKObservationMixin):
     def refresh(self) -> None:
         """Measure now, in a thread; the table changes when the numbers are there."""
         import PETSuperResMRML as mrml
+        from PETSuperResSegments import segmentsOfNode
 
         from PETSuperResLib.errors import PETSuperResError
 
         result, pet, segmentation, threshold = self._watched or (None,) * 4
         if result is None or pet is None or segmentation is None:
-            self._clear(_(HINT))
+            self._clear(hint(result, segmentation))
             return
         try:
-            known = {lesions.volumeKey(node): node for node in (pet, result)}
-            self._volumes = {k: self._volumes.get(k) or mrml.volumeFromNode(node) for k, node in known.items()}
-            images = list(zip(("PET", "SR"), self._volumes.values(), strict=True))
-            masks = mrml.masksFromNode(segmentation)
+            images = [(title, mrml.voxelsOfNode(node)) for title, node in (("PET", pet), ("SR", result))]
+            segments = segmentsOfNode(segmentation)
         except PETSuperResError as error:
             self._failed(error)
             return
         watched = self._watched
         self.background.run(
-            lambda: lesions.measure(images, masks, threshold),
+            lambda: lesions.measure([(title, v.volume()) for title, v in images], segments.masks(), threshold),
             lambda measured: self._show(measured) if watched == self._watched else None,
             self._failed,
         )
@@ -117,9 +116,7 @@ class LesionsPanel(VTKObservationMixin):
         if self.params.chart is not None:
             lesions.updateChart(self.params.chart, node, self.params.plotMeasure)
         self._fill(lesions.cells(measured.columns))
-        self.ui.lesionsLabel.setText(
-            _("{pet} above {result}, and the change:").format(pet=pet.GetName(), result=result.GetName())
-        )
+        self.ui.lesionsLabel.setText(_("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName()))
         self.ui.lesionsLabel.setStyleSheet("")
 
     def _fill(self, rows: list[list[str]]) -> None:
@@ -195,3 +192,18 @@ class LesionsPanel(VTKObservationMixin):
             self.say(str(error), error=True)
             return
         self.say(_("Wrote {path}.").format(path=path))
+
+
+def hint(result: Any, segmentation: Any) -> str:
+    """What to do for a table: which of a result and drawn segments there is not."""
+    if segmentation is not None and segmentation.IsA("vtkMRMLSegmentationNode"):
+        if not segmentation.GetSegmentation().GetNumberOfSegments():
+            told = _(
+                "Segmentation '{name}' has no segments: draw the lesions in the Segment Editor, or choose another."
+            )
+            return str(told.format(name=segmentation.GetName()))
+    if result is not None:
+        return str(_("Choose segments: PET and result are compared here."))
+    if segmentation is not None:
+        return str(_("Press Apply: PET and result are compared here."))
+    return str(_("Choose segments and press Apply: PET and result are compared here."))

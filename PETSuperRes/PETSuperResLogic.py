@@ -153,7 +153,7 @@ class PETSuperResLogic(_Base):
 
         if petNode is None or ctNode is None:
             raise InputError(f"No {'PET' if petNode is None else 'CT'} volume is selected: choose one.")
-        pet, ct = mrml.volumeFromNode(petNode, "SUVbw"), mrml.volumeFromNode(ctNode, "HU")
+        pet, ct = mrml.voxelsOfNode(petNode, "SUVbw"), mrml.voxelsOfNode(ctNode, "HU")
         requireSUV(petNode)
         settings = {"quality": quality, "samples": samples, "seed": seed, "device": device, "region": region}
         settings |= {name: value for name, value in (("measurement", measurement), ("prior", prior)) if value}
@@ -166,7 +166,7 @@ class PETSuperResLogic(_Base):
         if waitForCompletion and not self._injected:
             from PETSuperResLib import reconstruct
 
-            result = reconstruct(pet, ct, scanner=preset, progress=progress, **settings)
+            result = reconstruct(pet.volume(), ct.volume(), scanner=preset, progress=progress, **settings)
             node = finish({"sr": result.volume, "std": result.std}, result.report)
             if onDone is not None:
                 onDone(node)
@@ -213,19 +213,20 @@ class PETSuperResLogic(_Base):
         asked = getattr(preset, "name", preset)
         scanner = report.get("scanner") or {"name": asked}
         name = f"{petNode.GetName()} SR ({scanner['name']})".replace("/", "-")  # saved under its name
-        node = mrml.nodeFromVolume(volume, scene.GenerateUniqueName(name))
+        node = mrml.nodeFromVolume(volume, scene.GenerateUniqueName(name), share=True)
         self._copyUnits(petNode, node, volume.unit)
         told = {name: settings[name] for name in ("quality", "samples", "seed")}
         self._provenance(node, petNode, ctNode, told, report)
         node.SetAttribute("PETSuperRes.preset", str(asked))
-        mrml.addNode(node, scene)
+        mrml.addNode(node, scene, mrml.WINDOW)
         for name, source in (("PET", petNode), ("CT", ctNode)):
             if source.GetScene() is scene:  # not deleted meanwhile
                 node.AddNodeReferenceID(f"PETSuperRes.{name}", source.GetID())
         mrml.placeBeside(node, petNode, scene)
         mrml.showAsPET(node)
         if settings["samples"] > 1 and std is not None:
-            spread = mrml.nodeFromVolume(std, f"{node.GetName()} standard deviation", scene)
+            spread = mrml.nodeFromVolume(std, f"{node.GetName()} standard deviation", share=True)
+            mrml.addNode(spread, scene, mrml.WINDOW)
             self._provenance(spread, petNode, ctNode, told, {"version": report.get("version", "")})
             mrml.showSpread(spread, std)
             node.AddNodeReferenceID("PETSuperRes.StandardDeviation", spread.GetID())
@@ -242,10 +243,11 @@ class PETSuperResLogic(_Base):
         """
         import PETSuperResMRML as mrml
         from PETSuperResLesions import measure, newTable
+        from PETSuperResSegments import masksFromNode
 
         nodes = {"PET": petNode, "SR": srNode} | ({} if referenceNode is None else {"reference": referenceNode})
         images = {title: mrml.volumeFromNode(node) for title, node in nodes.items()}
-        masks = mrml.masksFromNode(segmentationNode)
+        masks = masksFromNode(segmentationNode)
         return newTable(measure(list(images.items()), masks).columns, petNode)
 
     def saveAsDicom(

@@ -1,4 +1,4 @@
-"""Between MRML nodes and the backend: volumes, segments, SUV marks; how they are shown and where they are put.
+"""Between MRML volume nodes and the backend: voxels, place, SUV marks; how they are shown and where they are put.
 
 MRML is RAS, the backend LPS; both in mm. Linear parent transforms are applied on the way in, so that
 what the user sees in the slice views is what is measured; results need no transform.
@@ -6,7 +6,7 @@ what the user sees in the slice views is what is measured; results need no trans
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,11 +30,12 @@ CODES = {
 KNOWN_UNITS = {code[0].lower(): unit for unit, (_, code) in CODES.items()} | {"bq/ml": "Bq/mL"}
 
 
-def _array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+def asArray(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """A VTK matrix as a (4, 4) array."""
     return np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
 
 
-def _to_world(node: Any) -> np.ndarray:
+def toWorld(node: Any) -> np.ndarray:
     """4 x 4 matrix from a node's own to world RAS; refuses a warp."""
     from PETSuperResLib.errors import GeometryError
 
@@ -45,20 +46,22 @@ def _to_world(node: Any) -> np.ndarray:
         raise GeometryError(f"'{node.GetName()}' is under a non-linear transform: harden it first (Data module).")
     matrix = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
-    return _array(matrix)
+    return asArray(matrix)
 
 
-def _geometry(ijkToRAS: np.ndarray, name: str) -> dict[str, tuple[float, ...]]:
-    """Spacing, origin and direction cosines (LPS) of a voxel-to-RAS matrix; refuses shear."""
+def geometryOf(ijkToRAS: np.ndarray, node: Any) -> dict[str, tuple[float, ...]]:
+    """Spacing, origin and direction cosines (LPS) of a voxel-to-RAS matrix; refuses shear, naming the node."""
     from PETSuperResLib.errors import GeometryError
 
     matrix = RAS_FROM_LPS @ ijkToRAS
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     if min(spacing) <= 0:
-        raise GeometryError(f"'{name}' has a voxel of no size: load it again.")
+        raise GeometryError(f"'{node.GetName()}' has a voxel of no size: load it again.")
     direction = matrix[:3, :3] / spacing
     if np.abs(direction.T @ direction - np.eye(3)).max() > 1e-3:
-        raise GeometryError(f"The axes of '{name}' are not at right angles (gantry tilt or shear): resample it first.")
+        raise GeometryError(
+            f"The axes of '{node.GetName()}' are not at right angles (gantry tilt or shear): resample it first."
+        )
     return {
         "spacing": tuple(float(v) for v in spacing),
         "origin": tuple(float(v) for v in matrix[:3, 3]),
@@ -81,14 +84,33 @@ def markUnit(node: Any, unit: str) -> None:
         setter(entry)
 
 
-def volumeFromNode(node: Any, unit: str | None = None, transformed: bool = True) -> Volume:
-    """A scalar volume node as a backend volume (LPS), its parent transform applied unless told not to.
+@dataclass(frozen=True)
+class Voxels:
+    """What a volume node holds, for another thread to work with: ``array`` is the node's own memory, of any type.
+
+    Taking it costs nothing, where a copy of a whole-body CT would hold up the GUI for a second.
+    """
+
+    array: np.ndarray
+    unit: str
+    metadata: dict[str, Any]
+    geometry: dict[str, tuple[float, ...]]
+
+    def volume(self, copy: bool = False) -> Volume:
+        """As a backend volume; with ``copy`` it never shares the node's memory."""
+        from PETSuperResLib.volume import Volume
+
+        array = self.array.astype(np.float32, copy=copy)
+        return Volume(array, unit=self.unit, metadata=dict(self.metadata), **self.geometry)
+
+
+def voxelsOfNode(node: Any, unit: str | None = None, transformed: bool = True) -> Voxels:
+    """Voxels and place (LPS) of a scalar volume node, its parent transform applied unless told not to.
 
     ``unit`` overrides what the node says. Raises :class:`InputError` for no node or an empty one,
     :class:`GeometryError` for a sheared grid or a non-linear transform.
     """
     from PETSuperResLib.errors import InputError
-    from PETSuperResLib.volume import Volume
 
     if node is None:
         raise InputError("No volume is selected: choose one.")
@@ -99,29 +121,43 @@ def volumeFromNode(node: Any, unit: str | None = None, transformed: bool = True)
         raise InputError(f"'{node.GetName()}' is a colour or vector image: choose a scalar volume.")
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    array = slicer.util.arrayFromVolume(node).astype(np.float32)
-    toWorld = _to_world(node) if transformed else np.eye(4)
-    geometry = _geometry(toWorld @ _array(matrix), node.GetName())
-    return Volume(array, unit=unitOfNode(node) if unit is None else unit, metadata={"file": node.GetName()}, **geometry)
+    place = toWorld(node) if transformed else np.eye(4)
+    geometry = geometryOf(place @ asArray(matrix), node)
+    known = unitOfNode(node) if unit is None else unit
+    return Voxels(slicer.util.arrayFromVolume(node), known, {"file": node.GetName()}, geometry)
 
 
-def nodeFromVolume(volume: Volume, name: str, scene: Any = None, className: str = "vtkMRMLScalarVolumeNode") -> Any:
-    """A new volume node with the volume's voxels, geometry and unit; with ``scene`` it is added to it."""
+def volumeFromNode(node: Any, unit: str | None = None, transformed: bool = True) -> Volume:
+    """A copy of a scalar volume node as a backend volume; arguments and errors of :func:`voxelsOfNode`."""
+    return voxelsOfNode(node, unit, transformed).volume(copy=True)
+
+
+def nodeFromVolume(
+    volume: Volume,
+    name: str,
+    scene: Any = None,
+    className: str = "vtkMRMLScalarVolumeNode",
+    share: bool = False,
+) -> Any:
+    """A new volume node with the volume's voxels, geometry and unit; with ``scene`` it is added to it.
+
+    With ``share`` the voxels are handed over, not copied: for a volume that nobody else uses.
+    """
     node = getattr(slicer, className)()
     node.SetName(name)
     array = volume.array.astype(np.int16) if className == "vtkMRMLLabelMapVolumeNode" else volume.array
-    setVoxels(node, volume, array)
+    setVoxels(node, volume, array, share)
     if volume.unit in CODES:
         markUnit(node, volume.unit)
     return addNode(node, scene) if scene is not None else node
 
 
-def setVoxels(node: Any, volume: Volume, array: np.ndarray | None = None) -> None:
-    """Put a volume's voxels (or ``array`` in their place) and geometry into a node."""
+def setVoxels(node: Any, volume: Volume, array: np.ndarray | None = None, share: bool = False) -> None:
+    """Put a volume's voxels (or ``array`` in their place) and geometry into a node; ``share``: without a copy."""
     image = vtk.vtkImageData()
     image.SetDimensions(volume.shape[::-1])
     values = np.ascontiguousarray(volume.array if array is None else array)
-    scalars = numpy_support.numpy_to_vtk(values.ravel(), deep=True)
+    scalars = numpy_support.numpy_to_vtk(values.ravel(), deep=not share)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)
     matrix = vtk.vtkMatrix4x4()
@@ -131,8 +167,18 @@ def setVoxels(node: Any, volume: Volume, array: np.ndarray | None = None) -> Non
     node.SetIJKToRASMatrix(matrix)
 
 
-def addNode(node: Any, scene: Any) -> Any:
-    """Add a finished volume node to a scene with a display node."""
+def addNode(node: Any, scene: Any, window: tuple[float, float] | None = None) -> Any:
+    """Add a finished volume node to a scene with a display node.
+
+    With ``window`` (window, level) the display node is made with them. Otherwise MRML goes through all voxels to
+    find a window, which holds up the GUI for half a second in a whole body.
+    """
+    if window is not None:
+        display = scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        display.AutoWindowLevelOff()
+        display.SetWindowLevel(*window)
+        display.SetAndObserveColorNodeID(GREYS[0])
+        node.SetAndObserveDisplayNodeID(display.GetID())
     scene.AddNode(node)
     node.CreateDefaultDisplayNodes()
     return node
@@ -156,77 +202,6 @@ def removeVolume(node: Any) -> None:
     scene.RemoveNode(node)
 
 
-def masksFromNode(node: Any) -> list[tuple[str, Volume]]:
-    """(name, mask) of every visible-or-not segment of a segmentation, or label of a label map, in order.
-
-    Each mask keeps the segment's own grid (value 1 inside), so overlapping segments stay whole.
-    Raises :class:`InputError` when there is none.
-    """
-    from PETSuperResLib.errors import InputError
-
-    if node is None:
-        raise InputError("No segmentation is selected: choose one.")
-    if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        volume = volumeFromNode(node, "label")
-        labels = [int(v) for v in np.unique(np.rint(volume.array)) if v > 0]
-        masks = [(f"Lesion {v}", volume.with_array((np.rint(volume.array) == v).astype(np.float32))) for v in labels]
-    else:
-        masks = _segments(node)
-    if not masks:
-        raise InputError(f"Segmentation '{node.GetName()}' is empty: draw at least one segment.")
-    return masks
-
-
-def _segments(node: Any) -> list[tuple[str, Volume]]:
-    from PETSuperResLib.volume import Volume
-
-    segmentation, toWorld, masks = node.GetSegmentation(), _to_world(node), []
-    labelmap = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
-    if segmentation.GetNumberOfSegments() and not segmentation.ContainsRepresentation(labelmap):
-        segmentation.CreateRepresentation(labelmap)
-    for index in range(segmentation.GetNumberOfSegments()):
-        name = segmentation.GetNthSegment(index).GetName()
-        image = slicer.vtkOrientedImageData()
-        node.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(index), image)
-        scalars = image.GetPointData().GetScalars()
-        extent = image.GetExtent()
-        shape = tuple(extent[2 * n + 1] - extent[2 * n] + 1 for n in (2, 1, 0))
-        if scalars is None or min(shape) < 1:
-            continue  # a segment that was named but not drawn
-        array = (numpy_support.vtk_to_numpy(scalars).reshape(shape) > 0).astype(np.float32)
-        if not array.any():
-            continue
-        matrix = vtk.vtkMatrix4x4()
-        image.GetImageToWorldMatrix(matrix)
-        corner = np.eye(4)
-        corner[:3, 3] = extent[::2]
-        geometry = _geometry(toWorld @ _array(matrix) @ corner, name)
-        masks.append((name, Volume(array, unit="label", metadata={"file": node.GetName()}, **geometry)))
-    return masks
-
-
-def segmentationFromLabels(
-    labels: Volume, referenceNode: Any, name: str, names: Mapping[int, str] | None = None
-) -> Any:
-    """A segmentation node in the reference's scene with a segment for every label of a label map."""
-    scene = referenceNode.GetScene()
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    node.SetReferenceImageGeometryParameterFromVolumeNode(referenceNode)
-    node.CreateDefaultDisplayNodes()
-    matrix = vtk.vtkMatrix4x4()
-    for (row, column), value in np.ndenumerate(RAS_FROM_LPS @ labels.ijk_to_lps):
-        matrix.SetElement(row, column, float(value))
-    for label in sorted(int(v) for v in np.unique(np.rint(labels.array)) if v > 0):
-        image = slicer.vtkOrientedImageData()
-        image.SetDimensions(labels.shape[::-1])
-        mask = (np.rint(labels.array) == label).astype(np.uint8)
-        image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(mask.ravel(), deep=True))
-        image.SetImageToWorldMatrix(matrix)
-        title = (names or {}).get(label, f"Lesion {label}")
-        node.AddSegmentFromBinaryLabelmapRepresentation(image, title)
-    return node
-
-
 def placeBeside(node: Any, sibling: Any, scene: Any) -> None:
     """Put a node under the same study or folder as its sibling in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
@@ -245,7 +220,10 @@ def placeUnder(node: Any, parent: int, hierarchy: Any) -> None:
         hierarchy.CreateItem(parent, node)
 
 
-def showAsPET(node: Any, window: float = 6.0, level: float = 3.0) -> None:
+WINDOW = (6.0, 3.0)  # of FDG in SUV: width and level
+
+
+def showAsPET(node: Any, window: float = WINDOW[0], level: float = WINDOW[1]) -> None:
     """Inverted grey and the window (SUV) that PET readers use."""
     display = node.GetDisplayNode()
     if display is None:
@@ -274,7 +252,7 @@ def showLike(node: Any, source: Any) -> None:
             other.SetAndObserveColorNodeID(HEAT)
     display.SetAndObserveColorNodeID(colours or GREYS[1])
     display.AutoWindowLevelOff()
-    window = (other.GetWindow(), other.GetLevel()) if other is not None and other.GetWindow() > 0 else (6.0, 3.0)
+    window = (other.GetWindow(), other.GetLevel()) if other is not None and other.GetWindow() > 0 else WINDOW
     display.SetWindowLevel(*window)
 
 
@@ -283,6 +261,7 @@ def showSpread(node: Any, volume: Any) -> None:
     node.SetAttribute("PETSuperRes.kind", "standard deviation")
     display = node.GetDisplayNode()
     if display is not None:
-        top = max(float(np.percentile(volume.array, 99.5)), 1e-3)
+        step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))  # a million voxels tell as much
+        top = max(float(np.percentile(volume.array[::step, ::step, ::step], 99.5)), 1e-3)
         display.AutoWindowLevelOff()
         display.SetWindowLevel(top, top / 2)

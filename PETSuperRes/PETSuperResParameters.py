@@ -11,7 +11,7 @@ from slicer import (
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
 )
-from slicer.parameterNodeWrapper import Choice, Decimals, GuiConnector, SingleStep, WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, GuiConnector, WithinRange, parameterNodeWrapper
 
 from PETSuperResLib.scanner import Scanner, presets
 
@@ -52,11 +52,11 @@ class PETSuperResParameters:
     region: vtkMRMLMarkupsROINode
     preset: Annotated[str, Choice(PRESETS)] = NO_PRESET
     quality: Quality = Quality.STANDARD
-    fwhm: Annotated[float, WithinRange(0.5, 30.0), Decimals(2), SingleStep(0.1)] = 5.0
-    fwhmAxial: Annotated[float, WithinRange(0.0, 30.0), Decimals(2), SingleStep(0.1)] = 5.0
-    kernelScale: Annotated[float, WithinRange(0.1, 1.5), Decimals(2), SingleStep(0.05)] = 1.0
-    doseFraction: Annotated[float, WithinRange(0.001, 10.0), Decimals(3), SingleStep(0.05)] = 1.0
-    background: Annotated[float, WithinRange(0.0, 5.0), Decimals(2), SingleStep(0.05)] = 0.3
+    fwhm: Annotated[float, WithinRange(0.5, 30.0)] = 5.0
+    fwhmAxial: Annotated[float, WithinRange(0.0, 30.0)] = 5.0
+    kernelScale: Annotated[float, WithinRange(0.1, 1.5)] = 1.0
+    doseFraction: Annotated[float, WithinRange(0.001, 10.0)] = 1.0
+    background: Annotated[float, WithinRange(0.0, 5.0)] = 0.3
     physicsOf: str = ""  # the preset whose values were put into the five fields above
     samples: Annotated[int, WithinRange(1, 64)] = 1
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
@@ -103,7 +103,7 @@ def deviceLabels(facts: Any) -> list[tuple[str, str]]:
         return [("auto", "Automatic"), ("cpu", "CPU")]
     found = [str(entry).partition(" ")[::2] for entry in facts.get("devices", [])]
     gpus = [(value, f"{name or value} ({value})") for value, name in found if value != "cpu"]
-    best = gpus[0][1].rsplit(" (", 1)[0] if gpus else "CPU"
+    best = next((text.rsplit(" (", 1)[0] for value, text in gpus if value.startswith("cuda")), "CPU")
     return [("auto", f"Automatic: {best}"), ("cpu", "CPU"), *gpus]
 
 

@@ -67,7 +67,7 @@ class ResultPanel:
         if result.GetNodeReference(compare.DIFFERENCE) is not None:
             return
         try:
-            images = mrml.volumeFromNode(pet), mrml.volumeFromNode(result)
+            images = mrml.voxelsOfNode(pet), mrml.voxelsOfNode(result)
         except PETSuperResError as error:
             self.say(str(error), error=True)
             return
@@ -76,7 +76,11 @@ class ResultPanel:
             if pet.GetScene() is not None and result.GetScene() is not None:
                 compare.showDifference(compare.addDifference(volume, pet, result))
 
-        self.background.run(lambda: compare.differenceOf(*images), done, lambda error: self.say(str(error), error=True))
+        self.background.run(
+            lambda: compare.differenceOf(*(v.volume() for v in images)),
+            done,
+            lambda error: self.say(str(error), error=True),
+        )
 
     def onSwitch(self, *_unused: Any) -> None:
         """Exchange PET and result in the slice views."""

@@ -69,6 +69,8 @@ class _Job:
             for key, value in self.content.items():
                 if self.over:
                     return None
+                if hasattr(value, "volume"):  # still in its node; made here because it takes long
+                    value = value.volume()
                 if isinstance(value, Volume):
                     value = str(write_raw(value, self.folder / f"{key}.nrrd"))
                 elif hasattr(value, "write"):
@@ -100,9 +102,10 @@ class WorkerRunner:
 
     ``python`` is the interpreter (Slicer's own, unless given) and ``folder`` where the private folders are made
     (the system's place for temporary files). A job may hold :class:`PETSuperResLib.volume.Volume` objects as
-    ``pet`` and ``ct``; they go by uncompressed files. The events are the worker's messages, a ``preview`` with
-    its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and, with several samples, ``std``; of a phantom
-    ``pet``, ``ct`` and ``labels``); each job ends with exactly one of ``result``, ``error`` and ``cancelled``.
+    ``pet`` and ``ct``, or what has a method ``volume()`` that makes one; they go by uncompressed files. The events
+    are the worker's messages, a ``preview`` with its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and,
+    with several samples, ``std``; of a phantom ``pet``, ``ct`` and ``labels``); each job ends with exactly one of
+    ``result``, ``error`` and ``cancelled``.
     """
 
     def __init__(self, python: str | None = None, folder: str | os.PathLike[str] | None = None) -> None:

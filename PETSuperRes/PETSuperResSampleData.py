@@ -83,6 +83,7 @@ def phantomNodes(**changes: Any) -> list[Any]:
 def addNodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
     """Put a generated case into the scene, under a folder of its own; ``report`` names the lesions by label."""
     import PETSuperResMRML as mrml
+    from PETSuperResSegments import segmentationFromLabels
 
     from PETSuperResLib.sample import SETTING
 
@@ -94,9 +95,7 @@ def addNodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
     if scene.GetNodeByID(mrml.HEAT) is not None:
         pet.GetDisplayNode().SetAndObserveColorNodeID(mrml.HEAT)
     names = {int(label): name for label, name in report["lesions"].items()}
-    segmentation = mrml.segmentationFromLabels(
-        volumes["labels"], ct, scene.GenerateUniqueName("Phantom lesions"), names
-    )
+    segmentation = segmentationFromLabels(volumes["labels"], ct, scene.GenerateUniqueName("Phantom lesions"), names)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is not None:
         folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "PET/CT phantom")

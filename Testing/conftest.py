@@ -106,6 +106,31 @@ def panel(host: Any, fake: Any) -> Iterator[Any]:
     assert not errors and not messages
 
 
+@pytest.fixture
+def working(host: Any, prior_file: Path, tmp_path: Path) -> Iterator[Any]:
+    """The opened panel with the real worker, which has its files in a folder of the test; a small phantom is chosen."""
+    from types import SimpleNamespace
+
+    import PETSuperResSampleData as sample
+    from panel_case import choose
+    from PETSuperResRunner import WorkerRunner
+
+    host.reset()
+    panel = host.open_module()
+    (tmp_path / "private").mkdir()
+    panel.logic._runner = WorkerRunner(folder=tmp_path / "private")
+    pet, ct, segments = sample.phantomNodes(shape=(8, 64, 96), lesions=2)
+    choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
+    panel.ui.priorEdit.setText(str(prior_file))
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    host.spin(0.2)
+    yield panel
+    errors, messages = list(host.errors), list(host.messages)
+    host.reset()
+    assert not errors and not messages
+    assert list((tmp_path / "private").iterdir()) == []
+
+
 def radius(grid: Volume, centre: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> np.ndarray:
     """Distance in mm of every voxel from a point in LPS mm."""
     k, j, i = np.indices(grid.shape)

@@ -35,6 +35,7 @@ def main(folder: str | Path = "demo_output", quality: str = "standard", seed: in
     began = time.monotonic()
     scene, module = mrml_scene.start(), mrml_scene.load_module()
     import PETSuperResMRML as mrml
+    from PETSuperResSegments import segmentationFromLabels
 
     phantom = torso_phantom(seed, SHAPE, SPACING, LESIONS)
     print(f"A generated torso of {SHAPE[2]} x {SHAPE[1]} x {SHAPE[0]} voxels with {len(phantom.lesions)} lesions.")
@@ -47,7 +48,7 @@ def main(folder: str | Path = "demo_output", quality: str = "standard", seed: in
         "reference": mrml.nodeFromVolume(simulation.truth, "Reference", scene),
     }
     names = {n: _name(n, lesion) for n, lesion in enumerate(phantom.lesions, 1)}
-    nodes["lesions"] = mrml.segmentationFromLabels(phantom.labels, nodes["ct"], "Lesions", names)
+    nodes["lesions"] = segmentationFromLabels(phantom.labels, nodes["ct"], "Lesions", names)
     for name in ("pet", "reference"):
         mrml.showAsPET(nodes[name])
     logic = module.PETSuperResLogic()

@@ -27,7 +27,7 @@ class FakeRunner:
         self.jobs.append(job)
         self.running, self.onEvent = True, onEvent
         if self.automatic:
-            self.say("result", volumes={"sr": job["pet"]}, report={})
+            self.say("result", volumes={"sr": job["pet"].volume(copy=True)}, report={})
 
     def say(self, kind, **content):
         self.messages.append({"type": kind, **content})
@@ -54,6 +54,7 @@ class FakeRunner:
 def make_case(name="PET", hot=(4.0, 7.0), size=1):
     import PETSuperResMRML as mrml
     import slicer
+    from PETSuperResSegments import segmentationFromLabels
 
     labels = np.zeros((8, 20, 24), np.float32)
     labels[2:5, 4:8, 5:9], labels[3:6, 11:15, 14:19] = 1, 2
@@ -64,7 +65,7 @@ def make_case(name="PET", hot=(4.0, 7.0), size=1):
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)  # Slicer always has one
     nodes = [mrml.nodeFromVolume(pet, name, scene)]
     nodes.append(mrml.nodeFromVolume(pet.with_array(np.where(labels > 0, 40.0, -900.0), "HU"), "CT", scene))
-    segments = mrml.segmentationFromLabels(grid, nodes[0], "Lesions", {1: "Liver", 2: "Node"})
+    segments = segmentationFromLabels(grid, nodes[0], "Lesions", {1: "Liver", 2: "Node"})
     return SimpleNamespace(pet=nodes[0], ct=nodes[1], segments=segments, volume=pet, labels=grid)
 
 
@@ -101,10 +102,10 @@ def text(panel, row, column):
     return panel.ui.lesionsTable.item(row, column).text()
 
 
-def memory_mb():
-    """What this process holds of the machine's memory."""
+def memory_mb(process="self"):
+    """What a process (this one, or by its number) holds of the machine's memory."""
     gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def nodes_in_scene():

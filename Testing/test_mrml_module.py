@@ -116,13 +116,15 @@ def test_sheared_axes_are_refused(scene, mrml, case):
 
 
 def test_overlapping_segments_keep_their_whole_volume(scene, mrml, case):
-    node = mrml.segmentationFromLabels(case.labels, case.pet, "lesions")
+    from PETSuperResSegments import masksFromNode, segmentationFromLabels
+
+    node = segmentationFromLabels(case.labels, case.pet, "lesions")
     second = case.labels.with_array((case.labels.array > 0).astype(np.float32))
-    extra = mrml.segmentationFromLabels(second, case.pet, "all")
+    extra = segmentationFromLabels(second, case.pet, "all")
     node.GetSegmentation().CopySegmentFromSegmentation(
         extra.GetSegmentation(), extra.GetSegmentation().GetNthSegmentID(0)
     )
-    sizes = [int(mask.array.sum()) for _, mask in mrml.masksFromNode(node)]
+    sizes = [int(mask.array.sum()) for _, mask in masksFromNode(node)]
     one, two = (int((case.labels.array == n).sum()) for n in (1, 2))
     assert sizes == [one, two, one + two]
 
@@ -192,9 +194,11 @@ def test_the_result_lies_beside_the_pet_in_the_subject_hierarchy(module, scene, 
 
 def test_the_lesion_table_holds_suvs_before_and_after(module, mrml, case, backend):
     """Doubled values double the SUVs in the same segments; MTV stays, as both cubes are above 2.5 already."""
+    from PETSuperResSegments import segmentationFromLabels
+
     logic = module.PETSuperResLogic()
     node = logic.process(case.pet, case.ct)
-    segmentation = mrml.segmentationFromLabels(case.labels, case.pet, "lesions", {1: "Liver", 2: "Node"})
+    segmentation = segmentationFromLabels(case.labels, case.pet, "lesions", {1: "Liver", 2: "Node"})
     table = logic.compareLesions(case.pet, node, segmentation, referenceNode=case.pet)
 
     def column(name):

@@ -123,7 +123,6 @@ def test_ten_runs_leave_ten_results_and_nothing_else(panel, host, fake, case):
         host.spin(0.7)
         counts.append(slicer.mrmlScene.GetNumberOfNodes())
     assert len(set(np.diff(counts))) == 1  # a result with its display node and its table, each time
-    assert len(panel.lesions._volumes) <= 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads the memory as Linux tells it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer_host
-from panel_case import PRESET, choose, finish, give, make_case, nodes_in_scene
+from panel_case import PRESET, choose, finish, give, make_case
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
@@ -167,59 +167,6 @@ def test_concentrations_are_converted_by_what_is_stated(panel, host, case):
     made = panel.params.pet
     assert made is not case.pet and made.GetName() == "PET SUV" and not ui.unitsForm.visible
     np.testing.assert_allclose(slicer.util.arrayFromVolume(made).max(), 7 * 2500 * 70e3 / 350e6, rtol=1e-5)
-
-
-def _same(panel, case):
-    panel.ui.ctSelector.setCurrentNode(case.pet)
-
-
-def _ct_as_pet(panel, case):
-    panel.ui.petSelector.setCurrentNode(case.ct)
-    panel.ui.ctSelector.setCurrentNode(case.pet)
-
-
-def _empty_roi(panel, case):
-    panel.ui.regionSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Nothing"))
-
-
-def _no_voxels(panel, case):
-    panel.ui.ctSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow"))
-
-
-def _no_prior(panel, case):
-    panel.ui.priorEdit.setText("/nowhere/prior.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (_same, "chosen as PET and as CT: choose the CT"),
-        (_ct_as_pet, "in HU, so a CT"),
-        (_empty_roi, "'Nothing' is empty: place the ROI"),
-        (_no_voxels, "'Hollow' has no voxels: load"),
-        (_no_prior, "No prior at /nowhere/prior.safetensors"),
-    ],
-)
-def test_bad_input_says_what_to_do(panel, host, fake, case, spoil, message):
-    choose(panel, host, case)
-    spoil(panel, case)
-    before = nodes_in_scene()
-    panel.ui.applyButton.click()
-    host.spin(0.05)
-    assert message in panel.ui.statusLabel.text and not panel.job.running and not fake.jobs
-    assert nodes_in_scene() == before and panel.ui.applyButton.text == "Apply"
-
-
-def test_torch_missing_is_told(panel, host, fake, case, monkeypatch):
-    from PETSuperResLib.errors import PETSuperResError
-
-    def lacking():
-        raise PETSuperResError("PyTorch is missing: install the PyTorch extension and restart Slicer.")
-
-    monkeypatch.setattr(panel.logic, "ensureDependencies", lacking)
-    choose(panel, host, case)
-    panel.ui.applyButton.click()
-    assert "install the PyTorch extension" in panel.ui.statusLabel.text and not fake.jobs
 
 
 def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, case, tmp_path):

@@ -22,7 +22,7 @@ def outlines(slice_node: Any) -> list[tuple[np.ndarray, QtGui.QColor]]:
         for index in range(segmentation.GetNumberOfSegments()):
             identifier = segmentation.GetNthSegmentID(index)
             if display.GetSegmentVisibility(identifier):
-                mask = _section(node, identifier, slice_node)
+                mask = _section(segmentation.GetNthSegment(index), slice_node)
                 if mask is not None and mask.any():
                     colour = segmentation.GetNthSegment(index).GetColor()
                     found.append((_edge(mask), QtGui.QColor.fromRgbF(*colour)))
@@ -39,9 +39,10 @@ def draw(painter: QtGui.QPainter, slice_node: Any) -> None:
         painter.drawImage(0, 0, picture)
 
 
-def _section(node: Any, identifier: str, slice_node: Any) -> np.ndarray | None:
-    image = slicer.vtkOrientedImageData()
-    if not node.GetBinaryLabelmapRepresentation(identifier, image) or image.GetPointData().GetScalars() is None:
+def _section(segment: Any, slice_node: Any) -> np.ndarray | None:
+    """The view's pixels within a segment, cut from the labelmap that it shares with others."""
+    image = segment.GetRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+    if image is None or image.GetPointData().GetScalars() is None:
         return None
     wide, high, _ = slice_node.GetDimensions()
     toVoxels = vtk.vtkMatrix4x4()
@@ -62,7 +63,9 @@ def _section(node: Any, identifier: str, slice_node: Any) -> np.ndarray | None:
     cut.SetOutputSpacing(1, 1, 1)
     cut.SetInterpolationModeToNearestNeighbor()
     cut.Update()
-    return vtk_to_numpy(cut.GetOutput().GetPointData().GetScalars()).reshape(high, wide)[::-1] > 0
+    return (
+        vtk_to_numpy(cut.GetOutput().GetPointData().GetScalars()).reshape(high, wide)[::-1] == segment.GetLabelValue()
+    )
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:
