@@ -119,7 +119,9 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def exit(self) -> None:
         """Another module is opened: give the key back. A running job and the lesion table go on."""
         if self.shortcut is not None:
+            self.shortcut.setEnabled(False)  # at once: two shortcuts of one key answer neither
             self.shortcut.setParent(None)
+            self.shortcut.deleteLater()
             self.shortcut = None
 
     def onSceneStartClose(self, *_unused: Any) -> None:

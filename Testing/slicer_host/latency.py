@@ -35,27 +35,32 @@ class Latency:
 
     ``p99`` is the wait in seconds that 99 % of events coming at random times do not exceed, so one gap of
     300 ms within a second counts with its length, not as one of some hundred ticks; ``longest`` is the
-    longest gap. What a test session holds in memory is kept out of the garbage collections meanwhile: going
-    through it takes longer than anything a module does.
+    longest gap. ``own`` is ``p99`` without the time in which this thread was ready to go on but other
+    programs (the worker with its low priority is one) had the processors, where the system tells it
+    (Linux): a busy machine does not count. What a test session holds in memory is kept out of the garbage
+    collections meanwhile: going through it takes longer than anything a module does.
     """
 
     def __init__(self) -> None:
         self.gaps: list[float] = []
-        self._last = 0.0
+        self.own_gaps: list[float] = []
+        self._last = self._delayed = 0.0
         self._timer = QtCore.QTimer()
         self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._timer.setInterval(PERIOD_MS)
         self._timer.timeout.connect(self._tick)
 
     def _tick(self) -> None:
-        now = time.perf_counter()
-        self.gaps.append(now - self._last)
-        self._last = now
+        now, delayed = time.perf_counter(), run_delay()
+        gap = now - self._last
+        self.gaps.append(gap)
+        self.own_gaps.append(max(0.0, gap - (delayed - self._delayed)))
+        self._last, self._delayed = now, delayed
 
     def __enter__(self) -> Latency:
         gc.collect()
         gc.freeze()
-        self._last = time.perf_counter()
+        self._last, self._delayed = time.perf_counter(), run_delay()
         self._timer.start()
         return self
 
@@ -74,12 +79,27 @@ class Latency:
         """Wait in seconds that 99 % of randomly timed events do not exceed."""
         return self.percentile(99.0)
 
-    def percentile(self, percent: float) -> float:
+    @property
+    def own(self) -> float:
+        """The same, of what this process does itself."""
+        return self.percentile(99.0, self.own_gaps)
+
+    def percentile(self, percent: float, gaps: list[float] | None = None) -> float:
         """The same for any percentage: an event in a gap g waits longer than t with probability (g - t) / g."""
-        total = sum(self.gaps)
-        low, high = 0.0, self.longest
+        gaps = self.gaps if gaps is None else gaps
+        total = sum(gaps)
+        low, high = 0.0, max(gaps)
         for _ in range(50):
             middle = (low + high) / 2
-            beyond = sum(gap - middle for gap in self.gaps if gap > middle)
+            beyond = sum(gap - middle for gap in gaps if gap > middle)
             low, high = (middle, high) if beyond > total * (1 - percent / 100) else (low, middle)
         return high
+
+
+def run_delay() -> float:
+    """Seconds in which this thread could have run but had no processor; 0 where the system does not tell."""
+    try:
+        with open("/proc/thread-self/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
