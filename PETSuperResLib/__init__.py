@@ -9,10 +9,15 @@ The names below are loaded on first use, so importing the package costs nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# How often torch's threads look for one another before they sleep (GNU OpenMP reads it when torch is loaded). By
+# default they wait actively, which takes many times as long once another program wants one of the cores.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOME = {
     "Volume": "volume",

@@ -418,3 +418,13 @@ def test_suv_of_a_reference_object(tmp_path, capsys):
     folder = sorted(p for p in data_dir("suv_dro").iterdir() if p.is_dir())[0]
     assert run(["suv", str(folder), "--out", str(tmp_path / "suv.nii.gz")]) == 0
     assert Volume.read(tmp_path / "suv.nii.gz").array.max() == pytest.approx(4.0, abs=0.01)
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_threads_do_not_wait_actively_unless_the_user_says_so(own, monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if own:
+        monkeypatch.setenv("GOMP_SPINCOUNT", own)
+    code = "import os, PETSuperResLib, sys; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["False", own or "1000"]
