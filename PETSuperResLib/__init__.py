@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 
 # How often torch's threads look for one another before they sleep (GNU OpenMP reads it when torch is loaded). By
 # default they wait actively, which takes many times as long once another program wants one of the cores.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+if "OMP_WAIT_POLICY" not in os.environ:  # the user's own word on the matter
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOME = {
     "Volume": "volume",

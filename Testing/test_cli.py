@@ -423,6 +423,7 @@ def test_suv_of_a_reference_object(tmp_path, capsys):
 @pytest.mark.parametrize("own", [None, "7"])
 def test_threads_do_not_wait_actively_unless_the_user_says_so(own, monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if own:
         monkeypatch.setenv("GOMP_SPINCOUNT", own)
     code = "import os, PETSuperResLib, sys; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
