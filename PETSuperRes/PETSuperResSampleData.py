@@ -60,9 +60,11 @@ def load() -> list[Any]:
             time.sleep(0.01)
         nodes: list[Any] = task.wait()
     finally:
-        _making.clear()
+        slicer.app.processEvents()  # clicks wait for one step at a time
         logic.close()
         slicer.util.showStatusMessage("")
+        slicer.app.processEvents()
+        _making.clear()
     pet, ct = nodes[:2]
     slicer.util.setSliceViewerLayers(background=ct, foreground=pet, foregroundOpacity=0.5, fit=True)
     return nodes

@@ -121,10 +121,11 @@ def segmentationFromLabels(
     matrix = vtk.vtkMatrix4x4()
     for (row, column), value in np.ndenumerate(mrml.RAS_FROM_LPS @ labels.ijk_to_lps):
         matrix.SetElement(row, column, float(value))
-    for label in sorted(int(v) for v in np.unique(np.rint(labels.array)) if v > 0):
+    array = np.rint(labels.array).astype(np.int32)
+    for label in (int(v) + 1 for v in np.flatnonzero(np.bincount(array[array > 0])[1:])):
         image = slicer.vtkOrientedImageData()
         image.SetDimensions(labels.shape[::-1])
-        mask = (np.rint(labels.array) == label).astype(np.uint8)
+        mask = (array == label).astype(np.uint8)
         image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(mask.ravel(), deep=True))
         image.SetImageToWorldMatrix(matrix)
         title = (names or {}).get(label, f"Lesion {label}")

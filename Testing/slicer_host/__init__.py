@@ -98,10 +98,14 @@ class Host:
             kept.clear()
 
     def process(self) -> None:
-        """Handle what is waiting in the event loop."""
+        """Handle what is waiting in the event loop, slices to be rendered included."""
         from PySide6 import QtCore
 
+        from .views import rendering
+
         QtCore.QCoreApplication.processEvents()
+        while rendering():
+            QtCore.QCoreApplication.processEvents()
         QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete.value)
 
     def spin(self, seconds: float = 0.1, until: Any = None) -> bool:

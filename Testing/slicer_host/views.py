@@ -24,15 +24,28 @@ class qMRMLSliceView(QtWidgets.QWidget):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._logic: Any = None
+        self._picture = QtGui.QImage()
         self.setMinimumSize(60, 60)
 
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
 
     def forceRender(self) -> None:
+        self._render()
         self.repaint()
 
-    scheduleRender = forceRender
+    def scheduleRender(self) -> None:
+        """Render in an event of its own, as Slicer's views do: clicks are taken between one view and the next."""
+        if self not in _stale:
+            _stale.append(self)
+        if not _timer:
+            _timer.append(QtCore.QTimer())
+            _timer[0].timeout.connect(_render_next)
+        _timer[0].start(0)
+
+    def _render(self) -> None:
+        self._picture = self.image() if self._logic is not None else QtGui.QImage()
+        self.update()
 
     def resizeEvent(self, event: Any) -> None:
         if self._logic is not None:
@@ -62,9 +75,8 @@ class qMRMLSliceView(QtWidgets.QWidget):
         painter.fillRect(self.rect, QtCore.Qt.GlobalColor.black)
         if self._logic is None:
             return
-        picture = self.image()
-        if not picture.isNull():
-            painter.drawImage(self.rect, picture)
+        if not self._picture.isNull():
+            painter.drawImage(self.rect, self._picture)
             overlays.draw(painter, self._logic.GetSliceNode())
         painter.setPen(QtGui.QColor(255, 255, 120))
         painter.drawText(8, self.height - 8, self._label())
@@ -77,6 +89,22 @@ class qMRMLSliceView(QtWidgets.QWidget):
             if node is not None:
                 names.append(f"{kind[0]}: {node.GetName()}")
         return "   ".join(names)
+
+
+_stale: list[Any] = []
+_timer: list[Any] = []
+
+
+def _render_next() -> None:
+    if _stale:
+        _stale.pop(0)._render()
+    if not _stale:
+        _timer[0].stop()
+
+
+def rendering() -> bool:
+    """Whether a slice view still has to be rendered."""
+    return bool(_stale)
 
 
 @stand_in
@@ -120,7 +148,7 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
             name = node.GetLayoutLabel() or node.GetLayoutName()
             self._bar.setText(f" {name}    {node.GetOrientation()}  {node.GetSliceOffset():.1f} mm")
             self._bar.setStyleSheet(f"background: rgb({colour[0]},{colour[1]},{colour[2]}); color: black")
-        self._view.update()
+        self._view.scheduleRender()
 
     def sliceLogic(self) -> Any:
         return self._logic
