@@ -24,14 +24,13 @@ from .physics.pseudo import effective_counts, pseudo_measurement
 from .physics.simulation import image_grid
 from .prior import Prior
 from .progress import Callback, Reporter
-from .sampling import UNKNOWN_HU, Sampler, sample
+from .sampling import UNKNOWN_HU, Sampler, Seam, sample
 from .scanner import Scanner, guess_preset
 from .suv import check_suv
 from .volume import Volume
 
 SLAB = 64  # slices reconstructed together
 CPU_BATCH_PIXELS = 8 * 128**2
-TIES_REACH = 3  # slices over which the pull of one voxel on the next has faded
 NETWORK_COST = 50  # a network evaluation takes about as long as so many EM updates (on a CPU, 128 x 128)
 NOTICE = "Research use only: not for diagnosis or treatment."
 
@@ -220,23 +219,26 @@ class _Job:
         self.prior, self.measurement, self.grid = prior, measurement, grid
         self.projector, self.device = projector, device
         self.ct = torch.from_numpy(ct.resample_to(grid, "linear", UNKNOWN_HU).array)
-        # slices that the axial PSF, the mean across slices, the prior's neighbours and the tissue's ties reach
+        # what a slab computes beyond its end: less far, the last slice differs by more than rounding does elsewhere
         axial = measurement.scanner.model_fwhm_mm[1] / grid.spacing[2]
-        self.halo = max(math.ceil(1.5 * axial), math.ceil(1.5 * sampler.axial_fwhm_slices) + prior.neighbours)
-        if sampler.tissue_beta and sampler.consistency == "map-em":
-            self.halo += TIES_REACH
+        self.halo = max(math.ceil(axial), prior.neighbours + 1)
         self.batch = batch_size(grid.shape[1:], device)
 
     def run(self, sampler: Sampler, seed: int, report: Reporter) -> np.ndarray:
         """The whole volume, slab by slab; on a full GPU, with smaller batches and then on the CPU."""
         count = self.grid.shape[0]
         out = np.zeros(self.grid.shape, np.float32)
+        below: Seam | None = None
+        low = 0  # where a slab begins, with what it has from the one before
         for first in range(0, count, SLAB):
             last = min(first + SLAB, count)
             part = report.part(first / count, last / count)
             while True:
                 try:
-                    out[first:last] = self._slab(sampler, seed, first, last, out, part)
+                    kept = max(low, last - self.halo)
+                    above = Seam(slice(kept - low, last - low)) if last < count else None
+                    out[first:last] = self._slab(sampler, seed, (low, first, last), out, part, (below, above))
+                    low, below = kept, above
                     break
                 except torch.cuda.OutOfMemoryError:
                     torch.cuda.empty_cache()
@@ -249,9 +251,20 @@ class _Job:
         return out
 
     def _slab(
-        self, sampler: Sampler, seed: int, first: int, last: int, out: np.ndarray, report: Reporter
+        self,
+        sampler: Sampler,
+        seed: int,
+        slices: tuple[int, int, int],
+        out: np.ndarray,
+        report: Reporter,
+        seams: tuple[Seam | None, Seam | None],
     ) -> np.ndarray:
-        low, high = max(0, first - self.halo), min(self.grid.shape[0], last + self.halo)
+        """``slices`` (low, first, last): those from first to last; those from low on are known from the slab before.
+
+        A halo above the last is computed along.
+        """
+        low, first, last = slices
+        high = min(self.grid.shape[0], last + self.halo)
         j, i = self.grid.shape[1:]
         grid = self.grid.crop((0, 0, low), (i, j, high))
         part = self.measurement.part(low, high)
@@ -267,7 +280,7 @@ class _Job:
             report(f"slices {first + 1}-{last} of {len(out)}", work[step], f"step {step} of {steps}", preview)
 
         counts, ct = part.counts.to(self.device), self.ct[low:high].to(self.device)
-        z = sample(sampler, self.prior, model, counts, ct, seed + first, self.batch, show)
+        z = sample(sampler, self.prior, model, counts, ct, seed + first, self.batch, show, *seams)
         return z[first - low : last - low].cpu().numpy()
 
     def _move_to_cpu(self) -> None:

@@ -311,7 +311,7 @@ def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(reconstruction, "SLAB", 1)
 
-    def steady(sampler, prior, model, y, ct, seed, batch, callback):
+    def steady(sampler, prior, model, y, ct, seed, batch, callback, below, above):
         z = torch.ones(model.shape)
         for step in range(sampler.steps):
             clock[0] += 1.0
@@ -335,16 +335,39 @@ def test_tokens_are_remembered_for_another_run_but_not_from_slab_to_slab(run, pr
     assert not prior.memory.known
 
 
+def test_a_slab_goes_on_where_the_one_before_ended(run, result, monkeypatch):
+    """Slabs of two slices give the whole volume's estimate; without what the slab before leaves they don't."""
+    from PETSuperResLib import reconstruction
+    from PETSuperResLib.sampling import ddim
+
+    def off(estimate):
+        return np.linalg.norm(estimate - result.volume.array) / np.linalg.norm(result.volume.array)
+
+    monkeypatch.setattr(reconstruction, "SLAB", 2)
+    slabs = run()
+    assert slabs.volume.shape == result.volume.shape and slabs.volume.shape[0] > 2
+    assert off(slabs.volume.array) < 0.01
+
+    def wrong(seams, values):
+        if seams.below is not None:
+            values[: seams.below.slices.stop - seams.below.slices.start] *= 0.5
+        if seams.above is not None:
+            seams.above.stages.append(values[seams.above.slices].clone())
+
+    monkeypatch.setattr(ddim.Seams, "meet", wrong)
+    assert off(run().volume.array) > 0.02
+
+
 def test_a_full_gpu_is_answered_by_smaller_batches_and_then_the_cpu(run, result, monkeypatch):
     from PETSuperResLib import reconstruction
 
     real, batches = reconstruction.sample, []
 
-    def full_until_moved(sampler, prior, model, y, ct, seed, batch, callback):
+    def full_until_moved(sampler, prior, model, y, ct, seed, batch, *others):
         batches.append(batch)
         if len(batches) < 6:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(sampler, prior, model, y, ct, seed, batch, callback)
+        return real(sampler, prior, model, y, ct, seed, batch, *others)
 
     monkeypatch.setattr(reconstruction, "sample", full_until_moved)
     again = run()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-LIMIT_BYTES = 160_000_000  # 64 slices of 128 x 128 at every place that the sampler moves them to
+LIMIT_BYTES = 200_000_000  # a slab of 64 slices of 128 x 128 and its halo, wherever the sampler moves them
 
 
 class TokenMemory:

@@ -29,6 +29,31 @@ BEYOND_MM, ACTIVE_SHARE = 12.0, 0.3  # activity this far outside the CT's body, 
 StepCallback = Callable[[int, int, Tensor], None]
 
 
+class Seam:
+    """Some slices of a slab at every stage of its run, which the next slab needs and need not compute again."""
+
+    def __init__(self, slices: slice):
+        self.slices = slices  # of the slab that leaves them
+        self.stages: list[Tensor] = []
+
+
+class Seams:
+    """The two ends of a slab: at each stage the first slices become what the slab before had, the last are left."""
+
+    def __init__(self, below: Seam | None, above: Seam | None):
+        self.below, self.above = below, above
+        self.stage = 0
+
+    def meet(self, values: Tensor) -> None:
+        """One stage: ``values`` ``(S, ...)``, changed in place."""
+        if self.below is not None:
+            met = self.below.stages[self.stage]
+            values[: len(met)] = met.to(values.device)
+        if self.above is not None:
+            self.above.stages.append(values[self.above.slices].clone())
+        self.stage += 1
+
+
 def sample(
     sampler: Sampler,
     prior: Prior,
@@ -38,12 +63,17 @@ def sample(
     seed: int = 0,
     batch: int = SLICES_PER_BATCH,
     callback: StepCallback | None = None,
+    below: Seam | None = None,
+    above: Seam | None = None,
 ) -> Tensor:
     """One run: counts ``y`` ``(S, views, bins)`` and CT ``(S, J, I)`` in HU -> activity ``(S, J, I)`` in SUV.
 
     ``batch`` slices go through the network at a time. The result depends on the seed only when
-    ``sampler.noise`` is above 0.
+    ``sampler.noise`` is above 0. Of a slab of a longer volume, the first slices are those that ``below`` has from the
+    slab before, and ``above`` is left what the next one needs.
     """
+    known = below.slices.stop - below.slices.start if below is not None else 0
+    seams = Seams(below, above)
     random = torch.Generator().manual_seed(seed)
     schedule, transform = prior.schedule, prior.transform
 
@@ -56,6 +86,7 @@ def sample(
             callback(0, sampler.steps, z)
     else:
         z = torch.full(ct_hu.shape, uniform_start(model, y), device=y.device)
+    seams.meet(z)
     penalty = None
     if sampler.consistency == "map-em" and sampler.tissue_beta:
         penalty = ct_guided(ct_hu, model.spacing, sampler.tissue_neighbours, TISSUE_FWHM_MM, TISSUE_GAMMA)
@@ -73,13 +104,16 @@ def sample(
         if index == 0 and sampler.start_sigma is None:
             x0 = torch.zeros_like(x0)  # pure noise
         x_t = signal * x0 + sampler.noise * sigma * eps
-        eps = guide.epsilon(x_t, t, index if sampler.shifts else 0)
+        seams.meet(x_t)
+        eps = guide.epsilon(x_t, t, index if sampler.shifts else 0, known)
         x0_hat = schedule.tweedie(x_t, eps, torch.tensor([t], device=y.device))  # (7)
+        seams.meet(x0_hat)
         tweedie = transform.to_activity(axial(guide.crop(x0_hat))).clamp_min(0)
         ratio = float(sigma / signal)
         spread = sampler.prior_width * ratio * transform.slope(tweedie)
         del x0, x_t, x0_hat  # memory for the refinement
         z = refine(sampler, model, y, tweedie, z, spread, index, penalty)  # (8), (9)
+        seams.meet(z)
         if sampler.eta and index + 1 < len(steps):
             eps = math.sqrt(1 - sampler.eta**2) * eps + sampler.eta * noise()
         if callback is not None:
@@ -152,9 +186,9 @@ class _Guide:
         self.ct = centred_resize(ct_hu - air, self.padded) + air
         self.mirrors: list[tuple[int, ...]] = [(), (-1,), (-2,), (-2, -1)][: sampler.flips]
 
-    def tokens(self, shift: tuple[int, int], mirror: tuple[int, ...]) -> Iterator[tuple[Tensor, ...]]:
+    def tokens(self, shift: tuple[int, int], mirror: tuple[int, ...], first: int) -> Iterator[tuple[Tensor, ...]]:
         """The CT's tokens of every batch, for an image that is moved and mirrored; the prior remembers them."""
-        ct = self.ct.roll(shift, (-2, -1))
+        ct = self.ct[first:].roll(shift, (-2, -1))
         return map(self.prior.tokens, (ct.flip(mirror) if mirror else ct).split(self.batch))
 
     def pad(self, x: Tensor) -> Tensor:
@@ -165,17 +199,20 @@ class _Guide:
         """Inverse of :meth:`pad`."""
         return centred_resize(x[:, 0], self.size)  # type: ignore[arg-type]
 
-    def epsilon(self, x_t: Tensor, t: int, step: int = 0) -> Tensor:
-        """eps(x_t, t, c) for all slices, averaged over the mirrored images; moved by ``SHIFTS`` from step to step."""
+    def epsilon(self, x_t: Tensor, t: int, step: int = 0, first: int = 0) -> Tensor:
+        """eps(x_t, t, c), averaged over the mirrored images; moved by ``SHIFTS`` from step to step.
+
+        Slices before ``first`` are neighbours only; their own is 0.
+        """
         shift = SHIFTS[step % len(SHIFTS)]
         total = torch.zeros_like(x_t)
         moved = x_t.roll(shift, (-2, -1))
         for mirror in self.mirrors:
-            stack = with_neighbours(moved.flip(mirror) if mirror else moved, self.prior.neighbours)
+            stack = with_neighbours(moved.flip(mirror) if mirror else moved, self.prior.neighbours)[first:]
             parts = []
-            for part, tokens in zip(stack.split(self.batch), self.tokens(shift, mirror), strict=True):
+            for part, tokens in zip(stack.split(self.batch), self.tokens(shift, mirror, first), strict=True):
                 steps = torch.full((len(part),), t, device=part.device)
                 parts.append(self.prior.epsilon(part, steps, tokens, self.slice_mm))
             joined = torch.cat(parts)
-            total += joined.flip(mirror) if mirror else joined
+            total[first:] += joined.flip(mirror) if mirror else joined
         return total.roll((-shift[0], -shift[1]), (-2, -1)) / len(self.mirrors)
