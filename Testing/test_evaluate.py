@@ -163,6 +163,15 @@ def test_a_subject_is_cut_about_its_hottest_lesion(data):
     assert part.array[labels.array > 0].max() == pet.array[inside].max()
 
 
+def test_a_run_on_some_slices_takes_them_of_every_subject(data, prior_file, tmp_path):
+    evaluate(data, tmp_path, settings=["standard"], methods=["lr"], prior=prior_file, slices=3)
+    evaluate(data, tmp_path / "all", settings=["standard"], methods=["lr"], prior=prior_file)
+    some, every = table(tmp_path / "metrics.csv"), table(tmp_path / "all" / "metrics.csv")
+    assert [r["patient"] for r in some] == ["one"] and some[0]["psnr"] != every[0]["psnr"]
+    cohort = references.Cohort(data, part="test", references=["real"], slices=3)
+    assert [subject.load()[0].shape[0] for subject in cohort.subjects()] == [3]
+
+
 def test_tables_stand_for_their_methods_and_a_typo_is_named():
     assert named(["lr", "table3", "lr"])[:2] == ("lr", "no-dc") and set(named(["all"])) == set(METHODS)
     assert set(named(["table2", "table3", "table3-standard"])) == set(METHODS)

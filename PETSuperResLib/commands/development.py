@@ -148,6 +148,7 @@ def _lines(every_s: float = 30.0) -> Callback:
 )
 @click.option("--part", default="test", show_default=True, metavar="NAME", help="Patients of the split to run on.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
+@click.option("--slices", type=click.IntRange(2), help="Only so many of each, about the hottest one in the lesions.")
 @click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 @click.option("--cache", metavar="DIR", help="Keeps what methods learnt; default: $PETSUPERRES_CACHE or OUT/trained.")
 @click.option("--fit-minutes", type=click.FloatRange(0.1), help="Train each method that learns within this time.")
@@ -166,6 +167,7 @@ def evaluate(
     methods: tuple[str, ...],
     part: str,
     limit: int | None,
+    slices: int | None,
     prior: str | None,
     cache: str | None,
     fit_minutes: float | None,
@@ -197,6 +199,7 @@ def evaluate(
             out=folder,
             part=part,
             limit=limit,
+            slices=slices,
             prior=prior,
             cache=cache,
             fit_minutes=fit_minutes,

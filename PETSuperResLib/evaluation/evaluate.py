@@ -48,6 +48,7 @@ def evaluate(
     cache: str | Path | None = None,
     fit_minutes: float | None = None,
     quick: bool = False,
+    slices: int | None = None,
 ) -> Path:
     """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
 
@@ -65,11 +66,11 @@ def evaluate(
             if value not in known:
                 raise InputError(f"The {what} '{value}' is not in this version: use {', '.join(known)}.")
     if quick:
-        limit, fit_minutes = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES
+        limit, fit_minutes, slices = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES, slices or QUICK_SLICES
     patients = find_cases(data, read_split(data, part, split))[:limit]
     chosen_subjects = [subject for reference in references for subject in subjects(patients, reference)]
-    if quick:
-        chosen_subjects = [middle(subject, QUICK_SLICES) for subject in chosen_subjects]
+    if slices is not None:
+        chosen_subjects = [middle(subject, slices) for subject in chosen_subjects]
     loaded, out = Prior.load(prior), Path(out)
     folder = cache_folder(cache) or out / "trained"
     with team_on(device, 0) as team:

@@ -48,6 +48,7 @@ class Cohort:
     counts: str = "realistic"
     split: str | Path | None = None
     limit: int | None = None
+    slices: int | None = None  # of each, about the hottest one in the lesions; None: all
     prior: str | Path | None = None  # None: the bundled one
     seed: int = 0
     device: str = "auto"
@@ -55,7 +56,8 @@ class Cohort:
     def subjects(self) -> list[Subject]:
         """The references of the patients, one kind after the other."""
         cases = find_cases(self.data, read_split(self.data, self.part, self.split))[: self.limit]
-        return [subject for reference in self.references for subject in subjects(cases, reference)]
+        found = [subject for reference in self.references for subject in subjects(cases, reference)]
+        return found if self.slices is None else [middle(subject, self.slices) for subject in found]
 
     def scan(self, pet: Volume, ct: Volume) -> Simulation:
         """The simulated scan of a subject."""
