@@ -80,7 +80,7 @@ def benchmark(
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     versions = {}
-    for package in ("numpy", "scipy", "scikit-image", "astra-toolbox"):
+    for package in ("numpy", "scipy", "scikit-image", "astra-toolbox", "deepinv"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -67,6 +67,8 @@ def peers(geometry: Geometry, device: torch.device | str = "cpu") -> Iterator[Pe
     yield _rotation(g)
     if importlib.util.find_spec("skimage"):
         yield _skimage(g)
+    if importlib.util.find_spec("deepinv"):
+        yield deepinv_peer(g)
     if importlib.util.find_spec("astra"):
         for kind in ("strip", "linear", "line"):
             yield astra_peer(g, kind)
@@ -143,6 +145,27 @@ def _skimage(g: Geometry) -> Peer:
         return torch.from_numpy(np.stack(images)).float() * (2 * g.views / math.pi * g.pixel_mm)
 
     return Peer("scikit-image radon", project, back, 2 if g.size < 200 else 1, matched=False)
+
+
+def deepinv_peer(g: Geometry) -> Peer:
+    """deepinv's tomography operator: rotation by interpolation, and the adjoint by automatic differentiation."""
+    from deepinv.physics import Tomography
+
+    degrees = torch.from_numpy(-np.rad2deg(g.angles)).float()  # its angles turn the other way
+    operator = Tomography(degrees, g.bins, circle=True, normalize=False, parallel_computation=False)
+    before = (g.bins - g.size) // 2
+    inside = slice(before, before + g.size)
+
+    def project(image: Tensor) -> Tensor:
+        side = image.new_zeros(len(image), 1, g.bins, g.bins)
+        side[:, 0, inside, inside] = image
+        return operator.A(side)[:, 0].transpose(1, 2).detach() * g.pixel_mm
+
+    def back(sinogram: Tensor) -> Tensor:
+        image = operator.A_adjoint(sinogram.transpose(1, 2)[:, None].contiguous())
+        return image[:, 0, inside, inside].detach() * g.pixel_mm
+
+    return Peer("deepinv", project, back, 8 if g.size < 200 else 1)
 
 
 def astra_peer(g: Geometry, kind: str) -> Peer:
