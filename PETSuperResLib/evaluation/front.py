@@ -105,6 +105,7 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     references = list(dict.fromkeys(r["reference"] for r in rows))
     figure, axes = plt.subplots(1, len(references), figsize=(5.2 * len(references), 4.0), squeeze=False)
@@ -120,9 +121,13 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
             if not r["change"]:
                 axis.plot(r["seconds"], r["psnr"], "s", ms=7)
                 axis.annotate(
-                    r["sampler"], (r["seconds"], r["psnr"]), fontsize=9, xytext=(5, 5), textcoords="offset points"
+                    r["sampler"], (r["seconds"], r["psnr"]), fontsize=9, xytext=(-6, 10), textcoords="offset points"
                 )
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.margins(x=0.08, y=0.12)
         axis.set_xlabel("seconds per slice")
         axis.set_ylabel("PSNR, dB")
         axis.set_title(f"{reference} references", fontsize=10)
