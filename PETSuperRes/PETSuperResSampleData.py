@@ -61,10 +61,9 @@ def load() -> list[Any]:
         nodes: list[Any] = task.wait()
     finally:
         slicer.app.processEvents()  # clicks wait for one step at a time
+        _making.clear()
         logic.close()
         slicer.util.showStatusMessage("")
-        slicer.app.processEvents()
-        _making.clear()
     pet, ct = nodes[:2]
     slicer.util.setSliceViewerLayers(background=ct, foreground=pet, foregroundOpacity=0.5, fit=True)
     return nodes

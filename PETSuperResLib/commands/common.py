@@ -16,6 +16,9 @@ seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="One seed decides every random number."
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+slices_option = click.option(
+    "--slices", type=click.IntRange(2), help="Only so many of each, about the hottest one in the lesions."
+)
 
 
 MTV = 2.5  # SUV from which MTV and TLG count, unless another threshold is given

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Bar, VariadicCommand, device_option, seed_option
+from .common import Bar, VariadicCommand, device_option, seed_option, slices_option
 
 if TYPE_CHECKING:
     from ..progress import Callback, Event
@@ -148,7 +148,7 @@ def _lines(every_s: float = 30.0) -> Callback:
 )
 @click.option("--part", default="test", show_default=True, metavar="NAME", help="Patients of the split to run on.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
-@click.option("--slices", type=click.IntRange(2), help="Only so many of each, about the hottest one in the lesions.")
+@slices_option
 @click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 @click.option("--cache", metavar="DIR", help="Keeps what methods learnt; default: $PETSUPERRES_CACHE or OUT/trained.")
 @click.option("--fit-minutes", type=click.FloatRange(0.1), help="Train each method that learns within this time.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Bar, VariadicCommand, device_option, seed_option, table
+from .common import Bar, VariadicCommand, device_option, seed_option, slices_option, table
 
 if TYPE_CHECKING:
     from ..evaluation.references import Cohort
@@ -41,10 +41,7 @@ def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None
         click.option("--part", default="validation", show_default=True, metavar="NAME", help="Patients of the split."),
         click.option("--counts", default="realistic", show_default=True, type=click.Choice(["realistic", "high"])),
         click.option("--limit", type=click.IntRange(1), help="Only the first so many patients."),
-        click.option(
-            "--slices", type=click.IntRange(2), help="Only so many of each, about the hottest one in the lesions."
-        ),
-        *(_prior, device_option, _out),
+        *(slices_option, _prior, device_option, _out),
     )
     for option in reversed(options):
         command = option(command)

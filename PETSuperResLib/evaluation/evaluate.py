@@ -17,7 +17,7 @@ from ..training.cache import cache_folder
 from ..training.data import find_cases, read_split
 from ..training.distributed import Team, team_on
 from .figures import method_panel
-from .references import REFERENCES, middle, subjects
+from .references import REFERENCES, subjects
 from .report import write_report
 from .summary import write_summary
 from .training_set import fit_facts, fitted
@@ -68,9 +68,7 @@ def evaluate(
     if quick:
         limit, fit_minutes, slices = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES, slices or QUICK_SLICES
     patients = find_cases(data, read_split(data, part, split))[:limit]
-    chosen_subjects = [subject for reference in references for subject in subjects(patients, reference)]
-    if slices is not None:
-        chosen_subjects = [middle(subject, slices) for subject in chosen_subjects]
+    chosen_subjects = [subject for reference in references for subject in subjects(patients, reference, slices)]
     loaded, out = Prior.load(prior), Path(out)
     folder = cache_folder(cache) or out / "trained"
     with team_on(device, 0) as team:

@@ -56,20 +56,21 @@ class Cohort:
     def subjects(self) -> list[Subject]:
         """The references of the patients, one kind after the other."""
         cases = find_cases(self.data, read_split(self.data, self.part, self.split))[: self.limit]
-        found = [subject for reference in self.references for subject in subjects(cases, reference)]
-        return found if self.slices is None else [middle(subject, self.slices) for subject in found]
+        return [subject for reference in self.references for subject in subjects(cases, reference, self.slices)]
 
     def scan(self, pet: Volume, ct: Volume) -> Simulation:
         """The simulated scan of a subject."""
         return simulate(pet, ct, "standard", self.counts, seed=self.seed, device=self.device)
 
 
-def subjects(cases: Sequence[Case], reference: str) -> list[Subject]:
-    """The references made of ``cases``.
+def subjects(cases: Sequence[Case], reference: str, slices: int | None = None) -> list[Subject]:
+    """The references made of ``cases``; with ``slices``, so many of each by :func:`middle`.
 
     ``real``: each patient's PET, CT and contour. ``sharp``: uptake without noise painted into each
     patient's CT at 2 mm (:mod:`~PETSuperResLib.training.painting`), and generated torsos.
     """
+    if slices is not None:
+        return [middle(subject, slices) for subject in subjects(cases, reference)]
     if reference == "real":
         return [Subject(case.name, reference, partial(_real, case), _facts(case)) for case in cases]
     painted = [
