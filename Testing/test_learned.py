@@ -14,7 +14,7 @@ from PETSuperResLib.errors import Cancelled, InputError
 from PETSuperResLib.evaluation.evaluate import evaluate
 from PETSuperResLib.evaluation.training_set import training_cases
 from PETSuperResLib.methods import METHODS, FitOptions, MethodCase, TrainingCase, pairs, petdm, srdpm
-from PETSuperResLib.methods.concat import concat_prior
+from PETSuperResLib.methods.conditioning import conditioned_prior
 from PETSuperResLib.methods.diffusion import ddim_step, falling
 from PETSuperResLib.methods.learned import Recipe, fit_restorer, restore_with
 from PETSuperResLib.methods.networks import TRANSFORM, ImageRestorer, UNet, image_channels, srcnn, vdsr
@@ -194,7 +194,7 @@ def test_impossible_options_are_refused(folder, wrong):
 
 def test_the_methods_that_learn_are_those_with_a_recipe_and_say_that_they_are_not_trained(case):
     learning = {name for name, method in METHODS.items() if method.fit is not None}
-    assert learning == {*RECIPES, "ct-concat", "standard-ct-concat"}
+    assert learning == {*RECIPES, "ct-concat", "standard-ct-concat", "unconditional", "standard-unconditional"}
     for name in learning:
         with pytest.raises(InputError, match=f"'{name}' is not trained"):
             METHODS[name].restore(case)
@@ -347,16 +347,19 @@ def test_evaluate_without_training_patients_says_so(data, tmp_path):
         evaluate(data, tmp_path / "out", split=split, methods=["unet"])
 
 
-# --- CT concat of Table 3
+# --- Our prior with the CT as channels (Table 3), and without CT
 
 
-def test_ct_concat_is_a_prior_of_the_same_start_that_sees_the_ct_as_channels(case, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "conditioning"), [("standard-ct-concat", "concat"), ("standard-unconditional", "none")]
+)
+def test_a_prior_of_another_conditioning_starts_from_the_bundled_one_and_is_kept(name, conditioning, case, tmp_path):
     options = FitOptions(tmp_path, steps=1)
-    method = METHODS["standard-ct-concat"]
+    method = METHODS[name]
     with pytest.raises(InputError, match="not trained"):
         method.restore(case)
-    prior = concat_prior(CASES, options)
-    assert prior.network.config.conditioning == "concat" and prior.info["steps"] == 1
+    prior = conditioned_prior(conditioning, CASES, options)
+    assert prior.network.config.conditioning == conditioning and prior.info["steps"] == 1
     (folder,) = tmp_path.iterdir()  # kept whole: no folder of a run under way is left
     changed = (folder / "prior.safetensors").stat().st_mtime_ns
     restored = method.fit(CASES, options).restore(case)
@@ -364,6 +367,16 @@ def test_ct_concat_is_a_prior_of_the_same_start_that_sees_the_ct_as_channels(cas
     assert relative(restored.array, case.simulation.truth.array) < 0.6
 
 
-def test_ct_concat_without_training_patients_is_refused(tmp_path):
+def test_a_prior_without_ct_answers_the_same_whatever_the_ct(case, tmp_path):
+    fitted = METHODS["unconditional"].fit(CASES, FitOptions(tmp_path, steps=1))
+    prior = conditioned_prior("none", CASES, FitOptions(tmp_path, steps=1))
+    x, t = torch.randn(2, 1 + 2 * prior.neighbours, 32, 32), torch.tensor([300, 300])
+    water, air = torch.zeros(2, 32, 32), torch.full((2, 32, 32), -1000.0)
+    assert torch.equal(prior.epsilon(x, t, prior.tokens(water), 2.0), prior.epsilon(x, t, prior.tokens(air), 2.0))
+    assert fitted.fit is None
+
+
+@pytest.mark.parametrize("conditioning", ["concat", "none"])
+def test_another_conditioning_without_training_patients_is_refused(conditioning, tmp_path):
     with pytest.raises(InputError, match="no training patients"):
-        concat_prior([], FitOptions(tmp_path, steps=1))
+        conditioned_prior(conditioning, [], FitOptions(tmp_path, steps=1))

@@ -12,7 +12,7 @@ from ..reconstruction import reconstruct, sample_measurement
 from ..sampling import Sampler
 from ..volume import Volume
 from .classical import CLASSICAL
-from .concat import ct_concat
+from .conditioning import conditioned
 from .interface import Method, MethodCase
 from .map import AIR_HU, MAP_METHODS
 from .petdm import PETDM
@@ -79,7 +79,8 @@ OURS = (
         "full PSF and the schedule's mean of 11 inner iterations in every step.",
         needs_ct=True,
     ),
-    ct_concat("ct-concat", "paper", _ours("paper")),
+    conditioned("ct-concat", "concat", "paper", _ours("paper")),
+    conditioned("unconditional", "none", "paper", _ours("paper")),
     Method("no-ct", _without_ct("paper"), f"{PAPER}; the published schedule, with air where the CT would be."),
     Method(
         "standard-no-dc",
@@ -108,14 +109,15 @@ OURS = (
         f"{PAPER}; profile standard with air where the CT would be.",
         "the ties lose their CT with it.",
     ),
-    ct_concat("standard-ct-concat", "standard", _ours("standard")),
+    conditioned("standard-ct-concat", "concat", "standard", _ours("standard")),
+    conditioned("standard-unconditional", "none", "standard", _ours("standard")),
 )
 
 METHODS: dict[str, Method] = {
     method.name: method for method in (*CLASSICAL, *MAP_METHODS, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
 }
 
-ABLATIONS = tuple(name for name in METHODS if "no-" in name or "ct-concat" in name)
+ABLATIONS = tuple(name for name in METHODS if any(part in name for part in ("no-", "ct-concat", "unconditional")))
 GROUPS = {  # what names of tables stand for
     "table2": tuple(name for name in METHODS if name not in ABLATIONS),
     "table3": (*(name for name in ABLATIONS if not name.startswith("standard-")), "ours-paper"),

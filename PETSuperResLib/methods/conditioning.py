@@ -1,4 +1,4 @@
-"""CT concat of Table 3: the prior with the CT as further input channels, where ours asks it by cross-attention."""
+"""Our prior with the CT as further input channels (Table 3), or without CT, where ours asks it by cross-attention."""
 
 from __future__ import annotations
 
@@ -25,24 +25,27 @@ from .interface import FitOptions, Method, MethodCase, TrainingCase
 from .pairs import hash_of
 
 STEPS = 4000
-CODE = ("prior/*.py", "training/run.py", "training/data.py", "training/sources.py", "methods/concat.py")
-SOURCE = "Yang et al., Table 3: the prior with the CT concatenated to its input instead of cross-attention"
+CODE = ("prior/*.py", "training/run.py", "training/data.py", "training/sources.py", "methods/conditioning.py")
+SOURCES = {
+    "concat": "Yang et al., Table 3: the prior with the CT concatenated to its input instead of cross-attention",
+    "none": "Yang et al., with a prior that never sees a CT",
+}
 
 
-def ct_concat(name: str, profile: str, run: Callable[[MethodCase], Volume]) -> Method:
-    """The method that fits such a prior and then samples by ``run``, ours with the profile named ``profile``."""
+def conditioned(name: str, conditioning: str, profile: str, run: Callable[[MethodCase], Volume]) -> Method:
+    """The method that fits a prior of another ``conditioning`` and samples by ``run``, ours with that ``profile``."""
 
     def untrained(case: MethodCase) -> Volume:
         raise InputError(f"Method '{name}' is not trained.")
 
     def fit(cases: Sequence[TrainingCase], options: FitOptions) -> Method:
-        prior = concat_prior(cases, options)
+        prior = conditioned_prior(conditioning, cases, options)
         return replace(method, fit=None, run=lambda case: run(replace(case, prior=prior)))
 
     method = Method(
         name,
         untrained,
-        f"{SOURCE}; profile {profile}.",
+        f"{SOURCES[conditioning]}; profile {profile}.",
         "it starts from the bundled prior's weights, less the attention, and goes on learning on the training "
         "patients' images; its sampler is ours.",
         needs_ct=True,
@@ -51,15 +54,16 @@ def ct_concat(name: str, profile: str, run: Callable[[MethodCase], Volume]) -> M
     return method
 
 
-def concat_prior(cases: Sequence[TrainingCase], options: FitOptions) -> Prior:
-    """Train it on the true images of ``cases``, or read what an equal call left in ``options.folder``."""
+def conditioned_prior(conditioning: str, cases: Sequence[TrainingCase], options: FitOptions) -> Prior:
+    """Train it ("concat" or "none") on the true images of ``cases``, or read what an equal call left in ``options.folder``."""
     if not cases:
         raise InputError("There are no training patients: name them under 'train' in the split file.")
-    bundled = with_conditioning(TrainingConfig.read("bundled"), "concat")
+    bundled = with_conditioning(TrainingConfig.read("bundled"), conditioning)
     steps = options.steps or STEPS
     config = replace(bundled, start_from="bundled", seed=options.seed, steps=steps, learning_rate=3e-4, ema=0.995)
     decides = {"config": asdict(config), "limit_minutes": options.limit_minutes, "from": BUNDLED_SHA256.read_text()}
-    folder = options.folder / f"ct-concat-{hash_of(decides | {'cases': [case.decides for case in cases]}, *CODE)}"
+    key = hash_of(decides | {"cases": [case.decides for case in cases]}, *CODE)
+    folder = options.folder / f"prior-{conditioning}-{key}"
     device = pick_device(options.device)
     if not folder.is_dir():
         making = folder.with_suffix(".part")
@@ -100,4 +104,5 @@ class _Teller:
 
     def trained(self, loss: float, done: float) -> None:
         """Tell how far it is."""
-        self.report("training ct-concat", done, f"step {self.run.step} of {self.run.config.steps}")
+        conditioning = self.run.config.network.conditioning
+        self.report(f"training the prior (conditioning {conditioning})", done, f"step {self.run.step} of {self.run.config.steps}")
