@@ -14,7 +14,7 @@ from PETSuperResLib.sampling import PROFILES, Sampler, sample
 from PETSuperResLib.sampling.consistency import map_em, nesterov_descent, refine
 from PETSuperResLib.sampling.ddim import completed_ct, timesteps
 from PETSuperResLib.sampling.penalties import ct_guided, ties
-from PETSuperResLib.scanner import setting
+from PETSuperResLib.scanner import Scanner, setting
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,14 @@ def test_the_other_profiles_fall_from_their_start_to_their_end(prior, name):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"steps": 0}, {"flips": 3}, {"consistency": "hope"}, {"inner_first": -1}, {"start_sigma": 0.01, "end_sigma": 0.1}],
+    [
+        {"steps": 0},
+        {"flips": 3},
+        {"stop_below": -1.0},
+        {"consistency": "hope"},
+        {"inner_first": -1},
+        {"start_sigma": 0.01, "end_sigma": 0.1},
+    ],
 )
 def test_impossible_samplers_are_refused(changes):
     with pytest.raises(InputError):
@@ -89,6 +96,12 @@ def test_map_em_never_raises_its_objective_and_stays_positive(strength, seed):
     assert float(z.min()) >= 0 and torch.isfinite(z).all()
     assert max(b - a for a, b in zip(values, values[1:], strict=False)) < 1e-6 * abs(values[0])
     assert values[-1] < values[0]
+
+
+def objective_of(model, y, z, anchor, weight):
+    """The objective of every slice, up to what depends on y alone."""
+    mean = model.mean(z).double() + 1e-6
+    return (mean - y * torch.log(mean)).sum((1, 2)) + (weight * (z - anchor) ** 2).double().sum((1, 2)) / 2
 
 
 def plain_map_em(model, y, z, anchor, weight, iterations, psf, tied):
@@ -124,6 +137,47 @@ def test_map_em_computes_its_formulas(with_ties, psf, attenuation):
     start = torch.ones_like(truth)
     plain = plain_map_em(model, y, start, anchor, weight, 12, psf, tied)
     assert relative(map_em(model, y, start, anchor, weight, 12, psf, tied), plain) < 1e-5
+
+
+def updates_counted(model, monkeypatch):
+    """A list that grows by one with every update that the model is asked for."""
+    done, compare = [], model.compare
+    monkeypatch.setattr(model, "compare", lambda *args: done.append(1) or compare(*args))
+    return done
+
+
+def test_map_em_stops_when_noise_outweighs_what_an_update_gains(monkeypatch):
+    model, truth, y = random_model(3, (5, 24, 28))
+    anchor, weight, start = truth.flip(2), 0.5 + truth, torch.ones_like(truth)
+    done = updates_counted(model, monkeypatch)
+    whole = map_em(model, y, start, anchor, weight, 200)
+    assert len(done) == 200
+    done.clear()
+    soon = map_em(model, y, start, anchor, weight, 200, stop_below=0.003)
+    assert 5 < len(done) < 150
+    missed = [objective_of(model, y, z, anchor, weight) for z in (soon, whole)]
+    noise = math.sqrt(y[0].numel() / 2)
+    assert float((missed[0] - missed[1]).max()) < 0.1 * noise
+    done.clear()
+    map_em(model, y, start, anchor, weight, 200, stop_below=1e9)
+    assert len(done) == 2  # the first update that has one before it
+
+
+def test_a_slice_stops_by_itself_whichever_others_are_there(monkeypatch):
+    scanner = Scanner.get("Paper standard")
+    model, alone = (ForwardModel(scanner, (depth, 24, 28), (4.0, 4.0, 4.0)) for depth in (4, 1))
+    random = torch.Generator().manual_seed(4)
+    truth = torch.rand(4, 24, 28, generator=random) * torch.tensor([1.0, 40.0, 40.0, 1.0])[:, None, None]
+    y = torch.poisson(model.mean(truth, False), random)
+    start, free = torch.ones_like(truth), torch.zeros_like(truth)
+    together = map_em(model, y, start, free, free, 120, psf=False, stop_below=0.01)
+    done, updates = updates_counted(alone, monkeypatch), []
+    for n in range(4):
+        one, before = slice(n, n + 1), len(done)
+        single = map_em(alone, y[one], start[one], free[one], free[one], 120, psf=False, stop_below=0.01)
+        assert relative(together[one], single) < 1e-4
+        updates.append(len(done) - before)
+    assert max(updates) > 1.3 * min(updates)  # so that some have waited for others
 
 
 def test_map_em_with_a_great_weight_stays_at_the_anchor():

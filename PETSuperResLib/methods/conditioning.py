@@ -55,7 +55,10 @@ def conditioned(name: str, conditioning: str, profile: str, run: Callable[[Metho
 
 
 def conditioned_prior(conditioning: str, cases: Sequence[TrainingCase], options: FitOptions) -> Prior:
-    """Train it ("concat" or "none") on the true images of ``cases``, or read what an equal call left in ``options.folder``."""
+    """A prior of that ``conditioning`` ("concat", "none"), trained on the true images of ``cases``.
+
+    Read if an equal call left it in ``options.folder``, where it is kept.
+    """
     if not cases:
         raise InputError("There are no training patients: name them under 'train' in the split file.")
     bundled = with_conditioning(TrainingConfig.read("bundled"), conditioning)
@@ -105,4 +108,8 @@ class _Teller:
     def trained(self, loss: float, done: float) -> None:
         """Tell how far it is."""
         conditioning = self.run.config.network.conditioning
-        self.report(f"training the prior (conditioning {conditioning})", done, f"step {self.run.step} of {self.run.config.steps}")
+        self.report(
+            f"training the prior (conditioning {conditioning})",
+            done,
+            f"step {self.run.step} of {self.run.config.steps}",
+        )

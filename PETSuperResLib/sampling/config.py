@@ -26,6 +26,9 @@ class Sampler:
     consistency: str = "map-em"  # "map-em", "gradient" (8)-(9), or "none"
     inner_first: int = 16  # inner iterations m_t at the first step ...
     inner_last: int = 24  # ... ramped linearly to this at the last
+    stop_below: float = (
+        0.0  # map-em: fewer, once one gains less than this share of the loss' standard deviation by noise
+    )
     psf_from: float = 0.0  # PPCR: share of the steps done before H_t turns from identity to the PSF
     prior_width: float = 4.0  # map-em: standard deviation of the anchor, in units of the step's noise level
     tissue_beta: float = 0.2  # map-em: weight of the CT-guided penalty on differences in a tissue, per SUV; 0: none
@@ -42,6 +45,8 @@ class Sampler:
             raise InputError(f"Unknown data consistency '{self.consistency}': use map-em, gradient or none.")
         if self.steps < 1 or self.flips not in (1, 2, 4) or self.inner_first < 0 or self.inner_last < 0:
             raise InputError("A sampler needs at least 1 step, inner iterations of 0 or more, and 1, 2 or 4 flips.")
+        if self.stop_below < 0:
+            raise InputError("A sampler's stop_below must be 0 (never stop early) or more, such as 0.005.")
         if self.start_sigma is not None and not 0 < self.end_sigma <= self.start_sigma:
             raise InputError("A sampler's noise levels must fall: 0 < end_sigma <= start_sigma.")
 

@@ -24,6 +24,7 @@ def map_em(
     iterations: int,
     psf: bool = True,
     tied: Ties | None = None,
+    stop_below: float = 0.0,
 ) -> Tensor:
     """Minimise the Poisson loss (5) plus ``sum weight (z - anchor)^2 / 2`` from ``z``, all ``(S, J, I)``.
 
@@ -33,6 +34,10 @@ def map_em(
     momentum between the updates, dropped in a slice whose objective rises, makes 16 of them reach what takes about 50
     without; with no weight it is an accelerated ML-EM. ``tied`` adds its sum over pairs to the objective, and the
     separable parabola above it to the surrogate.
+
+    ``iterations`` is the most that are done. A slice keeps its image once an update has lowered its objective by less
+    than ``stop_below`` times the standard deviation that the Poisson loss of its n bins has by noise alone,
+    sqrt(n / 2); when all slices do, the work ends. Each slice by itself: which are together does not matter.
     """
     # slices innermost in memory: the projector, the blur and the ties take a volume so without copies
     sensitivity = model.sensitivity if psf else model.sensitivity_no_psf
@@ -41,6 +46,8 @@ def map_em(
     ahead, new = z.clone(), torch.empty_like(z)
     momentum = torch.ones(len(z), device=z.device)  # each slice has its own: which are together does not matter
     last = torch.full_like(momentum, math.inf, dtype=torch.float64)
+    little = stop_below * math.sqrt(y[0].numel() / 2)
+    stopped = torch.zeros_like(momentum, dtype=torch.bool)
     for _ in range(iterations):
         back, loss = model.compare(ahead, y, psf)
         pull = None if tied is None else as_rows(tied.pull(ahead))
@@ -63,13 +70,19 @@ def map_em(
             high = (2 * e).div_((b + root).clamp_min_(1e-30))
             low = (root - b).div_((2 * a).clamp_min_(1e-30))
             torch.where(b > 0, high, low, out=result)
+        enough = (last - loss).abs() < little
         momentum = torch.where(loss > last, 1.0, momentum)
         last, old, momentum = loss, momentum, (1 + torch.sqrt(1 + 4 * momentum**2)) / 2
         share = (old - 1) / momentum
         for part in parts(rows[0]):
             x, before, after = (as_rows(v)[part] for v in (ahead, z, new))
+            if stop_below:
+                torch.where(stopped, before, after, out=after)
             torch.sub(after, before, out=x).mul_(share).add_(after).clamp_min_(1e-4)
         z, new = new, z
+        stopped |= enough
+        if stop_below and bool(stopped.all()):
+            break
     return z.contiguous()
 
 
@@ -107,6 +120,6 @@ def refine(
         return tweedie
     if sampler.consistency == "map-em":
         tied = None if penalty is None else ties(penalty, tweedie, sampler.tissue_beta)
-        return map_em(model, y, previous, tweedie, spread**-2, inner, psf, tied)
+        return map_em(model, y, previous, tweedie, spread**-2, inner, psf, tied, sampler.stop_below)
     start = tweedie if step == 0 else (1 - sampler.warm_start) * tweedie + sampler.warm_start * previous
     return nesterov_descent(model, y, start, inner, sampler.step_size, sampler.momentum, psf)

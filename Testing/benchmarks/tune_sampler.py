@@ -5,7 +5,7 @@
 
 ``DIR`` holds the case folders and ``split.json`` with its ``validation`` patients; the package must be
 installed. Eight middle slices of each reference and setting; a row is the mean PSNR (dB), SSIM and NMSE
-over references. First the peers: PSF-OSEM at several numbers of updates, with the updates and filter that are
+over references, and the processor time. First the peers: PSF-OSEM at several numbers of updates, with the updates and filter that are
 best for each scan, and the MAP references. Then the sampler, one variant in each row; ``--vary`` gives them.
 ``--limit 1``, the first patient only, takes about 5 minutes on one busy CPU core; all take accordingly more.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -95,12 +96,12 @@ def _ct(ct: Volume, grid: Volume) -> torch.Tensor:
 
 def row(name: str, all_scans: list[Scan], estimate: Callable[[Scan], np.ndarray]) -> None:
     """Print the means of an estimate, a column group per setting."""
-    cells = []
+    cells, began = [], time.process_time()
     for setting in SETTINGS:
         scores = [whole_field(s.truth.array, estimate(s)) for s in all_scans if s.setting == setting]
         mean = {k: np.mean([s[k] for s in scores]) for k in scores[0]}
         cells.append(f"{mean['psnr']:7.2f} {mean['ssim']:7.4f} {mean['nmse']:7.4f}")
-    print(f"{name:45s} | {' | '.join(cells)}", flush=True)
+    print(f"{name:45s} | {' | '.join(cells)} | {time.process_time() - began:6.1f}", flush=True)
 
 
 def filtered(scan: Scan, updates: int, fwhm_mm: float) -> np.ndarray:
@@ -133,7 +134,7 @@ def main() -> None:
         all_scans = scans(arguments.data, arguments.limit, arguments.reference, arguments.counts)
     except PETSuperResError as error:
         parser.error(str(error))
-    print(f"{'':45s} | standard: PSNR SSIM NMSE   | ood")
+    print(f"{'':45s} | standard: PSNR SSIM NMSE   | ood                      | CPU s")
     for n in UPDATES:
         row(f"PSF-OSEM, {n} updates", all_scans, lambda s, n=n: s.iterates[n])  # type: ignore[misc]
     row("PSF-OSEM, oracle updates and filter", all_scans, oracle)
