@@ -5,8 +5,9 @@
 
 ``DIR`` holds the case folders and ``split.json`` with its ``validation`` patients; the package must be
 installed. Eight middle slices of each reference and setting; a row is the mean PSNR (dB), SSIM and NMSE
-over references, and the processor time. First the peers: PSF-OSEM at several numbers of updates, with the updates and filter that are
-best for each scan, and the MAP references. Then the sampler, one variant in each row; ``--vary`` gives them.
+over references, and the processor time. First the peers: PSF-OSEM at several numbers of updates, with the
+updates and filter that are best for each scan, and the MAP references. Then the sampler, one variant in each
+row; ``--vary`` gives them.
 ``--limit 1``, the first patient only, takes about 5 minutes on one busy CPU core; all take accordingly more.
 """
 
