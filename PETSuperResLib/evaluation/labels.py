@@ -34,9 +34,9 @@ LABELS = {
     "standard-no-ties": "Standard w/o ties",
     "standard-no-ct": "Standard w/o CT",
     "standard-ct-concat": "Standard, CT concat",
-    "standard-unconditional": "Standard, prior without CT",
+    "standard-unconditional": "Standard, uncond.",
     "ct-concat": "CT Concat",
-    "unconditional": "Prior without CT",
+    "unconditional": "Unconditional",
 }
 
 
