@@ -194,7 +194,7 @@ def test_impossible_options_are_refused(folder, wrong):
 
 def test_the_methods_that_learn_are_those_with_a_recipe_and_say_that_they_are_not_trained(case):
     learning = {name for name, method in METHODS.items() if method.fit is not None}
-    assert learning == {*RECIPES, "ct-concat", "standard-ct-concat", "unconditional", "standard-unconditional"}
+    assert learning == {*RECIPES, "ct-concat", "standard-ct-concat", "standard-unconditional"}
     for name in learning:
         with pytest.raises(InputError, match=f"'{name}' is not trained"):
             METHODS[name].restore(case)
@@ -367,13 +367,13 @@ def test_a_prior_of_another_conditioning_starts_from_the_bundled_one_and_is_kept
     assert relative(restored.array, case.simulation.truth.array) < 0.6
 
 
-def test_a_prior_without_ct_answers_the_same_whatever_the_ct(case, tmp_path):
-    fitted = METHODS["unconditional"].fit(CASES, FitOptions(tmp_path, steps=1))
-    prior = conditioned_prior("none", CASES, FitOptions(tmp_path, steps=1))
-    x, t = torch.randn(2, 1 + 2 * prior.neighbours, 32, 32), torch.tensor([300, 300])
-    water, air = torch.zeros(2, 32, 32), torch.full((2, 32, 32), -1000.0)
-    assert torch.equal(prior.epsilon(x, t, prior.tokens(water), 2.0), prior.epsilon(x, t, prior.tokens(air), 2.0))
-    assert fitted.fit is None
+@pytest.mark.parametrize(("conditioning", "heeds"), [("concat", True), ("none", False)])
+def test_a_prior_heeds_the_ct_only_if_it_is_conditioned_on_it(conditioning, heeds, tmp_path):
+    prior = conditioned_prior(conditioning, CASES, FitOptions(tmp_path, steps=1))
+    x = torch.randn(2, 1 + 2 * prior.neighbours, 32, 32, generator=torch.Generator().manual_seed(0))
+    t, water, air = torch.tensor([300, 300]), torch.zeros(2, 32, 32), torch.full((2, 32, 32), -1000.0)
+    with_water, with_air = (prior.epsilon(x, t, prior.tokens(ct), 2.0) for ct in (water, air))
+    assert torch.equal(with_water, with_air) is not heeds
 
 
 @pytest.mark.parametrize("conditioning", ["concat", "none"])

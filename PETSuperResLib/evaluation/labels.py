@@ -36,7 +36,6 @@ LABELS = {
     "standard-ct-concat": "Standard, CT concat",
     "standard-unconditional": "Standard, uncond.",
     "ct-concat": "CT Concat",
-    "unconditional": "Unconditional",
 }
 
 

@@ -80,7 +80,6 @@ OURS = (
         needs_ct=True,
     ),
     conditioned("ct-concat", "concat", "paper", _ours("paper")),
-    conditioned("unconditional", "none", "paper", _ours("paper")),
     Method("no-ct", _without_ct("paper"), f"{PAPER}; the published schedule, with air where the CT would be."),
     Method(
         "standard-no-dc",
