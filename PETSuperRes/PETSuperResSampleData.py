@@ -64,6 +64,7 @@ def load() -> list[Any]:
         _making.clear()
         logic.close()
         slicer.util.showStatusMessage("")
+    slicer.app.processEvents()  # the worker's end took a moment
     pet, ct = nodes[:2]
     slicer.util.setSliceViewerLayers(background=ct, foreground=pet, foregroundOpacity=0.5, fit=True)
     return nodes

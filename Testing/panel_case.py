@@ -114,13 +114,15 @@ def nodes_in_scene():
     return {n.GetID() for n in slicer.util.getNodesByClass("vtkMRMLNode")}
 
 
-def responsive(host, work, runs=6):
+def responsive(host, work, runs=6, before=lambda: None):
     """Do some work until the event loop has kept 99 % of the clicks meanwhile waiting for at most 100 ms.
 
     What the module holds up it holds up in every run; what another program takes of a busy machine it doesn't.
+    ``before`` every run it may have to be made ready for; that is not measured.
     """
     waits = []
     while len(waits) < runs:
+        before()
         with host.latency() as seen:
             work()
         clicks = f"99 % of clicks within {1000 * seen.p99:.0f} ms, the longest {1000 * seen.longest:.0f} ms"

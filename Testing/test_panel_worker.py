@@ -231,16 +231,19 @@ def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     timer = sys.modules["qt"].QTimer()
     timer.setSingleShot(True)
     timer.connect("timeout()", lambda: again.append(sample.load()))  # an impatient second click
-    timer.start(300)
     nodes = []
 
+    def afresh():
+        host.scene.Clear(0)
+        host.spin(0.2)
+
     def load():
-        host.scene.Clear(0)  # a second attempt at the latency starts afresh
+        timer.start(300)
         nodes.append(SampleData.SampleDataLogic().downloadFromSource(source))
 
-    responsive(host, load)
+    responsive(host, load, before=afresh)
     nodes = nodes[-1]
-    assert again == [[]]
+    assert again and not any(again)
     assert [n.GetName() for n in nodes] == ["Phantom PET", "Phantom CT", "Phantom lesions"]
     assert nodes[2].GetSegmentation().GetNumberOfSegments() == 6
     composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
