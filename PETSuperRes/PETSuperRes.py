@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -24,6 +26,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 ERROR_STYLE = "color: #B3261E; font-weight: bold;"
+LOG_LINES = 40  # of a traceback or of what the worker said, at most
 
 
 class PETSuperRes(ScriptedLoadableModule):
@@ -227,9 +230,10 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.statusLabel.setText("")
         self._hinted = bool(lacking) and not running
 
-    def say(self, text: str, error: bool = False, status: bool = True) -> None:
-        """Write to the log and, unless told not to, to the line under Apply."""
-        self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+    def say(self, text: str, error: bool = False, status: bool = True, log: Sequence[str] = ()) -> None:
+        """Write to the log and, unless told not to, to the line under Apply; the lines of ``log`` only to the log."""
+        lines = [f"    {line}" for line in log[-LOG_LINES:]]
+        self.ui.logText.appendPlainText("\n".join([f"{time.strftime('%H:%M:%S')}  {text}", *lines]))
         if status:
             self._hinted = False
             self.ui.statusLabel.setText(text)
@@ -268,11 +272,12 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from PETSuperResLib.errors import Cancelled, PETSuperResError
 
         if isinstance(error, PETSuperResError):
-            self.say(str(error), error=not isinstance(error, Cancelled))
+            self.say(str(error), error=not isinstance(error, Cancelled), log=getattr(error, "log", ()))
         else:
             logging.error("PETSuperRes", exc_info=error)
             text = _("Unexpected {kind} ({error}): please report it with the text of the Log section.")
-            self.say(text.format(kind=type(error).__name__, error=error), error=True)
+            lines = "".join(traceback.format_exception(error)).splitlines()
+            self.say(text.format(kind=type(error).__name__, error=error), error=True, log=lines)
         self.updateButtons()
 
     def onConverted(self, node: Any) -> None:
@@ -311,7 +316,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The worker's answer: offer what this machine has."""
         self._asking = False
         if facts.get("type") == "error":
-            self.say(str(facts.get("message")), status=False)
+            self.say(str(facts.get("message")), status=False, log=facts.get("log") or ())
             return
         self._facts = facts
         self.ui.deviceComboBox.setToolTip(

@@ -6,9 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import qt
-
-INTERVAL_MS = 50
+from PETSuperResTurns import atWork, pollWhile
 
 
 class Background:
@@ -19,9 +17,6 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._timer = qt.QTimer()
-        self._timer.setInterval(INTERVAL_MS)
-        self._timer.connect("timeout()", self._deliver)
         self._current: dict[str, Any] | None = None
 
     @property
@@ -35,23 +30,22 @@ class Background:
 
         def target() -> None:
             try:
-                job["value"] = work()
+                with atWork():
+                    job["value"] = work()
             except Exception as error:  # whatever it is, the main thread shows it
                 job["error"] = error
 
         job["thread"] = threading.Thread(target=target, daemon=True)
         self._current = job
         job["thread"].start()
-        self._timer.start()
+        pollWhile(lambda: self._current is job, lambda: self._deliver(job))
 
     def drop(self) -> None:
         """Forget the running work; its answer is not delivered."""
         self._current = None
-        self._timer.stop()
 
-    def _deliver(self) -> None:
-        job = self._current
-        if job is None or job["thread"].is_alive():
+    def _deliver(self, job: dict[str, Any]) -> None:
+        if job is not self._current or job["thread"].is_alive():
             return
         self.drop()
         if "error" in job:

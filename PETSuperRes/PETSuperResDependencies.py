@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from subprocess import CalledProcessError
 
 import slicer
 from slicer.i18n import tr as _
 
+TORCH = "torch>=2.4"
 REQUIREMENTS = ("safetensors>=0.4", "pydicom>=2.4", "scipy>=1.11", "scikit-image>=0.22")
 DECLINED = _("Not installed: {what}. The PET cannot be super-resolved without: press Apply again and agree.")
 FAILED = _("Could not install {what} ({error}): check the network and the free disk space and press Apply again.")
+NO_EXTENSION = _("{what}: install the PyTorch extension from the Extensions Manager and restart Slicer.")
+UNCHANGED = _("The installation changed nothing ({what}): restart Slicer and press Apply before using other modules.")
 
 
 def ensureDependencies() -> bool:
-    """Install what is lacking, after asking; returns whether anything was.
+    """Install what is lacking or too old, after asking; returns whether any version has changed.
 
-    Only the worker imports torch, which takes seconds: here it is looked for. Raises PETSuperResError where the
-    user declines or the installation fails.
+    Only the worker imports torch, which takes seconds: here its version is looked up. Raises PETSuperResError where
+    the user declines or the installation fails.
     """
-    torch = find_spec("torch") is None
-    if torch:
+    before = _versions()
+    if _lacking(TORCH):
         _installTorch()
-    return _installPackages() or torch
+    _installPackages()
+    importlib.invalidate_caches()
+    return _versions() != before
 
 
 def _installTorch() -> None:
@@ -32,22 +37,33 @@ def _installTorch() -> None:
     try:
         import PyTorchUtils
     except ImportError as error:
-        raise PETSuperResError(
-            "PyTorch is missing: install the PyTorch extension from the Extensions Manager and restart Slicer."
-        ) from error
+        raise PETSuperResError(NO_EXTENSION.format(what=_torchNow())) from error
+    wanted = TORCH.removeprefix("torch")
     try:
-        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True)
+        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=wanted)
     except (RuntimeError, ValueError, CalledProcessError) as error:
-        raise PETSuperResError(FAILED.format(what="PyTorch", error=error)) from error
+        raise PETSuperResError(FAILED.format(what=TORCH, error=error)) from error
     if torch is None:
-        raise PETSuperResError(DECLINED.format(what="PyTorch"))
+        raise PETSuperResError(DECLINED.format(what=TORCH))
+    importlib.invalidate_caches()
+    if _lacking(TORCH):
+        raise PETSuperResError(UNCHANGED.format(what=_torchNow()))
 
 
-def _installPackages() -> bool:
-    """Through slicer.packaging, which checks versions too; before Slicer 5.11 what is absent, after asking."""
+def _torchNow() -> str:
+    """What is wrong with the torch there is."""
+    found = _versions()[TORCH]
+    if found is None:
+        return str(_("PyTorch is missing"))
+    least = TORCH.partition(">=")[2]
+    return str(_("PyTorch {found} is too old, {least} or newer is needed").format(found=found, least=least))
+
+
+def _installPackages() -> None:
+    """Through slicer.packaging; before Slicer 5.11 what is lacking or too old, after asking."""
     from PETSuperResLib.errors import PETSuperResError
 
-    lacking = [requirement for requirement in REQUIREMENTS if _absent(requirement)]
+    lacking = [requirement for requirement in REQUIREMENTS if _lacking(requirement)]
     what = ", ".join(requirement.partition(">=")[0] for requirement in lacking or REQUIREMENTS)
     try:
         from slicer import packaging
@@ -65,13 +81,22 @@ def _installPackages() -> bool:
         raise PETSuperResError(FAILED.format(what=what, error=error)) from error
     except RuntimeError as error:  # the user declined
         raise PETSuperResError(DECLINED.format(what=what)) from error
-    return bool(lacking)
 
 
-def _absent(requirement: str) -> bool:
-    """Whether the package of ``name>=1.2`` is not there in any version."""
-    try:
-        version(requirement.partition(">=")[0])
-    except PackageNotFoundError:
-        return True
-    return False
+def _versions() -> dict[str, str | None]:
+    """The installed version for each requirement ``name>=1.2``, None where the package is not there."""
+    found: dict[str, str | None] = {}
+    for requirement in (TORCH, *REQUIREMENTS):
+        try:
+            found[requirement] = version(requirement.partition(">=")[0])
+        except PackageNotFoundError:
+            found[requirement] = None
+    return found
+
+
+def _lacking(requirement: str) -> bool:
+    """Whether the package is not there, or too old."""
+    from packaging.requirements import Requirement
+
+    found = _versions()[requirement]
+    return found is None or not Requirement(requirement).specifier.contains(found, prereleases=True)

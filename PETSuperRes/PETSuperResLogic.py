@@ -87,7 +87,7 @@ class PETSuperResLogic(_Base):
 
     def askDevices(self, onFacts: Callable[[dict[str, Any]], None]) -> None:
         """Ask a worker process for ``devices`` and ``versions``; ``onFacts`` gets its message (or an error)."""
-        from PETSuperResTask import pollWhile
+        from PETSuperResTurns import pollWhile
 
         answers: list[dict[str, Any]] = []
 
@@ -136,10 +136,11 @@ class PETSuperResLogic(_Base):
         ``preset`` is a scanner's name, JSON file or Scanner, ``quality`` draft, standard or paper,
         ``region`` as in :func:`PETSuperResLib.reconstruct` (LPS mm), ``measurement`` a simulated or given
         sinogram in place of the one made from the PET, and ``prior`` a file in place of the bundled one. The
-        node enters the scene only on success, beside the PET in the subject hierarchy, marked as SUVbw and with
-        its provenance as node attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their
-        standard deviation (node reference ``PETSuperRes.StandardDeviation``). Raises the library's errors;
-        ``progress`` gets :class:`PETSuperResLib.progress.Event` and may raise Cancelled.
+        node enters the scene only on success, beside the PET in the subject hierarchy, shown with the PET's window
+        and colours, marked as SUVbw and with its provenance as node attributes ``PETSuperRes.*``; with
+        ``samples`` above 1 a second node holds their standard deviation (node reference
+        ``PETSuperRes.StandardDeviation``). Raises the library's errors; ``progress`` gets
+        :class:`PETSuperResLib.progress.Event` and may raise Cancelled.
 
         With ``waitForCompletion=False`` a process of its own does the work, and what returns at once is a
         :class:`PETSuperResTask.Task`. On the main thread are called, in the end, ``onDone(node)`` or
@@ -223,7 +224,7 @@ class PETSuperResLogic(_Base):
             if source.GetScene() is scene:  # not deleted meanwhile
                 node.AddNodeReferenceID(f"PETSuperRes.{name}", source.GetID())
         mrml.placeBeside(node, petNode, scene)
-        mrml.showAsPET(node)
+        mrml.showLike(node, petNode)
         if settings["samples"] > 1 and std is not None:
             spread = mrml.nodeFromVolume(std, f"{node.GetName()} standard deviation", share=True)
             mrml.addNode(spread, scene, mrml.WINDOW)

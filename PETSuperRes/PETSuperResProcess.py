@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from PETSuperResTurns import atWork
+
 VERSION = 1  # of the messages
 LIBRARY = Path(__file__).resolve().parent  # installed: beside this file; source tree: one folder up
 LIBRARY = LIBRARY if (LIBRARY / "PETSuperResLib").is_dir() else LIBRARY.parent
@@ -105,7 +107,8 @@ class Backend:
         with suppress(OSError, ValueError):
             for line in self.process.stdout:
                 if line.strip():
-                    self.put(self, self._understand(line))
+                    with atWork():
+                        self.put(self, self._understand(line))
         self.put(self, None)
 
     def _understand(self, line: bytes) -> dict[str, Any]:

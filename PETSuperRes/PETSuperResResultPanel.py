@@ -41,10 +41,7 @@ class ResultPanel:
         self.background.drop()
 
     def show(self, result: Any, pet: Any, ct: Any) -> None:
-        """Show a new result over the CT, with the PET's colours and window, and say what the checks noted."""
-        import PETSuperResMRML as mrml
-
-        mrml.showLike(result, pet)
+        """Show a new result over the CT, and say what the checks noted."""
         if slicer.app.layoutManager().layout == compare.LAYOUT_ID:
             self.onCompare()
         else:
@@ -112,7 +109,7 @@ class ResultPanel:
 
         def failed(error: Exception) -> None:
             self.update(self.params)
-            self.say(str(error), error=True)
+            self.say(str(error), error=True, log=getattr(error, "log", ()))
 
         try:
             self.saving = self.logic.saveAsDicom(

@@ -15,16 +15,19 @@ import shutil
 import tempfile
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from PETSuperResProcess import VERSION, Backend, findPython
+from PETSuperResTurns import atWork
 
 PATIENCE_S = 0.7  # a worker that has not answered a cancel by then is ended
 STARTUP_S = 180.0  # until a new worker must have said something
 FINAL = ("result", "error", "cancelled")
+TAIL = 40  # lines of the worker's standard error that go with an error that nobody expected
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -105,7 +108,7 @@ class WorkerRunner:
     ``pet`` and ``ct``, or what has a method ``volume()`` that makes one; they go by uncompressed files. The events
     are the worker's messages, a ``preview`` with its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and,
     with several samples, ``std``; of a phantom ``pet``, ``ct`` and ``labels``); each job ends with exactly one of
-    ``result``, ``error`` and ``cancelled``.
+    ``result``, ``error`` (with ``log``, lines, where nobody expected it) and ``cancelled``.
     """
 
     def __init__(self, python: str | None = None, folder: str | os.PathLike[str] | None = None) -> None:
@@ -146,9 +149,10 @@ class WorkerRunner:
 
         def ask() -> None:
             try:
-                backend = self._worker(lambda: name in self._asked)
-                if backend is not None:
-                    backend.send({"type": "ping", "id": name})
+                with atWork():
+                    backend = self._worker(lambda: name in self._asked)
+                    if backend is not None:
+                        backend.send({"type": "ping", "id": name})
             except (OSError, RuntimeError) as error:
                 self._inbox.put((None, {"version": VERSION, "id": name, "type": "error", "message": str(error)}))
 
@@ -193,16 +197,21 @@ class WorkerRunner:
     def _launch(self, job: _Job) -> None:
         """On a thread of its own: write the volumes and send the job."""
         try:
-            message = job.write()
-            backend = self._worker(lambda: not job.over) if message is not None else None
-            if backend is not None:
-                backend.send(message)
-                if job.cancelled is not None:
-                    backend.send({"type": "cancel", "id": job.name})
+            with atWork():
+                message = job.write()
+                backend = self._worker(lambda: not job.over) if message is not None else None
+                if backend is not None:
+                    backend.send(message)
+                    if job.cancelled is not None:
+                        backend.send({"type": "cancel", "id": job.name})
         except Exception as error:
+            from PETSuperResLib.errors import PETSuperResError
             from PETSuperResLib.exchange import told_simply
 
-            self._post(job, "error", message=str(told_simply(error, job.folder)))
+            told = told_simply(error, job.folder)
+            expected = isinstance(told, PETSuperResError)
+            details = [] if expected else "".join(traceback.format_exception(error)).splitlines()
+            self._post(job, "error", message=str(told), details=details)
 
     def _worker(self, wanted: Callable[[], bool]) -> Backend | None:
         """The living worker or a new one; None when, in the meantime, nobody wants it any more."""
@@ -254,6 +263,9 @@ class WorkerRunner:
             return
         if job.cancelled is not None:  # it may have ended by itself just before: what was asked for holds
             message = {**message, "type": "cancelled", "message": "Cancelled at your request; nothing was written."}
+        if message.get("details"):
+            said, details = self.log, message["details"]  # which said holds already, unless it is still under way
+            message = {**message, "log": (said if details[-1] in said else said + details)[-TAIL:]}
         self._job = None
         job.end()
         job.onEvent(message)
@@ -270,12 +282,14 @@ class WorkerRunner:
 
     def _lost(self, reason: str) -> None:
         """The worker is of no use any more: end it, and tell whoever waits."""
+        backend = self._backend
         self._drop()
+        content = {"message": reason, "log": list(backend.log)[-TAIL:] if backend is not None else []}
         asked, self._asked = self._asked, {}
         for name, onEvent in asked.items():
-            onEvent({"version": VERSION, "id": name, "type": "error", "message": reason})
+            onEvent({"version": VERSION, "id": name, "type": "error", **content})
         if self._job is not None:
-            self._deliver({"version": VERSION, "id": self._job.name, "type": "error", "message": reason})
+            self._deliver({"version": VERSION, "id": self._job.name, "type": "error", **content})
 
 
 def _closeIfAlive(reference: weakref.ref[WorkerRunner]) -> None:

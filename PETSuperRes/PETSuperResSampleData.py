@@ -36,7 +36,8 @@ def download(_source: Any) -> list[Any]:
     except Cancelled:
         return []
     except (PETSuperResError, RuntimeError) as error:
-        slicer.util.errorDisplay(f"The phantom was not made: {error}")
+        log = "\n".join(getattr(error, "log", ()))
+        slicer.util.errorDisplay(f"The phantom was not made: {error}", **({"detailedText": log} if log else {}))
         return []
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-INTERVAL_MS = 100
+from PETSuperResTurns import pollWhile
 
 
 class Task:
@@ -73,7 +73,7 @@ class Task:
         return self.result
 
     def _take(self, message: dict[str, Any]) -> None:
-        from PETSuperResLib.errors import Cancelled, PETSuperResError
+        from PETSuperResLib.errors import Cancelled, WorkerError
 
         kind = message["type"]
         if kind == "result":
@@ -84,7 +84,8 @@ class Task:
         elif kind == "cancelled":
             self._end(None, Cancelled())
         elif kind == "error":
-            self._end(None, PETSuperResError(message.get("message") or "The job failed: see the log."))
+            told = message.get("message") or "The job failed: see the log."
+            self._end(None, WorkerError(told, message.get("log") or ()))
         elif self.quiet or self.cancelled:
             return
         elif kind == "progress" and self.progress is not None:
@@ -112,7 +113,7 @@ class Task:
         elif onError is not None:
             onError(error)
         else:
-            logging.error("PETSuperRes: %s", error)
+            logging.error("PETSuperRes: %s", "\n".join([str(error), *getattr(error, "log", ())]))
 
 
 def sendable(preset: Any, settings: dict[str, Any]) -> dict[str, Any]:
@@ -131,32 +132,3 @@ def sendable(preset: Any, settings: dict[str, Any]) -> dict[str, Any]:
         given["region"] = [float(v) for v in given["region"]]
     given["samples"], given["seed"] = int(given["samples"]), int(given["seed"])
     return {**given, "scanner": preset.to_dict() if hasattr(preset, "to_dict") else preset and str(preset)}
-
-
-def pollWhile(wanted: Callable[[], bool], poll: Callable[[], None]) -> None:
-    """Call ``poll`` from a timer of Slicer's event loop as long as it is ``wanted``; without Qt, nothing."""
-    try:
-        import qt
-    except ImportError:
-        return
-    # one timer for all: what a timer calls stays in memory with it
-    if not _timer:
-        _timer.append(qt.QTimer())
-        _timer[0].setInterval(INTERVAL_MS)
-        _timer[0].connect("timeout()", _tick)
-    _polled.append((wanted, poll))
-    _timer[0].start()
-
-
-def _tick() -> None:
-    for entry in list(_polled):
-        wanted, poll = entry
-        poll()
-        if not wanted() and entry in _polled:
-            _polled.remove(entry)
-    if not _polled:
-        _timer[0].stop()
-
-
-_polled: list[tuple[Callable[[], bool], Callable[[], None]]] = []
-_timer: list[Any] = []

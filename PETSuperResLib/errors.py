@@ -6,6 +6,8 @@ physicist can act on, without a traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class PETSuperResError(Exception):
     """Base of every error a user can cause and cure."""
@@ -33,6 +35,14 @@ class CheckpointError(PETSuperResError):
 
 class OutputError(PETSuperResError):
     """A result that cannot be written (no space, no permission, not a folder)."""
+
+
+class WorkerError(PETSuperResError):
+    """A job that failed in a process of its own; ``log`` is what that said of an error that nobody expected."""
+
+    def __init__(self, message: str, log: Iterable[str] = ()):
+        super().__init__(message)
+        self.log = list(log)
 
 
 class Cancelled(PETSuperResError):  # noqa: N818 - it is an answer to a request, not a failure

@@ -5,7 +5,7 @@ Every message carries ``version`` (1) and ``id``; answers repeat the request's i
 - ``reconstruct``: ``pet``, ``ct``, ``out`` and, optionally, the other fields of
   :class:`~PETSuperResLib.job.Job`. Answered by ``progress`` (fraction, stage, message, remaining_s), with
   ``preview: true`` also by ``preview`` (file), and at last by one of ``result`` (files, report), ``error``
-  (message) and ``cancelled``.
+  (message; of an error that nobody expected also details, the lines of its traceback) and ``cancelled``.
 - ``phantom`` and ``dicom``: the fields of :class:`~PETSuperResLib.sample.SampleJob` and
   :class:`~PETSuperResLib.dicom_job.DicomJob`; answered likewise.
 - ``cancel``: the job with this id stops before its next step, or never starts.
@@ -44,6 +44,7 @@ from .sample import SampleJob
 VERSION = 1
 JOBS: dict[str, Any] = {"reconstruct": Job, "phantom": SampleJob, "dicom": DicomJob}
 LEAVE_S = 2.0  # for a running job to take back what it has written, when the client has gone
+DETAILS = 40  # lines of a traceback, at most
 PRIVATE = "petsuperres-"  # how the names of clients' private folders begin
 
 
@@ -81,7 +82,7 @@ class Worker:
             except (ValueError, RecursionError) as error:
                 self._answer(name, "error", message=f"A line is not JSON ({error}): send one object per line.")
             except Exception as error:  # whatever it is, the next request must be heard
-                self._answer(name, "error", message=explain(error))
+                self._answer(name, "error", **failure(error))
         self.stopping = self.with_client
         self.jobs.put(None)
         if self.with_client:
@@ -113,7 +114,7 @@ class Worker:
             except Exception as error:
                 if message.get("private"):
                     error = told_simply(error, message["private"])
-                kind, content = "error", {"message": explain(error)}
+                kind, content = "error", failure(error)
             self.waiting.discard(name)  # before the answer, so that its receiver may use the id again
             self.cancelled.discard(name)
             self._answer(name, kind, **content)
@@ -167,8 +168,19 @@ class Worker:
         return self._prior[1]
 
 
+def failure(error: Exception) -> dict[str, Any]:
+    """What is answered to an error: one sentence; what nobody expected also leaves a traceback, here and there."""
+    sentence = explain(error)
+    if sentence:
+        return {"message": sentence}
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+    sentence = f"Unexpected {type(error).__name__} ({error}): please report it with the log."
+    return {"message": sentence, "details": lines[-DETAILS:]}
+
+
 def explain(error: Exception) -> str:
-    """One sentence for the user; what nobody expected also leaves a traceback on standard error."""
+    """One sentence for the user; empty for what nobody expected."""
     if isinstance(error, PETSuperResError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -179,8 +191,7 @@ def explain(error: Exception) -> str:
         return "No space left on the disk: free some and try again."
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'} could not be used: {error.strerror or error}."
-    traceback.print_exception(error, file=sys.stderr)
-    return f"Unexpected {type(error).__name__} ({error}): please report it with the log."
+    return ""
 
 
 def facts() -> dict[str, Any]:

@@ -111,6 +111,9 @@ def working(host: Any, prior_file: Path, tmp_path: Path) -> Iterator[Any]:
     """The opened panel with the real worker, which has its files in a folder of the test; a small phantom is chosen."""
     from types import SimpleNamespace
 
+    import mrml_scene
+
+    mrml_scene.load_module()  # what follows may be imported then
     import PETSuperResSampleData as sample
     from panel_case import choose
     from PETSuperResRunner import WorkerRunner

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import slicer_host
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,3 +68,61 @@ def test_the_entry_for_the_index_says_what_the_extension_says():
     module = (ROOT / "PETSuperRes" / "PETSuperRes.py").read_text(encoding="utf-8")
     assert f'"{entry["category"]}")]' in module
     assert 1 <= entry["tier"] <= 5
+
+
+def install(folder: Path) -> Path:
+    """What CMake installs, where: the module's files flat, the library as a package beside them."""
+    target = folder / "lib" / "Slicer-5.12" / "qt-scripted-modules"
+    for part, place in (("PETSuperRes", target), ("PETSuperResLib", target / "PETSuperResLib")):
+        for name in ("MODULE_PYTHON_SCRIPTS", "MODULE_PYTHON_RESOURCES"):
+            for file in listed(part, name):
+                (place / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / part / file, place / file)
+    return target
+
+
+INSTALLED = """
+import sys
+from pathlib import Path
+installed, testing = sys.argv[1:]
+sys.path.append(testing)
+import slicer_host
+host = slicer_host.start()
+panel = host.open_module(Path(installed) / "PETSuperRes.py")
+import PETSuperResLib
+from PETSuperResInputs import priorCard
+from PETSuperResProcess import LIBRARY
+for file in (PETSuperResLib.__file__, sys.modules["PETSuperRes"].__file__, panel.resourcePath("UI/PETSuperRes.ui")):
+    assert Path(file).is_relative_to(installed), file
+assert str(LIBRARY) == installed, LIBRARY
+assert "trained on" in priorCard("")
+facts = []
+panel.logic.askDevices(facts.append)
+assert host.spin(60, until=lambda: facts)
+assert facts[0]["type"] == "pong" and facts[0]["versions"]["PETSuperRes"] == "as installed", facts
+import PETSuperResSampleData as sample
+panel.params.pet, panel.params.ct, panel.params.segmentation = sample.load()
+panel.ui.applyButton.click()
+assert panel.job.running, panel.ui.statusLabel.text
+assert host.spin(120, until=lambda: panel.ui.progressBar.value > 0 or not panel.job.running)
+assert panel.job.running, panel.ui.statusLabel.text
+panel.ui.applyButton.click()
+assert host.spin(5, until=lambda: not panel.job.running)
+panel.logic.close()
+assert not host.errors and not host.messages
+print("done", flush=True)
+"""
+
+
+@pytest.mark.skipif(bool(slicer_host.missing()), reason=slicer_host.missing())
+def test_the_module_and_its_worker_run_as_they_are_installed(tmp_path):
+    """Without the source tree: sample data, prior, worker and panel find what they need among the listed files."""
+    target = install(tmp_path)
+    package = target / "PETSuperResLib" / "__init__.py"  # a version of its own tells which library the worker has
+    text = package.read_text(encoding="utf-8")
+    package.write_text(re.sub('__version__ = ".*"', '__version__ = "as installed"', text), encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [sys.executable, "-c", INSTALLED, str(target), str(ROOT / "Testing")]
+    environment["QT_QPA_PLATFORM"] = "offscreen"
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr[-2000:]

@@ -20,30 +20,35 @@ from PETSuperResLib.errors import PETSuperResError  # noqa: E402
 
 @pytest.fixture
 def needs(host, monkeypatch):
-    """The module's installer with torch and every package at hand; ``lose`` takes some away."""
+    """The module's installer where every package is at hand in version 9.9; ``have`` says otherwise (None: absent)."""
     mrml_scene.load_module()
     import PETSuperResDependencies as module
 
-    there = {"torch"}
-    monkeypatch.setattr(module, "find_spec", lambda name: object() if name in there else None)
-    lost: set[str] = set()
+    there: dict[str, str | None] = {}
 
     def version(name):
-        if name in lost:
+        found = there.get(name, "9.9")
+        if found is None:
             raise PackageNotFoundError(name)
-        return "9.9"
+        return found
 
     monkeypatch.setattr(module, "version", version)
-
-    def lose(*names):
-        lost.update(names)
-        there.difference_update(names)
-
-    return SimpleNamespace(run=module.ensureDependencies, lose=lose)
+    return SimpleNamespace(module=module, run=module.ensureDependencies, have=lambda **names: there.update(names))
 
 
 def torch_extension(monkeypatch, install):
-    logic = SimpleNamespace(installTorch=lambda askConfirmation: install())
+    """The PyTorch extension, whose installTorch has these keywords."""
+
+    def installTorch(
+        askConfirmation=False,
+        forceComputationBackend=None,
+        torchVersionRequirement=None,
+        torchvisionVersionRequirement=None,
+    ):
+        assert askConfirmation and torchVersionRequirement == ">=2.4"
+        return install()
+
+    logic = SimpleNamespace(installTorch=installTorch)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
 
 
@@ -59,7 +64,7 @@ def test_nothing_is_installed_where_all_is_there(needs):
 
 
 def test_without_the_extension_it_is_named(needs, monkeypatch):
-    needs.lose("torch")
+    needs.have(torch=None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     with pytest.raises(PETSuperResError, match="install the PyTorch extension"):
         needs.run()
@@ -74,16 +79,60 @@ def test_without_the_extension_it_is_named(needs, monkeypatch):
     ],
 )
 def test_torch_that_is_declined_or_fails_says_what_to_do(needs, monkeypatch, install, message):
-    needs.lose("torch")
+    needs.have(torch=None)
     torch_extension(monkeypatch, install)
     with pytest.raises(PETSuperResError, match=message):
         needs.run()
 
 
 def test_torch_is_installed_by_its_extension(needs, monkeypatch):
-    needs.lose("torch")
+    needs.have(torch=None)
+    torch_extension(monkeypatch, lambda: needs.have(torch="2.9.0+cu126") or "torch")
+    assert needs.run() is True and needs.run() is False
+
+
+def test_an_older_torch_is_replaced_by_the_extension(needs, monkeypatch):
+    needs.have(torch="1.13.1+cu117")
+    torch_extension(monkeypatch, lambda: needs.have(torch="2.9.0+cu126") or "torch")
+    assert needs.run() is True and needs.run() is False
+
+
+def test_an_older_torch_that_stays_says_what_to_do(needs, monkeypatch):
+    needs.have(torch="2.3.1")
     torch_extension(monkeypatch, lambda: "torch")
-    assert needs.run() is True
+    with pytest.raises(PETSuperResError, match="changed nothing .PyTorch 2.3.1 is too old, 2.4 or newer .*: restart"):
+        needs.run()
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    with pytest.raises(PETSuperResError, match="PyTorch 2.3.1 is too old, 2.4 .*: install the PyTorch extension"):
+        needs.run()
+
+
+def test_a_torch_that_is_new_enough_is_left_alone(needs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
+    for version in ("2.4.0", "2.10.0+cu128", "2.11.0.dev20260101"):
+        needs.have(torch=version)
+        assert needs.run() is False
+
+
+def test_a_package_that_is_upgraded_ends_the_worker_that_has_the_old_one_loaded(needs, monkeypatch):
+    import slicer.packaging
+    from panel_case import FakeRunner
+
+    needs.have(pydicom="2.1")
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", lambda *_some, **_options: needs.have(pydicom="3.0"))
+    runner = FakeRunner()
+    logic = mrml_scene.load_module().PETSuperResLogic(runner)
+    logic.ensureDependencies()
+    assert runner.closed
+    runner.closed = False
+    logic.ensureDependencies()
+    assert not runner.closed
+
+
+def test_the_module_requires_what_the_library_requires(needs):
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for requirement in (needs.module.TORCH, *needs.module.REQUIREMENTS):
+        assert f'    "{requirement}",\n' in text
 
 
 @pytest.mark.parametrize(
@@ -96,7 +145,7 @@ def test_torch_is_installed_by_its_extension(needs, monkeypatch):
 def test_packages_that_are_declined_or_fail_say_what_to_do(needs, monkeypatch, error, message):
     import slicer.packaging
 
-    needs.lose("safetensors")
+    needs.have(safetensors=None)
     monkeypatch.setattr(slicer.packaging, "pip_ensure", raising(error))
     with pytest.raises(PETSuperResError, match=message):
         needs.run()
@@ -111,9 +160,10 @@ def test_an_older_slicer_asks_and_uses_its_pip(needs, monkeypatch, agrees):
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text) or agrees, raising=False)
     monkeypatch.setattr(slicer.util, "pip_install", installed.append, raising=False)
-    needs.lose("safetensors", "scikit-image")
+    needs.have(**{"safetensors": None, "scikit-image": "0.19.3"})
     if agrees:
-        assert needs.run() is True and installed == [["safetensors>=0.4", "scikit-image>=0.22"]]
+        needs.run()
+        assert installed == [["safetensors>=0.4", "scikit-image>=0.22"]]
     else:
         with pytest.raises(PETSuperResError, match="Not installed: safetensors, scikit-image"):
             needs.run()

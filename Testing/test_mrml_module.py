@@ -129,6 +129,14 @@ def test_overlapping_segments_keep_their_whole_volume(scene, mrml, case):
     assert sizes == [one, two, one + two]
 
 
+def test_process_shows_its_result_with_the_window_and_colours_of_the_pet(module, mrml, scene, case, backend):
+    mrml.showAsPET(case.pet, 11.0, 5.0)
+    case.pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
+    display = module.PETSuperResLogic().process(case.pet, case.ct, quality="draft").GetDisplayNode()
+    assert (display.GetWindow(), display.GetLevel()) == (11.0, 5.0)
+    assert display.GetColorNodeID() == "vtkMRMLColorTableNodeRainbow"
+
+
 def test_process_adds_one_marked_suv_volume_with_its_provenance(module, mrml, scene, case, backend):
     before = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     events = []

@@ -84,7 +84,7 @@ def _no_prior(panel, case):
 def _no_torch(panel, case):
     import PETSuperResDependencies as dependencies
 
-    case.patch.setattr(dependencies, "find_spec", lambda name: None)
+    case.patch.setattr(dependencies, "_versions", lambda: {dependencies.TORCH: None})
     case.patch.setitem(sys.modules, "PyTorchUtils", None)
 
 
@@ -217,6 +217,56 @@ def test_a_region_outside_the_pet_and_a_ct_from_elsewhere_say_what_to_do(working
     assert host.spin(30, until=lambda: not working.job.running)
     assert "choose the CT of this PET" in working.ui.statusLabel.text
     assert nodes_in_scene() == before
+
+
+BROKEN = """
+import sys
+from PETSuperResLib import job, worker
+
+def run(*_arguments):
+    for number in range(1000):
+        print("line", number, file=sys.stderr)
+    {what}
+
+job.Job.run = run
+worker.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "told", "logged"),
+    [
+        ("raise ZeroDivisionError('odd')", "Unexpected ZeroDivisionError (odd)", "ZeroDivisionError: odd"),
+        ("import os; print('no memory for it', file=sys.stderr, flush=True); os._exit(3)", "exit code 3", "no memory"),
+    ],
+)
+def test_what_the_worker_says_of_an_unexpected_error_is_in_the_log_to_report(working, refused, what, told, logged):
+    working.logic.runner.command = [sys.executable, "-c", BROKEN.format(what=what)]
+    before = working.ui.logText.plainText
+    assert told in refused() and "\n" not in working.ui.statusLabel.text
+    log = working.ui.logText.plainText[len(before) :]
+    assert logged in log and "    line 999\n" in log and "line 900\n" not in log
+    assert ("Traceback" in log and "in run" in log) == ("raise" in what)
+
+
+def test_an_error_that_the_user_can_cure_leaves_only_its_sentence_in_the_log(working, refused):
+    working.params.device = "cuda:7"
+    before = working.ui.logText.plainText
+    told = refused()
+    log = working.ui.logText.plainText[len(before) :].strip().splitlines()
+    assert log[-1].endswith(told) and len(log) == 2  # and that it was started
+
+
+def test_an_error_of_the_panel_itself_is_in_the_log_with_its_traceback(panel, host, fake, case, monkeypatch):
+    choose(panel, host, case)
+
+    def fail(*_arguments, **_settings):
+        raise KeyError("odd")
+
+    monkeypatch.setattr(panel.logic, "process", fail)
+    panel.ui.applyButton.click()
+    assert panel.ui.statusLabel.text.startswith("Unexpected KeyError ('odd')")
+    assert "Traceback" in panel.ui.logText.plainText and "in fail" in panel.ui.logText.plainText
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from types import SimpleNamespace
 
@@ -14,6 +15,8 @@ from panel_case import choose, responsive
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
 import slicer  # noqa: E402
+from mrml_scene import load_module  # noqa: E402
+from slicer_host.latency import can_hold  # noqa: E402
 
 from PETSuperResLib.volume import Volume  # noqa: E402
 
@@ -91,3 +94,104 @@ def test_a_whole_body_leaves_the_panel_responsive(panel, host, fake, body):
     print({name: f"{1000 * seconds:.0f} ms" for name, seconds in took.items()})
     del took["difference"]  # with the drawing of the views
     assert max(took.values()) <= LONGEST_S, took
+
+
+holding = pytest.mark.skipif(not can_hold(), reason="runs Qt's event loop as Slicer does, from its library for Linux")
+
+
+def twice(host, begin, done) -> tuple[float, float]:
+    """Seconds that some work takes while the event loop lets other threads run, and while it does not, as in Slicer."""
+    took = []
+    for wait in (host.spin, host.hold):
+        began = time.perf_counter()
+        begin()
+        assert wait(60, until=done)
+        took.append(time.perf_counter() - began)
+        host.spin(0.3)
+    print(f"{took[0]:.2f} s, as in Slicer {took[1]:.2f} s")
+    return took[0], took[1]
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    """How long each turn took that the threads were given: what an event waits because of them."""
+    import PETSuperResTurns
+
+    lengths: list[float] = []
+    give = PETSuperResTurns.giveTurn
+
+    def timed(*arguments):
+        began = time.perf_counter()
+        give(*arguments)
+        lengths.append(time.perf_counter() - began)
+
+    monkeypatch.setattr(PETSuperResTurns, "giveTurn", timed)
+    yield lengths
+    print(f"{len(lengths)} turns, the longest {1000 * max(lengths):.0f} ms")
+
+
+@holding
+def test_lesions_and_difference_come_soon_though_slicer_s_event_loop_runs_no_threads(panel, host, fake, body, turns):
+    """In Slicer a thread only gets on where the module's timer waits for it, each time for less than a click may."""
+    import PETSuperResCompare as compare
+
+    panel.ui.applyButton.click()
+    fake.say("result", volumes={"sr": body}, report={"warnings": []})
+    assert host.spin(60, until=lambda: panel.lesions.measured is not None)
+
+    def measure_again():
+        panel.lesions.measured = None
+        panel.lesions.refresh()
+
+    table = twice(host, measure_again, lambda: panel.lesions.measured is not None)
+    result = panel.params.result
+
+    def compare_again():
+        import PETSuperResMRML as mrml
+
+        mrml.removeVolume(result.GetNodeReference(compare.DIFFERENCE))
+        panel.ui.compareButton.click()
+
+    difference = twice(host, compare_again, lambda: result.GetNodeReference(compare.DIFFERENCE) is not None)
+    for free, held in (table, difference):
+        assert held < 3 * free + 0.5
+    assert np.quantile(turns, 0.95) < LONGEST_S  # a busy machine may take a processor away in one
+
+
+ECHO = """
+import json, sys
+for line in sys.stdin:
+    job = json.loads(line)
+    answer = {"version": 1, "id": job["id"], "type": "result", "files": {"sr": job["pet"]}, "report": {}}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@holding
+def test_inputs_and_results_come_soon_though_slicer_s_event_loop_runs_no_threads(host, tmp_path, turns):
+    """A volume of 102 MB to a worker and back."""
+    load_module()
+    from PETSuperResRunner import WorkerRunner
+    from PETSuperResTask import Task
+
+    runner = WorkerRunner(folder=tmp_path)
+    runner.command = [sys.executable, "-c", ECHO]
+    volume = Volume(np.ones((SLICES, 400, 400), np.float32), (2.0, 2.0, 3.0), unit="SUVbw")
+    tasks: list[Task] = []
+
+    def begin():
+        tasks.append(Task(runner, lambda volumes, _report: volumes["sr"].shape))
+        tasks[-1].start({"pet": volume})
+
+    def done():
+        return not tasks[-1].running
+
+    try:
+        begin()  # starts the process
+        assert host.spin(60, until=done)
+        free, held = twice(host, begin, done)
+    finally:
+        runner.close()
+    assert tasks[-1].result == volume.shape
+    assert held < 3 * free + 0.3
+    assert np.quantile(turns, 0.95) < LONGEST_S  # a busy machine may take a processor away in one

@@ -22,6 +22,7 @@ if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
 import slicer  # noqa: E402
 from mrml_scene import load_module  # noqa: E402
+from slicer_host.latency import can_hold  # noqa: E402
 
 load_module()
 
@@ -59,14 +60,44 @@ def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_anoth
     panel.ui.applyButton.click()
     runner = panel.logic.runner
     assert host.spin(60, until=lambda: runner._backend is not None and panel.ui.progressBar.value >= progress)
+    began = time.monotonic()
     runner._backend.process.kill()
     assert host.spin(5, until=lambda: not panel.job.running)
+    took = time.monotonic() - began
+    assert took < 1.0, f"{took:.2f} s"
     assert "ended unexpectedly" in panel.ui.statusLabel.text and "press Apply to try again" in panel.ui.statusLabel.text
     assert nodes_in_scene() == before and panel.ui.applyButton.text == "Apply"
     panel.ui.qualityComboBox.setCurrentIndex(0)
     panel.ui.applyButton.click()
     assert host.spin(60, until=lambda: not panel.job.running)
     assert panel.params.result is not None, panel.ui.statusLabel.text
+
+
+@pytest.mark.skipif(not can_hold(), reason="runs Qt's event loop as Slicer does, from its library for Linux")
+def test_runs_cancels_and_deaths_end_in_time_where_slicer_s_event_loop_runs_no_threads(panel, host):
+    """The event loop of Slicer keeps Python's lock: what the worker says gets through by the module's timer alone."""
+
+    def run(ends=lambda: None, samples=1):
+        panel.ui.samplesSpinBox.setValue(samples)
+        panel.ui.applyButton.click()
+        assert host.hold(60, until=lambda: panel.ui.progressBar.value > 0 or not panel.job.running)
+        began = time.monotonic()
+        ends()
+        assert host.hold(60, until=lambda: not panel.job.running)
+        return time.monotonic() - began
+
+    took = []
+    for wait in (host.spin, host.spin, host.hold):  # the first starts the worker
+        began = time.monotonic()
+        panel.ui.applyButton.click()
+        assert wait(120, until=lambda: not panel.job.running)
+        took.append(time.monotonic() - began)
+        assert panel.params.result is not None, panel.ui.statusLabel.text
+    print(f"a run takes {took[1]:.2f} s, {took[2]:.2f} s as in Slicer")
+    assert took[2] < took[1] + 0.5
+    assert run(panel.ui.applyButton.click, samples=50) < 1.0 and "Cancelled" in panel.ui.statusLabel.text
+    assert run(lambda: panel.logic.runner._backend.process.kill(), samples=50) < 1.0
+    assert "ended unexpectedly" in panel.ui.statusLabel.text
 
 
 MOMENTS = {  # when to cancel: what the panel shows then
@@ -257,14 +288,15 @@ def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatc
     import PETSuperResSampleData as sample
     import SampleData
 
-    from PETSuperResLib.errors import Cancelled, OutputError
+    from PETSuperResLib.errors import Cancelled, OutputError, WorkerError
 
     host.reset()
     shown: list[str] = []
-    monkeypatch.setattr(slicer.util, "errorDisplay", shown.append)
     (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory(sample.CATEGORY)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, detailedText="": shown.extend([text, detailedText]))
     for error, told in (
-        (OutputError("No space left in /tmp."), ["The phantom was not made: No space left in /tmp."]),
+        (OutputError("No space left in /tmp."), ["The phantom was not made: No space left in /tmp.", ""]),
+        (WorkerError("Odd.", ["Traceback", "  line"]), ["The phantom was not made: Odd.", "Traceback\n  line"]),
         (Cancelled("Cancelled."), []),
     ):
 

@@ -178,8 +178,10 @@ def test_a_killed_worker_is_reported_and_the_next_job_gets_a_new_one(runner, cas
         runner.poll()
         time.sleep(0.01)
     process = runner._backend.process
+    began = time.monotonic()
     os.kill(process.pid, signal.SIGKILL)
     message = wait(runner, seen, *FINAL, limit=5)
+    assert time.monotonic() - began < 1.0
     assert message["type"] == "error" and "signal 9" in message["message"] and "again" in message["message"]
     assert files(tmp_path) == set() and not alive(process.pid)
     assert run(runner, case)[-1]["type"] == "result"

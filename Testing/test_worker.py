@@ -275,3 +275,17 @@ def test_a_missing_package_and_a_full_disk_are_told_in_one_sentence():
 
     assert "'torch' is missing" in explain(ModuleNotFoundError("No module named 'torch'", name="torch"))
     assert "No space left" in explain(OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_an_error_that_nobody_expected_is_answered_with_its_traceback(capsys):
+    from PETSuperResLib.errors import InputError
+    from PETSuperResLib.worker import failure
+
+    try:
+        raise ZeroDivisionError("odd")
+    except ZeroDivisionError as error:
+        answer = failure(error)
+    assert "Unexpected ZeroDivisionError (odd)" in answer["message"] and "\n" not in answer["message"]
+    assert answer["details"][-1] == "ZeroDivisionError: odd" and answer["details"][0].startswith("Traceback")
+    assert "ZeroDivisionError: odd" in capsys.readouterr().err
+    assert set(failure(InputError("Bad."))) == {"message"}

@@ -114,6 +114,12 @@ class Host:
 
         return spin(seconds, until)
 
+    def hold(self, seconds: float, until: Any = None) -> bool:
+        """The same as Slicer does it, which lets threads run only where it calls Python; Linux only."""
+        from .latency import hold
+
+        return hold(seconds, until)
+
     def latency(self) -> Latency:
         """A context that measures how long the event loop is held up: ``with host.latency() as seen``."""
         from .latency import Latency

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import PySide6
+import shiboken6
 from PySide6 import QtCore
 
 PERIOD_MS = 5
+EXEC = "_ZN10QEventLoop4execE6QFlagsINS_17ProcessEventsFlagEE"  # QEventLoop::exec, as compilers on Linux name it
 
 
 def spin(seconds: float, until: Callable[[], Any] | None = None) -> bool:
@@ -28,6 +34,37 @@ def spin(seconds: float, until: Callable[[], Any] | None = None) -> bool:
     loop.exec()
     timer.stop()
     return reached[0]
+
+
+def hold(seconds: float, until: Callable[[], Any] | None = None) -> bool:
+    """The same as Slicer runs it: its event loop, which is C++, never lets another Python thread have a turn.
+
+    PySide6 lets go of Python's lock (the GIL) while it waits for events; PythonQt, as Slicer starts it, does not, so
+    that threads run only where a receiver of a signal lets them. The condition is looked at but ten times a second,
+    since that is such a place, too.
+    """
+    library = Path(PySide6.__file__).parent / "Qt" / "lib" / "libQt6Core.so.6"
+    run = getattr(ctypes.PyDLL(str(library)), EXEC)
+    run.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    loop, timer = QtCore.QEventLoop(), QtCore.QTimer()
+    deadline = time.perf_counter() + seconds
+    reached = [False]
+
+    def look() -> None:
+        reached[0] = bool(until()) if until is not None else False
+        if reached[0] or time.perf_counter() >= deadline:
+            loop.quit()
+
+    timer.timeout.connect(look)
+    timer.start(100)
+    run(shiboken6.getCppPointer(loop)[0], 0)
+    timer.stop()
+    return reached[0]
+
+
+def can_hold() -> bool:
+    """Whether :func:`hold` works here: Linux, with the Qt that PySide6 brings."""
+    return sys.platform == "linux" and (Path(PySide6.__file__).parent / "Qt" / "lib" / "libQt6Core.so.6").is_file()
 
 
 class Latency:
