@@ -45,7 +45,7 @@ def quickened(monkeypatch) -> None:
     monkeypatch.setattr(bench, "GEOMETRIES", (SMALL, Geometry(64, 2, 10)))
     monkeypatch.setattr(bench, "PEER_SECONDS", 0.0)
     monkeypatch.setattr(bench, "SIZE", 32)
-    monkeypatch.setattr(bench, "limits", lambda: {k: 1.0 for k in bench.LIMIT_COLUMNS})
+    monkeypatch.setattr(bench, "limits", lambda device: {k: 1.0 for k in bench.LIMIT_COLUMNS})
     monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network(neighbours=1)), "tiny"))
     monkeypatch.setattr(bench, "update_speed", partial(update_speed, slices=3, size=48))
     monkeypatch.setattr(bench, "whole_runs", lambda prior: [dict.fromkeys(bench.RUN_COLUMNS, 1)])
@@ -95,3 +95,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError):
         bench.benchmark(tmp_path / "file" / "deeper")
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_work(capsys):
+    assert run(["benchmark", "--device", "cuda:99"]) != 0
+    assert "cuda:99" in capsys.readouterr().err
+
+
+def test_a_gpu_s_tables_have_no_processor_times_and_digits_for_short_ones():
+    columns = bench.columns_for(torch.device("cuda"), bench.PROJECTOR_COLUMNS)
+    assert not any("CPU" in heading for heading, _ in columns.values())
+    assert columns["forward_ms_per_slice"][1].format(0.00123) == "0.00123"
+    assert bench.columns_for(torch.device("cpu"), bench.PROJECTOR_COLUMNS) is bench.PROJECTOR_COLUMNS

@@ -141,6 +141,7 @@ def test_scaling_measures_each_load_in_processes_of_its_own(tmp_path, monkeypatc
         ("views", "1", True),
     ]
     assert all(float(r["peak_mb"]) >= float(r["base_mb"]) > 100 and float(r["seconds"]) > 0.1 for r in found)
+    assert all((r["quality"], r["device"], r["gpu_peak_mb"]) == ("draft", "cpu", "") for r in found)
     both = next(r for r in found if r["processes"] == "2")
     assert float(both["cases_per_hour"]) <= 2 * 3600 / float(both["seconds"])
     assert (tmp_path / "scaling.png").stat().st_size > 10_000

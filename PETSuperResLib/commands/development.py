@@ -214,13 +214,14 @@ def evaluate(
 
 @click.command(short_help="Time projector, network and a whole run.")
 @click.option("--quick", is_flag=True, help="Leave the larger projector geometry out.")
+@device_option
 @click.option("--out", metavar="DIR", help="Also write the figures here, as benchmark.json.")
-def benchmark(quick: bool, out: str | None) -> None:
+def benchmark(quick: bool, device: str, out: str | None) -> None:
     """Time projector, network and a whole run on this machine, beside their peers."""
     from ..evaluation.benchmark import benchmark as run
 
     with Bar() as bar:
-        run(out, quick, progress=bar, show=bar.echo)
+        run(out, quick, progress=bar, show=bar.echo, device=device)
 
 
 @click.command(short_help="Take jobs as JSON lines on standard input.")

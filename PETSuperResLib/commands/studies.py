@@ -131,13 +131,19 @@ def bias_noise(
     help="What is varied; whole-body: 326 slices of 400 x 400.",
 )
 @click.option("--repeats", default=1, show_default=True, type=click.IntRange(1), help="Runs; the median counts.")
+@click.option("--quality", default="draft", show_default=True, type=click.Choice(["draft", "standard", "paper"]))
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @_out
-def scaling(axes: tuple[str, ...], repeats: int, out: str) -> None:
-    """Time and peak memory of the profile draft on this machine's CPU: scaling.csv, scaling.png."""
+def scaling(axes: tuple[str, ...], repeats: int, quality: str, device: str, out: str) -> None:
+    """Time and peak memory of a profile on this machine's CPU or GPU: scaling.csv, scaling.png."""
+    from dataclasses import replace
+
+    from ..device import pick_device
     from ..evaluation.scaling import LOADS, WHOLE_BODY, scaling
     from ..outputs import check_folder
 
-    loads = [load for load in (*LOADS, WHOLE_BODY) if load.axis in axes]
+    where = str(pick_device(device))
+    loads = [replace(load, quality=quality, device=where) for load in (*LOADS, WHOLE_BODY) if load.axis in axes]
     with Bar() as bar:
         rows = scaling(check_folder(out), loads, repeats, bar)
     rounded = [
@@ -148,4 +154,7 @@ def scaling(axes: tuple[str, ...], repeats: int, out: str) -> None:
         name: name
         for name in ("axis", "slices", "size", "views", "processes", "seconds", "cpu_seconds", "cases_per_hour")
     }
-    click.echo(table(rounded, headings | {"peak_mb": "peak MiB", "base_mb": "MiB before"}))
+    headings |= {"peak_mb": "peak MiB", "base_mb": "MiB before"}
+    if any(row["gpu_peak_mb"] is not None for row in rows):
+        headings["gpu_peak_mb"] = "GPU peak MiB"
+    click.echo(table(rounded, headings))

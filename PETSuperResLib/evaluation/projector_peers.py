@@ -6,13 +6,14 @@ import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..physics.products import to_csr
+from ..physics.products import SparseProduct, to_csr
 from ..physics.projector import ParallelProjector, covering_bins, plain_matrix
 
 Work = Callable[[Tensor], Tensor]
@@ -58,24 +59,32 @@ class Peer:
 
 
 def peers(geometry: Geometry, device: torch.device | str = "cpu") -> Iterator[Peer]:
-    """Ours first, then every peer that can run here, each built when its turn comes."""
-    n, g = geometry.slices, geometry
+    """Ours first, then every peer that can run on ``device``, each built when its turn comes.
+
+    Images and sinograms are there.
+    """
+    n, g, device = geometry.slices, geometry, torch.device(device)
     ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device)
     yield Peer("PETSuperRes", ours.forward, ours.adjoint, n, megabytes=ours.product.megabytes)
+    if device.type != "cpu" and not isinstance(ours.product, SparseProduct):
+        ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device, SparseProduct)
+        yield Peer("PETSuperRes, torch CSR", ours.forward, ours.adjoint, n, megabytes=ours.product.megabytes)
     del ours
     yield from _matrices(g, device)
-    yield _rotation(g)
-    if importlib.util.find_spec("skimage"):
+    yield _rotation(g, device)
+    if importlib.util.find_spec("skimage") and device.type == "cpu":
         yield _skimage(g)
     if importlib.util.find_spec("deepinv"):
-        yield deepinv_peer(g)
-    if importlib.util.find_spec("astra"):
+        yield deepinv_peer(g, device)
+    if importlib.util.find_spec("astra") and device.type == "cuda":
+        yield from astra_cuda_peer(g)
+    elif importlib.util.find_spec("astra") and device.type == "cpu":
         for kind in ("strip", "linear", "line"):
             yield astra_peer(g, kind)
 
 
-def _matrices(g: Geometry, device: torch.device | str) -> Iterator[Peer]:
-    """The same strip integrals as one plain matrix of all views, without symmetries."""
+def _matrices(g: Geometry, device: torch.device) -> Iterator[Peer]:
+    """The same strip integrals as one plain matrix of all views, without symmetries; scipy's on a CPU only."""
     matrix = plain_matrix((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm).astype(np.float32)
     transposed = matrix.T
 
@@ -87,8 +96,9 @@ def _matrices(g: Geometry, device: torch.device | str) -> Iterator[Peer]:
         image = transposed @ np.ascontiguousarray(sinogram.flatten(1).numpy().T)
         return torch.from_numpy(image.T).view(-1, g.size, g.size)
 
-    yield from _few_and_all("scipy CSR, plain matrix", project, back, g, 8e-6 * matrix.nnz)
-    forward, adjoint = to_csr(matrix, torch.device(device)), to_csr(transposed.tocsr(), torch.device(device))
+    if device.type == "cpu":
+        yield from _few_and_all("scipy CSR, plain matrix", project, back, g, 8e-6 * matrix.nnz)
+    forward, adjoint = to_csr(matrix, device), to_csr(transposed.tocsr(), device)
     yield from _few_and_all(
         "torch CSR, plain matrix",
         lambda image: (forward @ image.flatten(1).T.contiguous()).T.reshape(-1, g.views, g.bins),
@@ -105,27 +115,32 @@ def _few_and_all(name: str, forward: Work, adjoint: Work, g: Geometry, megabytes
         yield Peer(name + many, forward, adjoint, slices, megabytes=megabytes)
 
 
-def _rotation(g: Geometry) -> Peer:
+def _rotation(g: Geometry, device: torch.device) -> Peer:
     """Rotate with bilinear interpolation and sum columns; back: smear and rotate the other way."""
 
-    def grid(angle: float, size: int, source: int) -> Tensor:
-        scale = size / source
-        cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-        theta = torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]])
-        return F.affine_grid(theta, [1, 1, size, size], align_corners=False)
+    def turns(angles: np.ndarray, size: int, source: int) -> Tensor:
+        cos, sin = np.cos(angles) * size / source, np.sin(angles) * size / source
+        rows = np.stack([cos, -sin, 0 * cos, sin, cos, 0 * cos], 1).reshape(-1, 1, 2, 3)
+        return torch.from_numpy(rows.astype(np.float32)).to(device)
+
+    def grid(turn: Tensor, size: int) -> Tensor:
+        return F.affine_grid(turn, [1, 1, size, size], align_corners=False)
+
+    there, again = turns(g.angles, g.bins, g.size), turns(-g.angles, g.size, g.bins)
 
     def project(image: Tensor) -> Tensor:
-        views = [F.grid_sample(image[None], grid(a, g.bins, g.size), align_corners=False)[0].sum(1) for a in g.angles]
+        views = [F.grid_sample(image[None], grid(t, g.bins), align_corners=False)[0].sum(1) for t in there]
         return torch.stack(views, 1) * g.pixel_mm
 
     def back(sinogram: Tensor) -> Tensor:
-        image = torch.zeros(len(sinogram), g.size, g.size)
-        for view, angle in enumerate(g.angles):
+        image = sinogram.new_zeros(len(sinogram), g.size, g.size)
+        for view, turn in enumerate(again):
             smeared = sinogram[:, view, None, :].expand(-1, g.bins, -1)
-            image += F.grid_sample(smeared[None], grid(-angle, g.size, g.bins), align_corners=False)[0]
+            image += F.grid_sample(smeared[None], grid(turn, g.size), align_corners=False)[0]
         return image * g.pixel_mm
 
-    return Peer("torch, rotate and sum", project, back, min(g.slices, 8), matched=False)
+    slices = min(g.slices, 8) if device.type == "cpu" else g.slices
+    return Peer("torch, rotate and sum", project, back, slices, matched=False)
 
 
 def _skimage(g: Geometry) -> Peer:
@@ -147,12 +162,13 @@ def _skimage(g: Geometry) -> Peer:
     return Peer("scikit-image radon", project, back, 2 if g.size < 200 else 1, matched=False)
 
 
-def deepinv_peer(g: Geometry) -> Peer:
+def deepinv_peer(g: Geometry, device: torch.device | str = "cpu") -> Peer:
     """deepinv's tomography operator: rotation by interpolation, and the adjoint by automatic differentiation."""
     from deepinv.physics import Tomography
 
-    degrees = torch.from_numpy(-np.rad2deg(g.angles)).float()  # its angles turn the other way
-    operator = Tomography(degrees, g.bins, circle=True, normalize=False, parallel_computation=False)
+    device = torch.device(device)
+    degrees = torch.from_numpy(-np.rad2deg(g.angles)).float().to(device)  # its angles turn the other way
+    operator = Tomography(degrees, g.bins, circle=True, normalize=False, parallel_computation=False, device=device)
     before = (g.bins - g.size) // 2
     inside = slice(before, before + g.size)
 
@@ -165,7 +181,8 @@ def deepinv_peer(g: Geometry) -> Peer:
         image = operator.A_adjoint(sinogram.transpose(1, 2)[:, None].contiguous())
         return image[:, 0, inside, inside].detach() * g.pixel_mm
 
-    return Peer("deepinv", project, back, 8 if g.size < 200 else 1)
+    few = 8 if g.size < 200 else 1
+    return Peer("deepinv", project, back, few if device.type == "cpu" else min(g.slices, 4 * few))
 
 
 def astra_peer(g: Geometry, kind: str) -> Peer:
@@ -185,6 +202,48 @@ def astra_peer(g: Geometry, kind: str) -> Peer:
     return Peer(f"ASTRA CPU, {kind}", project, back, min(g.slices, 4 if g.size < 200 else 1))
 
 
+def astra_cuda_peer(g: Geometry) -> Iterator[Peer]:
+    """ASTRA's GPU projector, all slices at once in GPU memory: rays, and back by voxels; none where ASTRA has no CUDA.
+
+    No copies to or from the host are in its time; its own copy of the operand to a texture is.
+    """
+    import astra
+
+    if not astra.use_cuda():
+        return
+
+    def geometries(slices: int) -> tuple[Any, Any]:
+        volume = astra.create_vol_geom(g.size, g.size, slices)
+        return volume, astra.create_proj_geom("parallel3d", 1.0, 1.0, slices, g.bins, g.angles)
+
+    def run(kind: str, image: Tensor, sinogram: Tensor) -> None:
+        volume, rays = geometries(len(image))
+        torch.cuda.synchronize()  # ASTRA works on a stream of its own
+        ids = [
+            astra.data3d.link(role, geometry, astra.data3d.GPULink(x.data_ptr(), *x.shape[::-1], 4 * x.shape[2]))
+            for role, geometry, x in (("-vol", volume, image), ("-sino", rays, sinogram))
+        ]
+        config = astra.astra_dict(kind)
+        config |= {"ReconstructionDataId" if kind.startswith("BP") else "VolumeDataId": ids[0]}
+        config |= {"ProjectionDataId": ids[1]}
+        algorithm = astra.algorithm.create(config)
+        astra.algorithm.run(algorithm)
+        astra.algorithm.delete(algorithm)
+        astra.data3d.delete(ids)
+
+    def project(image: Tensor) -> Tensor:
+        sinogram = image.new_zeros(len(image), g.views, g.bins)
+        run("FP3D_CUDA", image.contiguous(), sinogram)
+        return sinogram * g.pixel_mm
+
+    def back(sinogram: Tensor) -> Tensor:
+        image = sinogram.new_zeros(len(sinogram), g.size, g.size)
+        run("BP3D_CUDA", image, sinogram.contiguous())
+        return image * g.pixel_mm
+
+    yield Peer("ASTRA CUDA, 3D", project, back, g.slices, matched=False)
+
+
 def disc(g: Geometry, sub: int = 8) -> tuple[Tensor, np.ndarray]:
     """An off-centre disc as pixel coverage ``(1, J, I)``, and its exact sinogram ``(views, bins)``, bin means."""
     radius, x0, y0 = (f * g.size * g.pixel_mm for f in (0.3, 0.12, -0.07))
@@ -198,12 +257,12 @@ def disc(g: Geometry, sub: int = 8) -> tuple[Tensor, np.ndarray]:
     return torch.from_numpy(image)[None], lines
 
 
-def check(peer: Peer, g: Geometry) -> dict[str, float]:
+def check(peer: Peer, g: Geometry, device: torch.device | str = "cpu") -> dict[str, float]:
     """``disc_error_percent`` (relative L2 against the exact sinogram) and ``mismatch`` of the adjoint."""
     image, exact = disc(g)
-    error = np.linalg.norm(peer.forward(image)[0].cpu().double().numpy() - exact) / np.linalg.norm(exact)
+    error = np.linalg.norm(peer.forward(image.to(device))[0].cpu().double().numpy() - exact) / np.linalg.norm(exact)
     random = torch.Generator().manual_seed(0)
     z, y = torch.rand(image.shape, generator=random), torch.rand(1, g.views, g.bins, generator=random)
-    left = float((peer.forward(z).cpu().double() * y).sum())
-    right = float((z.double() * peer.adjoint(y).cpu()).sum())
+    left = float((peer.forward(z.to(device)).cpu().double() * y).sum())
+    right = float((z.double() * peer.adjoint(y.to(device)).cpu()).sum())
     return {"disc_error_percent": 100 * float(error), "mismatch": abs(left - right) / abs(left)}

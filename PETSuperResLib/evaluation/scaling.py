@@ -24,8 +24,8 @@ from ..volume import Volume, atomic_path
 SCANNER = "Siemens Biograph mCT"
 PERIOD = 32  # slices of the generated head, repeated along the axis as far as they are needed
 COLUMNS = (
-    *("axis", "slices", "size", "views", "processes", "quality"),
-    *("seconds", "cpu_seconds", "peak_mb", "base_mb", "cases_per_hour"),
+    *("axis", "slices", "size", "views", "processes", "quality", "device"),
+    *("seconds", "cpu_seconds", "peak_mb", "base_mb", "gpu_peak_mb", "cases_per_hour"),
 )
 
 
@@ -39,6 +39,7 @@ class Load:
     views: int = 0  # 0: the preset's
     processes: int = 1
     quality: str = "draft"
+    device: str = "cpu"
 
 
 LOADS = (
@@ -57,7 +58,8 @@ def scaling(
 
     ``seconds`` is the median of ``repeats`` runs of ``reconstruct`` without start-up, ``cpu_seconds`` the least
     processor time of its threads (the truer figure on a machine that others use too), ``peak_mb`` the highest
-    resident memory of the process in MiB, ``base_mb`` what it held before (torch, prior and the case itself).
+    resident memory of the process in MiB, ``base_mb`` what it held before (torch, prior and the case itself),
+    ``gpu_peak_mb`` the most that tensors took of a CUDA device's memory, prior included (None on others).
     Processes at once have one thread each. Returns the rows.
     """
     if sys.platform == "win32":
@@ -73,6 +75,7 @@ def scaling(
         found = [_measure(load) for _ in range(repeats)]
         seconds = statistics.median(f["seconds"] for f in found)
         memory = {key: max(f[key] for f in found) for key in ("peak_mb", "base_mb")}
+        memory["gpu_peak_mb"] = max((f["gpu_peak_mb"] for f in found if f["gpu_peak_mb"] is not None), default=None)
         memory["cpu_seconds"] = min(f["cpu_seconds"] for f in found)
         rate = statistics.median(f["cases_per_hour"] for f in found)
         rows.append(asdict(load) | {"views": found[0]["views"], "seconds": seconds, "cases_per_hour": rate} | memory)
@@ -113,6 +116,7 @@ def _measure(load: Load) -> dict[str, Any]:
     worst: dict[str, Any] = {
         key: max(f[key] for f in found) for key in ("seconds", "cpu_seconds", "peak_mb", "base_mb", "views")
     }
+    worst["gpu_peak_mb"] = max((f["gpu_peak_mb"] for f in found if f["gpu_peak_mb"] is not None), default=None)
     return worst | {"cases_per_hour": 3600 * load.processes / wall}
 
 
@@ -120,6 +124,9 @@ def _child(load: Load) -> None:
     """Make the case, wait for a line, reconstruct, tell what it took."""
     import resource
 
+    import torch
+
+    from ..device import pick_device
     from ..prior import Prior
     from ..reconstruction import reconstruct
     from ..scanner import Scanner
@@ -129,18 +136,21 @@ def _child(load: Load) -> None:
     if load.views:
         scanner = replace(scanner, views=load.views, angular_rebinning=1)
     pet, ct = case(load.slices, load.size)
-    prior = Prior.load()
+    prior, device = Prior.load(), pick_device(load.device)
     small = case(4, 96)
-    reconstruct(*small, scanner, "draft", prior=prior, device="cpu")  # threads and kernels are there then
+    reconstruct(*small, scanner, "draft", prior=prior, device=load.device)  # threads and kernels are there then
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     print("ready", flush=True)
     sys.stdin.readline()
     began, used = time.perf_counter(), time.process_time()
-    reconstruct(pet, ct, scanner, load.quality, prior=prior, device="cpu")
+    reconstruct(pet, ct, scanner, load.quality, prior=prior, device=load.device)
     took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - used}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     views = scanner.views // scanner.angular_rebinning
-    print(json.dumps({**took, "peak_mb": peak, "base_mb": base, "views": views}), flush=True)
+    gpu = torch.cuda.max_memory_allocated(device) / 1024**2 if device.type == "cuda" else None
+    print(json.dumps({**took, "peak_mb": peak, "base_mb": base, "gpu_peak_mb": gpu, "views": views}), flush=True)
 
 
 def case(slices: int, size: int) -> tuple[Volume, Volume]:
@@ -195,7 +205,8 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             panel.set_ylim(bottom=0)
             panel.set_xticks(x)
             panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("reconstruct, draft, on the CPU: 32 slices of 128 x 128 unless varied")
+    where = "the CPU" if rows[0]["device"] == "cpu" else rows[0]["device"]
+    figure.suptitle(f"reconstruct, {rows[0]['quality']}, on {where}: 32 slices of 128 x 128 unless varied")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 

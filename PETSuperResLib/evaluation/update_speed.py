@@ -22,7 +22,10 @@ UPDATE_COLUMNS = {
 
 
 def update_speed(
-    timed: Callable[[Callable[[], object]], dict[str, float]], slices: int = 64, size: int = 128
+    timed: Callable[[Callable[[], object]], dict[str, float]],
+    slices: int = 64,
+    size: int = 128,
+    device: torch.device | str = "cpu",
 ) -> list[dict[str, float | str]]:
     """Milliseconds of an update with ties on a generated head, and of what it is made of.
 
@@ -30,10 +33,10 @@ def update_speed(
     """
     pet, ct = case(slices, size)
     spacing = (2.0, 2.0, 3.0)
-    model = ForwardModel(Scanner.get(SCANNER), (slices, size, size), spacing, background=1.0)
-    z = slices_last(torch.from_numpy(pet.array).clamp_min(0.0))
+    model = ForwardModel(Scanner.get(SCANNER), (slices, size, size), spacing, background=1.0, device=device)
+    z = slices_last(torch.from_numpy(pet.array).to(device).clamp_min(0.0))
     y = slices_last(model.mean(z))
-    tied = ties(ct_guided(torch.from_numpy(ct.array), spacing, 9, 2.0, 10.0), z, 0.2)
+    tied = ties(ct_guided(torch.from_numpy(ct.array).to(device), spacing, 9, 2.0, 10.0), z, 0.2)
     weight, start = torch.full_like(z, 4.0), torch.ones_like(z)
     _ = model.sensitivity  # once per case
     work: dict[str, tuple[Callable[[], object], int]] = {

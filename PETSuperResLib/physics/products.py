@@ -1,6 +1,7 @@
 """How the projector's matrix is multiplied: on a CPU by weighted sums of rows, elsewhere as a sparse matrix.
 
-Both take ``(pixels, slices)`` to ``(lines, slices)`` and back by a part of the matrix's rows and :class:`Symmetries`.
+Where Triton works, ``triton_product.py`` does it instead. All take ``(pixels, slices)`` to ``(lines, slices)`` and back
+by a part of the matrix's rows and :class:`Symmetries`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse
@@ -124,6 +127,31 @@ class Together:
                 for n in firsts
             ],
         )
+
+
+class Product(Protocol):
+    """A way to multiply: ``matrix`` ``(rows, P)`` for slices of ``shape``, its other rows by ``symmetries``."""
+
+    def __init__(
+        self, matrix: scipy.sparse.csr_array, shape: tuple[int, int], symmetries: Symmetries, device: torch.device
+    ): ...
+
+    @property
+    def megabytes(self) -> float:
+        """Of what is kept."""
+        ...
+
+    def blocks(self, slices: int) -> list[int]:
+        """How many slices to take together, block by block."""
+        ...
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``(P, slices)`` -> ``(L, slices)``, contiguous."""
+        ...
+
+    def adjoint(self, lines: Tensor) -> Tensor:
+        """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
+        ...
 
 
 class GatherProduct:
@@ -298,6 +326,16 @@ def to_csr(matrix: scipy.sparse.csr_array, device: torch.device) -> Tensor:
         )
 
 
-def product_for(device: torch.device) -> type[GatherProduct | SparseProduct]:
-    """The product for a device."""
-    return GatherProduct if device.type == "cpu" else SparseProduct
+@lru_cache
+def product_for(device: torch.device) -> type[Product]:
+    """The product for a device: on CUDA Triton's, where a trial of it works."""
+    if device.type == "cpu":
+        return GatherProduct
+    if device.type == "cuda":
+        try:
+            from .triton_product import TritonProduct, works
+        except Exception:  # no Triton for this system, or one that does not fit its Python or torch
+            return SparseProduct
+        if works(device):
+            return TritonProduct
+    return SparseProduct

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from .layout import as_rows, is_slices_last
-from .products import GatherProduct, SparseProduct, Symmetries, product_for
+from .products import Product, Symmetries, product_for
 
 
 def _ramp2(u: np.ndarray) -> np.ndarray:
@@ -129,7 +129,7 @@ class ParallelProjector:
         bin_mm: float = 2.0,
         sub_views: int = 1,
         device: torch.device | str = "cpu",
-        product: type[GatherProduct | SparseProduct] | None = None,
+        product: type[Product] | None = None,
     ):
         self.shape = (int(shape[0]), int(shape[1]))
         self.views = int(views)
@@ -138,7 +138,7 @@ class ParallelProjector:
         self.pairings, self.base = _symmetries(self.views, self.shape[0] == self.shape[1])
         self.half = (self.bins + 1) // 2
         matrix = _base_matrix(self.shape, pixel_mm, self.views, self.base, self.bins, self.half, bin_mm, sub_views)
-        self.product = (product or product_for(self.device))(matrix, self.shape, self._tables(), self.device)
+        self.product: Product = (product or product_for(self.device))(matrix, self.shape, self._tables(), self.device)
 
     def _tables(self) -> Symmetries:
         """Which pixel or bin stands for which column or row of the matrix, in every variant."""
