@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from .scanner import Scanner, guess_preset
 from .suv import check_suv
 from .volume import Volume
 
-SLAB = 64  # slices reconstructed together
+SLAB = 64  # slices reconstructed together, at most
 CPU_BATCH_PIXELS = 8 * 128**2
 NETWORK_COST = 50  # a network evaluation takes about as long as so many EM updates (on a CPU, 128 x 128)
 NOTICE = "Research use only: not for diagnosis or treatment."
@@ -230,8 +231,8 @@ class _Job:
         out = np.zeros(self.grid.shape, np.float32)
         below: Seam | None = None
         low = 0  # where a slab begins, with what it has from the one before
-        for first in range(0, count, SLAB):
-            last = min(first + SLAB, count)
+        slabs = slabs_of(count, self.halo)
+        for first, last in slabs:
             part = report.part(first / count, last / count)
             while True:
                 try:
@@ -246,7 +247,7 @@ class _Job:
                         self.batch //= 2
                     else:
                         self._move_to_cpu()
-            if count > SLAB:  # so that what is remembered does not grow with the number of slabs
+            if len(slabs) > 1:  # so that what is remembered does not grow with the number of slabs
                 self.prior.memory.forget()
         return out
 
@@ -298,6 +299,17 @@ class _Job:
         mean = model.mean(torch.from_numpy(estimate).to(self.device))
         y = self.measurement.counts.to(self.device)
         return {"chi_square_per_bin": float(((y - mean) ** 2 / mean.clamp_min(1e-3)).mean())}
+
+
+def slabs_of(count: int, halo: int) -> list[tuple[int, int]]:
+    """First and last (exclusive) of ``count`` slices that are reconstructed together.
+
+    One slab of at most :data:`SLAB`, or several of nearly one size that with ``halo`` slices on both sides are no
+    larger: so the memory does not grow with the number of slabs.
+    """
+    number = 1 if count <= SLAB else -(-count // max(1, SLAB - 2 * halo))
+    ends = [round(n * count / number) for n in range(number + 1)]
+    return list(itertools.pairwise(ends))
 
 
 def batch_size(shape: tuple[int, ...], device: torch.device) -> int:

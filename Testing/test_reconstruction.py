@@ -335,6 +335,16 @@ def test_tokens_are_remembered_for_another_run_but_not_from_slab_to_slab(run, pr
     assert not prior.memory.known
 
 
+@pytest.mark.parametrize("count", [1, 64, 65, 128, 326, 1000])
+def test_slabs_follow_each_other_and_with_their_halos_are_no_larger_than_one(count):
+    from PETSuperResLib.reconstruction import SLAB, slabs_of
+
+    slabs = slabs_of(count, 3)
+    assert [k for first, last in slabs for k in range(first, last)] == list(range(count))
+    sizes = [min(count, last + 3) - max(0, first - 3) for first, last in slabs]
+    assert max(sizes) <= SLAB and max(sizes) - min(sizes) <= 7
+
+
 def test_a_slab_goes_on_where_the_one_before_ended(run, result, monkeypatch):
     """Slabs of two slices give the whole volume's estimate; each begins with the last slices of the one before."""
     from PETSuperResLib import reconstruction
@@ -346,7 +356,7 @@ def test_a_slab_goes_on_where_the_one_before_ended(run, result, monkeypatch):
         return slabs[-1][0]
 
     monkeypatch.setattr(reconstruction, "sample", recorded)
-    monkeypatch.setattr(reconstruction, "SLAB", 2)
+    monkeypatch.setattr(reconstruction, "slabs_of", lambda count, halo: [(0, 2), (2, count)])
     estimate, whole = run().volume.array, result.volume.array
     assert np.linalg.norm(estimate - whole) < 0.01 * np.linalg.norm(whole)
     (first, nothing, left), (second, met, last) = slabs
