@@ -17,8 +17,8 @@ class Sampler:
     """
 
     name: str = "custom"
-    steps: int = 8  # network evaluations
-    start_sigma: float | None = 1.5  # noise over signal at the first step; None: pure noise, t = T
+    steps: int = 6  # network evaluations
+    start_sigma: float | None = 3.0  # noise over signal at the first step; None: pure noise, t = T
     end_sigma: float = 0.18  # at the last step; with pure noise the steps are equidistant in t instead
     noise: float = 0.0  # 0: mean path; 1: DDIM
     eta: float = 0.0  # share of fresh noise in every DDIM step
@@ -26,12 +26,10 @@ class Sampler:
     consistency: str = "map-em"  # "map-em", "gradient" (8)-(9), or "none"
     inner_first: int = 16  # inner iterations m_t at the first step ...
     inner_last: int = 24  # ... ramped linearly to this at the last
-    stop_below: float = (
-        0.0  # map-em: fewer, once one gains less than this share of the loss' standard deviation by noise
-    )
+    stop_below: float = 0.003  # map-em: fewer, once one gains less than this share of the loss' deviation by noise
     psf_from: float = 0.0  # PPCR: share of the steps done before H_t turns from identity to the PSF
-    prior_width: float = 4.0  # map-em: standard deviation of the anchor, in units of the step's noise level
-    tissue_beta: float = 0.2  # map-em: weight of the CT-guided penalty on differences in a tissue, per SUV; 0: none
+    prior_width: float = 2.5  # map-em: standard deviation of the anchor, in units of the step's noise level
+    tissue_beta: float = 0.07  # map-em: weight of the CT-guided penalty on differences in a tissue, per SUV; 0: none
     tissue_neighbours: int = 9  # of a voxel's 26, those whose CT is most like its own
     step_size: float = 0.05  # gradient: in SUV, of the gradient over its sensitivity
     momentum: float = 0.9  # gradient: Nesterov's mu
@@ -76,16 +74,16 @@ class Sampler:
 #: ``standard`` and ``draft`` were chosen on the validation patients, on their own PET and on sharp references
 #: (docs/validation.md): a PSF-OSEM run past its best iteration, so that detail is there and the noise is the prior's
 #: to remove; noise levels from far above the image's noise, where the prior goes by the CT, down to a level at which
-#: it does not take the last texture away; an anchor much wider than Bayes' rule asks for (1), as the network's
-#: estimates are smoother than the truth; what noise that lets in is held by ties between voxels of one tissue, as in
-#: Bowsher's MAP, which such an anchor needs and which need it; and a slight mean along the slices.
+#: it does not take the last texture away; an anchor wider than Bayes' rule asks for (1), as the network's estimates
+#: are smoother than the truth; what noise that lets in is held by ties between voxels of one tissue, as in Bowsher's
+#: MAP: the wider the anchor, the stronger they must be; and a slight mean along the slices.
 #:
 #: ``paper``: the published schedule, literally. The paper leaves two scales open. Its step of 0.05 has no
 #: units: here it is 0.05 SUV times the gradient over its sensitivity A^T 1, which is dimensionless, so that
 #: the step does not depend on counts or geometry. Its warm start of 0.3 is read as the share of the last
 #: refined estimate in the start of the next refinement.
 PROFILES = {
-    "draft": Sampler("draft", steps=2, start_sigma=1.2, end_sigma=0.25),
+    "draft": Sampler("draft", steps=2, start_sigma=1.8, end_sigma=0.25, prior_width=4.0, tissue_beta=0.2),
     "standard": Sampler("standard"),
     "paper": Sampler(
         "paper",
