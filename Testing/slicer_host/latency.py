@@ -20,20 +20,7 @@ EXEC = "_ZN10QEventLoop4execE6QFlagsINS_17ProcessEventsFlagEE"  # QEventLoop::ex
 
 def spin(seconds: float, until: Callable[[], Any] | None = None) -> bool:
     """Run the event loop for so long, or until a condition holds; whether it came to hold."""
-    loop, timer = QtCore.QEventLoop(), QtCore.QTimer()
-    deadline = time.perf_counter() + seconds
-    reached = [False]
-
-    def look() -> None:
-        reached[0] = bool(until()) if until is not None else False
-        if reached[0] or time.perf_counter() >= deadline:
-            loop.quit()
-
-    timer.timeout.connect(look)
-    timer.start(PERIOD_MS)
-    loop.exec()
-    timer.stop()
-    return reached[0]
+    return _run(QtCore.QEventLoop.exec, PERIOD_MS, seconds, until)
 
 
 def hold(seconds: float, until: Callable[[], Any] | None = None) -> bool:
@@ -46,6 +33,11 @@ def hold(seconds: float, until: Callable[[], Any] | None = None) -> bool:
     library = Path(PySide6.__file__).parent / "Qt" / "lib" / "libQt6Core.so.6"
     run = getattr(ctypes.PyDLL(str(library)), EXEC)
     run.argtypes = (ctypes.c_void_p, ctypes.c_int)
+    return _run(lambda loop: run(shiboken6.getCppPointer(loop)[0], 0), 100, seconds, until)
+
+
+def _run(execute: Callable[[Any], Any], period_ms: int, seconds: float, until: Callable[[], Any] | None) -> bool:
+    """``execute`` an event loop that looks at the condition and the time every ``period_ms``."""
     loop, timer = QtCore.QEventLoop(), QtCore.QTimer()
     deadline = time.perf_counter() + seconds
     reached = [False]
@@ -56,8 +48,8 @@ def hold(seconds: float, until: Callable[[], Any] | None = None) -> bool:
             loop.quit()
 
     timer.timeout.connect(look)
-    timer.start(100)
-    run(shiboken6.getCppPointer(loop)[0], 0)
+    timer.start(period_ms)
+    execute(loop)
     timer.stop()
     return reached[0]
 
