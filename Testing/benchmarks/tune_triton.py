@@ -25,7 +25,7 @@ CANDIDATES = [  # outputs, terms, slices, warps
     *(Tiles(8, 8, 32, warps) for warps in (2, 4)),
     *(Tiles(4, 8, 32, warps) for warps in (1, 2)),
     *(Tiles(32, 8, 32, warps) for warps in (8, 16)),
-    *(Tiles(16, 4, 32, warps) for warps in (2, 4)),
+    *(Tiles(16, 4, 32, warps) for warps in (2, 4, 8)),
     *(Tiles(16, 8, 64, warps) for warps in (8, 16)),
     Tiles(8, 8, 64, 4),
     Tiles(4, 16, 32, 2),
