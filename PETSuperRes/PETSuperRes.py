@@ -14,9 +14,9 @@ from typing import Any
 
 import slicer
 import vtk
-from PETSuperResLogic import DEFAULT_PRESET as DEFAULT_PRESET
-from PETSuperResLogic import RESEARCH_USE, PETSuperResLogic
-from PETSuperResSelfTest import PETSuperResTest as PETSuperResTest
+from PETSuperResSlicer.logic import DEFAULT_PRESET as DEFAULT_PRESET
+from PETSuperResSlicer.logic import RESEARCH_USE, PETSuperResLogic
+from PETSuperResSlicer.self_test import PETSuperResTest as PETSuperResTest
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -47,8 +47,8 @@ class PETSuperRes(ScriptedLoadableModule):
 
     def registerSampleData(self) -> None:
         """Offer the phantom in the Sample Data module, and the compare layout to scenes that were saved in it."""
-        import PETSuperResSampleData
-        from PETSuperResCompare import registerLayout
+        from PETSuperResSlicer import sample_data as PETSuperResSampleData
+        from PETSuperResSlicer.mrml.compare import registerLayout
 
         registerLayout()
         icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "PETSuperRes.png")
@@ -79,10 +79,10 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = PETSuperResLogic()
-        from PETSuperResJob import JobPanel
-        from PETSuperResLesionsPanel import LesionsPanel
-        from PETSuperResResultPanel import ResultPanel
-        from PETSuperResUnitsPanel import UnitsPanel
+        from PETSuperResSlicer.panel.lesions import LesionsPanel
+        from PETSuperResSlicer.panel.result import ResultPanel
+        from PETSuperResSlicer.panel.run import JobPanel
+        from PETSuperResSlicer.panel.units import UnitsPanel
 
         self.units = UnitsPanel(self.ui, self.onConverted, self.say)
         self.lesions = LesionsPanel(self.ui, self.say)
@@ -109,7 +109,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self) -> None:
         """The module is opened: its parameters and its key."""
         import qt
-        from PETSuperResInputs import suggest
+        from PETSuperResSlicer.mrml.inputs import suggest
 
         self.initializeParameterNode()
         suggest(self.params, slicer.mrmlScene)
@@ -143,7 +143,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self) -> None:
         """Take the scene's parameters."""
-        from PETSuperResParameters import PETSuperResParameters
+        from PETSuperResSlicer.panel.parameters import PETSuperResParameters
 
         node = self.logic.getParameterNode()
         if self.params is None or self.params.parameterNode is not node:
@@ -151,7 +151,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, params: Any) -> None:
         """Bind the widgets to other parameters; None unbinds them."""
-        from PETSuperResParameters import connect
+        from PETSuperResSlicer.panel.parameters import connect
 
         if self.params is not None:
             self.job.close()
@@ -181,8 +181,8 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._updating = False
 
     def _follow(self) -> None:
-        from PETSuperResInputs import guessPreset
-        from PETSuperResParameters import fillPhysics
+        from PETSuperResSlicer.mrml.inputs import guessPreset
+        from PETSuperResSlicer.panel.parameters import fillPhysics
 
         params = self.params
         if params is not None:
@@ -200,7 +200,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateButtons()
 
     def _showPrior(self, path: str) -> None:
-        from PETSuperResInputs import priorCard
+        from PETSuperResSlicer.mrml.inputs import priorCard
 
         from PETSuperResLib.errors import PETSuperResError
 
@@ -216,7 +216,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def updateButtons(self) -> None:
         """Apply is Cancel while a job runs; before, it says what is missing."""
-        from PETSuperResInputs import missing
+        from PETSuperResSlicer.mrml.inputs import missing
 
         running = self.job.running
         lacking = _("Choose a PET") if self.params is None else missing(self.params)
@@ -300,7 +300,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onNewRegion(self, roi: Any) -> None:
         """A ROI made by the selector has no place yet: give it one to start from."""
-        from PETSuperResInputs import placeRegion
+        from PETSuperResSlicer.mrml.inputs import placeRegion
 
         placeRegion(roi, self.params)
 

@@ -27,8 +27,8 @@ _HOME = {
     "Sampler": "sampling",
     "reconstruct": "reconstruction",
     "simulate": "physics.simulation",
-    "measure_lesions": "lesions",
-    "suv_volume": "suv",
+    "measure_lesions": "lesions.measures",
+    "suv_volume": "suv.suvbw",
 }
 __all__ = [
     "Prior",
@@ -43,13 +43,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .lesions import measure_lesions as measure_lesions
+    from .lesions.measures import measure_lesions as measure_lesions
     from .physics.simulation import simulate as simulate
     from .prior import Prior as Prior
     from .reconstruction import reconstruct as reconstruct
     from .sampling import Sampler as Sampler
     from .scanner import Scanner as Scanner
-    from .suv import suv_volume as suv_volume
+    from .suv.suvbw import suv_volume as suv_volume
     from .volume import Volume as Volume
 
 

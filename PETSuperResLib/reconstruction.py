@@ -17,17 +17,17 @@ import torch
 from . import __version__
 from .checks import check_ct, check_measurement, check_pair
 from .device import pick_device
-from .errors import CheckpointError, GeometryError, InputError
+from .errors import CheckpointError, InputError
+from .grid import crop_to_region, image_grid
+from .physics.image_model import effective_counts, pseudo_measurement
 from .physics.measurement import Measurement
 from .physics.model import scanner_projector
 from .physics.projector import ParallelProjector
-from .physics.pseudo import effective_counts, pseudo_measurement
-from .physics.simulation import image_grid
 from .prior import Prior
 from .progress import Callback, Reporter
 from .sampling import UNKNOWN_HU, Sampler, Seam, sample
 from .scanner import Scanner, guess_preset
-from .suv import check_suv
+from .suv.suvbw import check_suv
 from .volume import Volume
 
 SLAB = 64  # slices reconstructed together, at most
@@ -342,18 +342,3 @@ def conserve(
         measured += float((part.counts - part.background).sum(dtype=torch.float64))
     factor = measured / expected if expected > 0 and measured > 0 else 1.0
     return (estimate * np.float32(factor)).astype(np.float32, copy=False), factor
-
-
-def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = 24.0) -> Volume:
-    """The part of a PET within ``margin_mm`` of a box (x0, x1, y0, y1, z0, z1) in LPS mm."""
-    if len(region) != 6 or not all(np.isfinite(region)):
-        raise InputError("A region is six numbers: x0, x1, y0, y1, z0, z1 in LPS mm.")
-    low, high = (np.minimum(region[0::2], region[1::2]), np.maximum(region[0::2], region[1::2]))
-    points = np.array([(x, y, z, 1.0) for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
-    ijk = (points @ np.linalg.inv(pet.ijk_to_lps).T)[:, :3]
-    margin = margin_mm / np.array(pet.spacing)
-    first = np.floor(ijk.min(0) - margin).astype(int).clip(0)
-    last = np.minimum(np.ceil(ijk.max(0) + margin).astype(int) + 1, pet.shape[::-1])
-    if (last <= first).any() or (ijk.max(0) < -0.5).any() or (ijk.min(0) > np.array(pet.shape[::-1]) - 0.5).any():
-        raise GeometryError("The region lies outside the PET: give a box within it, in LPS mm.")
-    return pet.crop(first, last)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import GeometryError, InputError, OutputError
+from .files import atomic_path
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -157,7 +157,7 @@ class Volume:
     def read(cls, path: str | Path, unit: str = "", modality: str | None = None) -> Volume:
         """Read NIfTI, NRRD or MetaImage, or a folder (or one file) of a DICOM series.
 
-        A PET series comes as SUVbw when its header allows it (see :mod:`PETSuperResLib.suv`), a CT
+        A PET series comes as SUVbw when its header allows it (see :mod:`PETSuperResLib.suv.suvbw`), a CT
         as HU; ``modality`` (``"PT"``, ``"CT"``) chooses in a folder that holds several series.
         Raises :class:`InputError` for a missing, unreadable, empty or not 3D file.
         """
@@ -165,7 +165,7 @@ class Volume:
         if not path.exists():
             raise InputError(f"No file or folder {path}: check the path.")
         if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or _has_dicom_mark(path):
-            from .dicom import read_series
+            from .dicom.read import read_series
 
             return read_series(path, modality=modality)
         if not path.name.lower().endswith(SUFFIXES):
@@ -267,38 +267,3 @@ def quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
-
-
-class atomic_path:  # noqa: N801 - used like a function
-    """Context manager: a temporary name beside ``path`` that becomes ``path`` only on success."""
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-
-    def __enter__(self) -> Path:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            suffix = "".join(self.path.suffixes[-2:]) if self.path.name.endswith(".gz") else self.path.suffix
-            handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=self.path.parent)
-            os.close(handle)
-        except OSError as error:
-            raise OutputError(
-                f"Cannot write to {self.path.parent}: {error.strerror}; choose another folder."
-            ) from error
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None:
-            umask = os.umask(0)
-            os.umask(umask)
-            self.temporary.chmod(0o666 & ~umask)
-            os.replace(self.temporary, self.path)
-            return
-        self.temporary.unlink(missing_ok=True)
-        # safetensors wraps the system's error; it is not imported for it, as Slicer may not have it yet
-        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(
-                f"{self.path} could not be written: {reason}; free space or use another folder."
-            ) from error

@@ -16,7 +16,7 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT, ROOT / "Testing"):  # run from the source tree, installed or not
+for folder in (ROOT, ROOT / "Testing" / "support"):  # run from the source tree, installed or not
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
@@ -114,9 +114,9 @@ def working(host: Any, prior_file: Path, tmp_path: Path) -> Iterator[Any]:
     import mrml_scene
 
     mrml_scene.load_module()  # what follows may be imported then
-    import PETSuperResSampleData as sample
     from panel_case import choose
-    from PETSuperResRunner import WorkerRunner
+    from PETSuperResSlicer import sample_data as sample
+    from PETSuperResSlicer.worker.client import WorkerRunner
 
     host.reset()
     panel = host.open_module()

@@ -120,7 +120,7 @@ def lesion_headings(threshold: float | str = MTV) -> dict[str, str]:
 
 
 def change_table(changes: Sequence[Mapping[str, Any]], threshold: float | str = MTV) -> str:
-    """Before and after of every lesion, from :func:`PETSuperResLib.lesions.compare`."""
+    """Before and after of every lesion, from :func:`PETSuperResLib.lesions.measures.compare`."""
     headings = lesion_headings(threshold)
     rows = [
         {"lesion": c["lesion"]}
@@ -137,7 +137,7 @@ def region_of(text: str) -> Callable[[Any, float], tuple[float, ...] | None]:
     if text.strip().lower() == "segments":
 
         def around(mask: Any, margin: float) -> tuple[float, ...]:
-            from ..lesions import region_around
+            from ..lesions.measures import region_around
 
             if mask is None:
                 raise InputError("--region segments needs the segmentation: add --segmentation FILE.")

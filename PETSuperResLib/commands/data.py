@@ -22,8 +22,8 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
 
     No patient is in two parts. What cannot serve is listed with the reason.
     """
-    from ..outputs import check_file
-    from ..training.manifest import summary, write_manifest
+    from ..cohort.manifest import summary, write_manifest
+    from ..files import check_file
 
     path = check_file(out)
     with Bar() as bar:
@@ -62,11 +62,11 @@ def batch(
     The same command goes on where one stopped; a case that fails is listed in cases.csv and the others go on.
     On several GPUs or machines: torchrun --nproc-per-node 4 -m PETSuperResLib batch ...
     """
-    from ..batch import reconstruct_cases
+    from ..cohort.batch import reconstruct_cases
+    from ..cohort.cases import find_cases
+    from ..cohort.manifest import split_cases
     from ..errors import InputError
-    from ..outputs import check_folder
-    from ..training.manifest import split_cases
-    from ..training.studies import find_cases
+    from ..files import check_folder
 
     folder = check_folder(out)
     if split and not part:

@@ -21,9 +21,9 @@ def demo(out: str) -> None:
     from importlib.util import module_from_spec, spec_from_file_location
 
     from ..errors import InputError
-    from ..outputs import check_folder
+    from ..files import check_folder
 
-    script = Path(__file__).resolve().parents[2] / "Testing" / "mrml_demo.py"
+    script = Path(__file__).resolve().parents[2] / "Testing" / "demo" / "mrml_demo.py"
     spec = spec_from_file_location("mrml_demo", script) if script.is_file() else None
     if spec is None or spec.loader is None:
         raise InputError("The demo is not part of the installed package: run it in a source tree with 'make demo'.")
@@ -73,9 +73,9 @@ def train(
     from dataclasses import replace
 
     from ..errors import Cancelled
-    from ..outputs import check_folder
-    from ..training.config import TrainingConfig, with_conditioning
-    from ..training.train import train as run
+    from ..files import check_folder
+    from ..studies.training.config import TrainingConfig, with_conditioning
+    from ..studies.training.train import train as run
 
     folder = check_folder(out)
     settings = TrainingConfig.read(config)
@@ -184,8 +184,8 @@ def evaluate(
     """
     import os
 
-    from ..evaluation import evaluate as run  # type: ignore[attr-defined]
-    from ..outputs import check_folder
+    from ..files import check_folder
+    from ..studies.evaluation import evaluate as run  # type: ignore[attr-defined]
 
     folder = check_folder(out)
     with Bar() as bar:
@@ -218,7 +218,7 @@ def evaluate(
 @click.option("--out", metavar="DIR", help="Also write the figures here, as benchmark.json.")
 def benchmark(quick: bool, device: str, out: str | None) -> None:
     """Time projector, network and a whole run on this machine, beside their peers."""
-    from ..evaluation.benchmark import benchmark as run
+    from ..studies.benchmarks.benchmark import benchmark as run
 
     with Bar() as bar:
         run(out, quick, progress=bar, show=bar.echo, device=device)
@@ -227,6 +227,6 @@ def benchmark(quick: bool, device: str, out: str | None) -> None:
 @click.command(short_help="Take jobs as JSON lines on standard input.")
 def worker() -> None:
     """Take jobs as JSON lines on standard input and answer on standard output."""
-    from ..worker import main
+    from ..worker.serve import main
 
     sys.exit(main())

@@ -15,9 +15,9 @@ def dicom(volume: str, source: str, report: str | None, out: str) -> None:
     import json
     from pathlib import Path
 
-    from ..dicom_write import write_derived
+    from ..dicom.write import write_derived
     from ..errors import InputError
-    from ..suv import check_suv
+    from ..suv.suvbw import check_suv
     from ..volume import Volume
 
     image = Volume.read(volume, unit="SUVbw")

@@ -61,9 +61,9 @@ def reconstruct(
     out: str,
 ) -> None:
     """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
-    from .. import lesions as ls
     from ..errors import InputError
-    from ..outputs import check_folder, file_hashes, to_json, write_together
+    from ..files import check_folder, file_hashes, to_json, write_csv, write_together
+    from ..lesions import measures as ls
     from ..scanner import Scanner, guess_preset
     from ..volume import Volume
 
@@ -76,7 +76,7 @@ def reconstruct(
         raise InputError("--measurement holds its own counts: leave --trues-per-slice out.")
     pet_volume, ct_volume = read_image(pet, "PT"), read_image(ct, "CT")
     if dicom_out:
-        from ..dicom_write import check_target
+        from ..dicom.write import check_target
 
         check_target(dicom_out)
         if "series_uid" not in pet_volume.metadata:
@@ -130,11 +130,11 @@ def reconstruct(
         patient, setting = str(known.get("patient", "")), given["scanner"].name
         rows = ls.lesion_rows(before, patient, setting, "lr")
         rows += ls.lesion_rows(after, patient, setting, f"ours-{quality}")
-        writers[folder / "lesions.csv"] = lambda path: ls.write_csv(path, rows)
+        writers[folder / "lesions.csv"] = lambda path: write_csv(path, rows, ls.COLUMNS)
     writers[folder / "report.json"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
     write_together(writers)
     if dicom_out:
-        from ..dicom_write import write_derived
+        from ..dicom.write import write_derived
 
         files_written = write_derived(result.volume, pet, dicom_out, result.report)
     for warning in result.report.get("warnings", ()):
@@ -167,7 +167,7 @@ def simulate(
     pet: str, ct: str | None, setting: str, counts: str, attenuation: bool, seed: int, device: str, out: str
 ) -> None:
     """Simulate a low-resolution scan of a PET: its sinogram and the image a clinic would make of it."""
-    from ..outputs import check_folder, write_together
+    from ..files import check_folder, write_together
     from ..scanner import setting as find_setting
 
     folder = check_folder(out)
@@ -192,7 +192,7 @@ def simulate(
 def presets(name: str | None) -> None:
     """List the scanner presets, or print one as JSON, to be changed and given as --scanner FILE.json."""
     from .. import scanner as sc
-    from ..outputs import to_json
+    from ..files import to_json
 
     if name:
         click.echo(to_json(sc.Scanner.get(sc.SETTINGS.get(name.lower(), name)).to_dict()), nl=False)

@@ -23,8 +23,8 @@ def suv(
     out: str,
 ) -> None:
     """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
-    from ..outputs import check_file, to_json
-    from ..suv import suv_volume
+    from ..files import check_file, to_json
+    from ..suv.suvbw import suv_volume
 
     check_file(out)
     volume = suv_volume(dicom_dir, weight, None if dose is None else 1e6 * dose, injection_time, half_life)
@@ -56,9 +56,9 @@ def lesions(
     out: str | None,
 ) -> None:
     """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
-    from .. import lesions as ls
-    from ..outputs import check_file
-    from ..suv import check_suv
+    from ..files import check_file, write_csv
+    from ..lesions import measures as ls
+    from ..suv.suvbw import check_suv
     from ..volume import Volume
 
     ls.check_threshold(threshold)
@@ -86,5 +86,5 @@ def lesions(
     if second:
         click.echo("\n" + change_table(ls.compare(found, second), threshold))
     if out:
-        ls.write_csv(out, rows)
+        write_csv(out, rows, ls.COLUMNS)
         click.echo(f"Wrote {out}.")

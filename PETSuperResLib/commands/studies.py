@@ -12,7 +12,7 @@ import click
 from .common import Bar, VariadicCommand, device_option, seed_option, slices_option, table
 
 if TYPE_CHECKING:
-    from ..evaluation.references import Cohort
+    from ..studies.evaluation.references import Cohort
 
 
 @click.group(short_help="Experiments behind the documentation: nema, robustness, front, bias-noise, scaling.")
@@ -29,8 +29,8 @@ def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None
 
     @wraps(run)
     def command(out: str, **chosen: Any) -> None:
-        from ..evaluation.references import Cohort
-        from ..outputs import check_folder
+        from ..files import check_folder
+        from ..studies.evaluation.references import Cohort
 
         with Bar() as bar:
             path = run(Cohort(**chosen), check_folder(out), bar)
@@ -66,8 +66,8 @@ def nema(
     out: str,
 ) -> None:
     """Scan the NEMA image-quality phantom by simulation: nema.csv, nema.png."""
-    from ..evaluation.nema import nema_study
-    from ..outputs import check_folder
+    from ..files import check_folder
+    from ..studies.evaluation.nema import nema_study
 
     with Bar() as bar:
         path = nema_study(check_folder(out), methods, settings, counts, prior, device=device, progress=bar)
@@ -78,7 +78,7 @@ def nema(
 @_on_patients
 def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
     """What a wrong model or CT costs: robustness.csv, robustness.md."""
-    from ..evaluation.robustness import robustness_study
+    from ..studies.evaluation.robustness import robustness_study
 
     return robustness_study(cohort, out, progress=progress)
 
@@ -87,7 +87,7 @@ def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
 @_on_patients
 def front(cohort: Cohort, out: Path, progress: Bar) -> Path:
     """Quality against time: front.csv, front.png."""
-    from ..evaluation.front import quality_front
+    from ..studies.evaluation.quality_vs_time import quality_front
 
     return quality_front(cohort, out, progress=progress)
 
@@ -105,8 +105,8 @@ def bias_noise(
     setting: str, counts: str, realisations: int, slices: int, seed: int, prior: str | None, device: str, out: str
 ) -> None:
     """Scan one torso again and again, each method along its parameter: bias_noise.csv, bias_noise.png."""
-    from ..evaluation.bias_noise import bias_noise_study
-    from ..outputs import check_folder
+    from ..files import check_folder
+    from ..studies.evaluation.bias_noise import bias_noise_study
 
     folder = check_folder(out)
     with Bar() as bar:
@@ -139,8 +139,8 @@ def scaling(axes: tuple[str, ...], repeats: int, quality: str, device: str, out:
     from dataclasses import replace
 
     from ..device import pick_device
-    from ..evaluation.scaling import LOADS, WHOLE_BODY, scaling
-    from ..outputs import check_folder
+    from ..files import check_folder
+    from ..studies.benchmarks.scaling import LOADS, WHOLE_BODY, scaling
 
     where = str(pick_device(device))
     loads = [replace(load, quality=quality, device=where) for load in (*LOADS, WHOLE_BODY) if load.axis in axes]

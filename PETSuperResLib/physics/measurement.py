@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import GeometryError, InputError
+from ..files import atomic_path
 from ..scanner import Scanner
-from ..volume import Volume, atomic_path
+from ..volume import Volume
 from .model import ForwardModel, scanner_projector
 from .projector import ParallelProjector
 

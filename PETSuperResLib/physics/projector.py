@@ -22,8 +22,8 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
+from .backends.products import Product, Symmetries, product_for
 from .layout import as_rows, is_slices_last
-from .products import Product, Symmetries, product_for
 
 
 def _ramp2(u: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ it works on the image grid with strip integrals.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..device import pick_device
 from ..errors import GeometryError, InputError
+from ..grid import image_grid
 from ..progress import Callback, Reporter
 from ..scanner import Scanner
 from ..scanner import setting as paper_setting
@@ -49,27 +50,6 @@ class Simulation:
         self.lr.write(folder / "lr.nii.gz")
         self.measurement.write(folder / "measurement.safetensors")
         return folder
-
-
-def image_grid(pet: Volume, spacing_mm: float = 2.0) -> Volume:
-    """The SR grid of a PET: its box and slices, ``spacing_mm`` in the slice, an even number of pixels."""
-    grid = pet.grid((spacing_mm, spacing_mm, pet.spacing[2]))
-    j, i = (n + n % 2 for n in grid.shape[1:])
-    return resize(grid, (j, i))
-
-
-def resize(grid: Volume, shape: tuple[int, int]) -> Volume:
-    """An empty grid with the same centre, spacing and slices, and ``shape`` (J, I) in the slice."""
-    matrix = np.reshape(grid.direction, (3, 3)) @ np.diag(grid.spacing)
-    shift = np.array([grid.shape[2] - shape[1], grid.shape[1] - shape[0], 0]) / 2
-    origin = np.array(grid.origin) + matrix @ shift
-    return replace(grid, array=np.zeros((grid.shape[0], *shape), np.float32), origin=tuple(origin))
-
-
-def centred_resize(images: Tensor, shape: tuple[int, int]) -> Tensor:
-    """``(S, J, I)`` padded with zeros or cropped about its centre to ``shape``; sizes must differ by even numbers."""
-    margins = [(new - old) // 2 for new, old in zip(shape, images.shape[1:], strict=True)]
-    return F.pad(images, (margins[1], margins[1], margins[0], margins[0]))
 
 
 def simulate(

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..volume import atomic_path
+from ..files import atomic_path
 from .memory import TokenMemory
 from .network import STRIDE, NetworkConfig, NoiseNetwork
 from .schedule import NoiseSchedule

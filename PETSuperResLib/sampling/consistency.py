@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..physics.layout import as_rows, parts, slices_last
 from ..physics.model import ForwardModel
-from .config import Sampler
 from .penalties import RelativeDifference, Ties, ties
+from .profiles import Sampler
 
 SENSITIVITY_FLOOR = 1e-3  # of its maximum: pixels that no line sees keep their value
 

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..grid import centred_resize
 from ..physics.model import ForwardModel, uniform_start
 from ..physics.psf import GaussianPSF
-from ..physics.simulation import centred_resize
 from ..prior import STRIDE, Prior, with_neighbours
-from .config import Sampler
 from .consistency import map_em, refine
 from .penalties import ct_guided
+from .profiles import Sampler
 
 SLICES_PER_BATCH = 16
 SHIFTS = ((0, 0), (3, 5), (6, 2), (1, 7))  # pixels by which a step's image is moved over the network's grid

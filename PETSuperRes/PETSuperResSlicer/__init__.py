@@ -1,0 +1,1 @@
+"""The module's package: a name of its own, since all extensions are installed into one folder."""

@@ -1,0 +1,193 @@
+"""What the panel knows about its inputs before a job starts: which scanner, which region, what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import Any
+
+import slicer
+
+
+def dicomValues(node: Any, *tags: str) -> list[str]:
+    """Values of DICOM tags (``"0008,0070"``) of a volume loaded from the DICOM database; empty where unknown."""
+    path = dicomFile(node)
+    if not path:
+        return [""] * len(tags)
+    return [(slicer.dicomDatabase.fileValue(path, tag) or "").strip() for tag in tags]
+
+
+def dicomFile(node: Any) -> str:
+    """A DICOM file of the volume's series, or an empty string."""
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split() if node is not None else []
+    database = getattr(slicer, "dicomDatabase", None)
+    path = database.fileForInstance(uids[0]) if uids and database is not None else ""
+    return path if path and os.path.isfile(path) else ""
+
+
+def guessPreset(node: Any) -> str | None:
+    """The preset of the scanner that made a PET, by DICOM or node attributes; None when nothing says it.
+
+    Read are ``PETSuperRes.preset`` (this module's own volumes), DICOM Manufacturer and model name, and
+    node attributes of the same names (``DICOM.Manufacturer``, ``DICOM.ManufacturerModelName``).
+    """
+    from PETSuperResLib.scanner import guess_preset, presets
+
+    if node is None:
+        return None
+    own = node.GetAttribute("PETSuperRes.preset")
+    if own in presets():
+        return str(own)
+    maker, model = dicomValues(node, "0008,0070", "0008,1090")
+    attributes = [node.GetAttribute(f"DICOM.{name}") for name in ("Manufacturer", "ManufacturerModelName")]
+    return guess_preset(maker, model) or guess_preset(*attributes)
+
+
+def regionOf(roi: Any) -> tuple[float, float, float, float, float, float] | None:
+    """The box (x0, x1, y0, y1, z0, z1) in LPS mm around a markups ROI; None without one.
+
+    Raises :class:`InputError` for a ROI that was not placed.
+    """
+    from PETSuperResLib.errors import InputError
+
+    if roi is None:
+        return None
+    bounds = [0.0] * 6
+    roi.GetRASBounds(bounds)
+    if any(high - low < 1.0 for low, high in zip(bounds[::2], bounds[1::2], strict=True)):
+        raise InputError(
+            f"Region '{roi.GetName()}' is empty: place the ROI around the part to reconstruct, or clear it."
+        )
+    return -bounds[1], -bounds[0], -bounds[3], -bounds[2], bounds[4], bounds[5]
+
+
+def placeRegion(roi: Any, params: Any) -> None:
+    """Put a ROI that is not yet placed around the lesions (margin 20 mm), else around the middle half of the PET.
+
+    Never beyond the PET; without a PET, or for a ROI that has a place, nothing changes.
+    """
+    import numpy as np
+
+    from PETSuperResLib.errors import PETSuperResError
+    from PETSuperResLib.lesions.measures import region_around
+    from PETSuperResSlicer.mrml.segments import masksFromNode
+
+    bounds, own = [0.0] * 6, [0.0] * 6
+    roi.GetRASBounds(own)
+    placed = all(high - low >= 1.0 for low, high in zip(own[::2], own[1::2], strict=True))
+    if placed or params is None or params.pet is None:
+        return
+    params.pet.GetRASBounds(bounds)
+    low, high = np.reshape(bounds, (3, 2)).T
+    centre, radius = (low + high) / 2, (high - low) / 4
+    try:
+        boxes = [region_around(mask) for _name, mask in masksFromNode(params.segmentation)]
+    except PETSuperResError:  # none is chosen, or nothing is drawn in it
+        boxes = []
+    if boxes:
+        corners = np.array(boxes).reshape(-1, 3, 2)
+        around = np.array([corners[..., 0].min(0), corners[..., 1].max(0)])
+        around[:, :2] = -around[::-1, :2]  # LPS to RAS
+        first, last = np.maximum(around[0], low), np.minimum(around[1], high)
+        if (last - first >= 1.0).all():
+            centre, radius = (first + last) / 2, (last - first) / 2
+    roi.SetXYZ(centre.tolist())
+    roi.SetRadiusXYZ(radius.tolist())
+
+
+def suggest(params: Any, scene: Any) -> None:
+    """Choose a PET and a CT where nothing is chosen and the scene holds exactly one that is marked as such."""
+    from PETSuperResSlicer.mrml.volumes import unitOfNode
+
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+    volumes = [
+        v for v in volumes if v.GetAttribute("PETSuperRes.note") is None and not v.IsA("vtkMRMLLabelMapVolumeNode")
+    ]
+    for name, unit in (("pet", "SUVbw"), ("ct", "HU")):
+        found = [v for v in volumes if unitOfNode(v) == unit]
+        if getattr(params, name) is None and len(found) == 1:
+            setattr(params, name, found[0])
+    segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
+    if params.segmentation is None and params.result is None and len(segmentations) == 1:
+        params.segmentation = segmentations[0]
+
+
+def missing(params: Any) -> str:
+    """What is still to be chosen, as a short instruction; empty when a job can start."""
+    if params.pet is None or params.ct is None:
+        wanted = [name for name, node in (("PET", params.pet), ("CT", params.ct)) if node is None]
+        return f"Choose the {' and the '.join(wanted)}"
+    return "" if params.preset else "Choose the scanner that made the PET"
+
+
+def checkNodes(pet: Any, ct: Any) -> None:
+    """Refuse, before anything is computed, what cannot belong together; raises the library's errors."""
+    from PETSuperResLib.errors import GeometryError, InputError
+
+    if pet is ct:
+        raise InputError(f"'{pet.GetName()}' is chosen as PET and as CT: choose the CT of this PET.")
+    other = _otherThanCT(ct)
+    if other:
+        raise InputError(f"'{ct.GetName()}' is {other}, not a CT: choose the CT of this PET.")
+    for named in (_patientID, _patientItem):
+        patients = [named(node) for node in (pet, ct)]
+        if all(patients) and patients[0] != patients[1]:
+            raise GeometryError(
+                f"'{pet.GetName()}' and '{ct.GetName()}' are of different patients: choose the CT of this PET."
+            )
+
+
+def _otherThanCT(node: Any) -> str:
+    """What a volume is by its stored units or DICOM modality, if that is not a CT; empty where nothing says so."""
+    from PETSuperResSlicer.mrml.volumes import unitOfNode
+
+    if node.GetAttribute("PETSuperRes.note"):
+        return "a result of this module"
+    modality = dicomValues(node, "0008,0060")[0]
+    if unitOfNode(node) in ("SUVbw", "Bq/mL") or modality == "PT":
+        return "a PET"
+    return f"of DICOM modality {modality}" if modality not in ("", "CT") else ""
+
+
+def _patientID(node: Any) -> str:
+    return dicomValues(node, "0010,0020")[0]
+
+
+def _patientItem(node: Any) -> int:
+    """The volume's patient in the subject hierarchy; 0 where it is under none."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    return int(hierarchy.GetItemAncestorAtLevel(item, "Patient")) if item else 0
+
+
+def priorCard(path: str) -> str:
+    """The model-card line of a prior, from the head of its file (no weights are read); empty path: the bundled one.
+
+    Raises :class:`CheckpointError` when the file is missing or no prior.
+    """
+    from PETSuperResLib.errors import CheckpointError
+
+    if not path:
+        import PETSuperResLib
+
+        path = os.path.join(os.path.dirname(PETSuperResLib.__file__), "Resources", "prior.safetensors")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"No prior at {path}: choose a .safetensors file made by 'petsuperres train'.")
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(os.path.getsize(path), 1 << 24):
+                raise ValueError("no header")
+            metadata = json.loads(file.read(length)).get("__metadata__") or {}
+        info = json.loads(metadata.get("info") or "{}")
+        if not str(metadata.get("format", "")).startswith("PETSuperRes prior"):
+            raise ValueError("another format")
+    except (OSError, ValueError, struct.error, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not a PETSuperRes prior (damaged or another file): give one made by 'petsuperres train'."
+        ) from error
+    pixel = f"{info['pixel_mm']:g} mm pixels" if "pixel_mm" in info else ""
+    trained = f"trained on {info['trained_on']}" if info.get("trained_on") else ""
+    licence = f"licence {info['licence']}" if info.get("licence") else ""
+    return "; ".join(part for part in (trained, pixel, licence) if part) or "a prior without a model card"

@@ -1,0 +1,225 @@
+"""Lesion SUVs in the panel: measured again when segments change, as a table, a bar plot, text and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
+ROLE = "PETSuperRes.Lesions"  # node reference of a result to its table
+TABLE_MEASURES = (
+    ("suvmax", "SUVmax", "g/mL", "Highest voxel of the segment"),
+    ("suvmean", "SUVmean", "g/mL", "Mean over the segment"),
+    ("suvpeak", "SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment"),
+    ("mtv_ml", "MTV", "mL", "Metabolic tumour volume"),
+    ("tlg", "TLG", "g", "Total lesion glycolysis, SUVmean x MTV"),
+)  # of a Lesion: attribute, title, unit, description
+MEASURES = [title for _attribute, title, *_more in TABLE_MEASURES]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Lesions of several images, as (title, lesions), and the middle of each segment in RAS mm."""
+
+    columns: list[tuple[str, list[Any]]]
+    centres: list[tuple[float, float, float]]
+
+
+def measure(
+    images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str = 2.5
+) -> Measured:
+    """Measure every mask in every image; backend volumes only, so it may run in a thread.
+
+    ``images`` are (title, SUV volume), the first one the input; ``masks`` (name, mask). A segment outside
+    a later image (a result of a region) is left out there. Raises the library's errors.
+    """
+    from PETSuperResLib.lesions.measures import measure_lesions
+
+    columns = []
+    for number, (title, volume) in enumerate(images):
+        found: list[Any] = []
+        for label, (name, mask) in enumerate(masks, 1):
+            labels = mask.with_array(mask.array * label)
+            found += measure_lesions(volume, labels, names={label: name}, threshold=threshold, skip_outside=number > 0)
+        columns.append((title, found))
+    return Measured(columns, [_centre(mask) for _name, mask in masks])
+
+
+def _centre(mask: Any) -> tuple[float, float, float]:
+    """The voxel of a mask nearest to its centroid, in RAS mm: inside the segment whatever its shape."""
+    inside = np.argwhere(mask.array > 0.5)
+    k, j, i = inside[np.argmin(((inside - inside.mean(0)) ** 2).sum(1))]
+    x, y, z = (mask.ijk_to_lps @ [i, j, k, 1.0])[:3]
+    return -float(x), -float(y), float(z)
+
+
+def fillLesionTable(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    """Fill a table node: a row per lesion; for each measure a column per image, and the change in per cent.
+
+    ``columns`` are (image name, lesions), the first one the input; lesions are matched by label.
+    """
+    for old in reversed(range(table.GetNumberOfColumns())):
+        table.RemoveColumn(old)
+    first = columns[0][1]
+    names = vtk.vtkStringArray()
+    names.SetName("Lesion")
+    for lesion in first:
+        names.InsertNextValue(lesion.name)
+    table.AddColumn(names)
+    for attribute, title, unit, description in TABLE_MEASURES:
+        before = [getattr(lesion, attribute) for lesion in first]
+        for image, lesions in columns:
+            found = {lesion.label: getattr(lesion, attribute) for lesion in lesions}
+            values = [found.get(lesion.label, float("nan")) for lesion in first]
+            _number(table, f"{title} {image}", values, unit, f"{description}, in {image}")
+        if len(columns) > 1:
+            found = {lesion.label: getattr(lesion, attribute) for lesion in columns[1][1]}
+            after = [found.get(lesion.label, float("nan")) for lesion in first]
+            change = [100 * (b - a) / a if a else float("nan") for a, b in zip(before, after, strict=True)]
+            _number(table, f"{title} change", change, "%", f"{columns[1][0]} against {columns[0][0]}")
+    useHeader = getattr(table, "SetUseColumnTitleAsColumnHeader", None) or table.SetUseColumnNameAsColumnHeader
+    useHeader(True)
+    table.Modified()
+
+
+def _number(table: Any, name: str, values: Sequence[float], unit: str, description: str) -> None:
+    column = vtk.vtkDoubleArray()
+    column.SetName(name)
+    for value in values:
+        column.InsertNextValue(float(value))
+    table.AddColumn(column)
+    table.SetColumnUnitLabel(name, unit)
+    table.SetColumnDescription(name, description)
+
+
+def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
+    """Text of the panel's table: a row per lesion; its name, what the lines are, and them of each measure."""
+    before = columns[0][1]
+    after = {lesion.label: lesion for lesion in columns[1][1]}
+    rows = []
+    for lesion in before:
+        row = [lesion.name, "PET\nSR\nchange"]
+        for attribute, *_titles in TABLE_MEASURES:
+            old = getattr(lesion, attribute)
+            other = after.get(lesion.label)
+            new = float("nan") if other is None else getattr(other, attribute)
+            change = f"{100 * (new - old) / old:+.0f} %" if old and np.isfinite(new) else ""
+            row.append(f"{_short(old)}\n{_short(new) if np.isfinite(new) else '-'}\n{change}")
+        rows.append(row)
+    return rows
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def tableText(table: Any, delimiter: str = ",") -> str:
+    """A table node as delimited text with a header line; numbers with six digits, missing ones empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    names = [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
+    units = [table.GetColumnUnitLabel(name) for name in names]
+    writer.writerow([f"{name} [{unit}]" if unit else name for name, unit in zip(names, units, strict=True)])
+    for row in range(table.GetNumberOfRows()):
+        values = [table.GetTable().GetValue(row, column) for column in range(len(names))]
+        writer.writerow([_field(value) for value in values])
+    return text.getvalue()
+
+
+def _field(value: Any) -> str:
+    if not value.IsNumeric():
+        return value.ToString()
+    number = value.ToDouble()
+    return f"{number:.6g}" if np.isfinite(number) else ""
+
+
+def newTable(columns: Sequence[tuple[str, Sequence[Any]]], pet: Any) -> Any:
+    """A lesion table as a new node beside the PET."""
+    from PETSuperResSlicer.logic import RESEARCH_USE
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    scene = pet.GetScene() or slicer.mrmlScene
+    table = slicer.vtkMRMLTableNode()
+    table.SetName(scene.GenerateUniqueName(f"{pet.GetName()} lesions"))
+    table.SetAttribute("PETSuperRes.note", RESEARCH_USE)
+    fillLesionTable(table, columns)
+    scene.AddNode(table)
+    mrml.placeBeside(table, pet, scene)
+    return table
+
+
+def updateTable(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
+    """Fill ``table`` (None: a new node, referred to by the result); returns it."""
+    if table is None or table.GetScene() is None:
+        table = newTable(measured.columns, pet)
+        result.SetNodeReferenceID(ROLE, table.GetID())
+    else:
+        fillLesionTable(table, measured.columns)
+    return table
+
+
+def updateChart(chart: Any, table: Any, measure_name: str, titles: Sequence[str] = ("PET", "SR")) -> Any:
+    """A bar plot of one measure (``chart`` None: a new one); a series for the PET and one for the result."""
+    scene = table.GetScene()
+    if chart is None or chart.GetScene() is None:
+        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(f"{table.GetName()} plot"))
+    for number, title in enumerate(titles):
+        series = chart.GetNthPlotSeriesNode(number)
+        if series is None:
+            series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", title)
+            chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetLabelColumnName("Lesion")
+        series.SetYColumnName(f"{measure_name} {title}")
+        series.SetColor(*COLOURS[title])
+    unit = table.GetColumnUnitLabel(f"{measure_name} {titles[0]}")
+    chart.SetTitle(table.GetName())
+    chart.SetXAxisTitle("Lesion")
+    chart.SetYAxisTitle(f"{measure_name} [{unit}]" if unit else measure_name)
+    chart.SetLegendVisibility(True)
+    return chart
+
+
+def removeChart(chart: Any) -> None:
+    """Take a chart and its series out of the scene."""
+    if chart is None or chart.GetScene() is None:
+        return
+    scene = chart.GetScene()
+    for number in reversed(range(chart.GetNumberOfPlotSeriesNodes())):
+        if chart.GetNthPlotSeriesNode(number) is not None:
+            scene.RemoveNode(chart.GetNthPlotSeriesNode(number))
+    scene.RemoveNode(chart)
+
+
+def jumpTo(scene: Any, ras: Sequence[float]) -> None:
+    """Show a point (RAS mm) in all slice views; a view is shifted only where the point would be out of sight."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
+        toXY = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), toXY)
+        seen = zip(toXY.MultiplyPoint((*ras, 1.0))[:2], node.GetDimensions()[:2], strict=True)
+        if all(0.05 * size <= place <= 0.95 * size for place, size in seen):
+            node.JumpSliceByOffsetting(*ras)
+        else:
+            node.JumpSliceByCentering(*ras)
+
+
+def segmentEvents(node: Any) -> list[tuple[Any, int]]:
+    """(object, event) pairs that tell that a segmentation or label map has changed."""
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        return [(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)]
+    names = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved", "SegmentModified")
+    events = [(node.GetSegmentation(), getattr(slicer.vtkSegmentation, name)) for name in names]
+    return [*events, (node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent)]
+
+
+def transformEvent() -> int:
+    """The event of a volume that moves; what is measured is what is shown."""
+    return int(slicer.vtkMRMLTransformableNode.TransformModifiedEvent)

@@ -1,0 +1,192 @@
+"""Are the voxels of a PET node SUVbw? Evidence is ranked, converted where it allows, and asked for where it does not.
+
+In order: the quantity stored with the node, the DICOM header it was loaded from, and the values
+themselves, which can rule SUV out but never prove it. Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+
+from PETSuperResSlicer.mrml.inputs import dicomFile, dicomValues
+
+# What can be done with a PET node, by what is known about it
+SUV = "suv"  # use it
+HEADER = "header"  # SUVbw says the DICOM header: use it, and mark it
+CONVERT = "convert"  # the DICOM series has what SUV needs, or says what is missing
+STATE = "state"  # an activity concentration without header: dose, weight and times must be stated
+UNSURE = "unsure"  # the values could be SUV, but nothing says so
+REFUSED = "refused"  # not a PET
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What the voxel values of a node are (``kind``, one of the above), and by which evidence (``text``)."""
+
+    kind: str
+    text: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether a job can start with the node as it is."""
+        return self.kind in (SUV, HEADER)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a user states: weight in kg, dose in Bq, times of day or date-times; None or empty where nothing is."""
+
+    weight_kg: float | None = None
+    dose_bq: float | None = None
+    injected: str = ""
+    scanned: str = ""  # the moment to which the values are decay-corrected; not needed with DICOM
+    nuclide: str = "F-18"
+
+
+def recognise(node: Any) -> Recognition:
+    """What the voxel values of a PET node are; never raises for a volume that is merely unknown."""
+    from PETSuperResSlicer.mrml.volumes import unitOfNode
+
+    unit = unitOfNode(node)
+    if node.GetAttribute("PETSuperRes.kind"):
+        return Recognition(REFUSED, f"the {node.GetAttribute('PETSuperRes.kind')} of a result: choose the PET volume")
+    if unit == "SUVbw":
+        return Recognition(SUV, "SUVbw (stored with the volume)")
+    if unit == "HU":
+        return Recognition(REFUSED, "in HU, so a CT: choose the PET volume")
+    if dicomFile(node):
+        modality, units, kind = dicomValues(node, "0008,0060", "0054,1001", "0054,1006")
+        if modality and modality != "PT":
+            return Recognition(REFUSED, f"DICOM modality {modality}: choose the PET volume")
+        if units == "GML" and kind in ("", "BW"):
+            return Recognition(HEADER, "SUVbw (DICOM Units GML)")
+        return Recognition(CONVERT, f"{'Bq/mL' if units == 'BQML' else units or 'no Units'} (DICOM): convert to SUV")
+    return _byValues(node, unit)
+
+
+def _byValues(node: Any, unit: str) -> Recognition:
+    from PETSuperResLib.errors import PETSuperResError, UnitsError
+    from PETSuperResLib.suv.suvbw import check_suv
+    from PETSuperResLib.volume import Volume
+
+    if unit == "Bq/mL":
+        return Recognition(STATE, "Bq/mL: state weight, dose and times")
+    if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
+        return Recognition(REFUSED, "no voxels: load the image again")
+    array = slicer.util.arrayFromVolume(node)
+    step = max(1, round((array.size / 2e6) ** (1 / 3)))  # a sample of two million voxels tells as much
+    sample = np.ascontiguousarray(array[::step, ::step, ::step], np.float32)
+    try:
+        check_suv(Volume(sample, metadata={"file": node.GetName()}))
+    except UnitsError as error:
+        if "looks like a CT" in str(error):
+            return Recognition(REFUSED, "looks like a CT: choose the PET volume")
+        return Recognition(STATE, "values as in Bq/mL: state weight, dose and times")
+    except PETSuperResError as error:
+        return Recognition(REFUSED, str(error))
+    high = float(np.percentile(sample[sample > 0], 95))
+    return Recognition(UNSURE, f"units unknown; 95 % of the values are below {high:.3g}: are they SUV?")
+
+
+def requireSUV(node: Any) -> None:
+    """Raise :class:`UnitsError` unless the node is known to be SUVbw; mark a node whose header says so."""
+    from PETSuperResLib.errors import UnitsError
+
+    found = recognise(node)
+    if found.kind == HEADER:
+        confirm(node)
+    elif not found.usable:
+        remedy = {
+            CONVERT: "press 'To SUV' under the PET",
+            STATE: "fill in the form under the PET and press 'To SUV'",
+            UNSURE: "press 'They are SUV' under the PET if that is so (in the console: PETSuperResSlicer.mrml.units.confirm(node))",
+        }.get(found.kind, "choose another volume")
+        raise UnitsError(f"'{node.GetName()}' cannot be used as it is ({found.text}): {remedy}.")
+
+
+def confirm(node: Any) -> None:
+    """Mark a node as SUVbw: by its header, or because the user says so."""
+    from PETSuperResSlicer.mrml.volumes import markUnit
+
+    markUnit(node, "SUVbw")
+
+
+def suvFromDicom(path: str, shape: tuple[int, ...], name: str, stated: Stated) -> Any:
+    """The SUVbw volume of the DICOM series that ``path`` belongs to; touches no MRML, so it may run in a thread.
+
+    What is stated replaces the header's. Raises :class:`UnitsError` naming what is missing, and
+    :class:`InputError` when the series no longer has the node's (K, J, I) ``shape``.
+    """
+    from PETSuperResLib.dicom.read import read_series
+    from PETSuperResLib.errors import InputError
+    from PETSuperResLib.suv.evidence import Overrides
+
+    overrides = Overrides(stated.weight_kg, stated.dose_bq, stated.injected or None)
+    volume = read_series(path, modality="PT", overrides=overrides)
+    if volume.shape != tuple(shape):
+        raise InputError(f"'{name}' is not its whole DICOM series (cropped or resampled): load the series again.")
+    return volume
+
+
+def suvFactor(stated: Stated) -> tuple[float, dict[str, Any]]:
+    """g/mL per Bq/mL from what a user states, and the evidence.
+
+    ``SUVbw = C W / (D 2^(-t / T))``, C decay-corrected to the start of the scan, t from injection to it.
+    Raises :class:`UnitsError` naming the value that is missing or impossible.
+    """
+    from PETSuperResLib.errors import UnitsError
+    from PETSuperResLib.suv.evidence import NUCLIDES
+
+    for value, what in ((stated.weight_kg, "patient's weight in kg"), (stated.dose_bq, "injected dose in MBq")):
+        if not value or value <= 0:
+            raise UnitsError(f"SUV needs the {what}: state it in the form under the PET.")
+    injected = secondsOfDay(stated.injected, "time of injection")
+    scanned = secondsOfDay(stated.scanned, "start of the scan")
+    elapsed = scanned - injected
+    if elapsed < 0:
+        raise UnitsError("The scan starts before the injection: check both times (of one day, hh:mm:ss).")
+    half_life = NUCLIDES[stated.nuclide][0]
+    assert stated.weight_kg is not None and stated.dose_bq is not None
+    factor = stated.weight_kg * 1e3 / (stated.dose_bq * 2 ** (-elapsed / half_life))
+    facts = {"weight_kg": stated.weight_kg, "dose_bq": stated.dose_bq, "nuclide": stated.nuclide}
+    return factor, {**facts, "seconds_from_injection": elapsed, "factor": factor, "source": "stated by the user"}
+
+
+def secondsOfDay(text: str, what: str) -> float:
+    """Seconds since midnight of ``hh:mm`` or ``hh:mm:ss``; raises :class:`UnitsError` otherwise."""
+    from PETSuperResLib.errors import UnitsError
+
+    found = re.fullmatch(r"\s*(\d{1,2}):(\d{2})(?::(\d{2}))?\s*", text or "")
+    if found is None or int(found[1]) > 23 or int(found[2]) > 59 or int(found[3] or 0) > 59:
+        raise UnitsError(f"The {what} is '{text}', not a time: state it as hh:mm:ss in the form under the PET.")
+    return 3600.0 * int(found[1]) + 60.0 * int(found[2]) + int(found[3] or 0)
+
+
+def addSUVNode(source: Any, volume: Any, evidence: dict[str, Any]) -> Any:
+    """The SUV volume of a PET node as a new node beside it, with its evidence; the PET is not changed."""
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    scene = source.GetScene()
+    node = mrml.nodeFromVolume(volume, scene.GenerateUniqueName(f"{source.GetName()} SUV"), scene)
+    node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+    node.SetAttribute("PETSuperRes.suv", json.dumps(evidence, default=str))
+    for name in ("DICOM.instanceUIDs", "DICOM.Manufacturer", "DICOM.ManufacturerModelName"):
+        if source.GetAttribute(name):
+            node.SetAttribute(name, source.GetAttribute(name))
+    mrml.placeBeside(node, source, scene)
+    mrml.showAsPET(node)
+    return node
+
+
+def scaledVolume(node: Any, factor: float) -> Any:
+    """The node's own grid (its transform not applied) with every value times ``factor``, as SUVbw."""
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    volume = mrml.volumeFromNode(node, "", transformed=False)
+    return volume.with_array(volume.array * np.float32(factor), "SUVbw")

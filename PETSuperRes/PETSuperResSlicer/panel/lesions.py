@@ -1,0 +1,209 @@
+"""The lesion section of the panel: measured again a moment after segments, images or threshold have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from PETSuperResSlicer.mrml import lesion_table as lesions
+from PETSuperResSlicer.worker.background import Background
+
+DELAY_MS = 400  # of silence after the last change, so that a brush stroke is measured once
+
+
+class LesionsPanel(VTKObservationMixin):
+    """Table, plot, copy and CSV of one result; ``say(text, error)`` tells what the user should know."""
+
+    def __init__(self, ui: Any, say: Callable[..., None]) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui, self.say = ui, say
+        self.params: Any = None
+        self.measured: lesions.Measured | None = None
+        self.background = Background()
+        self._watched: tuple[Any, ...] = ()
+        self.timer = qt.QTimer()
+        self.timer.setSingleShot(True)
+        self.timer.setInterval(DELAY_MS)
+        self.timer.connect("timeout()", self.refresh)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        table = self.ui.lesionsTable
+        table.setColumnCount(2 + len(lesions.MEASURES))
+        table.setHorizontalHeaderLabels(["Lesion", "", "SUVmax", "mean", "peak", "MTV mL", "TLG g"])
+        table.verticalHeader().setVisible(False)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        for column in (0, 1):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        table.connect("cellClicked(int,int)", self.onClicked)
+        self.ui.plotButton.connect("clicked(bool)", self.onPlot)
+        self.ui.copyButton.connect("clicked(bool)", self.onCopy)
+        self.ui.csvButton.connect("clicked(bool)", self.onExport)
+        self._clear(hint(None, None))
+
+    @property
+    def table(self) -> Any:
+        """The table node of the shown result, None without one."""
+        result = None if self.params is None else self.params.result
+        return None if result is None else result.GetNodeReference(lesions.ROLE)
+
+    def update(self, params: Any) -> None:
+        """Follow the parameters; whatever they name is observed, and measured when it has changed."""
+        self.params = params
+        result, segmentation = (None, None) if params is None else (params.result, params.segmentation)
+        pet = None if result is None else result.GetNodeReference("PETSuperRes.PET")
+        threshold = "" if params is None else params.threshold
+        watched = (result, pet, segmentation, threshold)
+        if watched != self._watched:
+            self._watched = watched
+            self.removeObservers()
+            if segmentation is not None:
+                for subject, event in lesions.segmentEvents(segmentation):
+                    self.addObserver(subject, event, self._schedule)
+            if None not in watched:
+                for node in (pet, result):
+                    self.addObserver(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._schedule)
+                    self.addObserver(node, lesions.transformEvent(), self._schedule)
+                self._schedule()
+            else:
+                self.timer.stop()
+                self.refresh()
+        elif params is not None and params.chart is not None and self.table is not None:
+            lesions.updateChart(params.chart, self.table, params.plotMeasure)
+
+    def close(self) -> None:
+        """Stop following."""
+        self.timer.stop()
+        self.background.drop()
+        self.removeObservers()
+        self._watched = ()
+
+    def _schedule(self, *_unused: Any) -> None:
+        self.timer.start()
+
+    def refresh(self) -> None:
+        """Measure now, in a thread; the table changes when the numbers are there."""
+        from PETSuperResLib.errors import PETSuperResError
+        from PETSuperResSlicer.mrml import volumes as mrml
+        from PETSuperResSlicer.mrml.segments import segmentsOfNode
+
+        result, pet, segmentation, threshold = self._watched or (None,) * 4
+        if result is None or pet is None or segmentation is None:
+            self._clear(hint(result, segmentation))
+            return
+        try:
+            images = [(title, mrml.voxelsOfNode(node)) for title, node in (("PET", pet), ("SR", result))]
+            segments = segmentsOfNode(segmentation)
+        except PETSuperResError as error:
+            self._failed(error)
+            return
+        watched = self._watched
+        self.background.run(
+            lambda: lesions.measure([(title, v.volume()) for title, v in images], segments.masks(), threshold),
+            lambda measured: self._show(measured) if watched == self._watched else None,
+            self._failed,
+        )
+
+    def _show(self, measured: lesions.Measured) -> None:
+        result, pet = self._watched[:2]
+        self.measured = measured
+        node = lesions.updateTable(self.table, measured, pet, result)
+        if self.params.chart is not None:
+            lesions.updateChart(self.params.chart, node, self.params.plotMeasure)
+        self._fill(lesions.cells(measured.columns))
+        self.ui.lesionsLabel.setText(_("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName()))
+        self.ui.lesionsLabel.setStyleSheet("")
+
+    def _fill(self, rows: list[list[str]]) -> None:
+        table = self.ui.lesionsTable
+        table.setRowCount(len(rows))
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                item.setTextAlignment(qt.Qt.AlignCenter if column else qt.Qt.AlignVCenter)
+                table.setItem(row, column, item)
+        table.resizeRowsToContents()
+        header = max(24, table.horizontalHeader().height) + 4
+        height = header + sum(table.rowHeight(row) for row in range(min(len(rows), 6)))
+        table.setVisible(bool(rows))
+        table.setMinimumHeight(height)
+        table.setMaximumHeight(height)
+        for name in ("plotButton", "copyButton", "csvButton"):
+            getattr(self.ui, name).setEnabled(bool(rows))
+
+    def _clear(self, text: str) -> None:
+        """No numbers rather than numbers of something else."""
+        self.background.drop()
+        self.measured = None
+        self._fill([])
+        self.ui.lesionsLabel.setText(text)
+        self.ui.lesionsLabel.setStyleSheet("")
+        if self.table is not None and self.table.GetNumberOfRows():
+            lesions.fillLesionTable(self.table, [("PET", []), ("SR", [])])
+
+    def _failed(self, error: Exception) -> None:
+        self._clear(str(error))
+        self.ui.lesionsLabel.setStyleSheet("color: #B3261E;")
+        self.say(_("Lesions: {message}").format(message=error), status=False)
+
+    def onClicked(self, row: int, _column: int) -> None:
+        """Jump to the lesion of a row."""
+        if self.measured is not None and row < len(self.measured.centres):
+            lesions.jumpTo(self._watched[0].GetScene(), self.measured.centres[row])
+
+    def onPlot(self, *_unused: Any) -> None:
+        """Make or update the bar plot and show it."""
+        from PETSuperResSlicer.mrml import compare as compare
+
+        if self.table is None:
+            return
+        self.params.chart = lesions.updateChart(self.params.chart, self.table, self.params.plotMeasure)
+        if not compare.showChart(self.params.chart):
+            compare.showCompareLayout(*compare.inputsOf(self._watched[0]), chart=self.params.chart)
+
+    def onCopy(self, *_unused: Any) -> None:
+        """Put the table on the clipboard, for a spreadsheet."""
+        if self.table is not None:
+            slicer.app.clipboard().setText(lesions.tableText(self.table, "\t"))
+            self.say(_("The lesion table is on the clipboard."))
+
+    def onExport(self, *_unused: Any) -> None:
+        """Save the table as CSV where the user says."""
+        path = qt.QFileDialog.getSaveFileName(None, _("Save the lesion table"), "lesions.csv", "CSV (*.csv)")
+        if path and self.table is not None:
+            self.export(path)
+
+    def export(self, path: str) -> None:
+        """Write the table to ``path``, or say why it could not be."""
+        from pathlib import Path
+
+        from PETSuperResLib.errors import PETSuperResError
+        from PETSuperResLib.files import atomic_path
+
+        try:
+            with atomic_path(Path(path)) as temporary:
+                temporary.write_text(lesions.tableText(self.table), encoding="utf-8")
+        except PETSuperResError as error:
+            self.say(str(error), error=True)
+            return
+        self.say(_("Wrote {path}.").format(path=path))
+
+
+def hint(result: Any, segmentation: Any) -> str:
+    """What to do for a table: which of a result and drawn segments there is not."""
+    if segmentation is not None and segmentation.IsA("vtkMRMLSegmentationNode"):
+        if not segmentation.GetSegmentation().GetNumberOfSegments():
+            told = _(
+                "Segmentation '{name}' has no segments: draw the lesions in the Segment Editor, or choose another."
+            )
+            return str(told.format(name=segmentation.GetName()))
+    if result is not None:
+        return str(_("Choose segments: PET and result are compared here."))
+    if segmentation is not None:
+        return str(_("Press Apply: PET and result are compared here."))
+    return str(_("Choose segments and press Apply: PET and result are compared here."))

@@ -1,0 +1,164 @@
+"""The panel's choices as a typed parameter node, saved with the scene; bound in the .ui by SlicerParameterName."""
+
+import enum
+from typing import Annotated, Any, Union
+
+from slicer import (
+    vtkMRMLLabelMapVolumeNode,
+    vtkMRMLMarkupsROINode,
+    vtkMRMLPlotChartNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+)
+from slicer.parameterNodeWrapper import Choice, GuiConnector, WithinRange, parameterNodeWrapper
+
+from PETSuperResLib.scanner import Scanner, presets
+from PETSuperResSlicer.mrml.lesion_table import MEASURES
+
+NO_PRESET = ""
+PRESETS = [NO_PRESET, *presets()]
+PHYSICS = {  # parameter: the scanner's field
+    "fwhm": "fwhm_transaxial_mm",
+    "fwhmAxial": "fwhm_axial_mm",
+    "kernelScale": "kernel_scale",
+    "doseFraction": "dose_fraction",
+    "background": "background_fraction",
+}
+
+
+class Quality(enum.Enum):
+    """How much work goes into the result; the value is the backend's name of the profile."""
+
+    DRAFT = "draft"
+    STANDARD = "standard"
+    PAPER = "paper"
+
+    def label(self) -> str:
+        """What the combo box shows."""
+        return {
+            "draft": "Draft (quick look)",
+            "standard": "Standard (to measure on)",
+            "paper": "Paper (published schedule, slow)",
+        }[self.value]
+
+
+@parameterNodeWrapper
+class PETSuperResParameters:
+    """Inputs, settings and results of the panel. Lengths are FWHM in mm; shares are fractions of 1."""
+
+    pet: vtkMRMLScalarVolumeNode
+    ct: vtkMRMLScalarVolumeNode
+    segmentation: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - as Slicer reads it
+    region: vtkMRMLMarkupsROINode
+    preset: Annotated[str, Choice(PRESETS)] = NO_PRESET
+    quality: Quality = Quality.STANDARD
+    fwhm: Annotated[float, WithinRange(0.5, 30.0)] = 5.0
+    fwhmAxial: Annotated[float, WithinRange(0.0, 30.0)] = 5.0
+    kernelScale: Annotated[float, WithinRange(0.1, 1.5)] = 1.0
+    doseFraction: Annotated[float, WithinRange(0.001, 10.0)] = 1.0
+    background: Annotated[float, WithinRange(0.0, 5.0)] = 0.3
+    physicsOf: str = ""  # the preset whose values were put into the five fields above
+    samples: Annotated[int, WithinRange(1, 64)] = 1
+    seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
+    device: str = "auto"  # as torch names it; which there are, the worker says
+    prior: str = ""  # a .safetensors file; empty: the bundled prior
+    threshold: str = "2.5"  # SUV from which a voxel counts towards MTV, or a share of SUVmax ("41%")
+    result: vtkMRMLScalarVolumeNode
+    plotMeasure: Annotated[str, Choice(MEASURES)] = MEASURES[0]
+    chart: vtkMRMLPlotChartNode
+
+
+def fillPhysics(params: Any) -> None:
+    """Put the preset's own values into the editable fields, once after each change of the preset."""
+    if params.preset in (NO_PRESET, params.physicsOf):
+        return
+    scanner = Scanner.get(params.preset)
+    for name, field in PHYSICS.items():
+        setattr(params, name, float(getattr(scanner, field)))
+    params.physicsOf = params.preset
+
+
+def scannerOf(params: Any) -> Any:
+    """The preset by its name, or the same scanner with the fields that were edited."""
+    scanner = Scanner.get(params.preset)
+    changes = {
+        field: getattr(params, name)
+        for name, field in PHYSICS.items()
+        if abs(getattr(params, name) - getattr(scanner, field)) > 0.0051
+    }
+    return Scanner.get(scanner, **changes) if changes else params.preset
+
+
+def connect(params: Any, ui: Any) -> tuple[int, "DeviceConnector"]:
+    """Bind every widget that carries SlicerParameterName, and the device list; (tag to disconnect, device list)."""
+    bound = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
+    bound.pop(None, None)
+    devices = DeviceConnector(ui.deviceComboBox)
+    return params.connectParametersToGui({**bound, "device": devices}), devices
+
+
+def deviceLabels(facts: Any) -> list[tuple[str, str]]:
+    """(value, text) of the devices to offer; ``facts`` is the worker's answer to a ping, None before it came."""
+    if facts is None:
+        return [("auto", "Automatic"), ("cpu", "CPU")]
+    found = [str(entry).partition(" ")[::2] for entry in facts.get("devices", [])]
+    gpus = [(value, f"{name or value} ({value})") for value, name in found if value != "cpu"]
+    best = next((text.rsplit(" (", 1)[0] for value, text in gpus if value.startswith("cuda")), "CPU")
+    return [("auto", f"Automatic: {best}"), ("cpu", "CPU"), *gpus]
+
+
+class DeviceConnector(GuiConnector):
+    """A combo box whose entries become known when the worker has answered; keeps a value that is not among them."""
+
+    @staticmethod
+    def canRepresent(widget: Any, datatype: Any) -> bool:
+        """Never chosen by itself: it is passed to connectParametersToGui."""
+        return False
+
+    @staticmethod
+    def create(widget: Any, datatype: Any) -> Any:
+        """As :meth:`canRepresent`."""
+        return None
+
+    def __init__(self, widget: Any) -> None:
+        super().__init__()
+        self._widget = widget
+        self._values: list[str] = []
+        self.offer(None)
+
+    def offer(self, facts: Any, current: str = "auto") -> None:
+        """Fill the list; ``current`` stays chosen, marked where this machine lacks it."""
+        labels = deviceLabels(facts)
+        if current not in dict(labels):
+            labels.append((current, f"{current} (not on this machine)"))
+        blocked = self._widget.blockSignals(True)
+        self._widget.clear()
+        self._values = [value for value, _text in labels]
+        for _value, text in labels:
+            self._widget.addItem(text)
+        self._widget.setCurrentIndex(self._values.index(current))
+        self._widget.blockSignals(blocked)
+
+    def _connect(self) -> None:
+        self._widget.connect("currentIndexChanged(int)", self._changed)
+
+    def _disconnect(self) -> None:
+        self._widget.disconnect("currentIndexChanged(int)", self._changed)
+
+    def _changed(self, _index: int) -> None:
+        self.changed()
+
+    def widget(self) -> Any:
+        """The combo box."""
+        return self._widget
+
+    def read(self) -> str:
+        """The chosen device."""
+        return self._values[self._widget.currentIndex]
+
+    def write(self, value: str) -> None:
+        """Show a device, as an entry of its own where the list lacks it."""
+        if value not in self._values:
+            self._values.append(value)
+            self._widget.addItem(f"{value} (not on this machine)")
+        self._widget.setCurrentIndex(self._values.index(value))

@@ -1,0 +1,122 @@
+"""What can be done with a result: show it, compare it with the PET, switch between both, save it as DICOM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from PETSuperResSlicer.mrml import compare as compare
+from PETSuperResSlicer.worker.background import Background
+
+
+class ResultPanel:
+    """The buttons of the result section; ``say(text, error)`` tells what the user should know."""
+
+    def __init__(self, ui: Any, logic: Any, say: Callable[..., None]) -> None:
+        self.ui, self.logic, self.say = ui, logic, say
+        self.params: Any = None
+        self.background = Background()
+        self.saving: Any = None  # the task that writes a DICOM series
+        for name, slot in {
+            "compareButton": self.onCompare,
+            "switchButton": self.onSwitch,
+            "dicomButton": self.onSaveDicom,
+        }.items():
+            getattr(ui, name).connect("clicked(bool)", slot)
+
+    def update(self, params: Any) -> None:
+        """Follow the parameters."""
+        self.params = params
+        there = params is not None and params.result is not None
+        for name in ("compareButton", "switchButton"):
+            getattr(self.ui, name).setEnabled(there)
+        self.ui.dicomButton.setEnabled(there and (self.saving is None or not self.saving.running))
+
+    def close(self) -> None:
+        """The scene goes: stop what is under way but for a series that is being saved, which needs no scene."""
+        self.background.drop()
+
+    def show(self, result: Any, pet: Any, ct: Any) -> None:
+        """Show a new result over the CT, and say what the checks noted."""
+        if slicer.app.layoutManager().layout == compare.LAYOUT_ID:
+            self.onCompare()
+        else:
+            slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
+        notes = result.GetAttribute("PETSuperRes.report.warnings") or "[]"
+        for note in json.loads(notes):
+            self.say(_("Note: {note}").format(note=note), status=False)
+
+    def onCompare(self, *_unused: Any) -> None:
+        """Side by side; the difference follows when it is computed."""
+        from PETSuperResLib.errors import PETSuperResError
+        from PETSuperResSlicer.mrml import volumes as mrml
+
+        pet, ct, result = compare.inputsOf(self.params.result)
+        if pet is None:
+            self.say(_("The PET of this result is no longer in the scene: load it again and press Apply."), error=True)
+            return
+        compare.showCompareLayout(pet, ct, result, self.params.chart)
+        if result.GetNodeReference(compare.DIFFERENCE) is not None:
+            return
+        try:
+            images = mrml.voxelsOfNode(pet), mrml.voxelsOfNode(result)
+        except PETSuperResError as error:
+            self.say(str(error), error=True)
+            return
+
+        def done(volume: Any) -> None:
+            if pet.GetScene() is not None and result.GetScene() is not None:
+                compare.showDifference(compare.addDifference(volume, pet, result))
+
+        self.background.run(
+            lambda: compare.differenceOf(*(v.volume() for v in images)),
+            done,
+            lambda error: self.say(str(error), error=True),
+        )
+
+    def onSwitch(self, *_unused: Any) -> None:
+        """Exchange PET and result in the slice views."""
+        if self.params is None or self.params.result is None:
+            return
+        pet, ct, result = compare.inputsOf(self.params.result)
+        if pet is None:
+            return
+        shown = compare.switch(pet, result, result.GetScene())
+        if not shown:
+            slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
+            shown = result.GetName()
+        self.ui.statusLabel.setText(_("Shown: {name}").format(name=shown))
+        self.ui.statusLabel.setStyleSheet("")
+
+    def onSaveDicom(self, *_unused: Any) -> None:
+        """Write the result as a DICOM series into a folder that the user chooses."""
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder for the DICOM series"), "")
+        if folder:
+            self.saveDicom(folder)
+
+    def saveDicom(self, folder: str) -> None:
+        """Write the series in the background, then say where it is or why it could not be written."""
+        from PETSuperResLib.errors import PETSuperResError
+
+        def done(files: list[str]) -> None:
+            self.update(self.params)
+            self.say(_("Wrote {count} DICOM files to {folder}.").format(count=len(files), folder=folder))
+
+        def failed(error: Exception) -> None:
+            self.update(self.params)
+            self.say(str(error), error=True, log=getattr(error, "log", ()))
+
+        try:
+            self.saving = self.logic.saveAsDicom(
+                self.params.result, folder, waitForCompletion=False, onDone=done, onError=failed
+            )
+        except PETSuperResError as error:
+            self.say(str(error), error=True)
+            return
+        self.update(self.params)
+        self.say(_("Writing DICOM files to {folder}...").format(folder=folder))

@@ -1,0 +1,113 @@
+"""The row under the PET: what its values are, the form for what is missing, and the conversion to SUV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from PETSuperResSlicer.mrml import units as units
+from PETSuperResSlicer.mrml.inputs import dicomFile
+from PETSuperResSlicer.worker.background import Background
+
+NUCLIDES = ["F-18", "Ga-68", "Cu-64", "Zr-89", "C-11", "N-13", "O-15", "Rb-82", "I-124"]
+
+
+class UnitsPanel:
+    """Keeps the row up to date; ``converted(node)`` gets the new SUV volume, ``say(text, error)`` what happened."""
+
+    def __init__(self, ui: Any, converted: Callable[[Any], None], say: Callable[..., None]) -> None:
+        self.ui, self.converted, self.say = ui, converted, say
+        self.node: Any = None
+        self._seen: tuple[Any, ...] | None = None
+        self.found = units.Recognition(units.REFUSED, "")
+        self.background = Background()
+        ui.nuclideComboBox.addItems(NUCLIDES)
+        ui.unitsButton.connect("clicked(bool)", self.onButton)
+        self.show(None)
+
+    def show(self, node: Any) -> None:
+        """Recognise the units of a PET node (None: nothing chosen) and show what can be done."""
+        key = None if node is None else (node.GetID(), node.GetMTime(), node.GetImageData())
+        if self._seen is not None and key == self._seen:
+            return
+        self.node, self._seen = node, key
+        self.found = units.Recognition(units.REFUSED, _("choose a PET")) if node is None else units.recognise(node)
+        kind = self.found.kind
+        self.ui.unitsLabel.setText(self.found.text)
+        self.ui.unitsLabel.setStyleSheet("" if node is None or self.found.usable else "color: #B26A00;")
+        self.ui.unitsButton.setText(_("They are SUV") if kind == units.UNSURE else _("To SUV"))
+        self.ui.unitsButton.setVisible(kind in (units.CONVERT, units.STATE, units.UNSURE))
+        if kind != units.CONVERT:  # a header is tried first; the form opens when it lacks something
+            self.ui.unitsForm.setVisible(kind == units.STATE)
+        dicom = kind == units.CONVERT
+        for spin in (self.ui.weightSpinBox, self.ui.doseSpinBox):
+            spin.setSpecialValueText(_("from DICOM") if dicom else _("to be stated"))
+        self.ui.injectedEdit.setPlaceholderText(_("from DICOM, or hh:mm:ss") if dicom else "hh:mm:ss")
+        for name in ("scannedEdit", "nuclideComboBox"):
+            getattr(self.ui, name).setEnabled(not dicom)
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        self.background.drop()
+
+    def stated(self) -> units.Stated:
+        """What the form says."""
+        weight, dose = float(self.ui.weightSpinBox.value), float(self.ui.doseSpinBox.value)
+        return units.Stated(
+            weight or None,
+            1e6 * dose or None,
+            str(self.ui.injectedEdit.text).strip(),
+            str(self.ui.scannedEdit.text).strip(),
+            str(self.ui.nuclideComboBox.currentText),
+        )
+
+    def onButton(self, *_unused: Any) -> None:
+        """Confirm the units, or convert by the DICOM header or the form."""
+        from PETSuperResLib.errors import PETSuperResError
+
+        node = self.node
+        if node is None or self.background.running:
+            return
+        try:
+            if self.found.kind == units.UNSURE:
+                units.confirm(node)
+                self.say(_("'{name}' is taken as SUVbw, as you say.").format(name=node.GetName()))
+                self._seen = None
+                self.show(node)
+                self.converted(node)
+            elif self.found.kind == units.CONVERT:
+                self._fromDicom(node)
+            else:
+                factor, evidence = units.suvFactor(self.stated())
+                self._add(node, units.scaledVolume(node, factor), evidence)
+        except PETSuperResError as error:
+            self._failed(error)
+
+    def _fromDicom(self, node: Any) -> None:
+        path, stated, shape = dicomFile(node), self.stated(), node.GetImageData().GetDimensions()[::-1]
+        name = node.GetName()
+        self.ui.unitsButton.setEnabled(False)
+        self.ui.unitsLabel.setText(_("reading the DICOM series..."))
+        self.background.run(
+            lambda: units.suvFromDicom(path, shape, name, stated),
+            lambda volume: self._add(node, volume, volume.metadata["suv"]),
+            self._failed,
+        )
+
+    def _add(self, source: Any, volume: Any, evidence: dict[str, Any]) -> None:
+        self.ui.unitsButton.setEnabled(True)
+        if source.GetScene() is None:
+            return
+        node = units.addSUVNode(source, volume, evidence)
+        for warning in evidence.get("warnings", []):
+            self.say(_("SUV: {note}.").format(note=warning))
+        self.say(_("Made '{name}' in SUVbw.").format(name=node.GetName()))
+        self.converted(node)
+
+    def _failed(self, error: Exception) -> None:
+        self.ui.unitsButton.setEnabled(True)
+        self.ui.unitsLabel.setText(self.found.text)
+        self.ui.unitsForm.setVisible(True)
+        self.say(str(error), error=True)

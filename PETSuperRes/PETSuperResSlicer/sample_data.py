@@ -1,0 +1,106 @@
+"""The phantom in Slicer's Sample Data module: a generated PET/CT with lesions, without a download."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import slicer
+
+CATEGORY = "PET Super-Resolution"
+SAMPLE = "PETSuperResPhantom"
+_making: list[Any] = []  # the tasks under way: one at most
+
+
+def register(thumbnail: str = "") -> None:
+    """Add the phantom to the Sample Data module (called when Slicer has started)."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=CATEGORY,
+        sampleName=SAMPLE,
+        uris="",  # nothing is downloaded
+        fileNames="",
+        nodeNames="Phantom PET",
+        thumbnailFileName=thumbnail,
+        customDownloader=download,
+    )
+
+
+def download(_source: Any) -> list[Any]:
+    """:func:`load` for the sample's button: a failure is shown, and nothing is loaded."""
+    from PETSuperResLib.errors import Cancelled, PETSuperResError
+
+    try:
+        return load()
+    except Cancelled:
+        return []
+    except (PETSuperResError, RuntimeError) as error:
+        log = "\n".join(getattr(error, "log", ()))
+        slicer.util.errorDisplay(f"The phantom was not made: {error}", **({"detailedText": log} if log else {}))
+        return []
+
+
+def load() -> list[Any]:
+    """Generate the case into the scene and show it; returns PET, CT and segmentation node.
+
+    Installs what the backend lacks, after asking. A worker process does the work, some seconds of simulation;
+    Slicer goes on meanwhile. Another click before it is done does nothing.
+    """
+    from PETSuperResSlicer.logic import PETSuperResLogic
+
+    if _making:
+        return []
+    logic = PETSuperResLogic()
+    logic.ensureDependencies()
+    try:
+        task = logic.startPhantom(addNodes, lambda event: slicer.util.showStatusMessage(f"Phantom: {event.message}"))
+        _making.append(task)
+        while task.running:
+            slicer.app.processEvents()
+            time.sleep(0.01)
+        nodes: list[Any] = task.wait()
+    finally:
+        slicer.app.processEvents()  # clicks wait for one step at a time
+        _making.clear()
+        logic.close()
+        slicer.util.showStatusMessage("")
+    slicer.app.processEvents()  # the worker's end took a moment
+    pet, ct = nodes[:2]
+    slicer.util.setSliceViewerLayers(background=ct, foreground=pet, foregroundOpacity=0.5, fit=True)
+    return nodes
+
+
+def phantomNodes(**changes: Any) -> list[Any]:
+    """PET, CT and segmentation node of a case made in this process, which waits (for tests and scripts).
+
+    ``changes`` are those of :func:`PETSuperResLib.phantoms.demo_case.sample_case`: seed, shape, lesions.
+    """
+    from PETSuperResLib.phantoms.demo_case import sample_case
+
+    case = sample_case(**changes)
+    volumes = {"pet": case.simulation.lr, "ct": case.phantom.ct, "labels": case.phantom.labels}
+    return addNodes(volumes, {"lesions": case.names})
+
+
+def addNodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
+    """Put a generated case into the scene, under a folder of its own; ``report`` names the lesions by label."""
+    from PETSuperResLib.phantoms.demo_case import SETTING
+    from PETSuperResSlicer.mrml import volumes as mrml
+    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+
+    scene = slicer.mrmlScene
+    ct = mrml.nodeFromVolume(volumes["ct"], scene.GenerateUniqueName("Phantom CT"), scene)
+    pet = mrml.nodeFromVolume(volumes["pet"], scene.GenerateUniqueName("Phantom PET"), scene)
+    pet.SetAttribute("PETSuperRes.preset", SETTING)
+    mrml.showAsPET(pet)
+    if scene.GetNodeByID(mrml.HEAT) is not None:
+        pet.GetDisplayNode().SetAndObserveColorNodeID(mrml.HEAT)
+    names = {int(label): name for label, name in report["lesions"].items()}
+    segmentation = segmentationFromLabels(volumes["labels"], ct, scene.GenerateUniqueName("Phantom lesions"), names)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    if hierarchy is not None:
+        folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "PET/CT phantom")
+        for node in (pet, ct, segmentation):
+            mrml.placeUnder(node, folder, hierarchy)
+    return [pet, ct, segmentation]

@@ -1,0 +1,1 @@
+"""The backend's process, seen from Slicer."""

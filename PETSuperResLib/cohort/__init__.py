@@ -1,0 +1,1 @@
+"""Folders of cases: finding, checking, dividing and reconstructing them."""

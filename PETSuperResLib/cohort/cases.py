@@ -1,0 +1,209 @@
+"""PET/CT cases in a data folder: folders of NIfTI files, nnU-Net's raw form, and DICOM studies.
+
+A case is one study of one patient: a PET, its CT and perhaps the lesions' contours. Its name is its place
+in the data folder, so that a list of names finds the same cases again without searching all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from ..errors import InputError, PETSuperResError
+from ..volume import Volume
+
+CASE_FILES = (("PET_SUV.nii.gz", "CT_HU.nii.gz", "GTV.nii.gz"), ("SUV.nii.gz", "CTres.nii.gz", "SEG.nii.gz"))
+NNUNET_CT, NNUNET_PET = "_0000.nii.gz", "_0001.nii.gz"
+AUTOPET = re.compile(r"(?:fdg|psma)_([0-9a-f]+)_")  # autoPET's nnU-Net names: tracer, patient, study
+LAYOUTS = (
+    f"a folder with {CASE_FILES[0][0]} and {CASE_FILES[0][1]} (or {CASE_FILES[1][0]} and {CASE_FILES[1][1]}), "
+    f"imagesTr/X{NNUNET_CT} (CT) with X{NNUNET_PET} (SUV), or a DICOM study"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One PET/CT study: its files, or for DICOM the folders and UIDs of its series.
+
+    ``kind`` is ``"nifti"``, ``"nnunet"`` or ``"dicom"``; studies with the same ``patient`` are one patient's.
+    """
+
+    name: str
+    pet_file: Path
+    ct_file: Path
+    lesion_file: Path | None
+    kind: str = "nifti"
+    patient: str = ""
+    pet_series: str | None = None
+    ct_series: str | None = None
+
+    def pet(self) -> Volume:
+        """The PET in SUVbw; of a DICOM study by its header (:mod:`PETSuperResLib.suv.suvbw`)."""
+        if self.kind == "dicom":
+            from ..dicom.read import read_series
+
+            return read_series(self.pet_file, self.pet_series, "PT")
+        return Volume.read(self.pet_file, "SUVbw")
+
+    def ct(self) -> Volume:
+        """The CT in HU."""
+        if self.kind == "dicom":
+            from ..dicom.read import read_series
+
+            return read_series(self.ct_file, self.ct_series, "CT")
+        return Volume.read(self.ct_file, "HU")
+
+    def lesions(self) -> Volume | None:
+        """The lesion label map, if the case has one; a DICOM study's SEG or RTSTRUCT only if it can be read."""
+        if self.lesion_file is None:
+            return None
+        if self.kind == "dicom":
+            from .contours import read_contours
+
+            try:
+                return read_contours(self.lesion_file, self.pet())
+            except PETSuperResError:
+                return None
+        return Volume.read(self.lesion_file, "label")
+
+    def sources(self, lesions: bool = True) -> list[Path]:
+        """Every file that the case is read from, for telling whether it has changed."""
+        places = [self.pet_file, self.ct_file, *([self.lesion_file] if self.lesion_file and lesions else [])]
+        return [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+
+
+@dataclass
+class Found:
+    """What a search came upon: cases by name, and what was no case with the reason."""
+
+    cases: dict[str, Case] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[Case]:
+    """Cases below ``folder`` in every layout (:data:`LAYOUTS`), by name: all, or those of ``names`` in their order.
+
+    A name may also be a folder of several cases (a patient with several studies): it stands for all of them.
+    Raises :class:`InputError` when the folder, a named case or any case at all is missing.
+    """
+    folder = _data_folder(folder)
+    if names is None:
+        found = search(folder)
+        if not found.cases:
+            reason = next((f" ({name or '.'}: {why})" for name, why in found.skipped.items()), "")
+            raise InputError(f"No case in {folder}{reason}: a case is {LAYOUTS}.")
+        return list(found.cases.values())
+    chosen: dict[str, Case] = {}
+    searched: dict[Path, Found] = {}
+    for name in names:
+        start = folder / inside(name)
+        while not start.is_dir():
+            start = start.parent
+        if start not in searched:
+            searched[start] = search(folder, start)
+        cases = searched[start].cases
+        meant = [cases[name]] if name in cases else [c for n, c in cases.items() if n.startswith(name + "/")]
+        if not meant:
+            reason = f" ({why})" if (why := searched[start].skipped.get(name)) else ""
+            raise InputError(f"No case {name} in {folder}{reason}: a case is {LAYOUTS}.")
+        chosen.update((case.name, case) for case in meant)
+    return list(chosen.values())
+
+
+def search(folder: Path, start: Path | None = None) -> Found:
+    """Cases at or below ``start`` (default: all of ``folder``), named by their place in ``folder``."""
+    from .dicom_studies import DicomFiles
+
+    found, dicom = Found(), DicomFiles()
+    for place, files in _folders(start or folder):
+        name = "" if place == folder else place.relative_to(folder).as_posix()
+        here = set(files)
+        for case in (*_nifti(place, name, here), *_nnunet(place, name, here)):
+            found.cases.setdefault(case.name, case)
+        dicom.add(place, files)
+    for study in dicom.studies(folder):
+        if isinstance(study, Case):
+            found.cases.setdefault(study.name, study)
+        elif study[0] not in found.cases:
+            found.skipped.setdefault(*study)
+    found.cases = {name: found.cases[name] for name in sorted(found.cases)}
+    return found
+
+
+def with_patients(cases: Iterable[Case], pattern: str | None) -> list[Case]:
+    """The cases with the patient read off their names: the first group (or all) of the regular expression.
+
+    None keeps the patient that the layout tells. Raises :class:`InputError` for a name without a match.
+    """
+    if pattern is None:
+        return list(cases)
+    try:
+        form = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"The patient pattern '{pattern}' is not a regular expression: {error}.") from error
+    named = []
+    for case in cases:
+        match = form.search(case.name)
+        if match is None:
+            raise InputError(f"The patient pattern '{pattern}' does not match the case {case.name}: correct it.")
+        named.append(replace(case, patient=match.group(1 if form.groups else 0) or case.name))
+    return named
+
+
+def inside(name: str) -> PurePosixPath:
+    """A name or file of a list as a path within the data folder, never one that leads out of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not name:
+        raise InputError(f"'{name}' is not a path within the data folder: correct the list of cases.")
+    return path
+
+
+def _data_folder(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"No data folder {folder}: give a folder of case folders.")
+    return folder
+
+
+def _folders(start: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder from ``start`` down with its files' names, in order; links are followed, but not in circles."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(start, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        yield Path(place), sorted(files)
+
+
+def _nifti(place: Path, name: str, files: set[str]) -> Iterator[Case]:
+    """A case folder. Two folders deep or more, the folder above it is the patient and it is one of its studies."""
+    for pet, ct, lesions in CASE_FILES:
+        if pet in files and ct in files:
+            patient = name.rpartition("/")[0] or name or "."
+            contours = place / lesions if lesions in files else None
+            yield Case(name or ".", place / pet, place / ct, contours, "nifti", patient)
+
+
+def _nnunet(place: Path, name: str, files: set[str]) -> Iterator[Case]:
+    """nnU-Net's raw training form: ``imagesTr/X_0000.nii.gz`` CT, ``X_0001.nii.gz`` SUV, ``labelsTr/X.nii.gz``."""
+    if place.name != "imagesTr":
+        return
+    above = name.rpartition("/")[0]
+    for ct in sorted(f for f in files if f.endswith(NNUNET_CT)):
+        title = ct[: -len(NNUNET_CT)]
+        if title + NNUNET_PET in files:
+            labels = place.parent / "labelsTr" / f"{title}.nii.gz"
+            match = AUTOPET.match(title)
+            yield Case(
+                f"{above}/{title}" if above else title,
+                place / (title + NNUNET_PET),
+                place / ct,
+                labels if labels.is_file() else None,
+                "nnunet",
+                match.group(1) if match else f"{above}/{title}" if above else title,
+            )

@@ -1,0 +1,141 @@
+"""DICOM studies in a data folder: which of their series are the PET and the CT to train on.
+
+As The Cancer Imaging Archive delivers them, a study is a folder of series, one folder each; any other
+arrangement is read too, because series and studies are told by their UIDs and not by their folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from ..dicom.read import SeriesInfo, list_series
+from ..suv.evidence import text
+
+if TYPE_CHECKING:
+    from .cases import Case
+
+OTHER_SUFFIXES = (
+    ".nii",
+    ".gz",
+    ".json",
+    ".csv",
+    ".txt",
+    ".md",
+    ".png",
+    ".jpg",
+    ".pdf",
+    ".html",
+    ".xml",
+    ".zip",
+    ".nrrd",
+)
+WANTED = ["Modality", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "FrameOfReferenceUID", "CorrectedImage",
+          "ImageType", "SliceThickness", "SpacingBetweenSlices", "SOPInstanceUID"]  # fmt: skip
+QUANTIFIED = ("BQML", "GML", "CM2ML", "CNTS", "CPS")
+
+
+@dataclass
+class DicomFiles:
+    """Collects folders' DICOM series and contours, and sorts them into studies."""
+
+    series: dict[str, list[SeriesInfo]] = field(default_factory=lambda: defaultdict(list))  # by study
+    contours: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    taken: list[Path] = field(default_factory=list)
+
+    def add(self, place: Path, names: Sequence[str]) -> None:
+        """Take up a folder with its files' names; one that holds DICOM is searched with all below it."""
+        if any(place.is_relative_to(folder) for folder in self.taken[-1:]):
+            return
+        files = [place / n for n in names if not n.lower().endswith(OTHER_SUFFIXES) and n != "DICOMDIR"]
+        if not any(_marked(file) for file in files):
+            return
+        self.taken.append(place)
+        found = list_series(place)
+        for series in found:
+            if series.modality in ("PT", "CT"):
+                self.series[series.study_uid].append(series)
+        images = {f for s in found if s.modality != "SEG" for f in s.files}
+        for file in sorted(set(place.rglob("*")) - images):
+            head = _head(file) if file.is_file() and _marked(file) else None
+            if head is not None and text(head, "Modality") in ("RTSTRUCT", "SEG"):
+                self.contours[text(head, "StudyInstanceUID")].append(file)
+
+    def studies(self, folder: Path) -> Iterator[Case | tuple[str, str]]:
+        """A case for every study with PET and CT, and ``(name, reason)`` for every other."""
+        places = {uid: _common(f.parent for s in series for f in s.files) for uid, series in self.series.items()}
+        for uid, series in sorted(self.series.items()):
+            place = places[uid]
+            name = "" if place == folder else place.relative_to(folder).as_posix()
+            if not name or sum(other == place for other in places.values()) > 1:
+                name = f"{name}/{uid}".lstrip("/")  # several studies in one folder
+            yield _case(name, series, self.contours.get(uid, []))
+
+
+def _case(name: str, series: list[SeriesInfo], contours: list[Path]) -> Case | tuple[str, str]:
+    from .cases import Case
+
+    heads = {s.uid: head for s in series if (head := _head(s.files[0], [*WANTED, "Units"])) is not None}
+    pets = [s for s in series if s.modality == "PT" and s.uid in heads]
+    cts = [s for s in series if s.modality == "CT" and s.uid in heads]
+    if not pets or not cts:
+        return name, f"the DICOM study has no {'CT' if pets else 'PET'} series"
+    pet = max(pets, key=lambda s: (_quantitative(heads[s.uid]), len(s.files), s.uid))
+    frame = text(heads[pet.uid], "FrameOfReferenceUID")
+    ct = max(cts, key=lambda s: (*_of_the_pet(heads[s.uid], frame), _length_cm(heads[s.uid], s), len(s.files), s.uid))
+    identity = text(heads[pet.uid], "PatientID")
+    patient = hashlib.sha256(identity.encode()).hexdigest()[:12] if identity else name.rpartition("/")[0] or name
+    lesions = sorted(contours)[0] if contours else None
+    pet_place, ct_place = (_common(f.parent for f in s.files) for s in (pet, ct))
+    return Case(name, pet_place, ct_place, lesions, "dicom", patient, pet.uid, ct.uid)
+
+
+def _quantitative(head: Dataset) -> bool:
+    """Whether a PET series is attenuation-corrected (or does not say) and in units that lead to SUV."""
+    corrections = head.get("CorrectedImage") or ["ATTN"]
+    return "ATTN" in ([corrections] if isinstance(corrections, str) else corrections) and (
+        text(head, "Units").upper() in QUANTIFIED
+    )
+
+
+def _of_the_pet(head: Dataset, frame: str) -> tuple[bool, bool]:
+    """Whether a CT lies in the PET's frame of reference, and whether it is more than a localiser."""
+    return text(head, "FrameOfReferenceUID") == frame, "LOCALIZER" not in (head.get("ImageType") or [])
+
+
+def _length_cm(head: Dataset, series: SeriesInfo) -> int:
+    """About how much of the patient a series covers, in cm."""
+    try:
+        thickness = float(text(head, "SpacingBetweenSlices") or text(head, "SliceThickness"))
+    except ValueError:
+        thickness = 1.0
+    return round(abs(thickness) * len(series.files) / 10)
+
+
+def _common(places: Iterable[Path]) -> Path:
+    return Path(os.path.commonpath([str(p) for p in places]))
+
+
+def _marked(path: Path) -> bool:
+    """Whether a file starts as DICOM files do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _head(path: Path, tags: list[str] | None = None) -> Dataset | None:
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags or WANTED)
+    except (InvalidDicomError, OSError, EOFError, ValueError, NotImplementedError):
+        return None

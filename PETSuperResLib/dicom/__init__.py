@@ -1,0 +1,1 @@
+"""DICOM in and out: series read and checked, derived series written."""

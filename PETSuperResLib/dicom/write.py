@@ -1,0 +1,167 @@
+"""A super-resolved PET as a DICOM series of its own, derived from the PET series it was made of.
+
+The series is a PET (PS3.3 A.21) with ImageType DERIVED\\PRIMARY, in the source's study and frame of reference,
+with the source's patient, tracer and timing, so that any viewer computes the SUV by its usual rules. Values are
+Bq/mL where the source's header allows SUV to be computed from that, otherwise SUVbw (Units GML). What was done
+and from which images stands in DerivationDescription, SourceImageSequence and ContributingEquipmentSequence.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from ..errors import GeometryError, InputError, OutputError, UnitsError
+from ..progress import Callback, Reporter
+from ..suv.evidence import text
+from ..volume import Volume
+from .derived import PET_STORAGE, derived_headers, set_pixels
+from .read import find_series, quiet_pydicom, read_dataset, sort_slices
+
+
+def write_derived(
+    volume: Volume,
+    source: str | Path | Sequence[str | Path],
+    folder: str | Path,
+    report: Mapping[str, Any] | None = None,
+    description: str = "PETSuperRes",
+    progress: Callback | None = None,
+) -> list[Path]:
+    """Write ``volume`` (SUVbw, on any grid with the slices of the PET) as a series in ``folder``; returns the files.
+
+    ``source`` is the PET series it was made from: a folder, one of its files, or all of its files. ``folder``
+    is new or empty; it appears whole or not at all. ``report`` is that of the reconstruction and goes, in
+    short, into the description, and ``progress`` may raise to stop. Raises :class:`UnitsError` when the volume
+    is not SUVbw, :class:`GeometryError` when it does not lie in the source's slices, :class:`InputError` for a
+    source that cannot be read and :class:`OutputError` when nothing can be written.
+    """
+    if volume.unit not in ("", "SUVbw"):
+        raise UnitsError(f"The volume is in {volume.unit}, not SUVbw: give the super-resolved PET.")
+    if not np.isfinite(volume.array).all():
+        raise InputError("The volume has voxels that are not finite numbers: make it again.")
+    target = check_target(folder)
+    with quiet_pydicom():
+        headers = _source(source)
+        volume = _right_handed(volume)
+        slices = derived_headers(volume, headers, _nearest(volume, headers), dict(report or {}), description)
+        for dataset, values in zip(slices, volume.array, strict=True):
+            set_pixels(dataset, values)
+        return _write_all(slices, target, Reporter(progress))
+
+
+def _source(source: str | Path | Sequence[str | Path]) -> list[Dataset]:
+    """Headers of the source's slices, in order along their normal."""
+    if isinstance(source, (str, Path)):
+        series = find_series(Path(source), None, "PT")
+        files, name = list(series.files), f"The PET series in {source}"
+    else:
+        files, name = [Path(f) for f in source], "The PET's DICOM series"
+    if not files:
+        raise InputError("The PET's DICOM files are not known: give the folder of the PET series.")
+    headers = [read_dataset(file, pixels=False) for file in files]
+    if any(text(d, "Modality") != "PT" for d in headers) or len({text(d, "SeriesInstanceUID") for d in headers}) > 1:
+        raise InputError(f"{name} is not one PET series: give the folder of the PET it was made from.")
+    return sort_slices(headers, name)[0]
+
+
+def _right_handed(volume: Volume) -> Volume:
+    """The same voxels with slices along rows x columns, as DICOM readers take them."""
+    if np.linalg.det(np.reshape(volume.direction, (3, 3))) > 0:
+        return volume
+    matrix = volume.ijk_to_lps
+    origin = (matrix @ np.array([0, 0, volume.shape[0] - 1, 1.0]))[:3]
+    direction = np.reshape(volume.direction, (3, 3)) * [1, 1, -1]
+    x, y, z = (float(v) for v in origin)
+    return Volume(volume.array[::-1], volume.spacing, (x, y, z), tuple(direction.ravel()), volume.unit)
+
+
+def _nearest(volume: Volume, headers: Sequence[Dataset]) -> list[int]:
+    """For every slice of the volume the source slice it lies in: its timing, and what it is derived from."""
+    first = [float(v) for v in headers[0].ImageOrientationPatient]
+    normal = np.cross(first[:3], first[3:])
+    normal = normal / np.linalg.norm(normal)
+    places = np.array([[float(v) for v in d.ImagePositionPatient] for d in headers]) @ normal
+    own = np.reshape(volume.direction, (3, 3))[:, 2]
+    if abs(own @ normal) < 0.999:
+        raise GeometryError(
+            "The volume is not in the slice direction of the PET series: give the PET it was made from."
+        )
+    k = np.arange(volume.shape[0])
+    i, j = (volume.shape[2] - 1) / 2, (volume.shape[1] - 1) / 2
+    centres = (volume.ijk_to_lps @ np.stack([k * 0 + i, k * 0 + j, k, k * 0 + 1.0]))[:3].T @ normal
+    apart = np.abs(centres[:, None] - places[None])
+    step = float(np.median(np.abs(np.diff(places)))) if len(places) > 1 else volume.spacing[2]
+    if apart.min(axis=1).max() > 1.01 * step:
+        raise GeometryError("The volume lies outside the slices of the PET series: give the PET it was made from.")
+    return [int(n) for n in apart.argmin(axis=1)]
+
+
+def check_target(folder: str | Path) -> Path:
+    """The folder to make, which must not hold anything yet; raises :class:`OutputError` where it does."""
+    target = Path(folder).absolute()
+    if target.is_file():
+        raise OutputError(f"{target} is a file, not a folder: choose another folder for the DICOM series.")
+    if target.is_dir() and any(target.iterdir()):
+        raise OutputError(f"{target} is not empty: choose a new folder for the DICOM series.")
+    return target
+
+
+@contextmanager
+def _written(target: Path) -> Any:
+    """A temporary folder beside ``target`` that takes its name on success and is gone otherwise."""
+    made = [p for p in target.parents if not p.exists()]
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        if target.is_dir():
+            target.rmdir()
+        os.replace(temporary, target)
+    except BaseException as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made:  # the innermost first
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise OutputError(
+                f"{target} could not be written: {reason}; free space or choose another folder."
+            ) from error
+        raise
+
+
+def _write_all(slices: Sequence[Dataset], target: Path, report: Reporter) -> list[Path]:
+    names = [f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
+    with _written(target) as temporary:
+        for number, (dataset, name) in enumerate(zip(slices, names, strict=True)):
+            report("writing", number / len(names), f"image {number + 1} of {len(names)}")
+            _save(dataset, temporary / name)
+    return [target / name for name in names]
+
+
+def _save(dataset: Dataset, path: Path) -> None:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = PET_STORAGE, dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta = meta
+    save: Callable[..., None] = dataset.save_as
+    if int(pydicom.__version__.split(".")[0]) >= 3:
+        save(path, enforce_file_format=True, little_endian=True, implicit_vr=False)
+    else:
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+        save(path, write_like_original=False)

@@ -1,0 +1,165 @@
+"""Writing a job's results: all files or none, and JSON that every parser reads."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import OutputError
+
+
+def strict(value: Any) -> Any:
+    """The value as plain JSON types; numbers that JSON does not know (NaN, infinity) become None."""
+    if isinstance(value, Mapping):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return strict(value.tolist())
+    if isinstance(value, (list, tuple, set)):
+        return [strict(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def to_json(value: Any) -> str:
+    """Strict JSON text with an indent of two."""
+    return json.dumps(strict(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def check_folder(folder: str | Path) -> Path:
+    """The folder, if it exists or can be made; raises :class:`OutputError` before any work is done. Makes nothing."""
+    folder = Path(folder)
+    parent = next((p for p in (folder, *folder.absolute().parents) if p.exists()), Path("/"))
+    if not parent.is_dir():
+        raise OutputError(f"{parent} is a file, not a folder: choose another --out.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"No permission to write to {parent}: choose another --out.")
+    return folder
+
+
+def check_file(path: str | Path) -> Path:
+    """The file's path, if its folder exists or can be made and it is none itself; else as :func:`check_folder`."""
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give --out the name of a file.")
+    check_folder(path.parent)
+    return path
+
+
+def file_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
+    """SHA-256 of each input that is a file (a DICOM folder is none)."""
+    found = {}
+    for name, path in files.items():
+        if path and Path(path).is_file():
+            digest = hashlib.sha256()
+            with Path(path).open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            found[name] = digest.hexdigest()
+    return found
+
+
+def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Call each writer with a temporary path beside its target; the targets appear only when all have succeeded."""
+    folders = {folder for path in writers for folder in path.parents if not folder.exists()}
+    try:
+        with ExitStack() as stack:
+            temporary = {path: stack.enter_context(atomic_path(path)) for path in writers}
+            for path, write in writers.items():
+                try:
+                    write(temporary[path])
+                except OutputError as error:  # tell the name that was asked for
+                    raise OutputError(str(error).replace(str(temporary[path]), str(path))) from error
+    except BaseException:
+        for folder in sorted(folders, reverse=True):  # the innermost first
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+class atomic_path:  # noqa: N801 - used like a function
+    """Context manager: a temporary name beside ``path`` that becomes ``path`` only on success."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __enter__(self) -> Path:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            suffix = "".join(self.path.suffixes[-2:]) if self.path.name.endswith(".gz") else self.path.suffix
+            handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=self.path.parent)
+            os.close(handle)
+        except OSError as error:
+            raise OutputError(
+                f"Cannot write to {self.path.parent}: {error.strerror}; choose another folder."
+            ) from error
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            umask = os.umask(0)
+            os.umask(umask)
+            self.temporary.chmod(0o666 & ~umask)
+            os.replace(self.temporary, self.path)
+            return
+        self.temporary.unlink(missing_ok=True)
+        # safetensors wraps the system's error; it is not imported for it, as Slicer may not have it yet
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(
+                f"{self.path} could not be written: {reason}; free space or use another folder."
+            ) from error
+
+
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Path:
+    """Write rows as comma-separated text, whole or not at all; missing values stay empty, further keys are left out."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+    return Path(path)
+
+
+def fingerprint(files: Sequence[Path], folder: Path) -> list[list[Any]]:
+    """Place in ``folder``, size and time of change of every file, so that changed data are not taken from a cache."""
+    rows = []
+    for file in files:
+        stat = file.stat()
+        place = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
+        rows.append([place, stat.st_size, stat.st_mtime_ns])
+    return rows
+
+
+def hash_of(decides: Mapping[str, Any]) -> str:
+    """20 hexadecimal digits of plain values and of the package: what a kept result is worth as long as it holds."""
+    text = json.dumps({"package": package_hash(), **decides}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@cache
+def package_hash() -> str:
+    """SHA-256 of the package's code (comments apart) and of its scanner presets: another one may give other values."""
+    digest, folder = hashlib.sha256(), Path(__file__).parent
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(file.relative_to(folder).as_posix().encode())
+        digest.update(ast.dump(ast.parse(file.read_bytes())).encode())
+    digest.update((folder / "Resources" / "scanners.json").read_bytes())
+    return digest.hexdigest()

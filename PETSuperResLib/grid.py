@@ -1,0 +1,53 @@
+"""Image grids: the SR grid of a PET, a box of it, and slices padded or cropped about their centre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import GeometryError, InputError
+from .volume import Volume
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def image_grid(pet: Volume, spacing_mm: float = 2.0) -> Volume:
+    """The SR grid of a PET: its box and slices, ``spacing_mm`` in the slice, an even number of pixels."""
+    grid = pet.grid((spacing_mm, spacing_mm, pet.spacing[2]))
+    j, i = (n + n % 2 for n in grid.shape[1:])
+    return resize(grid, (j, i))
+
+
+def resize(grid: Volume, shape: tuple[int, int]) -> Volume:
+    """An empty grid with the same centre, spacing and slices, and ``shape`` (J, I) in the slice."""
+    matrix = np.reshape(grid.direction, (3, 3)) @ np.diag(grid.spacing)
+    shift = np.array([grid.shape[2] - shape[1], grid.shape[1] - shape[0], 0]) / 2
+    origin = np.array(grid.origin) + matrix @ shift
+    return replace(grid, array=np.zeros((grid.shape[0], *shape), np.float32), origin=tuple(origin))
+
+
+def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = 24.0) -> Volume:
+    """The part of a PET within ``margin_mm`` of a box (x0, x1, y0, y1, z0, z1) in LPS mm."""
+    if len(region) != 6 or not all(np.isfinite(region)):
+        raise InputError("A region is six numbers: x0, x1, y0, y1, z0, z1 in LPS mm.")
+    low, high = (np.minimum(region[0::2], region[1::2]), np.maximum(region[0::2], region[1::2]))
+    points = np.array([(x, y, z, 1.0) for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
+    ijk = (points @ np.linalg.inv(pet.ijk_to_lps).T)[:, :3]
+    margin = margin_mm / np.array(pet.spacing)
+    first = np.floor(ijk.min(0) - margin).astype(int).clip(0)
+    last = np.minimum(np.ceil(ijk.max(0) + margin).astype(int) + 1, pet.shape[::-1])
+    if (last <= first).any() or (ijk.max(0) < -0.5).any() or (ijk.min(0) > np.array(pet.shape[::-1]) - 0.5).any():
+        raise GeometryError("The region lies outside the PET: give a box within it, in LPS mm.")
+    return pet.crop(first, last)
+
+
+def centred_resize(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """``(S, J, I)`` padded with zeros or cropped about its centre to ``shape``; sizes must differ by even numbers."""
+    import torch.nn.functional as F
+
+    margins = [(new - old) // 2 for new, old in zip(shape, images.shape[1:], strict=True)]
+    return F.pad(images, (margins[1], margins[1], margins[0], margins[0]))

@@ -1,0 +1,266 @@
+"""Lesion SUVs: SUVmax, SUVmean, SUVpeak, metabolic tumour volume (MTV) and total lesion glycolysis (TLG).
+
+A segment is one region of the patient, not of a grid: its mask keeps its own grid, and each volume
+(LR, SR, reference) is measured on its own voxels, each weighted with the part of it that lies within
+the segment. So the same mask is compared on LR and SR whatever their voxel sizes, and no volume is
+interpolated before it is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+from scipy.signal import fftconvolve
+
+from ..errors import GeometryError, InputError
+from ..volume import Volume
+
+PEAK_RADIUS_MM = 6.2  # of a sphere of 1 cm^3
+HALF = 0.5  # a voxel belongs to the segment (for SUVmax and SUVpeak) when half of it lies within
+MEASURES = ("suvmax", "suvmean", "suvpeak", "mtv_ml", "tlg")
+COLUMNS = (
+    *("patient", "setting", "method", "lesion", *MEASURES),
+    *("delta_suvmax_percent", "delta_suvmean_percent", "nmse"),
+)
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """SUVs of one segment in one volume; the last three only where a reference was given."""
+
+    label: int
+    name: str
+    voxels: int  # voxels of the volume at least half within the segment
+    suvmax: float
+    suvmean: float  # mean weighted with the part of each voxel within the segment
+    suvpeak: float  # highest mean over a 1 cm^3 sphere centred within the segment
+    mtv_ml: float
+    tlg: float  # SUVmean of the MTV voxels x MTV, in SUV mL
+    delta_suvmax_percent: float | None = None  # 100 (SUVmax - reference's) / reference's, signed
+    delta_suvmean_percent: float | None = None
+    nmse: float | None = None  # sum (value - reference)^2 / sum reference^2 within the segment
+
+
+def measure_lesions(
+    volume: Volume,
+    mask: Volume,
+    reference: Volume | None = None,
+    names: Mapping[int, str] | None = None,
+    threshold: float | str = 2.5,
+    skip_outside: bool = False,
+) -> list[Lesion]:
+    """SUVs of every label of ``mask`` in ``volume``, in the order of the labels.
+
+    ``mask`` is a label map (0 = background) on any grid that overlaps the volume's. ``threshold`` is
+    the SUV from which a voxel counts towards MTV and TLG: a number (2.5, 4.0) or a share of the
+    lesion's SUVmax in this volume (``"41%"``). With ``reference`` the deltas and the lesion NMSE of the paper's
+    Fig. 4 are filled; for the NMSE the volume is interpolated linearly on the reference's grid.
+
+    Raises :class:`InputError` for an empty or fractional mask or non-finite SUVs, and
+    :class:`GeometryError` for a segment without a voxel inside the volume (or leaves it out with
+    ``skip_outside``, for a volume that is a region of the scan).
+    """
+    check_threshold(threshold)
+    lesions = []
+    for label in _labels(mask):
+        name = (names or {}).get(label, f"Lesion {label}")
+        if skip_outside and segment_weights(volume, mask, label)[0].sum() <= 0:
+            continue
+        own = _measure(volume, mask, label, name, threshold)
+        lesions.append(own if reference is None else _against(own, volume, mask, reference, threshold))
+    return lesions
+
+
+def segment_weights(volume: Volume, mask: Volume, label: int) -> tuple[np.ndarray, tuple[slice, slice, slice]]:
+    """The part (0 to 1) of each voxel of ``volume`` within a segment, and the (K, J, I) block it covers.
+
+    Each voxel is divided into as many parts per axis as the mask's voxels are finer, and each part
+    takes the label at its centre; empty arrays where the segment lies outside the volume.
+    """
+    inside = np.argwhere(np.rint(mask.array) == label)
+    low, high = inside.min(0)[::-1], inside.max(0)[::-1] + 1
+    segment = mask.crop(low, high)
+    segment = segment.with_array((np.rint(segment.array) == label).astype(np.float32))
+    corners = np.c_[segment.corners(), np.ones(8)] @ np.linalg.inv(volume.ijk_to_lps).T
+    size = np.array(volume.shape[::-1])
+    first = np.clip(np.floor(corners.min(0)[:3]).astype(int), 0, size)
+    last = np.clip(np.ceil(corners.max(0)[:3]).astype(int) + 1, 0, size)
+    block = tuple(slice(a, b) for a, b in zip(first[::-1], last[::-1], strict=True))
+    if (last <= first).any():
+        return np.zeros((0, 0, 0), np.float32), (slice(0, 0),) * 3
+    coarse = volume.crop(first, last)
+    parts = [min(8, max(1, int(np.ceil(s / min(mask.spacing) - 0.01)))) for s in volume.spacing]
+    fine = segment.resample_to(coarse.grid([s / n for s, n in zip(volume.spacing, parts, strict=True)]), "nearest")
+    (k, j, i), (ni, nj, nk) = coarse.shape, parts
+    weights = fine.array.reshape(k, nk, j, nj, i, ni).mean((1, 3, 5))
+    return weights, (block[0], block[1], block[2])
+
+
+def peak_kernel(spacing: Sequence[float], radius_mm: float = PEAK_RADIUS_MM) -> np.ndarray:
+    """(K, J, I) share of each voxel within a sphere centred on the middle voxel; ``spacing`` is (i, j, k) in mm."""
+    parts = 9
+    offsets = (np.arange(parts) + 0.5) / parts - 0.5
+    squares = []
+    for step in spacing:
+        reach = int(np.ceil(radius_mm / step - 0.5))
+        squares.append(((np.arange(-reach, reach + 1)[:, None] + offsets) * step) ** 2)
+    x, y, z = squares
+    distance = z[:, None, None, :, None, None] + y[None, :, None, None, :, None] + x[None, None, :, None, None, :]
+    return (distance <= radius_mm**2).mean((3, 4, 5))
+
+
+def compare(before: Iterable[Lesion], after: Iterable[Lesion]) -> list[dict[str, Any]]:
+    """One row per lesion found in both: each measure before and after, and the change in per cent (None from 0)."""
+    rows = []
+    others = {lesion.label: lesion for lesion in after}
+    for old in before:
+        new = others.get(old.label)
+        if new is None:
+            continue
+        row: dict[str, Any] = {"lesion": old.name, "label": old.label}
+        for measure in MEASURES:
+            a, b = getattr(old, measure), getattr(new, measure)
+            row |= {f"{measure}_before": a, f"{measure}_after": b, f"{measure}_change_percent": _percent(b, a)}
+        rows.append(row)
+    return rows
+
+
+def lesion_rows(lesions: Iterable[Lesion], patient: str = "", setting: str = "", method: str = "") -> list[dict]:
+    """Rows with the keys of :data:`COLUMNS` for :func:`write_csv`."""
+    labels = {"patient": patient, "setting": setting, "method": method}
+    return [{c: (labels | asdict(lesion) | {"lesion": lesion.name})[c] for c in COLUMNS} for lesion in lesions]
+
+
+def split_segments(mask: Volume) -> Volume:
+    """A label map with a label of its own for every connected part (26 neighbours), numbered by falling size."""
+    parts, count = ndimage.label(mask.array > HALF, np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    new = np.zeros(count + 1, np.float32)
+    new[np.argsort(-sizes, kind="stable") + 1] = np.arange(1, count + 1)
+    return mask.with_array(new[parts], "label")
+
+
+def region_around(mask: Volume, margin_mm: float = 20.0) -> tuple[float, float, float, float, float, float]:
+    """The box (x0, x1, y0, y1, z0, z1) in LPS mm around all segments, with a margin."""
+    _labels(mask)
+    inside = np.argwhere(mask.array > HALF)
+    corners = mask.crop(inside.min(0)[::-1], inside.max(0)[::-1] + 1).corners()
+    low, high = corners.min(0) - margin_mm, corners.max(0) + margin_mm
+    return (*map(float, (low[0], high[0], low[1], high[1], low[2], high[2])),)  # type: ignore[return-value]
+
+
+def segment_names(path: str | Path) -> dict[int, str]:
+    """Names by label value that Slicer writes in a segmentation's NRRD header; empty for other files."""
+    if not str(path).lower().endswith(".nrrd"):
+        return {}
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return {}
+    names = {}
+    for key in reader.GetMetaDataKeys():
+        segment, _, field = key.partition("_")
+        value = f"{segment}_LabelValue"
+        if segment.startswith("Segment") and field == "Name" and reader.HasMetaDataKey(value):
+            names[int(reader.GetMetaData(value))] = reader.GetMetaData(key)
+    return names
+
+
+def _labels(mask: Volume) -> list[int]:
+    values = np.unique(mask.array)
+    where = mask.metadata.get("file", "The segmentation")
+    if not np.isfinite(values).all() or (np.abs(values - np.rint(values)) > 1e-3).any() or values.min() < 0:
+        raise InputError(f"{where} is not a label map (whole numbers from 0): export the segmentation as labels.")
+    labels = [int(v) for v in np.rint(values) if v > HALF]
+    if not labels:
+        raise InputError(f"{where} is empty: draw at least one segment.")
+    if len(labels) > 1000:
+        raise InputError(f"{where} has {len(labels)} labels: this looks like an image, give a label map.")
+    return labels
+
+
+def _measure(volume: Volume, mask: Volume, label: int, name: str, threshold: float | str) -> Lesion:
+    weights, block = segment_weights(volume, mask, label)
+    where = str(volume.metadata.get("file") or "the PET volume")
+    if weights.sum() <= 0:
+        raise GeometryError(
+            f"Segment '{name}' has no voxel inside {where}: check that the segmentation belongs to this scan."
+        )
+    values = volume.array[block]
+    if not np.isfinite(values[weights > 0]).all():
+        raise InputError(f"There are values that are not numbers in segment '{name}' of {where}: load it again.")
+    core = weights >= min(HALF, float(weights.max()))
+    suvmax = float(values[core].max())
+    total = float(weights.sum(dtype=np.float64))
+    hot = weights * (values >= _threshold(threshold, suvmax))
+    return Lesion(
+        label=label,
+        name=name,
+        voxels=int(core.sum()),
+        suvmax=suvmax,
+        suvmean=float((weights * values).sum(dtype=np.float64) / total),
+        suvpeak=_peak(volume, core, block),
+        mtv_ml=float(hot.sum(dtype=np.float64) * volume.voxel_ml),
+        tlg=float((hot * values).sum(dtype=np.float64) * volume.voxel_ml),
+    )
+
+
+def _peak(volume: Volume, core: np.ndarray, block: tuple[slice, slice, slice]) -> float:
+    kernel = peak_kernel(volume.spacing)
+    wide = tuple(
+        slice(max(0, s.start - n // 2), min(size, s.stop + n // 2))
+        for s, n, size in zip(block, kernel.shape, volume.shape, strict=True)
+    )
+    values = np.nan_to_num(volume.array[wide].astype(np.float64), posinf=0.0, neginf=0.0)
+    inside = fftconvolve(np.ones_like(values), kernel, mode="same")  # the sphere's part within the volume
+    mean = fftconvolve(values, kernel, mode="same") / inside
+    shift = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(block, wide, strict=True))
+    return float(mean[shift][core].max())
+
+
+def check_threshold(threshold: float | str) -> tuple[float, bool]:
+    """An MTV threshold as (SUV, False) or (share of SUVmax, True); raises :class:`InputError` for anything else."""
+    text = str(threshold).strip()
+    relative = text.endswith("%")
+    try:
+        value = float(text.rstrip("%")) / (100 if relative else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise InputError(f"MTV threshold '{threshold}' is neither an SUV nor a share of SUVmax: give 2.5, 4.0 or 41%.")
+    if relative and value > 1:
+        raise InputError(f"MTV threshold '{threshold}' is more than the SUVmax itself: give 41% or another below 100%.")
+    return value, relative
+
+
+def _threshold(threshold: float | str, suvmax: float) -> float:
+    value, relative = check_threshold(threshold)
+    return value * suvmax if relative else value
+
+
+def _against(own: Lesion, volume: Volume, mask: Volume, reference: Volume, threshold: float | str) -> Lesion:
+    true = _measure(reference, mask, own.label, own.name, threshold)
+    weights, block = segment_weights(reference, mask, own.label)
+    k, j, i = block
+    near = reference.crop((i.start, j.start, k.start), (i.stop, j.stop, k.stop))
+    error = (weights * (volume.resample_to(near).array - near.array) ** 2).sum(dtype=np.float64)
+    power = (weights * near.array**2).sum(dtype=np.float64)
+    return replace(
+        own,
+        delta_suvmax_percent=_percent(own.suvmax, true.suvmax),
+        delta_suvmean_percent=_percent(own.suvmean, true.suvmean),
+        nmse=float(error / power) if power > 0 else None,
+    )
+
+
+def _percent(value: float, reference: float) -> float | None:
+    return 100.0 * (value - reference) / reference if reference else None

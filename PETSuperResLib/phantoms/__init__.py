@@ -1,0 +1,1 @@
+"""Generated bodies: shapes, organs, lesions, torsos, and uptake painted into real CTs."""

@@ -1,0 +1,246 @@
+"""Sharp synthetic PET painted into a real CT: uptake by tissue, with texture and lesions, free of noise.
+
+Real PET shows nothing finer than its scanner resolves. Here the anatomy is a patient's own (every
+border that the CT shows is a border of the uptake) and the uptake is drawn at random from what FDG
+does in each tissue, at the voxel size of the grid. The seed decides everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from ..volume import Volume
+from .lesions import Lesion, random_lesion
+from .shapes import Canvas, Noise
+from .torso import Phantom
+
+# (HU, lowest and highest SUV) of the smooth uptake curve: FDG in air, lung, fat, soft tissue, bone
+UPTAKE = ((-950, 0.0, 0.02), (-800, 0.25, 0.7), (-250, 0.2, 0.5), (-90, 0.12, 0.45), (10, 0.5, 1.0),
+          (60, 0.6, 1.3), (160, 0.6, 1.8), (400, 0.4, 1.2), (1200, 0.15, 0.7))  # fmt: skip
+TISSUES = ("outside", "lung", "fat", "soft", "vessel", "skin", "marrow", "bone")
+BLEND_MM = 4.0  # standard deviation of the smoothing between compartments of one tissue
+CODE = {name: number for number, name in enumerate(TISSUES)}
+# where lesions grow, and how often, by what the phantoms call the tissue
+SITES = {
+    "lung": ("lung", 3.0),
+    "fat": ("fat", 1.0),
+    "soft": ("muscle", 3.0),
+    "marrow": ("bone", 2.0),
+    "bone": ("bone", 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a CT says before any uptake is drawn: computed once per patient, painted many times.
+
+    ``ct`` is the patient's CT (HU) on the target grid, ``smooth`` its edge-preserving average, ``grain``
+    the rest (noise and finest detail), ``tissue`` the code of :data:`TISSUES` for every voxel,
+    ``compartments`` basins of the CT's gradient (muscles, organs), numbered from 1, and ``tumour`` the
+    covered fraction (0 to 1) of the contoured tumour, or None.
+    """
+
+    ct: Volume
+    smooth: np.ndarray
+    grain: np.ndarray
+    tissue: np.ndarray
+    compartments: np.ndarray
+    tumour: np.ndarray | None = None
+
+
+def anatomy_of(ct: Volume, tumour: Volume | None = None, seed: int = 0) -> Anatomy:
+    """Tissues and compartments of a CT (HU, on the grid to be painted) and a tumour contour on any grid."""
+    smooth = _edge_preserving(ct)
+    tissue = _tissues(smooth, ct.spacing)
+    cover = None
+    if tumour is not None:
+        wide = tumour.with_array((tumour.array > 0).astype(np.float32), "")
+        near = wide.resample_to(ct, "linear").array
+        # the contour's stairs are rounded off, then its border made one voxel wide again
+        sigma = [0.6 * old / new for old, new in zip(tumour.spacing[::-1], ct.spacing[::-1], strict=True)]
+        rounded = ndimage.gaussian_filter(near, sigma)
+        cover = np.clip((rounded - 0.5) * 4 * max(sigma) + 0.5, 0, 1).astype(np.float32)
+        cover *= tissue != CODE["outside"]
+        cover = cover if (cover > 0.5).any() else None
+    compartments = _compartments(smooth, tissue, ct.spacing, seed)
+    return Anatomy(ct, smooth, ct.array - smooth, tissue, compartments, cover)
+
+
+def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
+    """A random FDG distribution in this anatomy: ``pet`` (SUVbw), ``ct``, ``labels`` and ``organs`` (tissues).
+
+    ``lesions`` is the number of drawn lesions (None: 2 to 9); the patient's own tumour, if contoured, is
+    painted as label 1 beside them. Lesions differ in shape, size (4 to 110 mm), contrast, necrosis,
+    border (sharp or infiltrating) and in whether the CT shows them.
+    """
+    rng = np.random.default_rng([seed, 7])
+    ct = anatomy.ct
+    spacing = np.array(ct.spacing)
+    x, y, z = (np.arange(n) * s for n, s in zip(ct.shape[::-1], spacing, strict=True))
+    uptake = _tissue_uptake(anatomy, rng)
+    textures = [(Noise(scale, tuple(rng.uniform(0, 48, 3))), strength * rng.uniform(0.3, 1.5))
+                for scale, strength in ((40.0, 0.12), (14.0, 0.06), (5.0, 0.05))]  # fmt: skip
+    labels = np.zeros(ct.shape, np.int16)
+    shown = anatomy.smooth.copy()
+    for k in range(ct.shape[0]):
+        for noise, strength in textures:
+            uptake[k] *= np.maximum(1 + strength * noise.slice(x, y, z[k]), 0.1)
+    if anatomy.tumour is not None:
+        _paint_tumour(anatomy.tumour, uptake, labels, spacing, rng)
+    drawn = _choose_lesions(anatomy, uptake, rng, int(rng.integers(2, 10)) if lesions is None else lesions)
+    first = int(labels.max())
+    for k in range(ct.shape[0]):
+        canvas = Canvas(x, y, float(z[k]), float(spacing[0]))
+        canvas.pet, canvas.ct, canvas.label = uptake[k], shown[k], labels[k]
+        outside = anatomy.tissue[k] == CODE["outside"]
+        for number, lesion in enumerate(drawn, first + 1):
+            lesion.draw(canvas, number)
+        canvas.pet[outside], canvas.label[outside], canvas.ct[outside] = 0, 0, anatomy.smooth[k][outside]
+    seen = (shown + anatomy.grain).astype(np.float32)
+    return Phantom(
+        ct.with_array(uptake.astype(np.float32), "SUVbw"),
+        ct.with_array(seen, "HU"),
+        ct.with_array(labels, "label"),
+        ct.with_array(anatomy.tissue.astype(np.int16), "label"),
+        tuple(drawn),
+    )
+
+
+def _edge_preserving(ct: Volume) -> np.ndarray:
+    """The CT without its noise: anisotropic diffusion, bone and air clipped so that they weigh no more."""
+    clipped = ct.array.clip(-1000, 1500)
+    middle = sitk.GetImageFromArray(clipped.clip(-250, 350))
+    middle.SetSpacing((1.0, 1.0, max(1.0, ct.spacing[2] / ct.spacing[0])))
+    kept = sitk.GradientAnisotropicDiffusion(middle, timeStep=0.06, conductanceParameter=1.4, numberOfIterations=8)
+    smooth = sitk.GetArrayFromImage(kept)
+    beyond = (clipped < -250) | (clipped > 350)
+    return np.where(beyond, clipped, smooth).astype(np.float32)
+
+
+def _tissues(smooth: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """Tissue codes by HU, depth under the skin and the width of soft-tissue islands in fat."""
+    across = max(1, round(3 / spacing[0]))
+    disc = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), across)
+    filled = np.stack([ndimage.binary_fill_holes(layer) for layer in smooth > -300])
+    thick = np.stack([ndimage.binary_opening(layer, disc, iterations=3) for layer in filled])
+    parts, _ = ndimage.label(thick)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    core = np.isin(parts, np.flatnonzero(sizes > 0.1 * sizes.max())) & thick  # both legs, without table and sheets
+    body = np.stack([ndimage.binary_dilation(layer, disc) for layer in core]) & filled
+    depth = np.stack([ndimage.distance_transform_edt(layer, spacing[:2][::-1]) for layer in body])
+    tissue = np.full(smooth.shape, CODE["soft"], np.int8)
+    tissue[smooth < -30] = CODE["fat"]
+    tissue[smooth < -350] = CODE["lung"]
+    soft = (smooth >= -30) & (smooth < 150) & body
+    wide = np.stack([ndimage.binary_opening(layer, disc, iterations=2) for layer in soft])
+    wide = np.stack([ndimage.binary_dilation(layer, disc) for layer in wide])
+    tissue[soft & ~wide & (depth > 8)] = CODE["vessel"]
+    bone = (smooth > 180) & body
+    hollow = np.stack([ndimage.binary_fill_holes(layer) for layer in bone])
+    tissue[hollow & (smooth < 350)] = CODE["marrow"]
+    tissue[bone & (smooth >= 350)] = CODE["bone"]
+    tissue[soft & (depth <= 4)] = CODE["skin"]
+    tissue[~body] = CODE["outside"]
+    return tissue
+
+
+def _compartments(smooth: np.ndarray, tissue: np.ndarray, spacing: tuple[float, float, float], seed: int) -> np.ndarray:
+    """Basins of the CT's gradient around random seeds, about one per 12 mL: muscles, organs, lobes."""
+    rng = np.random.default_rng([seed, 8])
+    body = tissue != CODE["outside"]
+    slope = ndimage.gaussian_gradient_magnitude(smooth.clip(-200, 300), [0.7, 1.0, 1.0])
+    inside = np.flatnonzero(body)
+    markers = np.zeros(smooth.shape, np.int32)
+    count = int(len(inside) * np.prod(spacing) / 12e3) + 1
+    if len(inside):
+        places = rng.choice(inside, min(count, len(inside)), replace=False)
+        markers.ravel()[places] = np.arange(1, len(places) + 1)
+    return np.asarray(watershed(slope + 2 * rng.random(smooth.shape), markers, mask=body), np.int32)
+
+
+def _tissue_uptake(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
+    """SUV by HU curve, by compartment and by tissue, before texture and lesions."""
+    nodes = np.array([hu for hu, *_ in UPTAKE], float)
+    values = np.array([rng.uniform(low, high) for _, low, high in UPTAKE])
+    uptake = np.interp(anatomy.smooth, nodes, values).astype(np.float32)
+    blood = rng.uniform(1.0, 2.4)
+    marrow = rng.uniform(0.4, 2.2)
+    skin = rng.uniform(0.5, 1.1)
+    for name, suv in (("vessel", blood), ("marrow", marrow), ("skin", skin)):
+        inside = anatomy.tissue == CODE[name]
+        uptake[inside] = suv * rng.uniform(0.9, 1.1)
+    count = int(anatomy.compartments.max()) + 1
+    factor = np.exp(rng.normal(0, rng.uniform(0.05, 0.3), count))
+    active = rng.random(count) < rng.choice([0.0, 0.03, 0.08])  # bowel, glands, ureters, worked muscles
+    factor[active] *= np.exp(rng.uniform(np.log(1.5), np.log(7.0), int(active.sum())))
+    lean = np.isin(anatomy.tissue, [CODE["soft"], CODE["vessel"], CODE["marrow"]])
+    varied = factor.astype(np.float32)[anatomy.compartments]
+    # fat does not light up; within a tissue the CT shows no border, so that the uptake has none either
+    uptake *= _blended(varied, lean, anatomy.ct.spacing) + _blended(np.minimum(varied, 1.3), ~lean, anatomy.ct.spacing)
+    uptake[anatomy.tissue == CODE["outside"]] = 0
+    return uptake
+
+
+def _blended(values: np.ndarray, tissue: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """``values`` smoothed over a few mm within a tissue alone, 0 elsewhere."""
+    sigma = [BLEND_MM / s for s in spacing[::-1]]
+    inside = tissue.astype(np.float32)
+    weight = ndimage.gaussian_filter(inside, sigma)
+    return np.where(tissue, ndimage.gaussian_filter(values * inside, sigma) / np.maximum(weight, 1e-3), 0)
+
+
+def _paint_tumour(
+    cover: np.ndarray, uptake: np.ndarray, labels: np.ndarray, spacing: np.ndarray, rng: np.random.Generator
+) -> None:
+    """The patient's own tumour: an active rim, perhaps a necrotic middle, uneven uptake."""
+    inside = cover > 0.5
+    depth = ndimage.distance_transform_edt(inside, spacing[::-1])
+    x, y, z = (np.arange(n) * s for n, s in zip(cover.shape[::-1], spacing, strict=True))
+    noise = Noise(float(rng.uniform(6, 22)), tuple(rng.uniform(0, 48, 3)))
+    field = np.stack([noise.slice(x, y, float(height)) for height in z])
+    suv = float(np.clip(np.exp(rng.normal(np.log(5.0), 0.6)), 1.5, 20)) * np.clip(
+        1 + rng.uniform(0.1, 0.5) * field, 0.2, 2.2
+    )
+    if rng.random() < 0.5:
+        rim = rng.uniform(4, 15)
+        dead = np.clip((depth - rim) / rng.uniform(2, 8), 0, 1) * np.clip(0.8 + field, 0, 1)
+        suv = suv * (1 - dead) + rng.uniform(0.4, 1.6) * dead
+    uptake += cover * (suv - uptake)
+    labels[inside] = 1
+
+
+def _choose_lesions(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generator, count: int) -> list[Lesion]:
+    """Random lesions at voxels of the tissues they grow in, clear of one another and of the tumour."""
+    spacing = np.array(anatomy.ct.spacing)
+    free = np.ones(uptake.shape, bool) if anatomy.tumour is None else anatomy.tumour < 0.01
+    places = {name: np.flatnonzero((anatomy.tissue == CODE[name]) & free) for name in SITES}
+    names = [name for name, found in places.items() if len(found) > 20]
+    if not names:
+        return []
+    weights = np.array([SITES[name][1] for name in names])
+    chosen: list[Lesion] = []
+    for _ in range(6 * count):
+        if len(chosen) == count:
+            break
+        name = str(rng.choice(names, p=weights / weights.sum()))
+        place = np.unravel_index(int(rng.choice(places[name])), uptake.shape)
+        cx, cy, cz = (float(v) for v in np.array(place[::-1]) * spacing + rng.uniform(-1, 1, 3))
+        centre = (cx, cy, cz)
+        lesion = random_lesion(rng, SITES[name][0], centre, float(uptake[place]), limb=rng.random() < 0.15)
+        if rng.random() < 0.15:  # photopenic or faint: not every lesion is bright
+            lesion = replace(lesion, suv=float(uptake[place]) * rng.uniform(0.3, 1.6))
+        gaps = [
+            float(
+                np.linalg.norm(np.subtract(centre, old.shape.centre)) - max(lesion.shape.radii) - max(old.shape.radii)
+            )
+            for old in chosen
+        ]
+        if not gaps or min(gaps) > 4:
+            chosen.append(lesion)
+    return chosen

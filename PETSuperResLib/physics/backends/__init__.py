@@ -1,0 +1,1 @@
+"""How the projector's matrix is multiplied."""

@@ -1,0 +1,1 @@
+"""Training, compared methods, evaluation and benchmarks: not installed with the Slicer extension."""

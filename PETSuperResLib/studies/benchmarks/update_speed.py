@@ -1,0 +1,55 @@
+"""One update of the data consistency beside its parts: what the passes between the projections cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ...physics.layout import slices_last
+from ...physics.model import ForwardModel
+from ...sampling.consistency import map_em
+from ...sampling.penalties import ct_guided, ties
+from ...scanner import Scanner
+from .scaling import SCANNER, case
+
+UPDATES = 4  # timed together
+UPDATE_COLUMNS = {
+    "name": ("part", "{}"),
+    "median_ms": ("ms", "{:.1f}"),
+    "cpu_ms": ("CPU ms", "{:.1f}"),
+}
+
+
+def update_speed(
+    timed: Callable[[Callable[[], object]], dict[str, float]],
+    slices: int = 64,
+    size: int = 128,
+    device: torch.device | str = "cpu",
+) -> list[dict[str, float | str]]:
+    """Milliseconds of an update with ties on a generated head, and of what it is made of.
+
+    ``timed`` gives ``median_s`` and ``fastest_cpu_s`` of a piece of work.
+    """
+    pet, ct = case(slices, size)
+    spacing = (2.0, 2.0, 3.0)
+    model = ForwardModel(Scanner.get(SCANNER), (slices, size, size), spacing, background=1.0, device=device)
+    z = slices_last(torch.from_numpy(pet.array).to(device).clamp_min(0.0))
+    y = slices_last(model.mean(z))
+    tied = ties(ct_guided(torch.from_numpy(ct.array).to(device), spacing, 9, 2.0, 10.0), z, 0.2)
+    weight, start = torch.full_like(z, 4.0), torch.ones_like(z)
+    _ = model.sensitivity  # once per case
+    work: dict[str, tuple[Callable[[], object], int]] = {
+        "forward projection": (lambda: model.projector.forward(z), 1),
+        "back-projection": (lambda: model.projector.adjoint(y), 1),
+        "two blurs": (lambda: model.psf(model.psf(z)), 1),
+        "these, ratio and likelihood": (lambda: model.compare(z, y), 1),
+        "ties": (lambda: tied.pull(z), 1),
+        "whole update": (lambda: map_em(model, y, start, z, weight, UPDATES, tied=tied), UPDATES),
+    }
+    rows: list[dict[str, float | str]] = []
+    for name, (run, count) in work.items():
+        seconds = timed(run)
+        took = {k: 1e3 * seconds[key] / count for k, key in (("median_ms", "median_s"), ("cpu_ms", "fastest_cpu_s"))}
+        rows.append({"name": name, **took})
+    return rows

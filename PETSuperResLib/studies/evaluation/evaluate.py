@@ -1,0 +1,140 @@
+"""Every method on every patient, setting and count level: tables, figures, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...cohort.distributed import Team, team_on
+from ...errors import InputError
+from ...files import write_csv
+from ...lesions.measures import COLUMNS
+from ...physics.simulation import COUNT_LEVELS
+from ...prior import Prior
+from ...progress import Callback, Reporter
+from ..methods import FitOptions, Method, named
+from ..training.cache import cache_folder
+from ..training.data import find_cases, read_split
+from .figures import method_panel
+from .references import REFERENCES, subjects
+from .report import write_report
+from .summary import write_summary
+from .training_set import fit_facts, fitted
+from .trials import Results, Trial, run_trial
+
+METRIC_COLUMNS = (
+    *("patient", "setting", "method", "psnr", "ssim", "nmse"),
+    *("counts", "reference", "psnr_body", "ssim_body", "nmse_body", "seconds"),
+)
+DEFAULT_METHODS = ("lr", "osem", "psf-osem", "ours-draft", "ours-standard")
+QUICK_PATIENTS, QUICK_SLICES, QUICK_TRAINING, QUICK_MINUTES = 2, 6, 3, 0.5
+
+
+def evaluate(
+    data: str | Path,
+    out: str | Path,
+    split: str | Path | None = None,
+    settings: Sequence[str] = ("standard", "ood"),
+    counts: Sequence[str] = ("realistic",),
+    references: Sequence[str] = ("real",),
+    methods: Sequence[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Callback | None = None,
+    prior: str | Path | None = None,
+    part: str = "test",
+    cache: str | Path | None = None,
+    fit_minutes: float | None = None,
+    quick: bool = False,
+    slices: int | None = None,
+) -> Path:
+    """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
+
+    ``methods`` are names of :data:`..methods.METHODS` or of its tables (table2, table3, table3-standard, all);
+    None takes :data:`DEFAULT_METHODS`. Every method of a patient sees the same simulated counts. Those that
+    learn are first trained on the ``train`` patients, each for at most ``fit_minutes`` and once for every count
+    level; ``cache`` (or the environment's PETSUPERRES_CACHE, else ``out/trained``) keeps what they learnt,
+    ``out/cases`` the results, and an equal call goes on where one stopped. ``quick`` shows that it works rather than
+    how well: few patients, slices, training images and minutes. Under torchrun the processes share the scans.
+    Returns the path of ``summary.md``.
+    """
+    names = named(methods or DEFAULT_METHODS)
+    for what, chosen, known in (("count level", counts, COUNT_LEVELS), ("reference", references, REFERENCES)):
+        for value in chosen:
+            if value not in known:
+                raise InputError(f"The {what} '{value}' is not in this version: use {', '.join(known)}.")
+    if quick:
+        limit, fit_minutes, slices = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES, slices or QUICK_SLICES
+    patients = find_cases(data, read_split(data, part, split))[:limit]
+    chosen_subjects = [subject for reference in references for subject in subjects(patients, reference, slices)]
+    loaded, out = Prior.load(prior), Path(out)
+    folder = cache_folder(cache) or out / "trained"
+    with team_on(device, 0) as team:
+        device = str(team.device)
+        trials = [
+            Trial(subject, setting, level, seed, device)
+            for subject in chosen_subjects
+            for setting in settings
+            for level in counts
+        ]
+        ready: dict[str, dict[str, Method]] = {}
+        training = QUICK_TRAINING if quick else None
+        for level in counts:
+            options = FitOptions(folder, level, seed, device, fit_minutes, progress=progress)
+            ready[level] = team.first_then_others(partial(fitted, names, data, split, options, training))
+        fit = fit_facts(names, data, split, fit_minutes, training)
+        _run(trials, ready, loaded, fit, out, team, progress)
+    return out / "summary.md"
+
+
+def _run(
+    trials: Sequence[Trial],
+    methods: dict[str, dict[str, Method]],
+    prior: Prior,
+    fit: dict[str, Any],
+    out: Path,
+    team: Team,
+    progress: Callback | None,
+) -> None:
+    """This process's share of the trials; the first one then waits for the others and writes the tables of all."""
+    report = Reporter(progress)
+    report.start_clock(0.0)
+    folder = out / "cases"
+    own = trials[team.rank :: team.size]
+    for number, trial in enumerate(own):
+        report(
+            f"{trial.subject.name} ({trial.subject.reference}), {trial.setting}, {trial.counts} counts",
+            number / len(own),
+        )
+        results = run_trial(trial, methods[trial.counts], prior, fit, folder)
+        slices = results.of(list(methods[trial.counts]))
+        method_panel(out / "figures" / f"{trial.name}.png", slices, results.spacing, results.lesion)
+        if team.first:
+            _tables(trials, methods, out)
+    team.agree(0)
+    if team.first:
+        metrics, lesions = _tables(trials, methods, out)
+        report("summary", 1.0)
+        write_summary(out / "summary.md", metrics, lesions, prior)
+        write_report(out, metrics, lesions, prior)
+
+
+def _tables(
+    trials: Sequence[Trial], methods: dict[str, dict[str, Method]], out: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Write metrics.csv and lesions.csv of what is done so far; returns their rows."""
+    metrics: list[dict[str, Any]] = []
+    lesions: list[dict[str, Any]] = []
+    for trial in trials:
+        results = Results.read(out / "cases", trial.name)
+        for name in methods[trial.counts]:
+            if name in results.metrics:
+                metrics.append(results.metrics[name])
+                lesions += results.lesions[name]
+    write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
+    if lesions:
+        write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference", "volume_ml"))
+    return metrics, lesions

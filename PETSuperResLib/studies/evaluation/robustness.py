@@ -1,0 +1,152 @@
+"""What a wrong scanner, wrong counts, no CT or another patient's CT does to the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...files import atomic_path, write_csv
+from ...physics.measurement import Measurement
+from ...prior import Prior
+from ...progress import Callback, Reporter
+from ...reconstruction import sample_measurement
+from ...volume import Volume
+from .false_lesions import FALSE, SPOT_MM, false_lesions
+from .metrics import body_mask, whole_field, within_body
+from .references import Cohort, Subject
+
+AIR_HU = -1000.0
+COLUMNS = (
+    *("patient", "reference", "setting", "counts", "variant", "psnr", "ssim", "nmse", "psnr_body", "change_db"),
+    *("false_lesions", "false_contrast", "slices"),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A departure from what is true: how the scanner, the counts or the CT that the method sees are changed."""
+
+    name: str
+    fwhm: float = 1.0  # factor of the PSF's width
+    counts: float = 1.0  # factor of the effective counts that the image is taken to have
+    ct: str = "own"  # "own", "withheld", "another"
+
+
+VARIANTS = (
+    Variant("as it is"),
+    Variant("FWHM 20 % too narrow", fwhm=0.8),
+    Variant("FWHM 20 % too wide", fwhm=1.2),
+    Variant("half the counts assumed", counts=0.5),
+    Variant("twice the counts assumed", counts=2.0),
+    Variant("CT withheld", ct="withheld"),
+    Variant("another patient's CT", ct="another"),
+)
+
+
+def robustness_study(
+    cohort: Cohort, out: str | Path, quality: str = "standard", progress: Callback | None = None
+) -> Path:
+    """Run every variant on the cohort's subjects; writes robustness.csv and robustness.md, returns the latter."""
+    report, prior, out = Reporter(progress), Prior.load(cohort.prior), Path(out)
+    chosen = cohort.subjects()
+    rows: list[dict[str, Any]] = []
+    for number, subject in enumerate(chosen):
+        other = chosen[(number + 1) % len(chosen)]
+        report(f"{subject.name} ({subject.reference})", number / len(chosen))
+        rows += _one(subject, other, cohort, quality, prior)
+        write_csv(out / "robustness.csv", rows, COLUMNS)
+    _summary(out / "robustness.md", rows, quality, cohort.counts)
+    report("done", 1.0)
+    return out / "robustness.md"
+
+
+def _one(subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: Prior) -> list[dict[str, Any]]:
+    pet, ct, mask = subject.load()
+    simulation = cohort.scan(pet, ct)
+    truth, own = simulation.truth, ct.resample_to(simulation.truth, "linear", AIR_HU)
+    body = body_mask(own)
+    lesions = None if mask is None else mask.resample_to(truth, "nearest").array > 0
+    rows: list[dict[str, Any]] = []
+    for variant in VARIANTS:
+        measurement = _believed(simulation.measurement, variant)
+        guide = _guide(variant, own, other)
+        volume = sample_measurement(measurement, truth, guide, prior, quality, cohort.seed, cohort.device)
+        scores = whole_field(truth, volume) | within_body(truth, volume, body)
+        first = rows[0]["psnr"] if rows else scores["psnr"]
+        facts = {"patient": subject.name, "reference": subject.reference, "setting": "standard"}
+        facts |= {"counts": cohort.counts, "variant": variant.name}
+        spots = false_lesions(truth.array, volume.array, body, lesions, (truth.spacing[1], truth.spacing[0]))
+        found = dict(zip(("false_lesions", "false_contrast", "slices"), spots, strict=True))
+        rows.append(facts | scores | {"change_db": scores["psnr"] - first} | found)
+    return rows
+
+
+def _guide(variant: Variant, own: Volume, other: Subject) -> Volume:
+    """The CT that the method is given, on the grid of the truth, as the patient's own is."""
+    if variant.ct == "withheld":
+        return own.with_array(np.full_like(own.array, AIR_HU), "HU")
+    if variant.ct == "another":
+        foreign = other.load()[1]
+        return own.with_array(
+            _centred(foreign.resample_to(foreign.grid(own.spacing), "linear", AIR_HU).array, own), "HU"
+        )
+    return own
+
+
+def _centred(array: np.ndarray, grid: Volume) -> np.ndarray:
+    """An array cut or padded with air about its middle to a grid's shape."""
+    for axis, wanted in enumerate(grid.shape):
+        have = array.shape[axis]
+        if have < wanted:
+            before = (wanted - have) // 2
+            widths = [(0, 0)] * 3
+            widths[axis] = (before, wanted - have - before)
+            array = np.pad(array, widths, constant_values=AIR_HU)
+        else:
+            first = (have - wanted) // 2
+            array = np.take(array, range(first, first + wanted), axis)
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _believed(measurement: Measurement, variant: Variant) -> Measurement:
+    """The measurement as a method takes it that believes the variant: the same image, of more or fewer counts."""
+    scanner, factor = measurement.scanner, variant.counts
+    return replace(
+        measurement,
+        scanner=replace(scanner, fwhm_transaxial_mm=variant.fwhm * scanner.fwhm_transaxial_mm),
+        counts=factor * measurement.counts,
+        background=factor * measurement.background,
+        scale=factor * measurement.scale,
+    )
+
+
+def _summary(path: Path, rows: list[dict[str, Any]], quality: str, counts: str) -> None:
+    lines = ["# Robustness", "", f"Quality {quality}, standard setting, {counts} counts. Research use only.", ""]
+    for reference in dict.fromkeys(r["reference"] for r in rows):
+        mine = [r for r in rows if r["reference"] == reference]
+        cases = len({r["patient"] for r in mine})
+        lines += [f"## {reference.capitalize()} references, {cases} cases", ""]
+        columns = ["Variant", "PSNR dB", "SSIM", "NMSE", "mean change dB", "worst change dB"]
+        columns += ["false lesions", "highest false contrast"]
+        lines += [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+        for variant in dict.fromkeys(r["variant"] for r in mine):
+            found = [r for r in mine if r["variant"] == variant]
+            mean = {key: np.mean([r[key] for r in found]) for key in ("psnr", "ssim", "nmse", "change_db")}
+            worst = min(r["change_db"] for r in found)
+            lines.append(
+                f"| {variant} | {mean['psnr']:.2f} | {mean['ssim']:.3f} | {mean['nmse']:.4f} "
+                f"| {mean['change_db']:+.2f} | {worst:+.2f} "
+                f"| {sum(r['false_lesions'] for r in found)} | {max(r['false_contrast'] for r in found):.2f} |"
+            )
+        slices = sum(r["slices"] for r in mine) // len(VARIANTS)
+        lines += [
+            "",
+            f"False lesions: spots of {2 * SPOT_MM:g} mm whose contrast to their surroundings is {FALSE} times the "
+            f"reference's or more (or {FALSE}, where the reference has none), in the {slices} slices without a lesion.",
+            "",
+        ]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")

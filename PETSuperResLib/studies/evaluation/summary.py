@@ -1,0 +1,49 @@
+"""summary.md: mean and standard deviation over patients, best and second best, paired tests, the paper's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...files import atomic_path
+from ...prior import Prior
+from .paper_tables import INTRODUCTION, beside_paper
+from .tables import Cell, Table, groups, lesion_table, metric_table, size_table
+
+
+def write_summary(
+    path: str | Path, metrics: Sequence[dict[str, Any]], lesions: Sequence[dict[str, Any]], prior: Prior
+) -> Path:
+    """Write the tables of all settings and count levels, then the paper's beside them; returns the path."""
+    lines = ["# Evaluation", "", "Research use only. Mean +- standard deviation over patients; **best**, _second_;"]
+    lines += ["\\* differs from the best (paired Wilcoxon, p < 0.05).", ""]
+    lines += [f"Prior: SHA-256 {prior.sha256[:12]}, trained on {prior.info.get('trained_on', 'unknown data')}.", ""]
+    for group in groups(metrics, lesions):
+        lines += [f"## {group.title}", "", *markdown(metric_table(group.metrics)), ""]
+        found = lesion_table(group.lesions)
+        lines += ["No lesion contours." if found is None else "\n".join(markdown(found)), ""]
+        by_size = size_table(group.lesions)
+        lines += [] if by_size is None else [*markdown(by_size), ""]
+    compared = beside_paper(metrics)
+    if compared:
+        lines += ["## Beside the paper", "", INTRODUCTION, ""]
+        for title, table in compared:
+            lines += [f"### {title}", "", *markdown(table), ""]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+    return Path(path)
+
+
+def markdown(table: Table) -> list[str]:
+    """The lines of a table in Markdown, after those that introduce it."""
+    lines = [line for text in table.lines for line in (text, "")]
+    lines.append("| " + " | ".join(table.heading) + " |")
+    lines.append("|---" * len(table.heading) + "|")
+    lines += ["| " + " | ".join(_mark(cell) for cell in row) + " |" for row in table.rows]
+    return lines
+
+
+def _mark(cell: Cell) -> str:
+    marks = {1: "**", 2: "_"}.get(cell.rank, "")
+    return f"{marks}{cell.text}{marks}{'*' if cell.star else ''}"

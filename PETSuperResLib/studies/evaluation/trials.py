@@ -1,0 +1,136 @@
+"""One simulated scan and the methods on it: scores, lesions and a slice of each, kept so that a run can go on."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...files import atomic_path, hash_of
+from ...lesions.measures import lesion_rows, measure_lesions
+from ...physics.simulation import Simulation, simulate
+from ...prior import Prior
+from ...volume import Volume
+from ..methods import METHODS, Method, MethodCase
+from .metrics import body_mask, whole_field, within_body
+from .references import Subject
+
+AIR_HU = -1000.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A subject scanned at a setting and a count level; every method sees the same counts."""
+
+    subject: Subject
+    setting: str
+    counts: str
+    seed: int = 0
+    device: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """Of the files that are kept."""
+        return f"{self.subject.name}_{self.subject.reference}_{self.setting}_{self.counts}"
+
+    def key(self, method: str, prior: Prior, fit: dict[str, Any]) -> str:
+        """A hash of what decides a method's result on this scan; ``fit``: how those that learn were trained."""
+        decides = {
+            "subject": self.subject.decides,
+            "scan": [self.setting, self.counts, self.seed],
+            "method": method,
+            "prior": prior.sha256,
+            "fit": fit if METHODS[method].fit is not None else None,
+        }
+        return hash_of(decides)
+
+
+@dataclass
+class Results:
+    """What methods gave on a trial: by method a key, a row of metrics and rows of lesions; by name a slice.
+
+    ``slices`` are ``(J, I)`` float32 of the truth's hottest axial slice: "CT" in HU, "truth" and every method in
+    SUVbw; ``lesion`` is where the contours lie in it and ``spacing`` its pixels' (row, column) in mm.
+    """
+
+    keys: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lesions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    slices: dict[str, np.ndarray] = field(default_factory=dict)
+    lesion: np.ndarray | None = None
+    spacing: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> Results:
+        """What an earlier run kept; nothing if there is none, or if it is damaged."""
+        try:
+            kept = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+                slices = {key: arrays[key] for key in arrays.files}
+            spacing = tuple(float(v) for v in slices.pop("spacing"))
+            return cls(kept["keys"], kept["metrics"], kept["lesions"], slices, slices.pop("lesion"), spacing)  # type: ignore[arg-type]
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            return cls()
+
+    def write(self, folder: Path, name: str) -> None:
+        """Keep it: slices first, as the rows vouch for them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+            arrays: dict[str, Any] = {"lesion": self.lesion, "spacing": np.array(self.spacing), **self.slices}
+            np.savez_compressed(file, **arrays)
+        with atomic_path(folder / f"{name}.json") as temporary:
+            rows = {"keys": self.keys, "metrics": self.metrics, "lesions": self.lesions}
+            temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+    def of(self, methods: list[str]) -> dict[str, np.ndarray]:
+        """The slices of a figure: CT, truth and these methods."""
+        return {name: self.slices[name] for name in ("CT", "truth", *methods)}
+
+
+def run_trial(trial: Trial, methods: dict[str, Method], prior: Prior, fit: dict[str, Any], folder: Path) -> Results:
+    """Run the methods that ``folder`` has no result of, one after the other, and keep each as it is done."""
+    results = Results.read(folder, trial.name)
+    keys = {name: trial.key(name, prior, fit) for name in methods}
+    missing = [name for name in methods if results.keys.get(name) != keys[name]]
+    if not missing:
+        return results
+    pet, ct, mask = trial.subject.load()
+    simulation = simulate(pet, ct, trial.setting, trial.counts, seed=trial.seed, device=trial.device)
+    hot = _surroundings(results, simulation, ct, mask)
+    body = body_mask(ct.resample_to(simulation.truth, "linear", AIR_HU))
+    for name in missing:
+        began = time.monotonic()
+        volume = methods[name].restore(MethodCase(simulation, ct, prior, trial.seed, trial.device))
+        seconds = time.monotonic() - began
+        scores = whole_field(simulation.truth, volume) | within_body(simulation.truth, volume, body)
+        facts = {"patient": trial.subject.name, "setting": trial.setting, "method": name}
+        place = {"counts": trial.counts, "reference": trial.subject.reference}
+        results.metrics[name] = facts | place | scores | {"seconds": round(seconds, 2)}
+        results.lesions[name] = []
+        if mask is not None:
+            found = measure_lesions(volume, mask, simulation.truth, skip_outside=True)
+            rows = lesion_rows(found, trial.subject.name, trial.setting, name)
+            voxel_ml = float(np.prod(volume.spacing)) / 1000
+            results.lesions[name] = [
+                row | place | {"volume_ml": round(lesion.voxels * voxel_ml, 3)}
+                for row, lesion in zip(rows, found, strict=True)
+            ]
+        results.slices[name] = volume.array[hot].astype(np.float32)
+        results.keys[name] = keys[name]
+        results.write(folder, trial.name)
+    return results
+
+
+def _surroundings(results: Results, simulation: Simulation, ct: Volume, mask: Volume | None) -> int:
+    """Put CT, truth and contours of the hottest slice into the results; returns the slice's number."""
+    truth = simulation.truth
+    hot = int(np.argmax(truth.array.max((1, 2))))
+    results.slices |= {"CT": ct.resample_to(truth, "linear", AIR_HU).array[hot], "truth": truth.array[hot]}
+    inside = None if mask is None else mask.resample_to(truth, "nearest").array[hot] > 0
+    results.lesion = np.zeros(truth.shape[1:], bool) if inside is None else inside
+    results.spacing = (truth.spacing[1], truth.spacing[0])
+    return hot

@@ -1,0 +1,114 @@
+"""Our prior with the CT as further input channels (Table 3), or without CT, where ours asks it by cross-attention."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+
+from ...cohort.distributed import Team
+from ...device import pick_device
+from ...errors import InputError, PETSuperResError
+from ...files import hash_of
+from ...prior import Prior
+from ...prior.checkpoint import BUNDLED_SHA256
+from ...progress import Reporter
+from ...volume import Volume
+from ..training.cache import Stack, StoredSlices
+from ..training.config import TrainingConfig, with_conditioning
+from ..training.data import SliceBatches
+from ..training.feed import Feed
+from ..training.run import Run
+from ..training.sources import slices_of
+from ..training.train import train_steps
+from .interface import FitOptions, Method, MethodCase, TrainingCase
+
+STEPS = 4000
+SOURCES = {
+    "concat": "Yang et al., Table 3: the prior with the CT concatenated to its input instead of cross-attention",
+    "none": "Yang et al., with a prior that never sees a CT",
+}
+
+
+def conditioned(name: str, conditioning: str, profile: str, run: Callable[[MethodCase], Volume]) -> Method:
+    """The method that fits a prior of another ``conditioning`` and samples by ``run``, ours with that ``profile``."""
+
+    def untrained(case: MethodCase) -> Volume:
+        raise InputError(f"Method '{name}' is not trained.")
+
+    def fit(cases: Sequence[TrainingCase], options: FitOptions) -> Method:
+        prior = conditioned_prior(conditioning, cases, options)
+        return replace(method, fit=None, run=lambda case: run(replace(case, prior=prior)))
+
+    method = Method(
+        name,
+        untrained,
+        f"{SOURCES[conditioning]}; profile {profile}.",
+        "it starts from the bundled prior's weights, less the attention, and goes on learning on the training "
+        "patients' images; its sampler is ours.",
+        needs_ct=True,
+        fit=fit,
+    )
+    return method
+
+
+def conditioned_prior(conditioning: str, cases: Sequence[TrainingCase], options: FitOptions) -> Prior:
+    """A prior of that ``conditioning`` ("concat", "none"), trained on the true images of ``cases``.
+
+    Read if an equal call left it in ``options.folder``, where it is kept.
+    """
+    if not cases:
+        raise InputError("There are no training patients: name them under 'train' in the split file.")
+    bundled = with_conditioning(TrainingConfig.read("bundled"), conditioning)
+    steps = options.steps or STEPS
+    config = replace(bundled, start_from="bundled", seed=options.seed, steps=steps, learning_rate=3e-4, ema=0.995)
+    decides = {"config": asdict(config), "limit_minutes": options.limit_minutes, "from": BUNDLED_SHA256.read_text()}
+    key = hash_of(decides | {"cases": [case.decides for case in cases]})
+    folder = options.folder / f"prior-{conditioning}-{key}"
+    device = pick_device(options.device)
+    if not folder.is_dir():
+        making = folder.with_suffix(".part")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        report = Reporter(options.progress)
+        stacks = []
+        for number, case in enumerate(cases):
+            report("loading", 0.1 * number / len(cases), case.name)
+            stacks.append(_stack(case, config.pixel_mm))
+        source = StoredSlices(stacks)
+        batches = SliceBatches([source], [1.0], config.size, config.seed, config.network.neighbours)
+        team = Team(device)
+        run = Run(config, making, team, f"{len(source)} slices of {len(cases)} images")
+        feed = Feed(batches, config.batch, team)
+        try:
+            train_steps(run, feed, _Teller(report.part(0.1, 1.0), run), options.limit_minutes)
+        finally:
+            feed.close()
+        making.rename(folder)
+    return Prior.load(folder / "prior.safetensors", device)
+
+
+def _stack(case: TrainingCase, pixel_mm: float) -> Stack:
+    try:
+        return slices_of(*case.load(), pixel_mm)
+    except PETSuperResError as error:
+        raise type(error)(f"Training case {case.name}: {error}") from error
+
+
+class _Teller:
+    """Progress of a training run that nothing validates."""
+
+    def __init__(self, report: Reporter, run: Run):
+        self.report, self.run = report, run
+        self.report.start_clock(0.0)
+        self.validate = partial(self.trained, 0.0)
+
+    def trained(self, loss: float, done: float) -> None:
+        """Tell how far it is."""
+        conditioning = self.run.config.network.conditioning
+        self.report(
+            f"training the prior (conditioning {conditioning})",
+            done,
+            f"step {self.run.step} of {self.run.config.steps}",
+        )

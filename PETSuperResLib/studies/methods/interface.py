@@ -1,0 +1,101 @@
+"""What a compared method is: what it may see, what it needs, how it is trained, what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ...physics.simulation import Simulation
+from ...prior import Prior
+from ...progress import Callback
+from ...volume import Volume
+
+
+@dataclass(frozen=True)
+class MethodCase:
+    """What a method may see: the simulated acquisition (its truth is for the metrics only), the CT, the prior."""
+
+    simulation: Simulation
+    ct: Volume
+    prior: Prior
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """A training image: ``load`` gives its PET (SUVbw, taken as the truth) and CT (HU).
+
+    ``decides`` is all that decides them, as plain JSON values: what is made of them is kept under its hash.
+    """
+
+    name: str
+    decides: dict[str, Any]
+    load: Callable[[], tuple[Volume, Volume]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How methods are trained.
+
+    Parameters
+    ----------
+    folder : keeps the simulated pairs and the trained networks, each under a hash of all that decides it.
+    counts : count level of the simulated pairs, which are always of the standard setting (section 3.2).
+    limit_minutes : anneal a method's learning rate to the end within this time; None: all its steps.
+    steps : instead of the method's own number of them.
+    """
+
+    folder: Path
+    counts: str = "realistic"
+    seed: int = 0
+    device: str = "auto"
+    limit_minutes: float | None = None
+    steps: int | None = None
+    progress: Callback | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.limit_minutes is not None and not self.limit_minutes > 0:
+            raise InputError(f"The time to train a method must be above 0 minutes, not {self.limit_minutes:g}.")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"A method needs 1 training step or more, not {self.steps}.")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A compared method under the name that tables and the command line use.
+
+    Parameters
+    ----------
+    run : the method itself, a case in, activity (SUVbw) on the grid of ``case.simulation.truth`` out.
+    source : the publication or practice it follows, in one line.
+    filled_in : what the source leaves open and this project chose; empty if nothing.
+    needs_ct : the result depends on ``case.ct``.
+    needs_pairs : it learns from pairs of LR and true images; other methods that learn see true images only.
+    fit : for methods that learn, which restore nothing before it: training cases in, the trained method out.
+    """
+
+    name: str
+    run: Callable[[MethodCase], Volume] = field(repr=False)
+    source: str
+    filled_in: str = ""
+    needs_ct: bool = False
+    needs_pairs: bool = False
+    fit: Callable[[Sequence[TrainingCase], FitOptions], Method] | None = field(default=None, repr=False)
+
+    @property
+    def description(self) -> str:
+        """Source, and what was filled in, for reports."""
+        return self.source + (f" Filled in here: {self.filled_in}" if self.filled_in else "")
+
+    def restore(self, case: MethodCase) -> Volume:
+        """Run on one case; raises :class:`InputError` if the method has to be trained first."""
+        if self.fit is not None:
+            raise InputError(
+                f"Method '{self.name}' is not trained: restore with the method that its fit() returns, "
+                "or run 'petsuperres evaluate', which trains it."
+            )
+        return self.run(case)

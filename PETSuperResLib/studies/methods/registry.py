@@ -1,0 +1,144 @@
+"""Methods by name: classical, supervised and other diffusion ones, ours, and ours with one part taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...errors import InputError
+from ...reconstruction import reconstruct, sample_measurement
+from ...sampling import Sampler
+from ...volume import Volume
+from .classical import CLASSICAL
+from .conditioning import conditioned
+from .interface import Method, MethodCase
+from .map import AIR_HU, MAP_METHODS
+from .petdm import PETDM
+from .posterior import POSTERIOR
+from .srdpm import SRDPM
+from .supervised import SUPERVISED
+
+PAPER = "Yang et al., CT-conditioned diffusion prior with physics-constrained sampling for PET super-resolution"
+
+
+def _ours(quality: str, change: Callable[[Sampler], Sampler] = lambda s: s) -> Callable[[MethodCase], Volume]:
+    def run(case: MethodCase) -> Volume:
+        return reconstruct(
+            case.simulation.lr,
+            case.ct,
+            quality=change(Sampler.get(quality)),
+            seed=case.seed,
+            device=case.device,
+            prior=case.prior,
+            measurement=case.simulation.measurement,
+            spacing=case.simulation.truth.spacing[0],
+        ).volume
+
+    return run
+
+
+def _without_ct(quality: str) -> Callable[[MethodCase], Volume]:
+    def run(case: MethodCase) -> Volume:
+        simulation = case.simulation
+        air = simulation.truth.with_array(np.full(simulation.truth.shape, AIR_HU, np.float32), "HU")
+        return sample_measurement(
+            simulation.measurement, simulation.truth, air, case.prior, quality, case.seed, case.device
+        )
+
+    return run
+
+
+OURS = (
+    Method("ours-draft", _ours("draft"), f"{PAPER}; profile draft.", "the sampler: see docs/method.md.", needs_ct=True),
+    Method(
+        "ours-standard",
+        _ours("standard"),
+        f"{PAPER}; profile standard.",
+        "the sampler: see docs/method.md.",
+        needs_ct=True,
+    ),
+    Method("ours-paper", _ours("paper"), f"{PAPER}; its published schedule.", "the network's sizes.", needs_ct=True),
+    Method(
+        "no-dc",
+        _ours("paper", lambda s: replace(s, consistency="none")),
+        f"{PAPER}; Table 3 without data consistency.",
+        needs_ct=True,
+    ),
+    Method(
+        "no-psf",
+        _ours("paper", lambda s: replace(s, psf_from=1.0)),
+        f"{PAPER}; Table 3 without the PSF in the model.",
+        needs_ct=True,
+    ),
+    Method(
+        "no-ppcr",
+        _ours("paper", lambda s: replace(s, psf_from=0.0, inner_first=11, inner_last=11)),
+        f"{PAPER}; Table 3 without the progressive schedule.",
+        "full PSF and the schedule's mean of 11 inner iterations in every step.",
+        needs_ct=True,
+    ),
+    conditioned("ct-concat", "concat", "paper", _ours("paper")),
+    Method("no-ct", _without_ct("paper"), f"{PAPER}; the published schedule, with air where the CT would be."),
+    Method(
+        "standard-no-dc",
+        _ours("standard", lambda s: replace(s, consistency="none")),
+        f"{PAPER}; profile standard without data consistency.",
+        "its start, PSF-OSEM, stays.",
+        needs_ct=True,
+    ),
+    Method(
+        "standard-no-psf",
+        _ours("standard", lambda s: replace(s, psf_from=1.0)),
+        f"{PAPER}; profile standard without the PSF in the model.",
+        "its start, PSF-OSEM, stays.",
+        needs_ct=True,
+    ),
+    Method(
+        "standard-no-ties",
+        _ours("standard", lambda s: replace(s, tissue_beta=0.0, prior_width=1.8, inner_last=4)),
+        f"{PAPER}; profile standard without ties in a tissue.",
+        "the anchor and the updates that suit their absence: with its own the noise comes in.",
+        needs_ct=True,
+    ),
+    Method(
+        "standard-no-ct",
+        _without_ct("standard"),
+        f"{PAPER}; profile standard with air where the CT would be.",
+        "the ties lose their CT with it.",
+    ),
+    conditioned("standard-ct-concat", "concat", "standard", _ours("standard")),
+    conditioned("standard-unconditional", "none", "standard", _ours("standard")),
+)
+
+METHODS: dict[str, Method] = {
+    method.name: method for method in (*CLASSICAL, *MAP_METHODS, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
+}
+
+ABLATIONS = tuple(name for name in METHODS if any(part in name for part in ("no-", "ct-concat", "unconditional")))
+GROUPS = {  # what names of tables stand for
+    "table2": tuple(name for name in METHODS if name not in ABLATIONS),
+    "table3": (*(name for name in ABLATIONS if not name.startswith("standard-")), "ours-paper"),
+    "table3-standard": (*(name for name in ABLATIONS if name.startswith("standard-")), "ours-standard"),
+    "all": tuple(METHODS),
+}
+
+
+def named(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of methods and of :data:`GROUPS` -> names of methods, each once, in the given order.
+
+    Raises :class:`InputError` for a name that is neither.
+    """
+    for name in names:
+        if name not in METHODS and name not in GROUPS:
+            known = ", ".join((*METHODS, *GROUPS))
+            raise InputError(f"The method '{name}' is not in this version: use {known}.")
+    return tuple(dict.fromkeys(method for name in names for method in GROUPS.get(name, (name,))))
+
+
+def restore(name: str, case: MethodCase) -> Volume:
+    """Run a method by name; raises :class:`InputError` for one that this version does not have."""
+    if name not in METHODS:
+        raise InputError(f"Method '{name}' is not in this version: use {', '.join(METHODS)}.")
+    return METHODS[name].restore(case)

@@ -1,0 +1,191 @@
+"""The slices a prior learns from: patients' own, painted into their CTs, and procedural phantoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...cohort.cases import Case
+from ...cohort.manifest import split_cases
+from ...cohort.parallel import spread
+from ...errors import PETSuperResError
+from ...files import fingerprint
+from ...phantoms.painting import anatomy_of, paint
+from ...phantoms.torso import random_stacks
+from ...progress import Reporter
+from ...suv.suvbw import check_suv
+from ...volume import Volume
+from .cache import Stack, StoredSlices, cache_folder, entry_name, shape_of, write_entry
+from .config import TrainingConfig
+from .data import OUTSIDE_HU, SliceBatches
+
+GAPS_MM = (2.0, 2.5, 4.0, 5.0)  # slice spacings that a prior with neighbours sees beside the patients' own
+PHANTOM_DEPTH = 8  # slices of a phantom volume for such a prior
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one array of slices is made: ``real`` and ``painted`` from a case, ``phantom`` from nothing.
+
+    ``number`` is how many paintings or phantom volumes, ``size`` a phantom slice's side in pixels, ``depth``
+    its volume's slices and ``slice_mm`` their distance (0 for a painting: the patient's).
+    """
+
+    kind: str
+    pixel_mm: float
+    seed: int = 0
+    number: int = 1
+    size: int = 0
+    depth: int = 1
+    slice_mm: float = 0.0
+    case: Case | None = None
+
+    @property
+    def title(self) -> str:
+        """What a progress bar calls it."""
+        return f"{self.kind} {self.case.name if self.case else self.seed}"
+
+    def stacks(self) -> Iterator[Stack]:
+        """The slices as stacks of one shape, PET in SUV and CT in HU."""
+        if self.case is None:
+            pet, ct = random_stacks(self.seed, self.number, self.depth, self.slice_mm, self.size, self.pixel_mm)
+            shape = (-1, self.size, self.size)
+            yield Stack(_pairs(pet.reshape(shape), ct.reshape(shape)), self.depth, self.slice_mm)
+            return
+        try:
+            yield from (_real(self.case, self.pixel_mm) if self.kind == "real" else self._painted())
+        except PETSuperResError as error:
+            raise type(error)(
+                f"Case {self.case.name}: {error} Or leave it out, as 'petsuperres manifest' does."
+            ) from error
+
+    def _painted(self) -> Iterator[Stack]:
+        assert self.case is not None
+        pet = self.case.pet()
+        grid = pet.grid((self.pixel_mm, self.pixel_mm, self.slice_mm or pet.spacing[2]))
+        anatomy = anatomy_of(self.case.ct().resample_to(grid, "linear", OUTSIDE_HU), self.case.lesions(), self.seed)
+        for number in range(self.number):
+            made = paint(anatomy, self.seed + number)
+            yield Stack(_pairs(made.pet.array, made.ct.array), grid.shape[0], grid.spacing[2])
+
+    def entry(self, folder: Path) -> str:
+        """The name of its file in a cache, given the data folder."""
+        decides = {"kind": self.kind, "pixel_mm": self.pixel_mm, "seed": self.seed, "number": self.number}
+        decides |= {"depth": self.depth, "slice_mm": self.slice_mm}
+        if self.case is None:
+            return entry_name("phantom", decides | {"size": self.size})
+        # a patient's own slices do not depend on the contour
+        files = self.case.sources(lesions=self.kind == "painted")
+        decides |= {"series": [self.case.pet_series, self.case.ct_series], "files": fingerprint(files, folder)}
+        return entry_name(f"{self.case.name}-{self.kind}", decides)
+
+
+def training_slices(
+    data: str | Path | None,
+    split: str | Path | None,
+    config: TrainingConfig,
+    report: Reporter,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+) -> tuple[SliceBatches, str]:
+    """The slices of the training patients and of the phantoms, and a line that says what they are.
+
+    With a ``cache`` folder (or the environment's PETSUPERRES_CACHE) slices are kept there, at about
+    4 bytes a pixel, and read as they are needed; else all are held in memory. The slices are the same.
+    With a cache they are made by ``workers`` processes (None: by cores and memory).
+    """
+    cases = [] if data is None else split_cases(data, "train", split)
+    size = int(config.size * 4 / 3)
+    recipes = [Recipe("real", config.pixel_mm, case=case) for case in cases]
+    neighbours = config.network.neighbours
+    if config.painted_share > 0:
+        for n, case in enumerate(cases):
+            gap = GAPS_MM[n // 2 % len(GAPS_MM)] if neighbours and n % 2 else 0.0
+            seed = config.seed + 1000 * n
+            recipes.append(Recipe("painted", config.pixel_mm, seed, config.paintings, slice_mm=gap, case=case))
+    if config.phantom_share > 0 or data is None:
+        gaps, depth = (GAPS_MM, PHANTOM_DEPTH) if neighbours else ((0.0,), 1)
+        volumes = -(-config.phantom_slices // (depth * len(gaps)))
+        recipes += [
+            Recipe("phantom", config.pixel_mm, config.seed + 1 + n, volumes, size, depth, gap)
+            for n, gap in enumerate(gaps)
+        ]
+    folder = cache_folder(cache)
+    made: Sequence[Path | Stack]
+    if folder is None:
+        made = _in_memory(recipes, report)
+    else:
+        made = _in_cache(recipes, folder, Path(data or "."), report, workers)
+    groups = {
+        kind: StoredSlices([made[n] for n, r in enumerate(recipes) if r.kind == kind])
+        for kind in dict.fromkeys(r.kind for r in recipes)
+    }
+    shares = {
+        "real": max(0.0, 1 - config.phantom_share - config.painted_share),
+        "painted": config.painted_share,
+        "phantom": config.phantom_share if data is not None else 1.0,
+    }
+    chosen = [shares[kind] for kind in groups]
+    batches = SliceBatches(list(groups.values()), chosen, config.size, config.seed, neighbours)
+    return batches, _described(groups, cases, data)
+
+
+def _described(groups: dict[str, StoredSlices], cases: Sequence[Case], data: str | Path | None) -> str:
+    patients = len({case.patient or case.name for case in cases})
+    whose = f"{patients} patients" if patients == len(cases) else f"{len(cases)} studies of {patients} patients"
+    told: dict[str, Callable[[int], str]] = {
+        "real": lambda n: f"{n} slices of {whose} in {Path(data or '').name}",
+        "painted": lambda n: f"{n} slices painted into their CTs",
+        "phantom": lambda n: f"{n} phantom slices",
+    }
+    return " and ".join(told[kind](len(slices)) for kind, slices in groups.items())
+
+
+def _in_memory(recipes: Sequence[Recipe], report: Reporter) -> list[Stack]:
+    made = []
+    for n, recipe in enumerate(recipes):
+        report("loading", n / len(recipes), recipe.title)
+        stacks = list(recipe.stacks())
+        made.append(Stack(np.concatenate([s.array for s in stacks]), stacks[0].depth, stacks[0].slice_mm))
+    return made
+
+
+def _in_cache(recipes: Sequence[Recipe], folder: Path, data: Path, report: Reporter, workers: int | None) -> list[Path]:
+    """Each recipe's entry, made where it is missing or damaged."""
+    paths = {recipe: folder / recipe.entry(data) for recipe in recipes}
+    missing = [recipe for recipe in recipes if shape_of(paths[recipe]) is None]
+    report("loading", 0.0, f"{len(recipes) - len(missing)} of {len(recipes)} kept from before")
+    with closing(spread(partial(_make, data=data, folder=folder), missing, workers)) as made:
+        for n, title in enumerate(made, 1):
+            report("loading", n / len(missing), title)
+    return [paths[recipe] for recipe in recipes]
+
+
+def _make(recipe: Recipe, data: Path, folder: Path) -> str:
+    number = 1 if recipe.case is None else recipe.number
+    write_entry(folder / recipe.entry(data), recipe.stacks(), number)
+    return recipe.title
+
+
+def _real(case: Case, pixel_mm: float) -> Iterator[Stack]:
+    """A patient's own slices at ``pixel_mm``; :class:`UnitsError` for a PET that is not SUV."""
+    pet = case.pet()
+    check_suv(pet)
+    yield slices_of(pet, case.ct(), pixel_mm)
+
+
+def slices_of(pet: Volume, ct: Volume, pixel_mm: float) -> Stack:
+    """The slices of a PET (SUV) and its CT (HU) with pixels of ``pixel_mm``."""
+    grid = pet.grid((pixel_mm, pixel_mm, pet.spacing[2]))
+    own = pet.resample_to(grid, "cubic").array.clip(0, 200)
+    guide = ct.resample_to(grid, "linear", OUTSIDE_HU).array
+    return Stack(_pairs(own, guide), grid.shape[0], grid.spacing[2])
+
+
+def _pairs(pet: np.ndarray, ct: np.ndarray) -> np.ndarray:
+    return np.stack([pet.astype(np.float16), ct.astype(np.float16)], axis=1)

@@ -1,0 +1,206 @@
+"""Validation during training: loss by noise level, and reconstructions of simulated scans, always the same ones.
+
+The scans are a few middle slices of validation patients, as measured and with sharp uptake painted
+into their CTs, or of phantoms that no training draws, where a run has no patients at all. Every random number
+is fixed, so that runs and steps compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...cohort.cases import Case
+from ...cohort.manifest import read_split, split_cases
+from ...errors import InputError
+from ...grid import centred_resize
+from ...phantoms.painting import anatomy_of, paint
+from ...phantoms.torso import torso_phantom
+from ...physics.model import ForwardModel, scanner_projector
+from ...physics.projector import ParallelProjector
+from ...physics.simulation import simulate
+from ...prior import STRIDE, Prior, with_neighbours
+from ...progress import Reporter
+from ...sampling import UNKNOWN_HU, Sampler, sample
+from ...volume import Volume
+from ..evaluation.metrics import psnr
+from .config import TrainingConfig
+from .data import OUTSIDE_HU
+
+SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6)  # noise over signal at which the loss is taken
+SHOWN_SIGMAS = (0.2, 0.8)  # at which a sheet shows the one-step estimate
+PATIENTS, SLICES, MARGIN = 4, 4, 8  # at most; MARGIN slices on either side are painted too, for the anatomy
+SEED = 60_000  # of phantoms, paintings, counts and noise
+AIR_HU = -900.0  # the loss is taken where the CT shows more than air
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One validation volume and its simulated acquisition at the standard setting.
+
+    ``pet`` (SUV, the truth) and ``ct`` (HU) are ``(S, J, I)``, ``counts`` ``(S, views, bins)``; ``lr`` is the
+    LR image on the truth's grid. ``kind``: ``real``, ``painted`` or ``phantom``.
+    """
+
+    name: str
+    kind: str
+    pet: Tensor
+    ct: Tensor
+    lr: np.ndarray
+    model: ForwardModel
+    counts: Tensor
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A scan's middle slice for the sheet: ``(J, I)`` images, PET in SUV and CT in HU, and PSNRs in dB."""
+
+    name: str
+    ct: np.ndarray
+    truth: np.ndarray
+    lr: np.ndarray
+    draft: np.ndarray
+    denoised: dict[float, np.ndarray]  # by noise level
+    psnr_lr: float
+    psnr_draft: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``figures``: ``loss``, ``loss_0.1`` ... by noise level, ``psnr_real`` ... by kind; and what a sheet shows."""
+
+    figures: dict[str, float]
+    sights: list[Sight]
+
+    @property
+    def summary(self) -> str:
+        """The figures that a progress line has room for."""
+        quality = [f"{k[5:]} {v:.2f} dB" for k, v in self.figures.items() if k.startswith("psnr_")]
+        return f"validation {', '.join([format(self.figures['loss'], '.4f'), *quality])}"
+
+
+def validation_scans(
+    data: str | Path | None,
+    split: str | Path | None,
+    config: TrainingConfig,
+    device: torch.device,
+    report: Reporter,
+) -> tuple[list[Scan], str]:
+    """The scans that a run is validated on, and a note that says which, or why there are none."""
+    make = _Maker(config.pixel_mm, device)
+    if data is None:
+        return [make(f"torso {n + 1}", "phantom", *_torso(SEED + n, config.pixel_mm)) for n in range(2)], "2 torsos"
+    try:
+        named = read_split(data, "validation", split)
+    except InputError:
+        named = []
+    if not named:
+        return [], "no validation: the split names no 'validation' patients"
+    of_patient: dict[str, Case] = {}
+    for case in split_cases(data, "validation", split):
+        of_patient.setdefault(case.patient or case.name, case)
+    scans = []
+    cases = list(of_patient.values())[:PATIENTS]
+    for n, case in enumerate(cases):
+        report("validation patients", n / len(cases), case.name)
+        pet, ct = case.pet(), case.ct()
+        scans.append(make(case.name, "real", _middle(pet, SLICES), ct))
+        scans.append(make(case.name, "painted", *_painted(case, pet, ct, config.pixel_mm, SEED + n)))
+    return scans, f"{len(cases)} validation patients"
+
+
+def validate(prior: Prior, scans: list[Scan], show: Callable[[float], None] = lambda done: None) -> Outcome:
+    """Loss and reconstructions of a prior on the scans; ``show`` hears of the share done (0 to 1)."""
+    losses: dict[float, list[float]] = {sigma: [] for sigma in SIGMAS}
+    qualities: dict[str, list[float]] = {}
+    sights = []
+    sampler = Sampler.get("draft")
+    for number, scan in enumerate(scans):
+        show(number / len(scans))
+        estimates = {}
+        for sigma in SIGMAS:
+            loss, estimates[sigma] = _denoise(prior, scan, sigma, SEED + number)
+            losses[sigma].append(loss)
+        draft = sample(sampler, prior, scan.model, scan.counts, scan.ct, SEED).cpu().numpy()
+        truth = scan.pet.cpu().numpy()
+        quality = psnr(truth, draft)
+        qualities.setdefault(scan.kind, []).append(quality)
+        k = len(truth) // 2
+        shown = {sigma: estimates[sigma][k] for sigma in SHOWN_SIGMAS}
+        images = (scan.ct[k].cpu().numpy(), truth[k], scan.lr[k], draft[k])
+        sights.append(Sight(f"{scan.name}, {scan.kind}", *images, shown, psnr(truth, scan.lr), quality))
+    by_level = {f"loss_{sigma:g}": float(np.mean(values)) for sigma, values in losses.items()}
+    by_kind = {f"psnr_{kind}": float(np.mean(values)) for kind, values in qualities.items()}
+    return Outcome({"loss": float(np.mean(list(by_level.values()))), **by_level, **by_kind}, sights)
+
+
+def _denoise(prior: Prior, scan: Scan, sigma: float, seed: int) -> tuple[float, np.ndarray]:
+    """The loss of v over what is not air, and the one-step estimate (7) in SUV, at one noise level."""
+    size = (int(scan.pet.shape[1]), int(scan.pet.shape[2]))
+    padded = tuple(-(-n // STRIDE) * STRIDE for n in size)
+    x0 = centred_resize(prior.transform.to_model(scan.pet), padded)[:, None]  # type: ignore[arg-type]
+    ct = centred_resize(scan.ct - OUTSIDE_HU, padded) + OUTSIDE_HU  # type: ignore[arg-type]
+    t = torch.full((len(x0),), prior.schedule.step_at(sigma), device=x0.device)
+    signal, noise = prior.schedule.signal_noise(t)
+    random = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(x0.shape, generator=random).to(x0.device)
+    x_t = signal * x0 + noise * drawn
+    seen = with_neighbours(x_t, prior.neighbours)
+    eps = prior.epsilon(seen, t, prior.tokens(ct), scan.model.spacing[2])
+    error = ((eps - drawn) / signal).square()[:, 0]  # of v, as eps = signal v + noise x_t
+    estimate = prior.schedule.tweedie(x_t, eps, t)
+    activity = centred_resize(prior.transform.to_activity(estimate)[:, 0], size).clamp_min(0)
+    return float(error[ct > AIR_HU].mean()), activity.cpu().numpy()
+
+
+class _Maker:
+    """Makes scans; volumes of the same size share a projector."""
+
+    def __init__(self, pixel_mm: float, device: torch.device):
+        self.pixel_mm, self.device = pixel_mm, device
+        self.projectors: dict[tuple[int, ...], ParallelProjector] = {}
+
+    def __call__(self, name: str, kind: str, pet: Volume, ct: Volume) -> Scan:
+        made = simulate(pet, None, "standard", spacing_mm=self.pixel_mm, seed=SEED, device=str(self.device))
+        truth, measured = made.truth, made.measurement
+        views, bins = measured.counts.shape[1:]
+        key = (*truth.shape[1:], views, bins)
+        if key not in self.projectors:
+            self.projectors[key] = scanner_projector(
+                measured.scanner, truth.shape[1:], truth.spacing[0], self.device, bins
+            )
+        model = measured.model(truth, self.device, self.projectors[key])
+        hu = ct.resample_to(truth, "linear", UNKNOWN_HU).array
+        return Scan(
+            name,
+            kind,
+            torch.from_numpy(truth.array).to(self.device),
+            torch.from_numpy(hu).to(self.device),
+            made.lr.resample_to(truth, "linear").array,
+            model,
+            measured.counts.to(self.device),
+        )
+
+
+def _torso(seed: int, pixel_mm: float) -> tuple[Volume, Volume]:
+    size = [2 * round(mm / pixel_mm / 2) for mm in (256, 352)]
+    made = torso_phantom(seed, (SLICES, *size), (pixel_mm, pixel_mm, 3.0))  # type: ignore[arg-type]
+    return made.pet, made.ct
+
+
+def _painted(case: Case, pet: Volume, ct: Volume, pixel_mm: float, seed: int) -> tuple[Volume, Volume]:
+    near = _middle(pet, SLICES + 2 * MARGIN)
+    grid = near.grid((pixel_mm, pixel_mm, near.spacing[2]))
+    made = paint(anatomy_of(ct.resample_to(grid, "linear", OUTSIDE_HU), case.lesions(), seed), seed)
+    return _middle(made.pet, SLICES), _middle(made.ct, SLICES)
+
+
+def _middle(volume: Volume, slices: int) -> Volume:
+    count, j, i = volume.shape
+    first = max(0, (count - slices) // 2)
+    return volume.crop((0, 0, first), (i, j, min(count, first + slices)))

@@ -1,0 +1,95 @@
+"""Body size from a PET header, and the masses and surface that SUVs other than SUVbw are normalised to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom.dataset import Dataset
+
+from ..errors import UnitsError
+from .evidence import Evidence, Overrides, one_number, one_text, tag_name
+
+SUV_TYPES = ("BW", "LBM", "LBMJAMES128", "LBMJANMA", "IBW")  # of Units GML
+GRAMS_ABOVE_KG = 1000.0
+
+
+def weight_kg(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
+    """Body weight in kg (values above 1000 are grams)."""
+    if overrides.weight_kg is not None:
+        return Evidence(float(overrides.weight_kg), "kg", "your weight_kg", "stated in place of the header's")
+    where = tag_name("PatientWeight")
+    value, size = one_number(datasets, "PatientWeight"), one_number(datasets, "PatientSize")
+    if not value or value < 0:
+        hint = f" (PatientSize is {size:g}: was the weight entered there?)" if size and size > 3 else ""
+        raise UnitsError(
+            f"The PET header has no usable {where} ({'missing' if value is None else f'{value:g}'}){hint}: "
+            "state the patient's weight in kg (weight_kg)."
+        )
+    if value < 3 < (size or 0):
+        raise UnitsError(
+            f"{where} is {value:g} and PatientSize {size:g}, as if weight and height were exchanged: "
+            "state the patient's weight in kg (weight_kg)."
+        )
+    if value > GRAMS_ABOVE_KG:
+        return Evidence(value / 1000, "kg", where, f"weight {value:g} read as g because > 1000")
+    return Evidence(value, "kg", where, "read as kg")
+
+
+def height_cm(datasets: Sequence[Dataset]) -> Evidence:
+    """Body height in cm (DICOM stores m; values from 30 to 250 are cm)."""
+    where = tag_name("PatientSize")
+    value = one_number(datasets, "PatientSize")
+    if value and 0.3 <= value <= 2.5:
+        return Evidence(value * 100, "cm", where, "read as m")
+    if value and 30 <= value <= 250:
+        return Evidence(value, "cm", where, f"height {value:g} read as cm because no patient is {value:g} m tall")
+    raise UnitsError(
+        f"The PET is normalised to body size but {where} is {'missing' if value is None else f'{value:g}'}: "
+        "put the patient's height in m into the header."
+    )
+
+
+def sex(datasets: Sequence[Dataset]) -> Evidence:
+    """Patient's sex, M, F or O."""
+    where = tag_name("PatientSex")
+    value = one_text(datasets, "PatientSex").upper()
+    if value not in ("M", "F", "O"):
+        raise UnitsError(
+            f"The PET is normalised to lean or ideal body weight but {where} is {value or 'missing'}: "
+            "put M, F or O into the header."
+        )
+    return Evidence(value, "", where, "mean of the male and female formulas" if value == "O" else "")
+
+
+def lean_body_mass_kg(weight_kg: float, height_cm: float, sex: str, kind: str) -> float:
+    """Lean or ideal body mass in kg; for sex ``O`` the mean of the male and the female value.
+
+    ``kind`` is DICOM's SUVType: ``LBM`` (Morgan: 1.10 W - 120 (W/H)^2, female 1.07 W - 148 (W/H)^2),
+    ``LBMJAMES128`` (James: male 128 for 120), ``LBMJANMA`` (Janmahasatian: 9270 W / (6680 + 216 BMI),
+    female 9270 W / (8780 + 244 BMI)) or ``IBW`` (48.0 + 1.06 (H - 152), female 45.5 + 0.91 (H - 152)).
+    """
+    if sex == "O":
+        return sum(lean_body_mass_kg(weight_kg, height_cm, s, kind) for s in "MF") / 2
+    male, squared = sex == "M", (weight_kg / height_cm) ** 2
+    if kind in ("LBM", "LBMJAMES128"):
+        subtracted = 120 if kind == "LBM" else 128
+        mass = 1.10 * weight_kg - subtracted * squared if male else 1.07 * weight_kg - 148 * squared
+    elif kind == "LBMJANMA":
+        bmi = 1e4 * squared / weight_kg
+        mass = 9270 * weight_kg / (6680 + 216 * bmi if male else 8780 + 244 * bmi)
+    elif kind == "IBW":
+        mass = 48.0 + 1.06 * (height_cm - 152) if male else 45.5 + 0.91 * (height_cm - 152)
+    else:
+        raise UnitsError(
+            f"SUVType {kind!r} is not one of {', '.join(SUV_TYPES)}: convert the PET to Bq/mL and export again."
+        )
+    if mass <= 0:
+        raise UnitsError(
+            f"The {kind} formula gives {mass:.1f} kg for {weight_kg:g} kg and {height_cm:g} cm: correct them."
+        )
+    return mass
+
+
+def body_surface_m2(weight_kg: float, height_cm: float) -> float:
+    """Body surface in m^2 by Du Bois: 0.007184 H^0.725 W^0.425 (H in cm, W in kg)."""
+    return 0.007184 * height_cm**0.725 * weight_kg**0.425

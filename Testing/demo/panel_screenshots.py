@@ -1,0 +1,64 @@
+"""The pictures of the panel in README and tutorial: ``python Testing/panel_screenshots.py [FOLDER] [QUALITY]``.
+
+The unmodified module in the GUI host (Testing/slicer_host, not 3D Slicer itself) runs the generated phantom
+with its worker process. Takes a minute or two on a CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).resolve().parent
+sys.path[:0] = list(map(str, (_HERE, _HERE.parent / "support", _HERE.parents[1])))
+
+import slicer_host  # noqa: E402
+
+FOLDER = _HERE.parents[1] / "Resources" / "Screenshots"
+
+
+def main(folder: Path = FOLDER, quality: str = "standard") -> None:
+    """Write panel.png (comparison and lesions), running.png (preview) and advanced.png (the other settings)."""
+    host = slicer_host.start()
+    panel = host.open_module()
+    host.window.resize(1500, 1040)
+    from PETSuperResSlicer import sample_data as PETSuperResSampleData
+    from PETSuperResSlicer.panel.parameters import Quality
+
+    nodes = PETSuperResSampleData.load()
+    panel.params.pet, panel.params.ct, panel.params.segmentation = nodes
+    panel.params.quality = Quality(quality)
+    panel.ui.advancedButton.collapsed = False
+    wait(host, lambda: panel._facts is not None, 60)
+    panel.ui.lesionsButton.collapsed = panel.ui.resultButton.collapsed = True
+    host.spin(0.3)
+    host.screenshot(panel.parent, folder / "advanced.png")
+    panel.ui.advancedButton.collapsed = True
+    panel.ui.lesionsButton.collapsed = panel.ui.resultButton.collapsed = False
+    panel.ui.applyButton.click()
+    wait(host, lambda: panel.job.preview is not None, 600)
+    host.spin(0.3)
+    host.screenshot(host.window, folder / "running.png")
+    wait(host, lambda: not panel.job.running, 900)
+    wait(host, lambda: panel.lesions.measured is not None, 60)
+    panel.ui.plotButton.click()
+    panel.ui.compareButton.click()
+    wait(host, lambda: panel.params.result.GetNodeReference("PETSuperRes.Difference") is not None, 60)
+    panel.ui.lesionsTable.cellClicked(1, 0)
+    panel.ui.lesionsTable.selectRow(1)
+    host.spin(0.5)
+    host.screenshot(host.window, folder / "panel.png")
+    for problem in (*host.errors, *host.messages):
+        print(problem)
+    host.reset()
+
+
+def wait(host: Any, until: Any, seconds: float) -> None:
+    """Run the event loop until something holds; RuntimeError when it does not in time."""
+    if not host.spin(seconds, until=until):
+        raise RuntimeError("The panel did not get that far in time.")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER, *sys.argv[2:3])

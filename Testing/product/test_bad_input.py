@@ -1,0 +1,364 @@
+"""Bad input to the whole path, by shell and in a MRML scene: one clear sentence, exit code 2, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, data_dir
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tiny import small_phantom, tiny_prior
+
+from PETSuperResLib.cli import run
+from PETSuperResLib.errors import Cancelled, GeometryError, InputError, PETSuperResError, UnitsError
+from PETSuperResLib.volume import Volume
+
+PET, CT, LABELS = small_phantom().pet, small_phantom().ct, small_phantom().labels
+
+
+def moved(volume: Volume, x: float) -> Volume:
+    return Volume(volume.array, volume.spacing, (volume.origin[0] + x, *volume.origin[1:]), unit=volume.unit)
+
+
+def changed(volume: Volume, change: Callable[[np.ndarray], None]) -> Volume:
+    array = volume.array.copy()
+    change(array)
+    return volume.with_array(array)
+
+
+def set_nan(array: np.ndarray) -> None:
+    array[1, 20, 20:23] = np.nan
+
+
+#: name: (which input, the volume in its place, error, words that the sentence must hold)
+VOLUMES: dict[str, tuple[str, Volume, type[PETSuperResError], str]] = {
+    "a CT as PET": ("pet", CT, UnitsError, "CT"),
+    "a PET as CT": ("ct", PET, InputError, "not a CT in HU"),
+    "empty PET": ("pet", PET.with_array(0 * PET.array), InputError, "empty"),
+    "constant PET": ("pet", PET.with_array(0 * PET.array + 3), InputError, "same value"),
+    "empty CT": ("ct", CT.with_array(0 * CT.array), InputError, "same value"),
+    "NaN in the PET": ("pet", changed(PET, set_nan), InputError, "not finite"),
+    "NaN in the CT": ("ct", changed(CT, set_nan), InputError, "not finite"),
+    "negative PET": ("pet", PET.with_array(-PET.array), UnitsError, "negative"),
+    "a single slice": ("pet", PET.crop((0, 0, 1), (96, 64, 2)), InputError, "single slice"),
+    "a CT of a single slice": ("ct", CT.crop((0, 0, 1), (96, 64, 2)), InputError, "single slice"),
+    "Bq/mL": ("pet", PET.with_array(8000 * PET.array), UnitsError, "Bq/mL"),
+    "a CT elsewhere": ("ct", moved(CT, 3000), GeometryError, "covers only 0.0 %"),
+    "a CT half beside": ("ct", moved(CT, 250), GeometryError, "covers only"),
+    "another body": ("ct", changed(CT, lambda a: a.__setitem__((..., slice(20, 76)), -1000)), GeometryError, "body"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The phantom as files and an untrained prior."""
+    folder = tmp_path_factory.mktemp("bad")
+    tiny_prior(folder)
+    for name, volume in {"pet.nii.gz": PET, "ct.nii.gz": CT, "seg.nii.gz": LABELS}.items():
+        volume.write(folder / name)
+    return folder
+
+
+@pytest.fixture
+def shell(folder, tmp_path, capfd) -> Callable[..., tuple[int, str]]:
+    """Runs ``petsuperres reconstruct`` with some options replaced: (exit code, the one line on standard error)."""
+
+    def call(**replaced: object) -> tuple[int, str]:
+        code = run(arguments(folder, **{"out": tmp_path / "out", **replaced}))
+        said = capfd.readouterr().err
+        assert "Traceback" not in said and said.count("\n") == (code != 0), said
+        assert code in (0, 2) and (code == 0 or said.startswith("petsuperres: ")), said
+        if code and "out" not in replaced:
+            assert not (tmp_path / "out").exists()
+        return code, said
+
+    return call
+
+
+def arguments(folder: Path, out: Path, **replaced: object) -> list[str]:
+    options = {
+        "pet": folder / "pet.nii.gz",
+        "ct": folder / "ct.nii.gz",
+        "prior": folder / "cross-attention.safetensors",
+        "scanner": "GE Discovery ST",
+        "quality": "draft",
+        "device": "cpu",
+        "out": out,
+        **replaced,
+    }
+    return ["reconstruct", *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
+
+
+# -- volumes ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("case", VOLUMES)
+def test_a_volume_that_cannot_be_used_is_told_in_the_shell(shell, tmp_path, case, suffix):
+    which, volume, _, told = VOLUMES[case]
+    file = volume.write(tmp_path / f"strange{suffix}")
+    code, said = shell(**{which: file})
+    assert code == 2 and told in said
+    assert file.name in said or "PET" in said
+
+
+@pytest.mark.parametrize("case", VOLUMES)
+def test_a_volume_that_cannot_be_used_is_told_in_the_scene_and_adds_nothing(logic, case):
+    which, volume, error, told = VOLUMES[case]
+    with pytest.raises(error, match=told):
+        logic(**{which: volume})
+
+
+def test_a_few_negative_voxels_are_taken_as_zero_and_noted(folder, tmp_path, capsys):
+    pet = changed(PET, lambda a: a.__setitem__((slice(None), slice(None, None, 9)), -0.05))
+    pet.write(tmp_path / "noisy.nii.gz")
+    assert run(arguments(folder, tmp_path / "out", pet=tmp_path / "noisy.nii.gz")) == 0
+    assert "Note: noisy.nii.gz has" in capsys.readouterr().out
+    assert Volume.read(tmp_path / "out" / "sr.nii.gz").array.min() >= 0
+    assert "negative" in json.loads((tmp_path / "out" / "report.json").read_text())["warnings"][0]
+
+
+def test_a_pet_with_a_wider_field_of_view_than_the_ct_serves(shell, tmp_path):
+    """As on most scanners: 70 or 80 cm for PET, 50 cm for CT."""
+    k, j, i = PET.shape
+    wide = np.pad(PET.array, ((0, 0), (j // 2, j // 2), (i // 2, i // 2)))
+    origin = (PET.origin[0] - i // 2 * PET.spacing[0], PET.origin[1] - j // 2 * PET.spacing[1], PET.origin[2])
+    code, said = shell(pet=Volume(wide, PET.spacing, origin).write(tmp_path / "wide.nii.gz"))
+    assert code == 0, said
+    warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
+    assert [w for w in warnings if "FWHM of GE Discovery ST" not in w] == []
+
+
+# -- files ------------------------------------------------------------------------------------------
+def test_a_missing_file_is_named(shell, tmp_path):
+    for which in ("pet", "ct", "segmentation", "prior", "measurement"):
+        code, said = shell(**{which: tmp_path / "nowhere.nii.gz"})
+        assert code == 2 and "nowhere.nii.gz" in said
+
+
+@pytest.mark.parametrize("which", ["pet", "ct"])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_truncated_file_is_refused(shell, tmp_path, which, suffix):
+    file = {"pet": PET, "ct": CT}[which].write(tmp_path / f"cut{suffix}")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    code, said = shell(**{which: file})
+    assert code == 2 and file.name in said and "damaged" in said
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.nii.gz", b"hello"), ("a.nrrd", b""), ("a.nii", b"x" * 400)])
+def test_a_file_that_is_no_image_is_refused(shell, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    code, said = shell(pet=tmp_path / name)
+    assert code == 2 and name in said
+
+
+def test_an_empty_folder_and_an_unknown_suffix_are_refused(shell, tmp_path):
+    (tmp_path / "series").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    assert "no DICOM images" in shell(pet=tmp_path / "series")[1]
+    assert "notes.txt" in shell(pet=tmp_path / "notes.txt")[1]
+
+
+# -- segmentation -------------------------------------------------------------------------------------
+def test_an_empty_segmentation_is_refused(shell, tmp_path):
+    file = LABELS.with_array(0 * LABELS.array).write(tmp_path / "none.nii.gz")
+    code, said = shell(segmentation=file)
+    assert code == 2 and "none.nii.gz is empty" in said
+
+
+def test_a_segmentation_on_another_grid_serves(shell, tmp_path):
+    grid = LABELS.grid((3.0, 3.0, 5.0))
+    other = grid.with_array(LABELS.resample_to(grid, "nearest").array, "label")
+    assert shell(segmentation=other.write(tmp_path / "other.nii.gz"))[0] == 0
+    assert (tmp_path / "out" / "lesions.csv").is_file()
+
+
+# -- names --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("scanner", "Foo", "Unknown scanner 'Foo'"),
+        ("quality", "best", "'best' is not one of 'draft', 'standard', 'paper'"),
+        ("device", "tpu", "Unknown device 'tpu'"),
+        ("region", "900,950,900,950,900,950", "outside the PET"),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_choice(shell, option, value, told):
+    code, said = shell(**{option: value})
+    assert code == 2 and told in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_on_a_machine_without_it_is_refused(shell):
+    code, said = shell(device="cuda")
+    assert code == 2 and "use auto or cpu" in said
+
+
+# -- prior --------------------------------------------------------------------------------------------
+def damaged(folder: Path, out: Path, how: str) -> Path:
+    """A copy of the prior that is cut, overwritten, someone else's, or of another network."""
+    content = (folder / "cross-attention.safetensors").read_bytes()
+    if how == "cut":
+        out.write_bytes(content[: len(content) // 2])
+    elif how == "overwritten":
+        out.write_bytes(content[:-600] + b"\xff" * 600)
+    elif how == "text":
+        out.write_text("hello")
+    elif how == "foreign":
+        save_file({"weight": torch.zeros(3)}, out, {"format": "pt"})
+    else:
+        with safe_open(folder / "cross-attention.safetensors", "pt") as file:
+            save_file({"weight": torch.zeros(3)}, out, file.metadata())
+    return out
+
+
+@pytest.mark.parametrize("how", ["cut", "overwritten", "text", "foreign", "of another network"])
+def test_a_damaged_or_foreign_prior_is_refused(shell, folder, tmp_path, how):
+    code, said = shell(prior=damaged(folder, tmp_path / "odd.safetensors", how))
+    assert code == 2 and ("odd.safetensors" in said or "prior is damaged" in said)
+
+
+# -- output -------------------------------------------------------------------------------------------
+def test_an_output_that_cannot_be_a_folder_is_refused(shell, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        code, said = shell(out=out)
+        assert code == 2 and "is a file, not a folder" in said
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # writing beyond fails, as on a full disk
+from PETSuperResLib.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@pytest.mark.parametrize("command", ["reconstruct", "simulate"])
+@pytest.mark.parametrize("limit", [0, 30_000])
+def test_a_full_disk_is_told_and_leaves_nothing(folder, tmp_path, command, limit):
+    words = arguments(folder, tmp_path / "out")
+    if command == "simulate":
+        words = ["simulate", "--pet", str(folder / "pet.nii.gz"), "--setting", "standard", "--out", words[-1]]
+    code = LIMITED.format(limit=limit)
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "could not be written" in done.stderr and ".part-" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_half_way_says_so_and_leaves_nothing(folder, tmp_path):
+    words = arguments(folder, tmp_path / "out", quality="paper", samples=50)
+    code = (
+        "import sys, PETSuperResLib.commands.imaging as i\n"
+        "from PETSuperResLib.commands.common import Bar\n"
+        "class Loud(Bar):\n"
+        "    def __call__(self, event): print(event.message, flush=True)\n"
+        "i.Bar = Loud\n"
+        "from PETSuperResLib.cli import main\n"
+        "main()\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=ROOT, text=True, **pipes)
+    while "step 3 of" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "petsuperres: Cancelled; nothing was written.\n"
+    assert process.returncode == 2 and not (tmp_path / "out").exists()
+
+
+# -- in a MRML scene ------------------------------------------------------------------------------------
+@pytest.fixture
+def logic(folder, monkeypatch) -> Callable[..., object]:
+    """The module's ``process`` on the phantom's nodes with some replaced; fails if an error leaves a node behind."""
+    pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
+    import mrml_scene
+
+    from PETSuperResLib.prior import checkpoint
+
+    monkeypatch.setattr(checkpoint, "BUNDLED", folder / "cross-attention.safetensors")
+    monkeypatch.setattr(checkpoint, "BUNDLED_SHA256", folder / "none.sha256")
+    scene, module = mrml_scene.start(), mrml_scene.load_module()
+    scene.Clear(0)
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    def process(pet: Volume = PET, ct: Volume = CT, **options: object) -> object:
+        unmarked = [Volume(v.array, v.spacing, v.origin, v.direction) for v in (pet, ct)]
+        nodes = [mrml.nodeFromVolume(v, name, scene) for v, name in zip(unmarked, ("strange PET", "CT"), strict=True)]
+        mrml.markUnit(nodes[0], "SUVbw")  # as its user says
+        before = scene.GetNumberOfNodes()
+        try:
+            settings = {"preset": "GE Discovery ST", "quality": "draft", "device": "cpu", **options}
+            return module.PETSuperResLogic().process(*nodes, **settings)
+        except PETSuperResError:
+            assert scene.GetNumberOfNodes() == before
+            raise
+
+    return process
+
+
+def test_a_pet_of_unknown_units_is_asked_about_in_the_scene(logic, monkeypatch):
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    monkeypatch.setattr(mrml, "markUnit", lambda *_: None)
+    with pytest.raises(UnitsError, match="units unknown.*PETSuperResSlicer.mrml.units.confirm"):
+        logic()
+
+
+def test_the_scene_takes_the_phantom_itself(logic):
+    assert logic().GetName() == "strange PET SR (GE Discovery ST)"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [("preset", "Foo", "Unknown scanner 'Foo'"), ("quality", "best", "'best'"), ("device", "tpu", "'tpu'")],
+)
+def test_an_unknown_name_is_told_in_the_scene(logic, option, value, told):
+    with pytest.raises(PETSuperResError, match=told):
+        logic(**{option: value})
+
+
+def test_a_cancel_half_way_leaves_the_scene_as_it_was(logic):
+    def stop(event) -> None:
+        if event.fraction > 0.3:
+            raise Cancelled()
+
+    with pytest.raises(Cancelled):
+        logic(progress=stop)
+
+
+@pytest.mark.parametrize("how", ["cut", "foreign", "overwritten"])
+def test_a_damaged_bundled_prior_is_told_in_the_scene(logic, folder, tmp_path, monkeypatch, how):
+    from PETSuperResLib.prior import checkpoint
+
+    monkeypatch.setattr(checkpoint, "BUNDLED", damaged(folder, tmp_path / "prior.safetensors", how))
+    with pytest.raises(PETSuperResError, match="prior"):
+        logic()
+
+
+# -- real patients --------------------------------------------------------------------------------------
+@pytest.mark.data
+def test_the_ct_of_another_patient_is_refused(folder, tmp_path, capsys):
+    """By its place for volumes; DICOM tells the patient besides."""
+    sts = data_dir("sts")
+    words = arguments(folder, tmp_path / "out", pet=sts / "STS_001/PET_SUV.nii.gz", ct=sts / "STS_005/CT_HU.nii.gz")
+    assert run(words) == 2
+    assert "choose the CT of this PET" in capsys.readouterr().err
+
+
+@pytest.mark.data
+def test_a_ct_series_given_as_pet_is_told(folder, tmp_path, capsys):
+    series = data_dir("sts_dicom", "STS_001")
+    assert run(arguments(folder, tmp_path / "out", pet=series / "CT", ct=series / "CT")) == 2
+    assert "no PET series" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

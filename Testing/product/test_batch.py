@@ -1,0 +1,107 @@
+"""Many cases in one call: a folder each, tables of all, going on, failures, two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tiny import table, write_phantom
+
+from PETSuperResLib.cli import run
+from PETSuperResLib.cohort import batch
+from PETSuperResLib.cohort.batch import reconstruct_cases
+from PETSuperResLib.cohort.cases import find_cases
+from PETSuperResLib.errors import InputError
+from PETSuperResLib.volume import Volume
+
+SCANNER = "Paper standard"
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_phantom(tmp_path / "data" / "one")
+    write_phantom(tmp_path / "data" / "two", shift=3)
+    return tmp_path / "data"
+
+
+def options(data, prior_file, out):
+    return ["--data", str(data), "--prior", str(prior_file), "--out", str(out), "--quality", "draft"]
+
+
+def test_every_case_has_its_folder_and_the_tables_have_all(data, prior_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 0
+    assert "Wrote 2 of 2 cases" in capsys.readouterr().out
+    states = table(out / "cases.csv")
+    assert [(s["case"], s["result"], s["scanner"]) for s in states] == [
+        ("one", "sr.nii.gz", SCANNER), ("two", "sr.nii.gz", SCANNER)]  # fmt: skip
+    assert {(r["patient"], r["method"]) for r in table(out / "lesions.csv")} == {
+        (case, method) for case in ("one", "two") for method in ("lr", "ours-draft")}  # fmt: skip
+    one, two = (Volume.read(out / case / "sr.nii.gz", "SUVbw").array for case in ("one", "two"))
+    assert one.shape == two.shape and not np.allclose(one, two)
+    assert json.loads((out / "one" / "report.json").read_text(encoding="utf-8"))["lesions"]
+
+
+def test_an_equal_call_does_nothing_and_other_settings_do_it_anew(data, prior_file, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(batch, "reconstruct", lambda pet, *rest, **given: (
+        done.append(given["seed"]), original(pet, *rest, **given))[1])  # fmt: skip
+
+    def go(seed=0):
+        done.clear()
+        reconstruct_cases(find_cases(data), tmp_path / "out", SCANNER, "draft", seed=seed, prior=prior_file)
+        return len(done)
+
+    original = sys.modules["PETSuperResLib.reconstruction"].reconstruct
+    assert go() == 2 and go() == 0
+    (tmp_path / "out" / "two" / "sr.nii.gz").unlink()
+    assert go() == 1
+    assert go(seed=1) == 2
+
+
+def test_a_case_that_fails_is_told_and_the_others_go_on(data, prior_file, tmp_path, capsys):
+    ct = Volume.read(data / "one" / "CT_HU.nii.gz", "HU")
+    ct.with_array(np.full_like(ct.array, np.nan)).write(data / "one" / "CT_HU.nii.gz")
+    out = tmp_path / "out"
+    assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 2
+    told = capsys.readouterr()
+    assert "Wrote 1 of 2 cases" in told.out and "1 of 2 cases failed, see cases.csv; the first, one: " in told.err
+    states = {s["case"]: s for s in table(out / "cases.csv")}
+    assert states["one"]["result"] == "failed" and "CT" in states["one"]["message"]
+    assert states["two"]["result"] == "sr.nii.gz" and not (out / "one" / "sr.nii.gz").exists()
+    assert {r["patient"] for r in table(out / "lesions.csv")} == {"two"}
+
+
+def test_a_scanner_that_no_one_names_is_asked_for(data, prior_file, tmp_path, capsys):
+    assert run(["batch", *options(data, prior_file, tmp_path / "out")]) == 2
+    assert "does not say which scanner made it" in capsys.readouterr().err
+
+
+def test_a_wrong_name_is_told_before_anything_is_done(data, prior_file, tmp_path, capsys):
+    with pytest.raises(InputError, match="best"):
+        reconstruct_cases(find_cases(data), tmp_path / "out", SCANNER, "best", prior=prior_file)
+    assert run(["batch", *options(data, prior_file, tmp_path / "out"), "--scanner", "Nobody"]) == 2
+    assert run(["batch", *options(data, prior_file, tmp_path / "out"), "--split", "some.json"]) == 2
+    assert "--split needs --part" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_of_torchrun_share_the_cases(data, prior_file, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun's processes have it
+
+    def go(out, *launch):
+        command = [sys.executable, *launch, "-m", "PETSuperResLib", "batch", "--scanner", SCANNER]
+        command += options(data, prior_file, tmp_path / out)
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        assert ended.stdout.count("Wrote 2 of 2 cases") == 1
+
+    go("one")
+    go("two", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    for case in ("one", "two"):
+        alone, shared = (Volume.read(tmp_path / n / case / "sr.nii.gz", "SUVbw").array for n in ("one", "two"))
+        assert np.array_equal(shared, alone)

@@ -1,0 +1,431 @@
+"""The command line: help, exit codes, one clear line on bad input, and never a half-written result."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import ROOT, ball, data_dir
+
+from PETSuperResLib import __version__
+from PETSuperResLib.cli import cli, run
+from PETSuperResLib.commands.common import Bar
+from PETSuperResLib.errors import Cancelled
+from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.volume import Volume
+
+COMMANDS = [
+    "batch",
+    "benchmark",
+    "demo",
+    "dicom",
+    "evaluate",
+    "lesions",
+    "manifest",
+    "presets",
+    "reconstruct",
+    "simulate",
+    "study",
+    "suv",
+    "train",
+    "worker",
+]
+
+
+@pytest.fixture
+def case(tmp_path, sphere_pet) -> dict[str, str]:
+    """A PET with one lesion, its CT and its mask, as files."""
+    ct = sphere_pet.with_array(np.zeros(sphere_pet.shape), "HU")
+    volumes = {"pet": sphere_pet, "ct": ct, "mask": ball((3, 3, 3), 10)}
+    return {name: str(v.write(tmp_path / f"{name}.nii.gz")) for name, v in volumes.items()} | {
+        "out": str(tmp_path / "out")
+    }
+
+
+@pytest.fixture
+def backend(monkeypatch) -> SimpleNamespace:
+    """Stands in for the reconstruction: doubles the SUVs and records its arguments; ``fail`` is raised instead."""
+    state = SimpleNamespace(fail=None, calls=[], result=None)
+
+    def reconstruct(pet, ct, **options):
+        state.calls.append(options)
+        if state.fail is not None:
+            raise state.fail
+        volume = pet.with_array(2 * pet.array)
+        return state.result or SimpleNamespace(volume=volume, samples=[volume], std=volume, report={"loss": np.nan})
+
+    module = ModuleType("PETSuperResLib.reconstruction")
+    module.reconstruct = reconstruct
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return state
+
+
+def reconstruct(case: dict[str, str], *more: str) -> int:
+    scanner = () if "--scanner" in more else ("--scanner", "Siemens Biograph mCT")
+    return run(["reconstruct", "--pet", case["pet"], "--ct", case["ct"], *scanner, "--out", case["out"], *more])
+
+
+def one_line(capsys) -> str:
+    """What was said on standard error: exactly one line, no traceback."""
+    error = capsys.readouterr().err
+    assert error.startswith("petsuperres: ") and error.count("\n") == 1 and "Traceback" not in error, error
+    return error
+
+
+def files(folder: str) -> set[str]:
+    return {p.name for p in Path(folder).rglob("*")} if Path(folder).exists() else set()
+
+
+# -- help ---------------------------------------------------------------------------------------------
+def test_all_agreed_subcommands_are_there():
+    assert sorted(cli.commands) == COMMANDS
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], *([c, "--help"] for c in COMMANDS)], ids=" ".join)
+def test_help_exits_0_and_says_what_the_command_does(arguments, capsys):
+    assert run(arguments) == 0
+    answer = capsys.readouterr()
+    assert "Usage: petsuperres" in answer.out and len(answer.out.splitlines()) > 4 and not answer.err
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert __version__ in capsys.readouterr().out
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported():
+    code = "import sys, PETSuperResLib.cli; print(*{'torch', 'numpy', 'SimpleITK', 'scipy'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == ""
+
+
+# -- bad input ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nonsense"], "nonsense"),
+        (["reconstruct"], "--pet"),
+        (["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--quality", "best"], "best"),
+        (["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--samples", "0"], "--samples"),
+        (
+            ["reconstruct", "--pet", "no.nii.gz", "--ct", "b", "--scanner", "GE Discovery ST", "--out", "c"],
+            "no.nii",
+        ),
+        (["reconstruct", "--pet", "a", "--ct", "b", "--scanner", "Foo", "--out", "c"], "Unknown scanner 'Foo'"),
+        (["reconstruct", "--pet", "a", "--ct", "b", "--region", "1,2,3", "--out", "c"], "LPS mm"),
+        (["reconstruct", "--pet", "a", "--ct", "b", "--region", "5,1,0,1,0,1", "--out", "c"], "x0 < x1"),
+        (["simulate", "--pet", "no.nii.gz", "--setting", "worse", "--out", "c"], "worse"),
+        (["simulate", "--pet", "no.nii.gz", "--setting", "ood", "--out", "c"], "no.nii.gz"),
+        (["lesions", "--pet", "no.nii.gz", "--segmentation", "b"], "no.nii.gz"),
+        (["lesions", "--pet", "a", "--segmentation", "b", "--threshold", "141%"], "141%"),
+        (["simulate", "--pet", "a", "--setting", "standrad", "--out", "c"], "use standard or ood"),
+        (["suv", "no_folder", "--out", "suv.nii.gz"], "no_folder"),
+        (["presets", "mct"], "did you mean 'Siemens Biograph mCT'?"),
+        (["evaluate", "--data", "nope", "--out", "c"], "No data folder nope"),
+        (["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--trues-per-slice", "0"], "--trues-per-slice"),
+        (
+            ["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--measurement", "m", "--trues-per-slice", "9"],
+            "leave --trues-per-slice out",
+        ),
+        (["presets", "Siemens Biograph"], "Vision 600"),
+        (["evaluate", "--data", "d", "--out", "c", "--setting", "standard", "worse"], "worse"),
+        (["evaluate", "--data", "d", "--out", "c", "stray"], "stray"),
+    ],
+)
+def test_bad_arguments_exit_2_with_one_line(arguments, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    assert told in one_line(capsys)
+    assert files(".") == set()
+
+
+def test_scanner_must_be_named_when_the_file_does_not_tell(case, backend, capsys):
+    arguments = ["reconstruct", "--pet", case["pet"], "--ct", case["ct"], "--out", case["out"]]
+    assert run(arguments) == 2
+    assert "--scanner" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda m: m.with_array(0 * m.array), "empty"),
+        (lambda m: m.with_array(m.array + 0.4), "not a label map"),
+        (lambda m: Volume(m.array, m.spacing, (999.0, 0, 0), unit="label"), "no voxel inside"),
+    ],
+)
+def test_unusable_segmentation_is_told_before_the_long_run(case, backend, capsys, change, told):
+    change(Volume.read(case["mask"])).write(case["mask"].replace("mask", "odd"))
+    assert reconstruct(case, "--segmentation", case["mask"].replace("mask", "odd")) == 2
+    assert told in one_line(capsys)
+    assert backend.calls == [] and files(case["out"]) == set()
+
+
+def test_out_that_is_a_file_is_told_before_the_long_run(case, backend, capsys):
+    Path(case["out"]).write_text("")
+    assert reconstruct(case) == 2
+    assert "not a folder" in one_line(capsys)
+    assert backend.calls == []
+
+
+def test_damaged_file_gives_one_line_although_the_reader_would_say_more(case, tmp_path):
+    whole = Volume.read(case["pet"]).write(tmp_path / "whole.mha").read_bytes()
+    (tmp_path / "part.mha").write_bytes(whole[: len(whole) // 2])
+    command = [sys.executable, "-m", "PETSuperResLib", "lesions", "--pet", str(tmp_path / "part.mha")]
+    done = subprocess.run([*command, "--segmentation", case["mask"]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "part.mha" in done.stderr
+
+
+# -- reconstruct ------------------------------------------------------------------------------------------
+def test_reconstruct_writes_volume_report_and_lesions(case, backend, capsys):
+    assert reconstruct(case, "--segmentation", case["mask"], "--seed", "3", "--samples", "2") == 0
+    assert files(case["out"]) == {"sr.nii.gz", "std.nii.gz", "report.json", "lesions.csv"}
+    text = (Path(case["out"]) / "report.json").read_text()
+    report = json.loads(text, parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
+    assert report["loss"] is None
+    assert report["lesions"][0]["suvmax_change_percent"] == pytest.approx(100)
+    with (Path(case["out"]) / "lesions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(r["method"], float(r["suvmax"])) for r in rows] == [("lr", 8), ("ours-standard", 16)]
+    assert [r["patient"] for r in rows] == ["", ""]
+    assert report["files"]["pet"] == case["pet"] and report["files"]["measurement"] is None
+    digest = hashlib.sha256(Path(case["pet"]).read_bytes()).hexdigest()
+    assert report["files_sha256"]["pet"] == digest and set(report["files_sha256"]) == {"pet", "ct", "segmentation"}
+    assert (backend.calls[0]["seed"], backend.calls[0]["samples"]) == (3, 2)
+    answer = capsys.readouterr()
+    assert "8.00 -> 16.00" in answer.out and answer.err == ""
+
+
+def test_the_patient_of_a_dicom_header_stands_in_the_table(case, backend, monkeypatch):
+    read = Volume.read
+
+    def known(path, *more, **options):
+        volume = read(path, *more, **options)
+        return replace(volume, metadata={**volume.metadata, "patient": "ab12"})
+
+    monkeypatch.setattr(Volume, "read", known)
+    assert reconstruct(case, "--segmentation", case["mask"]) == 0
+    with (Path(case["out"]) / "lesions.csv").open() as stream:
+        assert [r["patient"] for r in csv.DictReader(stream)] == ["ab12", "ab12"]
+
+
+def test_stated_counts_reach_the_reconstruction_and_its_warnings_are_printed(case, backend, capsys):
+    volume = Volume.read(case["pet"])
+    backend.result = SimpleNamespace(volume=volume, samples=[], std=None, report={"warnings": ["look twice"]})
+    assert reconstruct(case, "--trues-per-slice", "5e4") == 0
+    assert backend.calls[0]["trues_per_slice"] == 5e4
+    assert "Note: look twice" in capsys.readouterr().out
+
+
+def test_one_sample_without_segmentation_writes_no_spread_and_no_table(case, backend):
+    assert reconstruct(case) == 0
+    assert files(case["out"]) == {"sr.nii.gz", "report.json"}
+
+
+def test_region_around_the_segments(case, backend):
+    assert reconstruct(case, "--segmentation", case["mask"], "--region", "segments", "--margin", "5") == 0
+    assert backend.calls[0]["region"] == pytest.approx((-15, 15, -15, 15, -15, 15), abs=3)
+
+
+def test_region_as_a_box_leaves_lesions_elsewhere_out(case, backend):
+    pet = Volume.read(case["pet"])
+    part = pet.crop((0, 0, 0), (6, 6, 6))
+    backend.result = SimpleNamespace(volume=part, samples=[part], std=None, report={})
+    assert reconstruct(case, "--segmentation", case["mask"], "--region", "-33,-23,-31,-21,-29,-19") == 0
+    assert backend.calls[0]["region"] == (-33, -23, -31, -21, -29, -19)
+    assert json.loads((Path(case["out"]) / "report.json").read_text())["lesions"] == []
+
+
+def test_printed_preset_serves_as_a_scanner_of_ones_own(case, backend, capsys, tmp_path):
+    assert run(["presets", "GE Discovery ST"]) == 0
+    own = tmp_path / "own.json"
+    own.write_text(capsys.readouterr().out)
+    assert reconstruct(case, "--scanner", str(own)) == 0
+    assert Scanner.get(backend.calls[0]["scanner"]) == Scanner.get("GE Discovery ST")
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (KeyboardInterrupt(), "Cancelled"),
+        (Cancelled(), "Cancelled"),
+        (MemoryError(), "memory"),
+        (OSError(28, "No space left on device"), "No space left"),
+    ],
+)
+def test_a_run_that_stops_half_way_exits_2_and_leaves_nothing(case, backend, capsys, failure, told):
+    backend.fail = failure
+    assert reconstruct(case, "--segmentation", case["mask"]) == 2
+    assert told in one_line(capsys)
+    assert files(case["out"]) == set()
+
+
+def test_a_disk_that_fills_while_writing_leaves_none_of_the_files(case, backend, capsys):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    volume = Volume.read(case["pet"])
+    std = SimpleNamespace(write=full)
+    backend.result = SimpleNamespace(volume=volume, samples=[volume] * 2, std=std, report={})
+    assert reconstruct(case, "--samples", "2") == 2
+    assert "No space left" in one_line(capsys)
+    assert files(case["out"]) == set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_process_says_so_and_leaves_nothing(case, number, tmp_path):
+    script = tmp_path / "wait.py"
+    script.write_text(
+        "import sys, time, types\n"
+        "from PETSuperResLib import cli\n"
+        "module = types.ModuleType('PETSuperResLib.reconstruction')\n"
+        "module.reconstruct = lambda *a, **k: (print('started', flush=True), time.sleep(60))\n"
+        "sys.modules[module.__name__] = module\n"
+        "cli.main()\n"
+    )
+    arguments = ["reconstruct", "--pet", case["pet"], "--ct", case["ct"], "--out", case["out"]]
+    command = [sys.executable, str(script), *arguments, "--scanner", "GE Discovery ST"]
+    process = subprocess.Popen(
+        command, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    started = process.stdout.readline()
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert (started, process.returncode) == ("started\n", 2), error
+    assert error == "petsuperres: Cancelled; nothing was written.\n"
+    assert files(case["out"]) == set()
+
+
+# -- the others -------------------------------------------------------------------------------------------
+def test_lesions_prints_a_table_and_writes_it(case, capsys, tmp_path):
+    out = tmp_path / "t.csv"
+    arguments = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--reference", case["pet"]]
+    assert run([*arguments, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "SUVpeak" in text and "NMSE" in text and "8.00" in text
+    assert "MTV mL (>= 2.5)" in text
+    with out.open() as stream:
+        row, reference = csv.DictReader(stream)
+    assert (float(row["suvmax"]), float(row["delta_suvmax_percent"]), float(row["nmse"])) == (8, 0, 0)
+    assert (reference["method"], float(reference["suvmax"]), reference["nmse"]) == ("reference", 8, "")
+    assert "reference" in text
+
+
+def test_the_headings_tell_the_threshold(case, capsys):
+    arguments = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", case["pet"]]
+    assert run([*arguments, "--threshold", "41%"]) == 0
+    assert capsys.readouterr().out.count("MTV mL (>= 41% of max)") == 2
+
+
+def test_lesions_of_another_patient_name_the_file_that_does_not_fit(case, capsys, tmp_path):
+    pet = Volume.read(case["pet"])
+    later = Volume(pet.array, pet.spacing, (900.0, 0.0, 0.0)).write(tmp_path / "later.nii.gz")
+    assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", str(later)]) == 2
+    assert f"inside {later} (--after)" in one_line(capsys)
+
+
+def test_lesions_checks_where_to_write_before_it_prints(case, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out, told in ((tmp_path / "file" / "t.csv", "not a folder"), (tmp_path, "is a folder")):
+        assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--out", str(out)]) == 2
+        answer = capsys.readouterr()
+        assert told in answer.err and answer.out == ""
+
+
+def test_lesions_refuses_becquerels_and_a_ct(case, capsys):
+    pet = Volume.read(case["pet"])
+    for array, told in ((5000 * pet.array, "Bq/mL"), (pet.array - 900, "CT")):
+        pet.with_array(array).write(case["pet"])
+        assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"]]) == 2
+        assert told in one_line(capsys)
+
+
+def test_presets_lists_every_scanner(capsys):
+    assert run(["presets"]) == 0
+    text = capsys.readouterr().out
+    assert "Siemens Biograph mCT" in text and "Paper OOD" in text and "not found" in text
+
+
+def test_several_values_after_one_option(monkeypatch, tmp_path):
+    import PETSuperResLib.studies.evaluation as evaluation
+
+    calls: list[dict] = []
+    monkeypatch.setattr(evaluation, "evaluate", lambda **options: calls.append(options), raising=False)
+    start = ["evaluate", "--data", "d", "--out", str(tmp_path)]
+    assert run([*start, "--setting", "standard", "ood", "--methods", "lr", "osem", "dps", "--counts", "high"]) == 0
+    assert calls[0]["settings"] == ("standard", "ood")
+    assert calls[0]["methods"] == ("lr", "osem", "dps")
+    assert calls[0]["counts"] == ("high",) and calls[0]["references"] == ("real",)
+
+
+def test_simulate_writes_what_reconstruct_needs(case, capsys):
+    pytest.importorskip("PETSuperResLib.physics.simulation")
+    pet = Volume.read(case["pet"]).crop((0, 0, 14), (34, 32, 16))
+    pet.write(case["pet"])
+    assert run(["simulate", "--pet", case["pet"], "--ct", case["ct"], "--setting", "ood", "--out", case["out"]]) == 0
+    assert files(case["out"]) == {"truth.nii.gz", "lr.nii.gz", "measurement.safetensors"}
+    assert Volume.read(Path(case["out"]) / "lr.nii.gz").spacing[:2] == (12.0, 12.0)
+
+
+def test_progress_bar_shows_the_time_left_on_a_terminal(monkeypatch):
+    import io
+
+    from PETSuperResLib.progress import Reporter
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with Bar() as bar:
+        report = Reporter(bar)
+        report.began = time.monotonic() - 60
+        report("sampling", 0.5, "step 25 of 50")
+    assert "step 25 of 50" in screen.getvalue() and "50%" in screen.getvalue() and "1:00 left" in screen.getvalue()
+
+
+def test_the_time_left_of_a_part_is_that_of_the_whole_job():
+    from PETSuperResLib.progress import Event, Reporter
+
+    events: list[Event] = []
+    report = Reporter(events.append)
+    report.start_clock(0.1)
+    part = report.part(0.1, 0.4)
+    part.began -= 20
+    part("sampling", 1.0)
+    assert events[0].fraction == pytest.approx(0.4) and events[0].remaining_s == pytest.approx(40, abs=1)
+
+
+def test_help_of_worker_speaks_of_no_caller(capsys):
+    assert run(["worker", "--help"]) == 0
+    assert "Slicer" not in capsys.readouterr().out
+
+
+@pytest.mark.data
+def test_suv_of_a_reference_object(tmp_path, capsys):
+    folder = sorted(p for p in data_dir("suv_dro").iterdir() if p.is_dir())[0]
+    assert run(["suv", str(folder), "--out", str(tmp_path / "suv.nii.gz")]) == 0
+    assert Volume.read(tmp_path / "suv.nii.gz").array.max() == pytest.approx(4.0, abs=0.01)
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_threads_do_not_wait_actively_unless_the_user_says_so(own, monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own:
+        monkeypatch.setenv("GOMP_SPINCOUNT", own)
+    code = "import os, PETSuperResLib, sys; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["False", own or "1000"]

@@ -1,0 +1,459 @@
+"""reconstruct, volume in and volume out, with a tiny untrained prior: what must hold whatever the prior knows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+import torch
+from conftest import GEOMETRIES
+from scipy import ndimage
+from tiny import small_phantom, tiny_prior
+
+from PETSuperResLib import __version__
+from PETSuperResLib.errors import Cancelled, CheckpointError, GeometryError, InputError, ScannerError, UnitsError
+from PETSuperResLib.phantoms.torso import torso_phantom
+from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.progress import Event
+from PETSuperResLib.reconstruction import reconstruct
+from PETSuperResLib.sampling import Sampler
+from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.volume import Volume
+
+QUICK = Sampler("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
+
+STRONG = Sampler.get(QUICK, start_iterations=20, inner_first=8, inner_last=8)
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory):
+    made = tiny_prior(tmp_path_factory.mktemp("prior"))
+    made.info["pixel_mm"] = 4.0  # so that the small phantom stays small
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(prior):
+    def go(pet=None, ct=None, **options):
+        phantom = small_phantom()
+        options = {"scanner": "Siemens Biograph mCT", "quality": QUICK, "prior": prior, "device": "cpu", **options}
+        return reconstruct(pet or phantom.pet, ct or phantom.ct, **options)
+
+    return go
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    return run()
+
+
+def moved(volume: Volume, direction: np.ndarray, origin=(-100.0, 40.0, 900.0)) -> Volume:
+    return replace(volume, direction=tuple(direction.ravel()), origin=origin)
+
+
+def in_body(volume: Volume, ct: Volume, margin_mm: float = 8.0) -> float:
+    """SUV x mL inside the CT's body outline, and the margin into which a scanner blurs it."""
+    tissue = ct.resample_to(volume, "linear", -1000.0).array > -300
+    filled = (ndimage.binary_fill_holes(layer) for layer in tissue)
+    body = [ndimage.distance_transform_edt(~layer, sampling=volume.spacing[1::-1]) <= margin_mm for layer in filled]
+    return float(volume.array[np.stack(body)].sum()) * volume.voxel_ml
+
+
+def test_activity_inside_the_body_is_conserved(run):
+    phantom = small_phantom()
+    volume = run(quality="standard").volume
+    assert in_body(volume, phantom.ct) == pytest.approx(in_body(phantom.pet, phantom.ct), rel=0.01)
+
+
+def test_a_thin_stack_is_not_scaled_down_for_what_its_end_slices_miss(run):
+    """With an axial PSF, end slices have neighbours that were not scanned; they must not bias the others."""
+    pet = small_phantom().pet
+    even = pet.with_array(np.broadcast_to(pet.array[1], pet.shape))
+    result = run(even, scanner="Siemens Biograph Vision Quadra", quality=STRONG)
+    per_slice = result.volume.array.sum((1, 2)) / even.array.sum((1, 2))
+    np.testing.assert_allclose(per_slice, 1.0, atol=0.01)
+    assert result.report["conservation_factor"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_result_is_suv_on_a_grid_over_the_same_box(result):
+    pet = small_phantom().pet
+    assert result.volume.unit == "SUVbw" and result.volume.spacing == (4.0, 4.0, 4.0)
+    np.testing.assert_allclose(result.volume.corners().mean(0), pet.corners().mean(0), atol=1e-3)
+    assert np.isfinite(result.volume.array).all() and result.volume.array.min() >= 0
+
+
+def test_the_report_is_json_and_says_where_everything_comes_from(result, prior):
+    report = json.loads(json.dumps(result.report, allow_nan=False))
+    assert report["prior"]["sha256"] == prior.sha256 and report["scanner"]["name"] == "Siemens Biograph mCT"
+    assert report["sampler"]["name"] == "quick" and report["seed"] == 0 and report["measurement"] == "image"
+    assert report["version"] == __version__ and datetime.fromisoformat(report["date"]).utcoffset() == timedelta(0)
+    assert "Research use only" in report["notice"] and report["conservation_factor"] == pytest.approx(1, abs=0.2)
+
+
+def test_the_same_seed_gives_the_same_volume(run):
+    noisy = Sampler.get(QUICK, noise=1.0)
+    one, same, other = (run(quality=noisy, seed=seed).volume.array for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(other - one).max() > 1e-3
+
+
+def test_several_samples_come_with_their_standard_deviation(run):
+    result = run(samples=2)
+    assert len(result.samples) == 2 and result.std is not None
+    expected = np.std([s.array for s in result.samples], axis=0, ddof=1)
+    np.testing.assert_allclose(result.std.array, expected, rtol=1e-5, atol=1e-6)
+    assert result.std.array.max() > 0
+
+
+@pytest.mark.parametrize("kind", [k for k in GEOMETRIES if k != "plain"])
+def test_orientation_of_the_patient_does_not_matter(run, result, kind):
+    phantom = small_phantom()
+    turned = run(moved(phantom.pet, GEOMETRIES[kind]), moved(phantom.ct, GEOMETRIES[kind]))
+    np.testing.assert_allclose(turned.volume.direction, GEOMETRIES[kind].ravel(), atol=1e-9)
+    np.testing.assert_allclose(turned.volume.array, result.volume.array, atol=0.02 * result.volume.array.max())
+
+
+def test_anisotropic_voxels_become_square_ones_and_the_hot_spot_stays_where_it_is(run):
+    phantom = small_phantom()
+    coarse = phantom.pet.grid((5.0, 6.0, 4.0))
+    pet = phantom.pet.resample_to(coarse, "linear")
+    hot = np.zeros(pet.shape, np.float32)
+    hot[1:3, 20, 40] = 60.0
+    pet = pet.with_array(np.minimum(pet.array, 2.0) + hot)
+    result = run(pet, phantom.ct)
+    assert result.volume.spacing == (4.0, 4.0, 4.0)
+
+    def place(volume: Volume) -> np.ndarray:
+        k, j, i = np.unravel_index(volume.array[:3].argmax(), volume.array[:3].shape)
+        return (volume.ijk_to_lps @ [i, j, k, 1.0])[:2]
+
+    assert np.linalg.norm(place(result.volume) - place(pet)) < 6.0
+
+
+def test_the_ct_may_lie_on_a_grid_of_its_own(run, result):
+    ct = small_phantom().ct
+    wide = ct.grid((3.0, 3.5, 2.5))
+    again = run(ct=ct.resample_to(wide, "linear", -1000.0))
+    assert np.corrcoef(again.volume.array.ravel(), result.volume.array.ravel())[0, 1] > 0.98
+
+
+def test_a_region_is_reconstructed_where_it_lies(run, result):
+    pet = small_phantom().pet
+    x, y, z = pet.corners().mean(0)
+    part = run(region=(x - 40, x + 40, y - 30, y + 30, z - 8, z + 8)).volume
+    assert part.array.size < 0.7 * result.volume.array.size
+    low, high = part.corners().min(0), part.corners().max(0)
+    assert (low <= [x - 40, y - 30, z - 8]).all() and (high >= [x + 40, y + 30, z + 8]).all()
+    there = result.volume.resample_to(part)
+    middle = (slice(None), slice(8, -8), slice(8, -8))
+    assert np.corrcoef(part.array[middle].ravel(), there.array[middle].ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("region", [(0, 1, 2), (np.nan, 1, 0, 1, 0, 1)])
+def test_a_region_that_is_no_box_is_refused(run, region):
+    with pytest.raises(InputError, match="six numbers"):
+        run(region=region)
+
+
+def test_a_region_outside_the_pet_is_refused(run):
+    with pytest.raises(GeometryError, match="outside the PET"):
+        run(region=(9000, 9100, 0, 50, 0, 10))
+
+
+def test_progress_reaches_the_end_with_previews_and_never_goes_back(run):
+    events = []
+    run(progress=events.append)
+    fractions = [e.fraction for e in events]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    assert any(e.preview is not None and e.preview.max() > 0 for e in events)
+
+
+def test_progress_of_several_samples_never_goes_back(run):
+    events = []
+    run(samples=2, progress=events.append)
+    fractions = [e.fraction for e in events]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+
+
+def test_it_stops_half_way_when_asked(run):
+    seen = []
+
+    def stop(event) -> None:
+        seen.append(event.fraction)
+        if event.fraction > 0.4:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(progress=stop)
+    assert seen[-1] < 0.9
+
+
+def test_a_single_slice_is_refused_and_two_are_reconstructed(run):
+    phantom = small_phantom()
+    j, i = phantom.pet.shape[1:]
+    with pytest.raises(InputError, match="single slice"):
+        run(phantom.pet.crop((0, 0, 1), (i, j, 2)), phantom.ct)
+    two = run(phantom.pet.crop((0, 0, 1), (i, j, 3)), phantom.ct)
+    assert two.volume.shape[0] == 2 and two.volume.array.max() > 0
+    assert "preset" in two.report["trues_per_slice_from"]
+
+
+def test_a_sinogram_is_reconstructed_and_its_fit_reported(run):
+    phantom = small_phantom()
+    simulation = simulate(phantom.pet, phantom.ct, "standard", spacing_mm=4.0, attenuation=True, seed=0)
+    result = run(simulation.lr, measurement=simulation.measurement, quality=STRONG)
+    assert result.volume.same_grid(simulation.truth)
+    assert result.report["measurement"] == "sinogram" and result.report["scanner"]["name"] == "Paper standard"
+    assert result.report["residual"]["chi_square_per_bin"] == pytest.approx(1.0, abs=0.15)
+    total = [float(v.array.sum()) for v in (result.volume, simulation.truth)]
+    assert total[0] == pytest.approx(total[1], rel=0.03)
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    phantom = small_phantom()
+    return simulate(phantom.pet, phantom.ct, "standard", spacing_mm=4.0, seed=0)
+
+
+def test_a_region_of_a_sinogram_is_refused(run, simulation):
+    with pytest.raises(InputError, match="region"):
+        run(simulation.lr, measurement=simulation.measurement, region=(-20, 20, -20, 20, -4, 4))
+
+
+def placed(measurement, z_mm: float):
+    x, y, z = measurement.grid.origin
+    return replace(measurement, grid=replace(measurement.grid, origin=(x, y, z + z_mm)))
+
+
+def test_a_sinogram_of_another_place_is_refused(run, simulation):
+    with pytest.raises(GeometryError, match="measurement covers only 0.0 % of the PET.*; at least 50 % is needed"):
+        run(simulation.lr, measurement=placed(simulation.measurement, 500.0))
+
+
+def test_a_sinogram_most_of_which_the_ct_or_the_pet_does_not_reach_is_refused(run, simulation):
+    short = simulation.measurement
+    counts, background = (torch.cat([t] * 3) for t in (short.counts, short.background))
+    grid = replace(short.grid, array=np.zeros((12, *short.grid.shape[1:]), np.float32))
+    long = replace(short, counts=counts, background=background, grid=grid)
+    with pytest.raises(GeometryError, match="CT covers only 33.3 % of the measured counts"):
+        run(simulation.lr, measurement=long)
+    ct = small_phantom().ct
+    tall = replace(ct, array=np.concatenate([ct.array] * 3))
+    with pytest.raises(GeometryError, match="PET covers only 33.3 % of the measured counts"):
+        run(simulation.lr, tall, measurement=long)
+
+
+def test_a_sinogram_of_another_patient_at_the_same_place_is_refused(run, simulation):
+    other = torso_phantom(8, (4, 64, 96), (4.0, 4.0, 4.0), 2, "pelvis").pet
+    with pytest.raises(GeometryError, match="differs from the measured one by .* made with this PET"):
+        run(replace(other, origin=simulation.truth.origin), measurement=simulation.measurement)
+
+
+def test_a_sinogram_of_somewhat_different_activity_is_noted(run, simulation):
+    pet = simulation.lr.with_array(1.2 * simulation.lr.array)
+    (told,) = run(pet, measurement=simulation.measurement).report["warnings"]
+    assert "differs from the measured one by 2" in told and "check" in told
+
+
+def test_the_report_tells_both_estimates_of_the_counts_and_what_was_used(run, result):
+    report = result.report
+    noise, nominal = report["trues_per_slice_from_noise"], report["trues_per_slice_nominal"]
+    assert nominal == Scanner.get("Siemens Biograph mCT").trues_per_slice
+    assert report["trues_per_slice"] == pytest.approx((noise * nominal) ** 0.5, rel=1e-3)
+    stated = run(trues_per_slice=1e4).report
+    assert stated["trues_per_slice"] == 10_000 and stated["trues_per_slice_from"] == "the caller"
+
+
+def test_a_contradiction_between_noise_and_scanner_is_warned_about_until_counts_are_stated(run):
+    low = Scanner.get("Siemens Biograph mCT", trues_per_slice=100.0)
+    assert any("--trues-per-slice" in w for w in run(scanner=low).report["warnings"])
+    assert not any("--trues-per-slice" in w for w in run(scanner=low, trues_per_slice=1e5).report["warnings"])
+
+
+def test_a_region_keeps_the_weight_of_its_counts(run, monkeypatch):
+    """The counts are those of whole slices: a region must not get them all."""
+    from PETSuperResLib import reconstruction
+
+    real, scales = reconstruction.pseudo_measurement, []
+
+    def noted(*arguments):
+        made = real(*arguments)
+        scales.append(made.scale)
+        return made
+
+    monkeypatch.setattr(reconstruction, "pseudo_measurement", noted)
+    x, y, z = small_phantom().pet.corners().mean(0)
+    run()
+    run(region=(x - 40, x + 40, y - 30, y + 30, z - 8, z + 8))
+    assert scales[1] == pytest.approx(scales[0], rel=0.03)
+
+
+def test_a_scanner_that_nobody_named_is_asked_for(run):
+    with pytest.raises(InputError, match="Which scanner made the PET"):
+        run(scanner=None)
+
+
+def test_the_scanner_of_the_dicom_header_needs_no_name(run):
+    pet = replace(small_phantom().pet, metadata={"manufacturer": "GE MEDICAL SYSTEMS", "model": "Discovery ST"})
+    report = run(pet, scanner=None).report
+    assert report["scanner"]["name"] == "GE Discovery ST"
+    assert any("No source was found for the FWHM of GE Discovery ST" in w for w in report["warnings"])
+
+
+def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
+    """One slice at a time, a second per step: the estimate falls from slab to slab instead of starting again."""
+    from PETSuperResLib import progress, reconstruction
+
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(reconstruction, "SLAB", 1)
+
+    def steady(sampler, prior, model, y, ct, seed, batch, callback, below, above):
+        z = torch.ones(model.shape)
+        for step in range(sampler.steps):
+            clock[0] += 1.0
+            callback(step + 1, sampler.steps, z)
+        return z
+
+    monkeypatch.setattr(reconstruction, "sample", steady)
+    events: list[Event] = []
+    run(progress=events.append, quality=Sampler.get(QUICK, start_iterations=0))
+    left = [e.remaining_s for e in events if e.preview is not None]
+    assert left == pytest.approx([7, 6, 5, 4, 3, 2, 1, 0], abs=0.3)
+
+
+def test_tokens_are_remembered_for_another_run_but_not_from_slab_to_slab(run, prior, monkeypatch):
+    from PETSuperResLib import reconstruction
+
+    run()
+    assert prior.memory.known
+    monkeypatch.setattr(reconstruction, "SLAB", 2)
+    run()
+    assert not prior.memory.known
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 128, 326, 1000])
+def test_slabs_follow_each_other_and_with_their_halos_are_no_larger_than_one(count):
+    from PETSuperResLib.reconstruction import SLAB, slabs_of
+
+    slabs = slabs_of(count, 3)
+    assert [k for first, last in slabs for k in range(first, last)] == list(range(count))
+    sizes = [min(count, last + 3) - max(0, first - 3) for first, last in slabs]
+    assert max(sizes) <= SLAB and max(sizes) - min(sizes) <= 7
+
+
+def test_a_slab_goes_on_where_the_one_before_ended(run, result, monkeypatch):
+    """Slabs of two slices give the whole volume's estimate; each begins with the last slices of the one before."""
+    from PETSuperResLib import reconstruction
+
+    real, slabs = reconstruction.sample, []
+
+    def recorded(*given):
+        slabs.append((real(*given), *given[-2:]))
+        return slabs[-1][0]
+
+    monkeypatch.setattr(reconstruction, "sample", recorded)
+    monkeypatch.setattr(reconstruction, "slabs_of", lambda count, halo: [(0, 2), (2, count)])
+    estimate, whole = run().volume.array, result.volume.array
+    assert np.linalg.norm(estimate - whole) < 0.01 * np.linalg.norm(whole)
+    (first, nothing, left), (second, met, last) = slabs
+    assert nothing is None and last is None and met is left
+    kept = first[left.slices]
+    assert len(kept) and torch.equal(second[: len(kept)], kept)
+
+
+def test_a_full_gpu_is_answered_by_smaller_batches_and_then_the_cpu(run, result, monkeypatch):
+    from PETSuperResLib import reconstruction
+
+    real, batches = reconstruction.sample, []
+
+    def full_until_moved(sampler, prior, model, y, ct, seed, batch, *others):
+        batches.append(batch)
+        if len(batches) < 6:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(sampler, prior, model, y, ct, seed, batch, *others)
+
+    monkeypatch.setattr(reconstruction, "sample", full_until_moved)
+    again = run()
+    assert batches == [16, 8, 4, 2, 1, 16]
+    np.testing.assert_array_equal(again.volume.array, result.volume.array)
+
+
+# -- input that cannot be used --------------------------------------------------------------------
+def test_a_ct_of_another_place_is_refused(run):
+    far = replace(small_phantom().ct, origin=(3000.0, 0.0, 0.0))
+    with pytest.raises(GeometryError, match="covers only 0.0 % of the PET.*; at least 50 % is needed"):
+        run(ct=far)
+
+
+def test_a_ct_of_another_body_is_refused(run):
+    ct = small_phantom().ct
+    other = np.full(ct.shape, -1000.0, np.float32)
+    other[:, :12, :12] = 40.0
+    other[:, 0, 0] = 500.0
+    with pytest.raises(GeometryError, match="inside the body"):
+        run(ct=ct.with_array(other))
+
+
+def test_pet_and_ct_of_different_patients_are_refused(run):
+    pet, ct = (
+        replace(v, metadata={"patient": h})
+        for v, h in zip((small_phantom().pet, small_phantom().ct), "ab", strict=True)
+    )
+    with pytest.raises(GeometryError, match="different patients"):
+        run(pet, ct)
+
+
+def bad(volume: Volume, what: str) -> Volume:
+    array = volume.array.copy()
+    if what == "nan":
+        array[1, 3, 4] = np.nan
+    elif what == "empty":
+        array[:] = 0
+    elif what == "bq":
+        array *= 5000
+    elif what == "negative":
+        array = -array - 200
+    return volume.with_array(array)
+
+
+@pytest.mark.parametrize(
+    ("what", "error"), [("nan", InputError), ("empty", InputError), ("bq", UnitsError), ("negative", UnitsError)]
+)
+def test_a_pet_that_is_no_suv_is_refused(run, what, error):
+    with pytest.raises(error) as caught:
+        run(bad(small_phantom().pet, what))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["nan", "empty"])
+def test_a_damaged_ct_is_refused(run, what):
+    with pytest.raises(InputError):
+        run(ct=bad(small_phantom().ct, what))
+
+
+def test_the_pet_given_as_ct_is_refused(run):
+    pet = small_phantom().pet
+    with pytest.raises(InputError, match="not a CT in HU"):
+        run(ct=replace(pet, unit=""))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"scanner": "Acme 9000"}, ScannerError),
+        ({"quality": "best"}, InputError),
+        ({"samples": 0}, InputError),
+        ({"device": "abacus"}, InputError),
+        ({"prior": "nowhere.safetensors"}, CheckpointError),
+        ({"spacing": -2.0}, InputError),
+        ({"trues_per_slice": 0.0}, InputError),
+    ],
+    ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
+)
+def test_impossible_options_are_refused(run, options, error):
+    with pytest.raises(error):
+        run(**options)

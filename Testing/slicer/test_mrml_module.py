@@ -1,0 +1,263 @@
+"""The Slicer module in a real MRML scene: geometry, units, the lesion table, and what enters the scene when."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
+import mrml_scene  # noqa: E402
+
+from PETSuperResLib.errors import Cancelled, GeometryError, InputError  # noqa: E402
+from PETSuperResLib.progress import Event  # noqa: E402
+from PETSuperResLib.volume import Volume  # noqa: E402
+
+OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)
+LEFT_HANDED = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+GRIDS = {
+    "plain": {"spacing": (2.0, 2.0, 2.0)},
+    "anisotropic": {"spacing": (1.5, 2.5, 4.0), "origin": (-31.0, 12.5, 700.0)},
+    "oblique": {"spacing": (2.0, 3.0, 4.0), "origin": (10.0, -20.0, 30.0), "direction": OBLIQUE},
+    "left-handed": {"spacing": (2.0, 2.0, 3.0), "origin": (5.0, 6.0, -7.0), "direction": LEFT_HANDED},
+}
+
+
+@pytest.fixture
+def scene():
+    found = mrml_scene.start()
+    found.Clear(0)
+    return found
+
+
+@pytest.fixture
+def module():
+    return mrml_scene.load_module()
+
+
+@pytest.fixture
+def mrml(module):
+    from PETSuperResSlicer.mrml import volumes as PETSuperResMRML
+
+    return PETSuperResMRML
+
+
+@pytest.fixture
+def case(scene, mrml):
+    """PET and CT nodes of a warm block with two hot cubes, and the cubes as a label map."""
+    labels = np.zeros((8, 20, 24), np.float32)
+    labels[2:5, 4:8, 5:9], labels[3:6, 11:15, 14:19] = 1, 2
+    grid = Volume(labels, unit="label", **GRIDS["anisotropic"])
+    pet = grid.with_array(1 + 3 * (labels == 1) + 6 * (labels == 2), "SUVbw")
+    nodes = [mrml.nodeFromVolume(v, n, scene) for v, n in ((pet, "PET"), (pet.with_array(pet.array * 0, "HU"), "CT"))]
+    return SimpleNamespace(pet=nodes[0], ct=nodes[1], labels=grid, volume=pet)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    """A stand-in for the reconstruction that doubles the resolution and the values, and records its arguments."""
+    import PETSuperResLib
+
+    calls = []
+
+    def reconstruct(pet, ct, progress=None, **settings):
+        calls.append({"pet": pet, "ct": ct, **settings})
+        if progress:
+            progress(Event("sampling", 0.5, "step 1 of 2", 3.0))
+        fine = pet.grid([s / 2 for s in pet.spacing])
+        volume = pet.resample_to(fine, "nearest").with_array(2 * pet.resample_to(fine, "nearest").array, "SUVbw")
+        std = volume.with_array(0.1 * volume.array)
+        return SimpleNamespace(volume=volume, samples=None, std=std, report={"prior_sha256": "ab12", "steps": 50})
+
+    monkeypatch.setitem(vars(PETSuperResLib), "reconstruct", reconstruct)
+    return calls
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_a_volume_comes_back_from_the_scene_where_it_was(scene, mrml, kind):
+    array = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    volume = Volume(array, unit="SUVbw", **GRIDS[kind])
+    back = mrml.volumeFromNode(mrml.nodeFromVolume(volume, "v", scene))
+    assert back.same_grid(volume, 1e-4) and back.unit == "SUVbw"
+    np.testing.assert_array_equal(back.array, array)
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_voxels_lie_where_slicer_shows_them(scene, mrml, kind):
+    """RAS = (-L, -P, S): a voxel's world position in MRML is the negative of LPS in x and y."""
+    volume = Volume(np.zeros((4, 5, 6), np.float32), **GRIDS[kind])
+    node = mrml.nodeFromVolume(volume, "v", scene)
+    matrix = __import__("vtk").vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    ras = np.array(matrix.MultiplyPoint((3, 2, 1, 1)))
+    lps = volume.ijk_to_lps @ [3, 2, 1, 1]
+    np.testing.assert_allclose(ras, lps * [-1, -1, 1, 1], atol=1e-6)
+
+
+def test_a_parent_transform_moves_the_volume(scene, mrml, case):
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = __import__("vtk").vtkMatrix4x4()
+    matrix.SetElement(0, 3, 10.0)  # 10 mm to the right in RAS
+    transform.SetMatrixTransformToParent(matrix)
+    case.pet.SetAndObserveTransformNodeID(transform.GetID())
+    moved = mrml.volumeFromNode(case.pet)
+    np.testing.assert_allclose(np.subtract(moved.origin, case.volume.origin), (-10, 0, 0), atol=1e-6)
+
+
+def test_sheared_axes_are_refused(scene, mrml, case):
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = __import__("vtk").vtkMatrix4x4()
+    matrix.SetElement(1, 2, 0.2)
+    transform.SetMatrixTransformToParent(matrix)
+    case.pet.SetAndObserveTransformNodeID(transform.GetID())
+    with pytest.raises(GeometryError, match="right angles"):
+        mrml.volumeFromNode(case.pet)
+
+
+def test_overlapping_segments_keep_their_whole_volume(scene, mrml, case):
+    from PETSuperResSlicer.mrml.segments import masksFromNode, segmentationFromLabels
+
+    node = segmentationFromLabels(case.labels, case.pet, "lesions")
+    second = case.labels.with_array((case.labels.array > 0).astype(np.float32))
+    extra = segmentationFromLabels(second, case.pet, "all")
+    node.GetSegmentation().CopySegmentFromSegmentation(
+        extra.GetSegmentation(), extra.GetSegmentation().GetNthSegmentID(0)
+    )
+    sizes = [int(mask.array.sum()) for _, mask in masksFromNode(node)]
+    one, two = (int((case.labels.array == n).sum()) for n in (1, 2))
+    assert sizes == [one, two, one + two]
+
+
+def test_process_shows_its_result_with_the_window_and_colours_of_the_pet(module, mrml, scene, case, backend):
+    mrml.showAsPET(case.pet, 11.0, 5.0)
+    case.pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
+    display = module.PETSuperResLogic().process(case.pet, case.ct, quality="draft").GetDisplayNode()
+    assert (display.GetWindow(), display.GetLevel()) == (11.0, 5.0)
+    assert display.GetColorNodeID() == "vtkMRMLColorTableNodeRainbow"
+
+
+def test_process_adds_one_marked_suv_volume_with_its_provenance(module, mrml, scene, case, backend):
+    before = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    events = []
+    node = module.PETSuperResLogic().process(case.pet, case.ct, quality="draft", seed=7, progress=events.append)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before + 1
+    assert node.GetScene() is scene and node.GetName() == "PET SR (Siemens Biograph mCT)"
+    assert node.GetVoxelValueQuantity().GetCodeValue() == "126400"
+    assert node.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
+    assert node.GetAttribute("PETSuperRes.seed") == "7" and node.GetAttribute("PETSuperRes.quality") == "draft"
+    assert node.GetAttribute("PETSuperRes.preset") == "Siemens Biograph mCT"
+    assert node.GetAttribute("PETSuperRes.report.prior_sha256") == "ab12"
+    assert "research use" in node.GetAttribute("PETSuperRes.note")
+    assert backend[0]["pet"].unit == "SUVbw" and backend[0]["ct"].unit == "HU" and backend[0]["seed"] == 7
+    assert [e.fraction for e in events] == [0.5]
+
+
+def test_several_samples_bring_their_standard_deviation_as_a_second_volume(module, mrml, case, backend):
+    node = module.PETSuperResLogic().process(case.pet, case.ct, samples=4)
+    spread = node.GetNodeReference("PETSuperRes.StandardDeviation")
+    assert mrml.volumeFromNode(spread).same_grid(mrml.volumeFromNode(node))
+    assert mrml.volumeFromNode(spread).array.max() == pytest.approx(0.1 * mrml.volumeFromNode(node).array.max())
+
+
+def test_the_result_covers_the_same_place_as_the_pet(module, mrml, case, backend):
+    node = module.PETSuperResLogic().process(case.pet, case.ct)
+    result = mrml.volumeFromNode(node)
+    np.testing.assert_allclose(result.corners(), case.volume.corners(), atol=1e-4)
+
+
+@pytest.mark.parametrize("error", [Cancelled(), InputError("The PET is empty: load it again.")])
+def test_nothing_enters_the_scene_when_the_job_stops(module, scene, case, monkeypatch, error):
+    import PETSuperResLib
+
+    def reconstruct(*_args, **_settings):
+        raise error
+
+    monkeypatch.setitem(vars(PETSuperResLib), "reconstruct", reconstruct)
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(type(error)):
+        module.PETSuperResLogic().process(case.pet, case.ct)
+    assert scene.GetNumberOfNodes() == before
+
+
+def test_a_progress_callback_can_cancel(module, scene, case, backend):
+    def stop(_event):
+        raise Cancelled()
+
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(Cancelled):
+        module.PETSuperResLogic().process(case.pet, case.ct, progress=stop)
+    assert scene.GetNumberOfNodes() == before
+
+
+def test_the_result_lies_beside_the_pet_in_the_subject_hierarchy(module, scene, case, backend):
+    import slicer
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    study = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "Study")
+    hierarchy.CreateItem(study, case.pet)
+    node = module.PETSuperResLogic().process(case.pet, case.ct)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+
+
+def test_the_lesion_table_holds_suvs_before_and_after(module, mrml, case, backend):
+    """Doubled values double the SUVs in the same segments; MTV stays, as both cubes are above 2.5 already."""
+    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+
+    logic = module.PETSuperResLogic()
+    node = logic.process(case.pet, case.ct)
+    segmentation = segmentationFromLabels(case.labels, case.pet, "lesions", {1: "Liver", 2: "Node"})
+    table = logic.compareLesions(case.pet, node, segmentation, referenceNode=case.pet)
+
+    def column(name):
+        return [float(table.GetTable().GetValueByName(row, name).ToDouble()) for row in range(table.GetNumberOfRows())]
+
+    assert [table.GetCellText(row, 0) for row in range(table.GetNumberOfRows())] == ["Liver", "Node"]
+    np.testing.assert_allclose(column("SUVmax PET"), [4, 7], rtol=1e-5)
+    np.testing.assert_allclose(column("SUVmax SR"), [8, 14], rtol=1e-5)
+    np.testing.assert_allclose(column("SUVmean SR"), [8, 14], rtol=1e-5)
+    np.testing.assert_allclose(column("SUVmax change"), [100, 100], rtol=1e-5)
+    np.testing.assert_allclose(column("SUVmax reference"), [4, 7], rtol=1e-5)
+    volumes = [float((case.labels.array == n).sum()) * case.labels.voxel_ml for n in (1, 2)]
+    np.testing.assert_allclose(column("MTV PET"), volumes, rtol=1e-4)
+    np.testing.assert_allclose(column("MTV SR"), volumes, rtol=1e-4)
+    assert table.GetColumnUnitLabel("SUVmax SR") == "g/mL"
+
+
+def test_a_label_map_serves_as_well_as_a_segmentation(module, mrml, scene, case, backend):
+    logic = module.PETSuperResLogic()
+    labels = mrml.nodeFromVolume(case.labels, "labels", scene, "vtkMRMLLabelMapVolumeNode")
+    table = logic.compareLesions(case.pet, logic.process(case.pet, case.ct), labels)
+    assert table.GetNumberOfRows() == 2
+
+
+def test_bad_input_gives_one_clear_sentence(module, mrml, scene, case, backend):
+    logic = module.PETSuperResLogic()
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow")
+    undrawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Undrawn")
+    undrawn.GetSegmentation().AddEmptySegment("lesion")
+    with pytest.raises(InputError, match="No PET volume is selected"):
+        logic.process(None, case.ct)
+    with pytest.raises(InputError, match="No CT volume is selected"):
+        logic.process(case.pet, None)
+    with pytest.raises(InputError, match="'Hollow' has no voxels"):
+        logic.process(empty, case.ct)
+    with pytest.raises(InputError, match="'Undrawn' is empty"):
+        logic.compareLesions(case.pet, case.pet, undrawn)
+    with pytest.raises(InputError, match="No segmentation is selected"):
+        logic.compareLesions(case.pet, case.pet, None)
+
+
+def test_importing_the_module_loads_no_torch():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.path.insert(0, 'Testing'); import mrml_scene; mrml_scene.load_module();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=mrml_scene.ROOT).returncode == 0
+
+
+def test_presets_are_offered_by_name(module):
+    assert module.DEFAULT_PRESET in module.PETSuperResLogic().presetNames()

@@ -1,0 +1,192 @@
+"""The panel of the module, used as a user would, in a host on PySide6: a run from Apply to its end."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer_host
+from panel_case import choose, finer, finish, give, make_case, memory_mb, nodes_in_scene
+
+if slicer_host.missing():
+    pytest.skip(slicer_host.missing(), allow_module_level=True)
+import slicer  # noqa: E402
+
+
+@pytest.fixture
+def case(host):
+    """PET, CT and segments of a body with two hot cubes."""
+    return make_case()
+
+
+def test_the_modules_own_test_passes_in_the_panel(panel, host):
+    from mrml_scene import load_module
+
+    panel.logic._runner.automatic = True
+    test = load_module().PETSuperResTest()
+    test.setUp()
+    test.test_panel()
+    assert panel.params.result is not None
+
+
+def test_progress_preview_and_result(panel, host, fake, case):
+    choose(panel, host, case)
+    before = nodes_in_scene()
+    panel.ui.applyButton.click()
+    assert panel.ui.applyButton.text == "Cancel" and panel.ui.progressBar.visible
+    fake.say("progress", fraction=0.4, stage="slices 1-8 of 8", message="step 2 of 8", remaining_s=75.0)
+    fake.say("preview", volume=finer(case, 1.5))
+    host.spin(2, until=lambda: panel.job.preview is not None)
+    assert panel.ui.progressBar.value == 40
+    assert panel.ui.statusLabel.text == "slices 1-8 of 8, step 2 of 8, 1 min 15 s left"
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert panel.job.preview.GetID() in {c.GetForegroundVolumeID() for c in composites}
+    shown = panel.job.preview
+    fake.say("preview", volume=finer(case, 1.8))
+    host.spin(0.3)
+    assert panel.job.preview is shown and slicer.util.arrayFromVolume(shown).max() == pytest.approx(1.8 * 7)
+    give(fake, case, warnings=["The CT covers 90 % of the PET's activity."])
+    assert host.spin(2, until=lambda: not panel.job.running)
+    result = panel.params.result
+    assert shown.GetScene() is None and not panel.ui.progressBar.visible and panel.ui.applyButton.text == "Apply"
+    assert result.GetNodeReference("PETSuperRes.PET") is case.pet
+    assert result.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
+    window = [n.GetDisplayNode().GetWindow() for n in (case.pet, result)]
+    colours = [n.GetDisplayNode().GetColorNodeID() for n in (case.pet, result)]
+    assert window[0] == window[1] and colours[0] == colours[1] and "PET" in colours[0]
+    assert result.GetID() in {c.GetForegroundVolumeID() for c in composites}
+    assert "covers 90 %" in panel.ui.logText.toPlainText()
+    host.spin(2, until=lambda: panel.lesions.measured is not None)
+    classes = sorted(slicer.mrmlScene.GetNodeByID(i).GetClassName() for i in nodes_in_scene() - before)
+    assert [c for c in classes if "Volume" in c and "Display" not in c] == ["vtkMRMLScalarVolumeNode"]
+
+
+def test_cancel_leaves_nothing_behind(panel, host, fake, case):
+    choose(panel, host, case)
+    composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    composite.SetForegroundVolumeID(case.pet.GetID())
+    before = nodes_in_scene()
+    panel.ui.applyButton.click()
+    fake.say("preview", volume=finer(case))
+    host.spin(2, until=lambda: panel.job.preview is not None)
+    began = time.monotonic()
+    panel.ui.applyButton.click()
+    assert host.spin(2, until=lambda: not panel.job.running) and time.monotonic() - began < 1
+    assert nodes_in_scene() == before and composite.GetForegroundVolumeID() == case.pet.GetID()
+    assert "Cancelled" in panel.ui.statusLabel.text and panel.ui.applyButton.text == "Apply"
+    finish(panel, host, fake, case)
+    assert panel.params.result is not None
+
+
+def test_an_error_of_the_worker_is_shown_with_its_remedy(panel, host, fake, case):
+    choose(panel, host, case)
+    before = nodes_in_scene()
+    panel.ui.applyButton.click()
+    fake.say("error", message="The backend process ended unexpectedly: press Apply to try again.")
+    assert host.spin(2, until=lambda: not panel.job.running)
+    assert "press Apply to try again" in panel.ui.statusLabel.text and nodes_in_scene() == before
+    assert "press Apply" in panel.ui.logText.toPlainText() and panel.ui.applyButton.enabled
+
+
+def test_closing_the_scene_stops_the_job_and_starts_anew(panel, host, fake, case):
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    panel.ui.applyButton.click()
+    fake.say("preview", volume=finer(case))
+    host.spin(0.3)
+    host.scene.Clear(0)
+    host.spin(0.2)
+    assert not panel.job.running and panel.params.pet is None and not panel.ui.applyButton.enabled
+    assert panel.ui.lesionsTable.rowCount == 0
+    again = make_case("Second")
+    choose(panel, host, again)
+    fake.messages.clear()
+    panel.logic._task.running = False
+    finish(panel, host, fake, again)
+    assert panel.params.result.GetNodeReference("PETSuperRes.PET") is again.pet
+
+
+def test_ten_runs_leave_ten_results_and_nothing_else(panel, host, fake, case):
+    cases = [case, make_case("Other", (5.0, 3.0))]
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    counts = []
+    for number in range(10):
+        choose(panel, host, cases[number % 2])
+        panel.ui.applyButton.click()
+        fake.say("preview", volume=finer(cases[number % 2]))
+        give(fake, cases[number % 2])
+        assert host.spin(5, until=lambda: not panel.job.running)
+        host.spin(0.7)
+        counts.append(slicer.mrmlScene.GetNumberOfNodes())
+    assert len(set(np.diff(counts))) == 1  # a result with its display node and its table, each time
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads the memory as Linux tells it")
+@pytest.mark.parametrize("ends", [pytest.param("deleted", marks=pytest.mark.slow), "failed"])
+def test_ten_runs_leave_no_memory(panel, host, fake, ends):
+    """Ten runs whose results, if there are any, were deleted: less than four results' memory, which views may hold."""
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    cases = [make_case(name, hot, size=7) for name, hot in (("PET", (4.0, 7.0)), ("Other", (5.0, 3.0)))]
+    results = [finer(case) for case in cases]
+    size_mb = results[0].array.nbytes / 2**20
+    assert size_mb > 32  # smaller pieces stay with the C library, which gives them out again
+
+    def run(number):
+        choose(panel, host, cases[number % 2])
+        panel.ui.applyButton.click()
+        again = results[number % 2].with_array(results[number % 2].array.copy())  # as read from the worker's file
+        fake.say("preview", volume=again)
+        host.spin(5, until=lambda: panel.job.preview is not None)
+        if ends == "failed":
+            fake.say("error", message="It failed: try again.")
+        else:
+            fake.say("result", volumes={"sr": again}, report={"warnings": []})
+        assert host.spin(5, until=lambda: not panel.job.running)
+        if ends == "deleted":
+            assert host.spin(20, until=lambda: panel.lesions.measured is not None)
+            node, table = panel.params.result, panel.lesions.table
+            panel.ui.compareButton.click()
+            assert host.spin(20, until=lambda: node.GetNodeReference("PETSuperRes.Difference") is not None)
+            for volume in (node.GetNodeReference("PETSuperRes.Difference"), node):
+                mrml.removeVolume(volume)
+            slicer.mrmlScene.RemoveNode(table)
+        host.spin(0.2)
+
+    for number in range(4):  # what is loaded or cached once
+        run(number)
+    before = memory_mb()
+    for number in range(10):
+        run(number)
+    grown = memory_mb() - before
+    print(f"{grown:.0f} MB more after ten runs; a result has {size_mb:.0f} MB")
+    assert grown < 4 * size_mb, f"{grown:.0f} MB more after ten runs; a result has {size_mb:.0f} MB"
+
+
+def test_a_deleted_result_is_freed_with_the_next_run(panel, host, fake, case):
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    freed = []
+    panel.params.result.AddObserver("DeleteEvent", lambda *_: freed.append(1))
+    mrml.removeVolume(panel.params.result)
+    finish(panel, host, fake, case)
+    gc.collect()
+    assert freed
+
+
+def test_leaving_the_module_gives_the_key_back_and_closing_it_ends_the_worker(panel, host, fake):
+    module = slicer.modules.petsuperres
+    assert panel.shortcut is not None
+    module.exit()
+    assert panel.shortcut is None
+    module.enter()
+    assert panel.shortcut is not None
+    module.close()
+    host.process()
+    assert fake.closed

@@ -1,0 +1,218 @@
+"""The panel's inputs, used as a user would: what is chosen, suggested, converted, refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer_host
+from panel_case import PRESET, choose, finish, give, make_case
+
+if slicer_host.missing():
+    pytest.skip(slicer_host.missing(), allow_module_level=True)
+import slicer  # noqa: E402
+
+
+@pytest.fixture
+def case(host):
+    """PET, CT and segments of a body with two hot cubes."""
+    return make_case()
+
+
+def test_apply_waits_for_what_is_missing(panel, host, case):
+    ui = panel.ui
+    assert not ui.applyButton.enabled and "PET and the CT" in ui.statusLabel.text
+    ui.petSelector.setCurrentNode(case.pet)
+    ui.ctSelector.setCurrentNode(case.ct)
+    host.spin(0.05)
+    assert not ui.applyButton.enabled and "scanner" in ui.statusLabel.text
+    choose(panel, host, case)
+    assert ui.applyButton.enabled and ui.statusLabel.text == ""
+
+
+def test_pet_and_ct_that_are_marked_as_such_are_suggested(host, fake):
+    host.reset()
+    case = make_case()
+    panel = host.open_module()
+    assert panel.params.pet is case.pet and panel.params.ct is case.ct and panel.params.segmentation is case.segments
+    assert not panel.ui.applyButton.enabled  # the scanner is not known
+    host.reset()
+
+
+def test_choices_are_saved_with_the_scene(panel, host, case):
+    choose(panel, host, case)
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    panel.ui.samplesSpinBox.setValue(5)
+    panel.ui.seedSpinBox.setValue(42)
+    panel.ui.fwhmSpinBox.setValue(6.5)
+    panel.ui.thresholdEdit.setText("41%")
+    node = panel.logic.getParameterNode()
+    assert node.GetParameter("preset") == PRESET and node.GetParameter("quality") == "DRAFT"
+    assert node.GetParameter("samples") == "5" and node.GetParameter("seed") == "42"
+    assert float(node.GetParameter("fwhm")) == 6.5 and node.GetParameter("threshold") == "41%"
+    from PETSuperResSlicer.panel.parameters import PETSuperResParameters
+
+    again = PETSuperResParameters(node)  # as another session reads them
+    assert again.pet is case.pet and again.segmentation is case.segments and again.quality.value == "draft"
+
+
+def test_the_job_gets_what_was_chosen(panel, host, fake, case):
+    choose(panel, host, case)
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
+    roi.SetXYZ((0, -40, 715))
+    roi.SetRadiusXYZ((10, 10, 10))
+    panel.ui.regionSelector.setCurrentNode(roi)
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    panel.ui.samplesSpinBox.setValue(3)
+    panel.ui.seedSpinBox.setValue(9)
+    panel.ui.applyButton.click()
+    job = fake.jobs[0]
+    assert job["scanner"] == PRESET and job["quality"] == "draft" and job["samples"] == 3 and job["seed"] == 9
+    assert list(job["region"]) == pytest.approx([-10, 10, 30, 50, 705, 725])
+    assert job["pet"].unit == "SUVbw" and "prior" not in job
+
+
+def test_a_region_made_in_the_panel_is_ready_to_use(panel, host, fake, case):
+    choose(panel, host, case)
+    roi = panel.ui.regionSelector.addNode()
+    panel.ui.applyButton.click()
+    low, high = fake.jobs[0]["region"][::2], fake.jobs[0]["region"][1::2]
+    assert panel.params.region is roi and all(a < b for a, b in zip(low, high, strict=True))
+
+
+def test_an_edited_scanner_is_sent_whole_and_goes_back_to_its_preset(panel, host, fake, case):
+    choose(panel, host, case)
+    preset = panel.ui.fwhmSpinBox.value
+    panel.ui.fwhmSpinBox.setValue(7.25)
+    panel.ui.applyButton.click()
+    assert fake.jobs[0]["scanner"]["fwhm_transaxial_mm"] == 7.25 and fake.jobs[0]["scanner"]["name"] == PRESET
+    panel.ui.resetPhysicsButton.click()
+    host.spin(0.05)
+    assert panel.ui.fwhmSpinBox.value == pytest.approx(preset)
+
+
+def test_another_preset_brings_its_own_values(panel, host, case):
+    from PETSuperResLib.scanner import Scanner
+
+    for name in (PRESET, "GE Discovery ST"):
+        choose(panel, host, case, name)
+        assert panel.ui.fwhmSpinBox.value == pytest.approx(Scanner.get(name).fwhm_transaxial_mm, abs=0.006)
+        assert panel.ui.kernelScaleSpinBox.value == pytest.approx(Scanner.get(name).kernel_scale, abs=0.006)
+
+
+def test_the_scanner_is_chosen_from_what_the_pet_says(panel, host, case):
+    case.pet.SetAttribute("DICOM.Manufacturer", "GE MEDICAL SYSTEMS")
+    case.pet.SetAttribute("DICOM.ManufacturerModelName", "Discovery 690")
+    panel.ui.petSelector.setCurrentNode(case.pet)
+    host.spin(0.05)
+    assert panel.ui.presetComboBox.currentText == "GE Discovery 690/710"
+
+
+def test_devices_are_asked_for_when_the_section_is_opened(panel, host, case):
+    box = panel.ui.deviceComboBox
+    assert box.count == 2
+    panel.ui.advancedButton.collapsed = False
+    assert host.spin(2, until=lambda: box.count == 3)
+    assert box.itemText(0) == "Automatic: Big GPU" and box.itemText(2) == "Big GPU (cuda:0)"
+    box.setCurrentIndex(2)
+    assert panel.params.device == "cuda:0"
+    panel.params.device = "cuda:5"  # from a scene of another machine
+    assert box.currentText == "cuda:5 (not on this machine)"
+
+
+def test_the_priors_card_and_a_wrong_file(panel, host, fake, case, tmp_path):
+    assert "trained on" in panel.ui.priorLabel.text
+    wrong = tmp_path / "wrong.safetensors"
+    wrong.write_bytes(b"nothing of the kind")
+    choose(panel, host, case)
+    host.files.append(str(wrong))
+    panel.ui.priorButton.click()
+    host.spin(0.05)
+    assert "not a PETSuperRes prior" in panel.ui.priorLabel.text
+    panel.ui.applyButton.click()
+    assert "not a PETSuperRes prior" in panel.ui.statusLabel.text and not fake.jobs
+
+
+def test_unknown_units_are_asked_for(panel, host, fake, case):
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    case.pet.SetVoxelValueUnits(None)
+    choose(panel, host, case)
+    ui = panel.ui
+    assert "are they SUV?" in ui.unitsLabel.text and ui.unitsButton.text == "They are SUV"
+    ui.applyButton.click()
+    assert "press 'They are SUV'" in ui.statusLabel.text and not fake.jobs
+    ui.unitsButton.click()
+    host.spin(0.05)
+    assert mrml.unitOfNode(case.pet) == "SUVbw" and not ui.unitsButton.visible
+    ui.applyButton.click()
+    assert len(fake.jobs) == 1
+
+
+def test_concentrations_are_converted_by_what_is_stated(panel, host, case):
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    case.pet.SetVoxelValueUnits(None)
+    mrml.setVoxels(case.pet, case.volume, case.volume.array * 2500)
+    choose(panel, host, case)
+    ui = panel.ui
+    assert ui.unitsForm.visible and "Bq/mL" in ui.unitsLabel.text
+    ui.unitsButton.click()
+    assert "patient's weight" in ui.statusLabel.text
+    ui.weightSpinBox.setValue(70)
+    ui.doseSpinBox.setValue(350)
+    ui.injectedEdit.setText("10:00")
+    ui.scannedEdit.setText("10:00")
+    ui.unitsButton.click()
+    host.spin(0.1)
+    made = panel.params.pet
+    assert made is not case.pet and made.GetName() == "PET SUV" and not ui.unitsForm.visible
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(made).max(), 7 * 2500 * 70e3 / 350e6, rtol=1e-5)
+
+
+def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, case, tmp_path):
+    case.pet.SetAttribute("DICOM.Manufacturer", "GE MEDICAL SYSTEMS")
+    case.pet.SetAttribute("DICOM.ManufacturerModelName", "Discovery 690")  # another scanner than the chosen one
+    choose(panel, host, case)
+    panel.ui.fwhmSpinBox.setValue(7.25)
+    finish(panel, host, fake, case)
+    made, scene = panel.params.result.GetName(), slicer.mrmlScene
+    for name, suffix in (("Volume", ".nrrd"), ("Segmentation", ".seg.nrrd"), ("Table", ".tsv")):
+        for node in slicer.util.getNodesByClass(f"vtkMRML{name}Node"):
+            if node.GetStorageNode() is None:
+                node.AddDefaultStorageNode()
+            if node.GetStorageNode() is not None:
+                node.GetStorageNode().SetFileName(str(tmp_path / f"{node.GetID()}{suffix}"))
+                node.GetStorageNode().WriteData(node)
+    scene.SetRootDirectory(str(tmp_path))
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Commit()
+    scene.Clear(0)
+    host.spin(0.2)
+    assert panel.params.pet is None
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Import()
+    host.spin(0.5)
+    assert panel.params.preset == PRESET and panel.params.fwhm == 7.25
+    assert panel.params.pet.GetName() == "PET" and panel.params.ct.GetName() == "CT"
+    assert panel.params.result.GetName() == made and panel.ui.lesionsTable.rowCount > 0
+    assert not host.errors
+
+
+@pytest.mark.parametrize(("gone", "message"), [("pet", "The PET of this result"), ("ct", "The CT of this result")])
+def test_an_input_deleted_during_a_run_leaves_the_result_and_is_told(panel, host, fake, case, gone, message):
+    choose(panel, host, case)
+    panel.ui.applyButton.click()
+    host.spin(0.1)
+    slicer.mrmlScene.RemoveNode(getattr(case, gone))
+    give(fake, case)
+    host.spin(0.5)
+    assert not panel.job.running and panel.params.result is not None and not host.errors
+    assert message in panel.ui.logText.plainText
+
+
+def test_the_compare_layout_is_known_before_it_is_used(host):
+    from PETSuperResSlicer.mrml.compare import LAYOUT_ID, registerLayout
+
+    registerLayout()
+    layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    assert layout.IsLayoutDescription(LAYOUT_ID)

@@ -1,0 +1,217 @@
+"""The panel's results, used as a user would: lesion table, plot, comparison, export."""
+
+from __future__ import annotations
+
+import csv
+import time
+from itertools import count
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import slicer_host
+from panel_case import choose, finish, make_case, responsive, text
+
+if slicer_host.missing():
+    pytest.skip(slicer_host.missing(), allow_module_level=True)
+import slicer  # noqa: E402
+
+from PETSuperResLib import suv_volume  # noqa: E402
+
+
+@pytest.fixture
+def case(host):
+    """PET, CT and segments of a body with two hot cubes."""
+    return make_case()
+
+
+def test_the_lesion_table_follows_the_segments(panel, host, fake, case):
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    ui, table = panel.ui, panel.lesions.table
+    assert ui.lesionsTable.rowCount == 2 and text(panel, 0, 0) == "Liver"
+    assert text(panel, 0, 2) == "4.00\n8.00\n+100 %" and table.GetNumberOfRows() == 2
+    hot = case.segments.GetSegmentation().GetNthSegmentID(0)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(case.segments, hot, case.pet)
+    mask[:] = case.labels.array == 2  # redraw the first segment over the second lesion
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, case.segments, hot, case.pet)
+    assert host.spin(5, until=lambda: text(panel, 0, 2).startswith("7.00"))
+    assert panel.lesions.table is table
+    case.segments.GetSegmentation().RemoveSegment(hot)
+    assert host.spin(5, until=lambda: ui.lesionsTable.rowCount == 1) and table.GetNumberOfRows() == 1
+    case.segments.GetSegmentation().GetNthSegment(0).SetName("Renamed")
+    assert host.spin(5, until=lambda: text(panel, 0, 0) == "Renamed")
+
+
+def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, case):
+    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    everything = case.labels.with_array((case.labels.array > 0).astype(np.float32))
+    other = segmentationFromLabels(everything, case.pet, "Others", {1: "Both"})
+    panel.ui.segmentationSelector.setCurrentNode(other)
+    assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 1) and text(panel, 0, 0) == "Both"
+    panel.ui.segmentationSelector.setCurrentNode(None)
+    assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 0)
+
+
+def test_a_stroke_of_changes_is_measured_once(panel, host, fake, case, monkeypatch):
+    from PETSuperResSlicer.mrml import lesion_table as lesions
+
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    calls, measure = [], lesions.measure
+
+    def count(*arguments):
+        calls.append(1)
+        return measure(*arguments)
+
+    monkeypatch.setattr(lesions, "measure", count)
+    for _ in range(20):
+        case.segments.GetSegmentation().GetNthSegment(0).Modified()
+        case.segments.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+        host.spin(0.02)
+    host.spin(1.0)
+    assert len(calls) == 1
+
+
+def test_a_wrong_threshold_is_told_and_a_right_one_is_used(panel, host, fake, case):
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    panel.ui.thresholdEdit.setText("much")
+    assert host.spin(5, until=lambda: "MTV threshold 'much'" in panel.ui.lesionsLabel.text)
+    assert panel.ui.lesionsTable.rowCount == 0
+    panel.ui.thresholdEdit.setText("6.5")
+    assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 2)
+    assert text(panel, 0, 5).startswith("0.00")  # 4 SUV is below the threshold in the PET
+
+
+def test_a_click_on_a_row_jumps_to_the_lesion(panel, host, fake, case):
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    panel.ui.lesionsTable.cellClicked(1, 0)
+    wanted = np.array([*panel.lesions.measured.centres[1], 1.0])
+    for name in ("Red", "Green", "Yellow"):
+        node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
+        matrix = slicer.vtkMRMLSliceNode.GetXYToRAS(node)
+        xyz = np.linalg.inv(slicer.util.arrayFromVTKMatrix(matrix)) @ wanted
+        assert abs(xyz[2]) < 0.01  # the slice goes through the lesion ...
+        assert all(0 < xyz[axis] < node.GetDimensions()[axis] for axis in (0, 1))  # ... which is in sight
+
+
+def test_copy_and_csv(panel, host, fake, case, tmp_path):
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    panel.ui.copyButton.click()
+    assert slicer.app.clipboard().text().splitlines()[0].startswith("Lesion\tSUVmax PET [g/mL]\tSUVmax SR [g/mL]")
+    path = tmp_path / "lesions.csv"
+    host.files.append(str(path))
+    panel.ui.csvButton.click()
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    assert [float(row["SUVmax SR [g/mL]"]) for row in rows] == pytest.approx([8, 14])
+    panel.lesions.export(str(path / "lesions.csv"))  # no folder
+    assert "choose another folder" in panel.ui.statusLabel.text
+
+
+def test_compare_layout_difference_plot_and_the_key(panel, host, fake, case):
+    from PETSuperResSlicer.mrml import compare as compare
+
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    panel.ui.compareButton.click()
+    result = panel.params.result
+    assert host.spin(5, until=lambda: result.GetNodeReference(compare.DIFFERENCE) is not None)
+    manager = slicer.app.layoutManager()
+    assert manager.layout == compare.LAYOUT_ID
+    composites = {name: manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode() for name in compare.VIEWS}
+    difference = result.GetNodeReference(compare.DIFFERENCE)
+    shown = {"pet": case.pet, "sr": result, "difference": difference}
+    for name, (_label, _orientation, kind) in compare.VIEWS.items():
+        assert composites[name].GetForegroundVolumeID() == shown[kind].GetID()
+        assert composites[name].GetBackgroundVolumeID() == case.ct.GetID() and composites[name].GetLinkedControl()
+    panel.ui.plotButton.click()
+    host.spin(0.1)
+    view = slicer.mrmlScene.GetSingletonNode(compare.PLOT_VIEW, "vtkMRMLPlotViewNode")
+    assert view.GetPlotChartNodeID() == panel.params.chart.GetID()
+    panel.ui.plotMeasureComboBox.setCurrentIndex(3)
+    host.spin(0.05)
+    assert panel.params.chart.GetNthPlotSeriesNode(1).GetYColumnName() == "MTV SR"
+    panel.shortcut.activated()
+    assert composites["PETSuperResLR"].GetForegroundVolumeID() == result.GetID()
+    assert composites["PETSuperResSR"].GetForegroundVolumeID() == case.pet.GetID()
+    label = manager.sliceWidget("PETSuperResLR").sliceLogic().GetSliceNode().GetLayoutLabel
+    assert label() == "SR"  # the view says what it shows
+    panel.ui.switchButton.click()
+    assert composites["PETSuperResLR"].GetForegroundVolumeID() == case.pet.GetID()
+    assert label() == "PET"
+
+
+@pytest.fixture
+def saved(panel, tmp_path, monkeypatch):
+    """A result of a PET series in the database: (source's folder, its SUVs as shown)."""
+    import pydicom
+    from dicom_factory import Scan, pet_slices, suv_pattern, write_series
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    def make(shape=(6, 5, 4), zoom=2):
+        source = write_series(pet_slices(Scan(), suv_pattern(shape)), tmp_path / "source")
+        files = {pydicom.dcmread(f, specific_tags=["SOPInstanceUID"]).SOPInstanceUID: str(f) for f in source.iterdir()}
+        monkeypatch.setattr(slicer, "dicomDatabase", SimpleNamespace(fileForInstance=files.get), raising=False)
+        pet = suv_volume(source)
+        grid = pet.grid((pet.spacing[0] / zoom, pet.spacing[1] / zoom, pet.spacing[2]))
+        values = np.random.default_rng(0).gamma(1.0, 2.0, grid.shape).astype(np.float32)
+        node = mrml.nodeFromVolume(grid.with_array(values, "SUVbw"), "SR", slicer.mrmlScene)
+        node.SetAttribute("PETSuperRes.sourceInstanceUIDs", " ".join(files))
+        panel.params.result = node
+        return grid.with_array(values, "SUVbw")
+
+    return make
+
+
+def test_save_as_dicom_names_the_files_or_the_reason(panel, host, saved, tmp_path):
+    volume = saved()
+    (tmp_path / "out").mkdir()
+    host.files.append(str(tmp_path / "out"))
+    panel.ui.dicomButton.click()
+    assert not panel.ui.dicomButton.enabled and "Writing DICOM files" in panel.ui.statusLabel.text
+    assert host.spin(20, until=lambda: panel.ui.dicomButton.enabled)
+    assert f"Wrote {volume.shape[0]} DICOM files to {tmp_path / 'out'}" in panel.ui.statusLabel.text
+    np.testing.assert_allclose(suv_volume(tmp_path / "out").array, volume.array, rtol=1e-3, atol=1e-3)
+    panel.result.saveDicom(str(tmp_path / "out"))
+    assert host.spin(20, until=lambda: panel.ui.dicomButton.enabled)
+    assert "is not empty: choose a new folder" in panel.ui.statusLabel.text
+    panel.params.result.RemoveAttribute("PETSuperRes.sourceInstanceUIDs")
+    panel.result.saveDicom(str(tmp_path / "other"))
+    assert "not in Slicer's DICOM database" in panel.ui.statusLabel.text and not (tmp_path / "other").exists()
+
+
+def test_saving_a_whole_body_as_dicom_leaves_the_panel_responsive(panel, host, saved, tmp_path):
+    volume = saved((160, 200, 200), 2)
+    host.spin(0.3)
+    folders = (tmp_path / f"out{run}" for run in count())
+
+    def save():
+        folder = next(folders)
+        panel.result.saveDicom(str(folder))
+        assert host.spin(120, until=lambda: panel.ui.dicomButton.enabled)
+        assert len(list(folder.iterdir())) == volume.shape[0]
+
+    responsive(host, save)
+
+
+@pytest.mark.parametrize("how", ["closed", "killed"])
+def test_a_series_that_is_not_finished_leaves_nothing(panel, host, saved, tmp_path, how):
+    """Slicer is quit while it saves, or dies."""
+    saved((60, 150, 150), 2)
+    target = tmp_path / "new" / "out"
+    panel.result.saveDicom(str(target))
+    assert host.spin(30, until=lambda: len(list(tmp_path.glob("new/.part-*/*"))) > 3)  # half-way
+    if how == "closed":
+        panel.cleanup()
+    else:
+        panel.result.saving.runner._backend.process.stdin.close()  # what the worker sees of it
+        ends = time.monotonic() + 10
+        while target.parent.exists() and time.monotonic() < ends:
+            time.sleep(0.05)
+    assert not target.parent.exists()

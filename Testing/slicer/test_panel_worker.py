@@ -1,0 +1,345 @@
+"""The panel with the real worker process: the whole way, how long the event loop waits, cancel, a worker that dies."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import slicer_host
+from conftest import ROOT
+from panel_case import choose, memory_mb, nodes_in_scene, responsive
+
+if slicer_host.missing():
+    pytest.skip(slicer_host.missing(), allow_module_level=True)
+import slicer  # noqa: E402
+from mrml_scene import load_module  # noqa: E402
+from slicer_host.latency import can_hold  # noqa: E402
+
+load_module()
+
+
+@pytest.fixture
+def panel(working):
+    """The opened panel with the real worker."""
+    return working
+
+
+def test_the_whole_way_with_the_worker_and_a_second_run(panel, host):
+    """Apply, progress, result, lesions, again; the panel answers all the time."""
+    seen: list[int] = []
+    panel.ui.progressBar.connect("valueChanged(int)", seen.append)
+
+    def run():
+        panel.ui.applyButton.click()
+        assert panel.job.running, panel.ui.statusLabel.text
+        assert host.spin(120, until=lambda: not panel.job.running)
+        assert panel.params.result is not None, panel.ui.statusLabel.text
+
+    responsive(host, run)  # with the start of the worker
+    responsive(host, run)
+    assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 2)
+    assert max(seen) > 50 and panel.params.result.GetSpacing()[0] == pytest.approx(2.0)
+    folder = os.environ.get("PETSUPERRES_SCREENSHOTS")
+    if folder:
+        host.screenshot(host.window, Path(folder) / "real_worker.png")
+
+
+@pytest.mark.parametrize("progress", [0, 5])
+def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_another(panel, host, progress):
+    before = nodes_in_scene()
+    panel.ui.qualityComboBox.setCurrentIndex(1)  # standard: there is time to kill it
+    panel.ui.applyButton.click()
+    runner = panel.logic.runner
+    assert host.spin(60, until=lambda: runner._backend is not None and panel.ui.progressBar.value >= progress)
+    began = time.monotonic()
+    runner._backend.process.kill()
+    assert host.spin(5, until=lambda: not panel.job.running)
+    took = time.monotonic() - began
+    assert took < 1.0, f"{took:.2f} s"
+    assert "ended unexpectedly" in panel.ui.statusLabel.text and "press Apply to try again" in panel.ui.statusLabel.text
+    assert nodes_in_scene() == before and panel.ui.applyButton.text == "Apply"
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    panel.ui.applyButton.click()
+    assert host.spin(60, until=lambda: not panel.job.running)
+    assert panel.params.result is not None, panel.ui.statusLabel.text
+
+
+@pytest.mark.skipif(not can_hold(), reason="runs Qt's event loop as Slicer does, from its library for Linux")
+def test_runs_cancels_and_deaths_end_in_time_where_slicer_s_event_loop_runs_no_threads(panel, host):
+    """The event loop of Slicer keeps Python's lock: what the worker says gets through by the module's timer alone."""
+
+    def run(ends=lambda: None, samples=1):
+        panel.ui.samplesSpinBox.setValue(samples)
+        panel.ui.applyButton.click()
+        assert host.hold(60, until=lambda: panel.ui.progressBar.value > 0 or not panel.job.running)
+        began = time.monotonic()
+        ends()
+        assert host.hold(60, until=lambda: not panel.job.running)
+        return time.monotonic() - began
+
+    took = []
+    for wait in (host.spin, host.spin, host.hold):  # the first starts the worker
+        began = time.monotonic()
+        panel.ui.applyButton.click()
+        assert wait(120, until=lambda: not panel.job.running)
+        took.append(time.monotonic() - began)
+        assert panel.params.result is not None, panel.ui.statusLabel.text
+    print(f"a run takes {took[1]:.2f} s, {took[2]:.2f} s as in Slicer")
+    assert took[2] < took[1] + 0.5
+    assert run(panel.ui.applyButton.click, samples=50) < 1.0 and "Cancelled" in panel.ui.statusLabel.text
+    assert run(lambda: panel.logic.runner._backend.process.kill(), samples=50) < 1.0
+    assert "ended unexpectedly" in panel.ui.statusLabel.text
+
+
+MOMENTS = {  # when to cancel: what the panel shows then
+    "at once": lambda panel: True,
+    "worker there": lambda panel: panel.logic.runner._backend is not None,
+    "reading": lambda panel: panel.ui.statusLabel.text.startswith("reading"),
+    "sampling": lambda panel: "step" in panel.ui.statusLabel.text,
+    "preview": lambda panel: panel.job.preview is not None,
+    "late": lambda panel: panel.ui.progressBar.value >= 60,
+}
+
+
+def foregrounds():
+    """What each slice view shows."""
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return {composite.GetID(): composite.GetForegroundVolumeID() for composite in composites}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, tmp_path, moment):
+    """No node, no file; the worker is kept for the next run, and goes with the module."""
+    panel.ui.samplesSpinBox.setValue(8)
+    panel.ui.qualityComboBox.setCurrentIndex(1 if moment in ("preview", "late") else 0)
+    before = nodes_in_scene()
+    shown = foregrounds()
+    panel.ui.applyButton.click()
+    assert host.spin(120, until=lambda: not panel.job.running or MOMENTS[moment](panel))
+    assert panel.job.running, panel.ui.statusLabel.text
+    began = time.monotonic()
+    panel.ui.applyButton.click()
+    assert host.spin(5, until=lambda: not panel.job.running)
+    took = time.monotonic() - began
+    assert took < 1.0, f"{took:.2f} s"
+    assert panel.ui.applyButton.text == "Apply" and "Cancelled" in panel.ui.statusLabel.text
+    assert nodes_in_scene() == before and panel.params.result is None
+    assert shown == {
+        c.GetID(): c.GetForegroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    }
+    assert host.spin(5, until=lambda: not list((tmp_path / "private").iterdir()))  # a volume that is half written
+    backend = panel.logic.runner._backend
+    panel.logic.close()
+    assert backend is None or backend.process.poll() is not None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads memory and open files as Linux tells them")
+def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(panel, host, tmp_path, prior_file):
+    """With the real worker: a phantom of its own for each run, and the user deletes what he no longer needs."""
+    from PETSuperResSlicer import sample_data as sample
+    from PETSuperResSlicer.mrml import compare as compare
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    def one(number):
+        quality = panel.params.quality
+        nodes = sample.phantomNodes(shape=(8 + number % 2, 64, 96), lesions=1 + number % 3)
+        voxels = mrml.volumeFromNode(nodes[0])
+        mrml.setVoxels(nodes[0], voxels, voxels.array * np.float32(1 + 0.05 * number))
+        choose(panel, host, SimpleNamespace(pet=nodes[0], ct=nodes[1], segments=nodes[2]), "Paper standard")
+        panel.ui.applyButton.click()
+        assert host.spin(120, until=lambda: not panel.job.running)
+        result = panel.params.result
+        assert result is not None, panel.ui.statusLabel.text
+        assert result.GetNodeReference("PETSuperRes.PET") is nodes[0] and panel.params.quality is quality
+        assert host.spin(20, until=lambda: panel.lesions.measured is not None)
+        assert panel.ui.lesionsTable.rowCount == 1 + number % 3
+        panel.ui.compareButton.click()
+        assert host.spin(20, until=lambda: result.GetNodeReference(compare.DIFFERENCE) is not None)
+        panel.ui.plotButton.click()
+        assert list((tmp_path / "private").iterdir()) == []
+        table = panel.lesions.table
+        for volume in (result.GetNodeReference(compare.DIFFERENCE), result, *nodes[:2]):
+            mrml.removeVolume(volume)
+        for node in (table, nodes[2].GetDisplayNode(), nodes[2]):
+            slicer.mrmlScene.RemoveNode(node)
+        host.spin(0.3)
+        gc.collect()
+
+    def state():
+        classes = Counter(n.GetClassName() for n in slicer.util.getNodesByClass("vtkMRMLNode"))
+        worker = panel.logic.runner._backend.process.pid
+        open_files = len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{worker}/fd"))
+        return classes, worker, open_files, threading.active_count()
+
+    for number in range(4):  # what is loaded, made or cached once
+        one(number)
+    before, memory = state(), (memory_mb(), memory_mb(panel.logic.runner._backend.process.pid))
+    for number in range(4, 14):
+        one(number)
+    assert state() == before
+    grown = [now - old for now, old in zip((memory_mb(), memory_mb(before[1])), memory, strict=True)]
+    print(f"{grown[0]:.1f} MB more in this process, {grown[1]:.1f} MB in the worker after ten runs")
+    assert max(grown) < 30, grown
+
+
+KEY = """
+import sys
+sys.path[:0] = ["Testing", "."]
+import slicer_host
+host = slicer_host.start()
+import mrml_scene, panel_case, slicer
+from PySide6 import QtTest, QtWidgets
+from PySide6.QtCore import Qt
+module, runner = mrml_scene.load_module(), panel_case.FakeRunner()
+logic = module.PETSuperResLogic
+module.PETSuperResLogic = lambda: logic(runner=runner)
+panel, case = host.open_module(), panel_case.make_case()
+panel_case.choose(panel, host, case)
+panel_case.finish(panel, host, runner, case)
+host.window.activateWindow()
+assert host.spin(5, until=lambda: QtWidgets.QApplication.activeWindow() is not None)
+view = slicer.app.layoutManager().sliceWidget("Red")
+shown = view.mrmlSliceCompositeNode().GetForegroundVolumeID
+view.setFocus()
+seen = [shown()]
+for widget in (host.window, host.window, panel.ui.thresholdEdit):
+    widget.setFocus()
+    QtTest.QTest.keyClick(widget, Qt.Key.Key_S)
+    host.process()
+    seen.append(shown())
+pet, result = case.pet.GetID(), panel.params.result.GetID()
+assert seen == [result, pet, result, result], seen
+assert panel.ui.thresholdEdit.text.endswith("s")
+module.PETSuperResLogic = logic
+slicer.modules.petsuperres.exit()  # another module is opened, and this one again
+slicer.modules.petsuperres.enter()
+host.window.setFocus()
+QtTest.QTest.keyClick(host.window, Qt.Key.Key_S)
+assert shown() == pet
+print("done", flush=True)
+"""
+
+
+def test_the_key_switches_and_typing_its_letter_does_not():
+    """The key as it is pressed, in a window of its own: shortcuts need the active one."""
+    apart(KEY)
+
+
+def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, prior_file):
+    from PETSuperResSlicer import sample_data as sample
+
+    panel.ui.applyButton.click()
+    assert host.spin(60, until=lambda: panel.ui.progressBar.value > 0)
+    host.scene.Clear(0)
+    pet, ct, segments = sample.phantomNodes(shape=(6, 64, 96), lesions=1)
+    choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
+    panel.ui.priorEdit.setText(str(prior_file))
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    panel.ui.applyButton.click()
+    assert host.spin(60, until=lambda: not panel.job.running)
+    assert panel.params.result is not None, panel.ui.statusLabel.text
+    assert panel.params.result.GetNodeReference("PETSuperRes.PET") is pet
+
+
+def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
+    import SampleData
+    from PETSuperResSlicer import sample_data as sample
+
+    host.reset()
+    host.open_module()
+    (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory(sample.CATEGORY)
+    again = []
+    timer = sys.modules["qt"].QTimer()
+    timer.setSingleShot(True)
+    timer.connect("timeout()", lambda: again.append(sample.load()))  # an impatient second click
+    nodes = []
+
+    def afresh():
+        host.scene.Clear(0)
+        host.spin(0.2)
+
+    def load():
+        timer.start(300)
+        nodes.append(SampleData.SampleDataLogic().downloadFromSource(source))
+
+    responsive(host, load, before=afresh)
+    nodes = nodes[-1]
+    assert again and not any(again)
+    assert [n.GetName() for n in nodes] == ["Phantom PET", "Phantom CT", "Phantom lesions"]
+    assert nodes[2].GetSegmentation().GetNumberOfSegments() == 6
+    composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == nodes[0].GetID()
+    assert not host.errors and not host.messages
+    host.reset()
+
+
+def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatch):
+    import SampleData
+    from PETSuperResSlicer import logic as PETSuperResLogic
+    from PETSuperResSlicer import sample_data as sample
+
+    from PETSuperResLib.errors import Cancelled, OutputError, WorkerError
+
+    host.reset()
+    shown: list[str] = []
+    (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory(sample.CATEGORY)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, detailedText="": shown.extend([text, detailedText]))
+    for error, told in (
+        (OutputError("No space left in /tmp."), ["The phantom was not made: No space left in /tmp.", ""]),
+        (WorkerError("Odd.", ["Traceback", "  line"]), ["The phantom was not made: Odd.", "Traceback\n  line"]),
+        (Cancelled("Cancelled."), []),
+    ):
+
+        def fail(*_arguments, error=error):
+            raise error
+
+        shown.clear()
+        monkeypatch.setattr(PETSuperResLogic.PETSuperResLogic, "startPhantom", fail)
+        before = nodes_in_scene()
+        assert SampleData.SampleDataLogic().downloadFromSource(source) == []
+        assert shown == told and nodes_in_scene() == before
+    monkeypatch.undo()
+    assert sample._making == []
+    host.reset()
+
+
+WITHOUT_TORCH = """
+import sys
+sys.path[:0] = ["Testing", "."]
+import slicer_host
+host = slicer_host.start()
+panel = host.open_module()
+from PETSuperResSlicer import sample_data as sample
+panel.params.pet, panel.params.ct, panel.params.segmentation = sample.load()
+panel.ui.applyButton.click()
+assert panel.job.running, panel.ui.statusLabel.text
+assert host.spin(120, until=lambda: panel.ui.progressBar.value > 0)
+panel.ui.applyButton.click()
+assert host.spin(5, until=lambda: not panel.job.running)
+panel.logic.close()
+assert "torch" not in sys.modules
+print("done", flush=True)
+"""
+
+
+def apart(code):
+    """Run a script in a process of its own; it must come to its end."""
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr[-2000:]
+
+
+def test_slicer_itself_never_loads_torch():
+    """It takes seconds, during which no thread gets a turn."""
+    apart(WITHOUT_TORCH)

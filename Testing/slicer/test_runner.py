@@ -1,0 +1,373 @@
+"""The runner as the module uses it: the real worker process, killed, cancelled and misbehaving ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, radius
+from tiny import tiny_network
+
+from PETSuperResLib.prior import Prior
+from PETSuperResLib.volume import Volume
+from PETSuperResLib.worker.raw_arrays import read_raw, write_raw
+
+sys.path.insert(0, str(ROOT / "PETSuperRes"))
+from PETSuperResSlicer.worker import client as module  # noqa: E402
+from PETSuperResSlicer.worker.process import findPython  # noqa: E402
+
+SCANNER = {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
+FINAL = module.FINAL
+posix = pytest.mark.skipif(os.name != "posix", reason="looks at process groups and signals")
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory) -> dict[str, object]:
+    """A hot sphere in a round body and a small random prior: a job of a second."""
+    grid = Volume(np.zeros((6, 32, 32)), (4.0, 4.0, 4.0), (-62.0, -62.0, -10.0))
+    body = radius(grid.with_array(np.zeros(grid.shape))) < 50
+    pet = grid.with_array(np.where(radius(grid) < 12, 8.0, 1.0) * body, "SUVbw")
+    ct = grid.with_array(np.where(body, 20.0, -1000.0) + 100.0 * (radius(grid) < 9), "HU")
+    prior = Prior(tiny_network(), info={"pixel_mm": 4.0}).save(tmp_path_factory.mktemp("prior") / "p.safetensors")
+    fixed = {"scanner": SCANNER, "quality": "draft", "device": "cpu"}
+    return {"pet": pet, "ct": ct, "prior": str(prior), **fixed}
+
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    made = module.WorkerRunner(folder=tmp_path)
+    yield made
+    made.close()
+    assert files(tmp_path) == set()
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+def wait(runner, seen: list[dict], *kinds: str, limit: float = 120.0) -> dict:
+    """Poll until a message of one of ``kinds`` has come; the first such message."""
+    first, ends = len(seen), time.monotonic() + limit
+    while time.monotonic() < ends:
+        runner.poll()
+        for message in seen[first:]:
+            if message["type"] in kinds:
+                return message
+        time.sleep(0.01)
+    pytest.fail(f"none of {kinds} came, but {[m['type'] for m in seen]}: {runner.log}")
+
+
+def run(runner, job: dict) -> list[dict]:
+    seen: list[dict] = []
+    runner.start(job, seen.append)
+    wait(runner, seen, *FINAL)
+    return seen
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+def children() -> set[str]:
+    """Processes this one has started and that still run."""
+    command = ["ps", "-o", "pid=,stat=,comm=", "--ppid", str(os.getpid())]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {line.split()[0] for line in lines if line.split()[2] != "ps" and line.split()[1][0] != "Z"}
+
+
+def test_a_volume_passes_the_exchange_with_its_place_unit_and_name(awkward, tmp_path):
+    named = Volume(awkward.array, awkward.spacing, awkward.origin, awkward.direction, "SUVbw", {"file": "PET Müller"})
+    path = write_raw(named, tmp_path / "v.nrrd")
+    back = read_raw(path)
+    np.testing.assert_array_equal(back.array, named.array)
+    assert back.same_grid(named, 1e-6) and back.unit == "SUVbw" and back.metadata["file"] == "PET Müller"
+    other = Volume.read(path)  # any reader of NRRD sees the same
+    np.testing.assert_array_equal(other.array, named.array)
+    assert other.same_grid(named, 1e-4)
+    assert files(tmp_path) == {"v.nrrd"}
+
+
+def test_a_cut_off_exchange_file_is_refused(awkward, tmp_path):
+    path = write_raw(awkward, tmp_path / "v.nrrd")
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(Exception, match="damaged or incomplete"):
+        read_raw(path)
+
+
+def test_a_job_gives_progress_and_the_volume_and_leaves_nothing(runner, case, tmp_path):
+    seen: list[dict] = []
+    runner.start({**case, "samples": 2}, seen.append)
+    kinds_of_folder = [p.stat().st_mode & 0o777 for p in tmp_path.iterdir()]
+    assert runner.running and seen == []  # nothing comes but by poll()
+    result = wait(runner, seen, *FINAL)
+    assert result["type"] == "result", result
+    assert kinds_of_folder == [0o700] or os.name != "posix"
+    fractions = [m["fraction"] for m in seen if m["type"] == "progress"]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) > 4
+    volume, spread = result["volumes"]["sr"], result["volumes"]["std"]
+    assert volume.unit == "SUVbw" and volume.array.max() > 1 and spread.same_grid(volume)
+    np.testing.assert_allclose(volume.corners(), case["pet"].corners(), atol=1e-3)
+    assert result["report"]["scanner"]["name"] == "Small"
+    assert str(tmp_path) not in str(result["report"])  # copies that nobody can find again
+    assert not runner.running and files(tmp_path) == set()
+
+
+def test_the_second_run_starts_in_under_a_second(runner, case):
+    assert run(runner, case)[-1]["type"] == "result"
+    seen: list[dict] = []
+    began = time.monotonic()
+    runner.start({**case, "seed": 1}, seen.append)
+    while not any("step" in m.get("message", "") for m in seen):
+        runner.poll()
+        time.sleep(0.005)
+    assert time.monotonic() - began < 1.0
+    wait(runner, seen, *FINAL)
+
+
+def test_previews_bring_the_estimate_on_the_results_grid(runner, case):
+    seen: list[dict] = []
+    runner.start({**case, "quality": "paper", "samples": 20, "preview": True}, seen.append)
+    preview = wait(runner, seen, "preview", *FINAL)
+    assert preview["type"] == "preview"
+    assert preview["volume"].unit == "SUVbw" and preview["volume"].array.max() > 0
+    runner.cancel()
+    assert wait(runner, seen, *FINAL)["type"] == "cancelled"
+    np.testing.assert_allclose(preview["volume"].corners(), case["pet"].corners(), atol=1e-3)
+
+
+@pytest.mark.parametrize("when", ["at once", "starting", "sampling"])
+def test_cancel_ends_the_job_within_a_second_and_leaves_nothing(runner, case, tmp_path, when):
+    seen: list[dict] = []
+    runner.start({**case, "quality": "paper", "samples": 50}, seen.append)
+    ends = time.monotonic() + 60
+    while when != "at once" and time.monotonic() < ends:
+        runner.poll()
+        if any("step" in m["message"] for m in seen) or (when == "starting" and len(seen) > 1):
+            break
+        time.sleep(0.01)
+    began = time.monotonic()
+    runner.cancel()
+    message = wait(runner, seen, *FINAL)
+    took = time.monotonic() - began
+    assert message["type"] == "cancelled" and took < 1.0 and not runner.running
+    time.sleep(0.2)  # what a job that is launched meanwhile might write
+    assert files(tmp_path) == set()
+    assert run(runner, case)[-1]["type"] == "result"
+    assert [m["type"] for m in seen if m["type"] in FINAL] == ["cancelled"]
+
+
+@posix
+def test_a_killed_worker_is_reported_and_the_next_job_gets_a_new_one(runner, case, tmp_path):
+    seen: list[dict] = []
+    runner.start({**case, "quality": "paper", "samples": 50}, seen.append)
+    while not any("step" in m["message"] for m in seen):
+        runner.poll()
+        time.sleep(0.01)
+    process = runner._backend.process
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGKILL)
+    message = wait(runner, seen, *FINAL, limit=5)
+    assert time.monotonic() - began < 1.0
+    assert message["type"] == "error" and "signal 9" in message["message"] and "again" in message["message"]
+    assert files(tmp_path) == set() and not alive(process.pid)
+    assert run(runner, case)[-1]["type"] == "result"
+
+
+@posix
+def test_ten_runs_leave_neither_files_nor_processes(runner, case, tmp_path):
+    before, pids, descriptors = children(), set(), []
+    for seed in range(10):
+        pet = case["pet"].with_array(case["pet"].array * (1 + 0.1 * seed))
+        assert run(runner, {**case, "pet": pet, "seed": seed})[-1]["type"] == "result"
+        pids.add(runner._backend.process.pid)
+        assert files(tmp_path) == set()
+        descriptors.append(len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0)
+    assert len(pids) == 1 and max(descriptors[1:]) == descriptors[1]
+    runner.close()
+    assert children() == before
+
+
+@posix
+def test_close_ends_the_worker_and_no_event_comes_afterwards(runner, case, tmp_path):
+    seen: list[dict] = []
+    runner.start({**case, "quality": "paper", "samples": 50}, seen.append)
+    while not any("step" in m["message"] for m in seen):
+        runner.poll()
+        time.sleep(0.01)
+    pid, count = runner._backend.process.pid, len(seen)
+    runner.close()
+    assert not runner.running and not alive(pid) and files(tmp_path) == set()
+    runner.poll()
+    assert len(seen) == count
+
+
+@posix
+def test_the_worker_ends_with_its_client_and_removes_the_folder(case, tmp_path):
+    """A client that is killed can do nothing itself: the end of its messages must be enough."""
+    paths = {name: str(case[name].write(tmp_path / f"{name}.nrrd")) for name in ("pet", "ct")}
+    (tmp_path / "private").mkdir()
+    client = f"""
+import json, sys, time
+sys.path[:0] = [{str(ROOT / "PETSuperRes")!r}, {str(ROOT)!r}]
+from PETSuperResSlicer.worker.client import WorkerRunner
+from PETSuperResLib.volume import Volume
+job = json.loads(sys.argv[1])
+runner, seen = WorkerRunner(folder={str(tmp_path / "private")!r}), []
+for name in ("pet", "ct"):
+    job[name] = Volume.read(job[name], unit="SUVbw" if name == "pet" else "HU")
+runner.start(job, seen.append)
+while not any("step" in m["message"] for m in seen):
+    runner.poll()
+    time.sleep(0.01)
+print(runner._backend.process.pid, flush=True)
+time.sleep(60)
+"""
+    import json
+
+    job = json.dumps({**case, **paths, "quality": "paper", "samples": 50})
+    process = subprocess.Popen([sys.executable, "-c", client, job], stdout=subprocess.PIPE, text=True)
+    worker = int(process.stdout.readline())
+    assert alive(worker) and len(files(tmp_path / "private")) == 1
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    ends = time.monotonic() + 5
+    while (alive(worker) or files(tmp_path / "private")) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not alive(worker) and files(tmp_path / "private") == set()
+
+
+def test_a_bad_job_is_an_error_that_names_the_input(runner, case):
+    ct = case["ct"]
+    message = run(runner, {**case, "pet": ct.with_array(ct.array, "")})[-1]
+    assert message["type"] == "error" and "CT" in message["message"]
+    message = run(runner, {**case, "prior": "nowhere.safetensors"})[-1]
+    assert message["type"] == "error" and "nowhere.safetensors" in message["message"]
+
+
+def test_a_second_job_is_refused_while_one_runs(runner, case):
+    seen: list[dict] = []
+    runner.start(case, seen.append)
+    with pytest.raises(RuntimeError, match="running"):
+        runner.start(case, seen.append)
+    assert wait(runner, seen, *FINAL)["type"] == "result"
+
+
+def test_a_ping_tells_devices_and_does_not_disturb_a_job(runner, case):
+    facts: list[dict] = []
+    seen: list[dict] = []
+    runner.ping(facts.append)
+    runner.start(case, seen.append)
+    assert wait(runner, seen, *FINAL)["type"] == "result"
+    pong = facts[0] if facts else wait(runner, facts, "pong", "error")
+    assert pong["type"] == "pong" and "cpu" in pong["devices"]
+
+
+def fake(runner, tmp_path_factory, code: str) -> None:
+    """Let the runner start a worker of the test's own."""
+    script = tmp_path_factory.mktemp("fake") / "worker.py"
+    script.write_text("import json, os, subprocess, sys, time\n" + code, encoding="utf-8")
+    runner.command = [sys.executable, "-u", str(script)]
+
+
+ANSWER = """
+line = json.loads(sys.stdin.readline())
+def say(kind, **content):
+    print(json.dumps({"version": 1, "id": line["id"], "type": kind, **content}))
+"""
+
+
+@posix
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (ANSWER + "say('progress', message='', fraction=0)\nprint('%&?!')\ntime.sleep(60)", "not understood"),
+        (ANSWER + "print(json.dumps({'version': 2, 'id': line['id'], 'type': 'result'}))\ntime.sleep(60)", "version 2"),
+        ("sys.exit('No module named torch')", "No module named torch"),
+        ("print('rubbish')\nprint('[]')", "exit code 0"),
+        (ANSWER + "print(json.dumps({'version': 1, 'id': None, 'type': 'error', 'message': 'what'}))", "understand"),
+        (ANSWER + "say('result', files={'sr': '/nowhere/sr.nrrd'}, report={})\ntime.sleep(60)", "sr.nrrd"),
+    ],
+)
+def test_a_worker_that_misbehaves_gives_one_error_and_is_gone(runner, case, tmp_path_factory, code, told):
+    before = children()
+    fake(runner, tmp_path_factory, code)
+    seen = run(runner, case)
+    assert seen[-1]["type"] == "error" and told in seen[-1]["message"] and "\n" not in seen[-1]["message"]
+    assert sum(m["type"] in FINAL for m in seen) == 1
+    runner.close()
+    assert children() == before
+    runner.command = None
+    assert run(runner, case)[-1]["type"] == "result"
+
+
+def test_what_a_start_script_prints_does_no_harm(runner, case, tmp_path_factory):
+    fake(runner, tmp_path_factory, f"print('Welcome')\nsys.path.insert(0, {str(ROOT)!r})\n"
+         "from PETSuperResLib import worker\nsys.exit(worker.main())")  # fmt: skip
+    assert run(runner, case)[-1]["type"] == "result"
+
+
+@posix
+def test_a_worker_that_ignores_cancel_is_ended_with_its_children(runner, case, tmp_path_factory, tmp_path):
+    fake(
+        runner,
+        tmp_path_factory,
+        ANSWER + "child = subprocess.Popen(['sleep', '300'])\n"
+        "say('progress', message=str(child.pid), fraction=0)\ntime.sleep(300)",
+    )
+    seen: list[dict] = []
+    runner.start(case, seen.append)
+    while not any(m["message"].isdigit() for m in seen):
+        runner.poll()
+        time.sleep(0.01)
+    pids = [runner._backend.process.pid, int(seen[-1]["message"])]
+    began = time.monotonic()
+    runner.cancel()
+    assert wait(runner, seen, *FINAL)["type"] == "cancelled" and time.monotonic() - began < 1.0
+    time.sleep(0.1)
+    assert not any(alive(pid) for pid in pids) and files(tmp_path) == set()
+
+
+def test_a_worker_that_never_speaks_is_given_up(runner, case, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(module, "STARTUP_S", 0.5)
+    fake(runner, tmp_path_factory, "time.sleep(300)")
+    message = run(runner, case)[-1]
+    assert message["type"] == "error" and "did not answer" in message["message"]
+
+
+def test_a_full_disk_is_told(runner, case, monkeypatch):
+    import errno
+
+    import PETSuperResLib.worker.raw_arrays as exchange
+
+    def replace(*_paths):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exchange.os, "replace", replace)
+    message = run(runner, case)[-1]
+    assert message["type"] == "error" and "No space left" in message["message"] and "free" in message["message"]
+
+
+def test_slicers_python_is_found_beside_its_launcher(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    name = "PythonSlicer.exe" if os.name == "nt" else "PythonSlicer"
+    (tmp_path / "bin" / name).touch()
+    for launcher in ("Slicer", "bin/SlicerApp-real"):
+        monkeypatch.setattr(sys, "executable", str(tmp_path / launcher))
+        assert findPython() == str(tmp_path / "bin" / name)
+    monkeypatch.undo()
+    assert findPython() == sys.executable

@@ -1,0 +1,185 @@
+"""Evaluation end to end on small generated cases: tables, references, the oracle."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny import table, write_phantom
+
+from PETSuperResLib.errors import InputError
+from PETSuperResLib.studies.evaluation import references
+from PETSuperResLib.studies.evaluation.evaluate import METRIC_COLUMNS, evaluate
+from PETSuperResLib.studies.methods import METHODS, named
+from PETSuperResLib.studies.training.data import find_cases
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    write_phantom(folder / "one")
+    (folder / "split.json").write_text(json.dumps({"test": ["one"]}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tables(data, prior_file, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(references, "SHARP_TORSOS", 0)
+        evaluate(data, out, settings=["standard"], references=["real", "sharp"], prior=prior_file,
+                 methods=["lr", "psf-osem", "psf-osem-oracle", "ours-draft"])  # fmt: skip
+    return out
+
+
+def test_every_method_has_a_row_on_every_reference(tables):
+    found = table(tables / "metrics.csv")
+    assert tuple(found[0]) == METRIC_COLUMNS
+    assert {(r["reference"], r["method"]) for r in found} == {
+        (reference, method)
+        for reference in ("real", "sharp")
+        for method in ("lr", "psf-osem", "psf-osem-oracle", "ours-draft")
+    }
+    assert all(np.isfinite(float(r["psnr"])) for r in found)
+
+
+def test_the_oracle_is_at_least_as_good_as_a_fixed_iteration(tables):
+    found = {(r["reference"], r["method"]): float(r["psnr"]) for r in table(tables / "metrics.csv")}
+    for reference in ("real", "sharp"):
+        assert found[reference, "psf-osem-oracle"] >= found[reference, "psf-osem"]
+
+
+def test_lesions_of_both_references_are_measured(tables):
+    found = table(tables / "lesions.csv")
+    assert {r["reference"] for r in found} == {"real", "sharp"}
+    assert all(float(r["suvmax"]) > 0 for r in found)
+
+
+def test_the_summary_keeps_references_apart_and_says_what_it_is_for(tables):
+    text = (tables / "summary.md").read_text(encoding="utf-8")
+    assert "## Real references, setting standard" in text and "## Sharp references, setting standard" in text
+    assert "Research use only" in text
+
+
+def test_a_sharp_reference_is_the_same_every_time_and_on_2_mm(data):
+    cases = find_cases(data)
+    one, again = (references.subjects(cases, "sharp")[0].load()[0] for _ in range(2))
+    assert np.array_equal(one.array, again.array) and one.spacing[:2] == (2.0, 2.0)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Which methods ran on which scan, in the order they did."""
+    seen = []
+
+    def count(name):
+        method = METHODS[name]
+
+        def run(case):
+            seen.append((name, round(float(case.simulation.measurement.counts.sum()))))
+            return method.run(case)
+
+        monkeypatch.setitem(METHODS, name, replace(method, run=run))
+
+    count("lr")
+    count("osem")
+    return seen
+
+
+def test_an_equal_call_runs_nothing_and_another_method_runs_alone(data, prior_file, tmp_path, runs):
+    def go(*methods, **other):
+        runs.clear()
+        evaluate(data, tmp_path, settings=["standard"], prior=prior_file, methods=methods, **other)
+        return [name for name, _ in runs]
+
+    assert go("lr") == ["lr"] and go("lr") == []
+    first = table(tmp_path / "metrics.csv")
+    assert go("lr", "osem") == ["osem"]
+    both = table(tmp_path / "metrics.csv")
+    assert both[0] == first[0] and [r["method"] for r in both] == ["lr", "osem"]
+    assert go("lr", seed=1) == ["lr"] and table(tmp_path / "metrics.csv")[0]["psnr"] != first[0]["psnr"]
+
+
+def test_damaged_results_and_results_of_changed_data_are_made_again(data, prior_file, tmp_path, runs):
+    shutil.copytree(data, tmp_path / "data")
+
+    def go():
+        runs.clear()
+        evaluate(tmp_path / "data", tmp_path / "out", settings=["standard"], prior=prior_file, methods=["lr"])
+        return len(runs)
+
+    assert go() == 1
+    (kept,) = (tmp_path / "out" / "cases").glob("*.json")
+    kept.write_text(kept.read_text(encoding="utf-8")[:-40], encoding="utf-8")
+    assert go() == 1 and go() == 0
+    (kept.with_suffix(".npz")).write_bytes(b"no archive")
+    assert go() == 1 and go() == 0
+    for file in (tmp_path / "data" / "one").iterdir():
+        os.utime(file, (1e9, 1e9))
+    assert go() == 1
+
+
+def test_processes_of_torchrun_share_the_scans_and_write_what_one_does(data, prior_file, tmp_path):
+    def command(out):
+        where = ["--data", str(data), "--prior", str(prior_file), "--out", str(tmp_path / out)]
+        return ["evaluate", *where, "--methods", "lr", "osem"]
+
+    subprocess.run([sys.executable, "-m", "PETSuperResLib", *command("one")], check=True, timeout=120)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    subprocess.run([*launch, "-m", "PETSuperResLib", *command("two")], check=True, timeout=180)
+    one, two = (table(tmp_path / out / "metrics.csv") for out in ("one", "two"))
+    assert len(one) == 4
+    assert [r | {"seconds": ""} for r in one] == [r | {"seconds": ""} for r in two]
+    assert (tmp_path / "two" / "report.html").is_file()
+
+
+def test_quick_takes_a_few_slices_of_two_patients_and_trains_shortly(data, prior_file, tmp_path):
+    write_phantom(tmp_path / "data" / "one")
+    write_phantom(tmp_path / "data" / "two", shift=3)
+    (tmp_path / "data" / "split.json").write_text(json.dumps({"test": ["one"], "train": ["two"]}))
+    began = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("PETSuperResLib.studies.evaluation.evaluate"), "QUICK_MINUTES", 0.05)
+        evaluate(tmp_path / "data", tmp_path / "out", settings=["standard"], quick=True, prior=prior_file,
+                 methods=["lr", "srcnn"])  # fmt: skip
+    assert time.monotonic() - began < 60
+    assert [r["method"] for r in table(tmp_path / "out" / "metrics.csv")] == ["lr", "srcnn"]
+
+
+def test_a_subject_is_cut_about_its_hottest_lesion(data):
+    (subject,) = references.subjects(find_cases(data), "real")
+    pet, _, mask = subject.load()
+    part, _, labels = references.middle(subject, 4).load()
+    assert part.shape[0] == 4 and labels.shape == part.shape
+    inside = mask.resample_to(pet, "nearest").array > 0
+    assert part.array[labels.array > 0].max() == pet.array[inside].max()
+
+
+def test_a_run_on_some_slices_takes_them_of_every_subject(data, prior_file, tmp_path):
+    evaluate(data, tmp_path, settings=["standard"], methods=["lr"], prior=prior_file, slices=3)
+    evaluate(data, tmp_path / "all", settings=["standard"], methods=["lr"], prior=prior_file)
+    some, every = table(tmp_path / "metrics.csv"), table(tmp_path / "all" / "metrics.csv")
+    assert [r["patient"] for r in some] == ["one"] and some[0]["psnr"] != every[0]["psnr"]
+    cohort = references.Cohort(data, part="test", references=["real"], slices=3)
+    assert [subject.load()[0].shape[0] for subject in cohort.subjects()] == [3]
+
+
+def test_tables_stand_for_their_methods_and_a_typo_is_named():
+    assert named(["lr", "table3", "lr"])[:2] == ("lr", "no-dc") and set(named(["all"])) == set(METHODS)
+    assert set(named(["table2", "table3", "table3-standard"])) == set(METHODS)
+    assert named(["table3-standard"])[-1] == "ours-standard" and "no-dc" not in named(["table2", "table3-standard"])
+    with pytest.raises(InputError, match="'unett' is not in this version: use lr, .*table2"):
+        named(["unett"])
+
+
+def test_an_unknown_reference_is_refused(data, tmp_path):
+    with pytest.raises(InputError, match="real, sharp"):
+        evaluate(data, tmp_path, references=["smooth"])

@@ -1,0 +1,350 @@
+"""Tables, figures and report of an evaluation, from rows with known answers and small drawn slices."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from PETSuperResLib.errors import InputError
+from PETSuperResLib.prior import Prior
+from PETSuperResLib.studies.evaluation.figures import lesion_figure, method_panel, seconds_figure
+from PETSuperResLib.studies.evaluation.paper_tables import TABLE_2, TABLE_3, beside_paper
+from PETSuperResLib.studies.evaluation.report import write_report
+from PETSuperResLib.studies.evaluation.slice_figure import COLUMNS, ZOOM_MM, Panel
+from PETSuperResLib.studies.evaluation.summary import write_summary
+from PETSuperResLib.studies.evaluation.tables import groups, lesion_table, metric_table, size_table
+from PETSuperResLib.studies.methods import METHODS
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'"
+PATIENT = "O'Hara &lt;b&gt;"  # may be a file's name everywhere
+
+
+class FakePrior(Prior):
+    """A prior without a network: what a report needs of one."""
+
+    def __init__(self) -> None:
+        self.sha256, self.info = "0123456789abcdef" * 4, {"trained_on": f"nothing {HOSTILE}"}
+
+
+def metric(patient: str, method: str, psnr: float, **other: object) -> dict[str, object]:
+    row = {"patient": patient, "setting": "standard", "method": method, "counts": "realistic", "reference": "real"}
+    scores = {"psnr": psnr, "ssim": psnr / 50, "nmse": 1 / psnr, "psnr_body": psnr, "ssim_body": 0.5, "nmse_body": 0.1}
+    return row | scores | {"seconds": 1.5} | other
+
+
+def lesion(patient: str, method: str, top: float | None, mean: float = 1.0, **other: object) -> dict[str, object]:
+    row = {"patient": patient, "setting": "standard", "method": method, "counts": "realistic", "reference": "real"}
+    return row | {
+        "lesion": "Lesion 1", "delta_suvmax_percent": top, "delta_suvmean_percent": mean, "nmse": 0.01
+    } | other  # fmt: skip
+
+
+def cohort(methods: dict[str, float], patients: int = 6, **other: object) -> list[dict[str, object]]:
+    """Rows with PSNR 30, 31, ... by patient, plus the method's own offset."""
+    return [
+        metric(f"P{n}", name, 30.0 + n + offset, **other) for n in range(patients) for name, offset in methods.items()
+    ]
+
+
+def slices(methods: int = 3, shape: tuple[int, int] = (40, 60)) -> dict[str, np.ndarray]:
+    """A disc of tissue with a hot spot at (12, 40), and methods that are off by 1, 2, ... SUV everywhere."""
+    y, x = np.indices(shape)
+    body = (y - shape[0] / 2) ** 2 / (shape[0] / 2 - 4) ** 2 + (x - shape[1] / 2) ** 2 / (shape[1] / 2 - 4) ** 2 < 1
+    truth = (body + 9.0 * np.exp(-((y - 12) ** 2 + (x - 40) ** 2) / 8)).astype(np.float32)
+    names = list(METHODS)[:methods]
+    images = {name: truth + np.float32(n) for n, name in enumerate(names, 1)}
+    return {"CT": np.where(body, 40.0, -1000.0).astype(np.float32), "truth": truth} | images
+
+
+class Page(HTMLParser):
+    """What a browser would find: tags with attributes, whether they balance, the text of every cell."""
+
+    EMPTY = ("meta", "img", "br", "link", "input", "hr")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+# --- tables
+
+
+def test_best_second_and_star_are_those_of_the_rows():
+    table = metric_table(cohort({"a": 0.0, "b": 2.0, "c": 1.0}))
+    psnr = {row[0].text: row[1] for row in table.rows}
+    assert {m: cell.rank for m, cell in psnr.items()} == {"a": 0, "b": 1, "c": 2}
+    assert {m: cell.star for m, cell in psnr.items()} == {"a": True, "b": False, "c": True}  # worse for all six
+    assert psnr["b"].text == "34.50 +- 1.87"  # 32 ... 37
+    nmse = {row[0].text: row[3].rank for row in table.rows}
+    assert nmse == {"a": 0, "b": 1, "c": 2}  # the least is the best
+
+
+def test_five_patients_earn_no_star():
+    assert not any(cell.star for row in metric_table(cohort({"a": 0.0, "b": 2.0}, 5)).rows for cell in row)
+
+
+def test_a_mixed_difference_earns_no_star():
+    rows = [metric(f"P{n}", m, 30 + n + d) for n in range(6) for m, d in (("a", (-1) ** n * 0.5), ("b", 0.1))]
+    assert not any(row[1].star for row in metric_table(rows).rows)
+
+
+def test_patients_are_paired_by_name_not_by_order():
+    rows = cohort({"a": 0.0, "b": 0.1})
+    shuffled = [r for r in rows if r["method"] == "a"] + [r for r in rows if r["method"] == "b"][::-1]
+    assert metric_table(shuffled) == metric_table(rows)
+    assert metric_table(rows).rows[0][1].star
+
+
+def test_a_method_without_all_patients_is_told():
+    table = metric_table(cohort({"a": 0.0, "b": 1.0})[:-1])
+    assert "b has 5" in table.lines[0] and not metric_table(cohort({"a": 0.0})).lines
+
+
+def test_lesion_errors_are_medians_and_means():
+    rows = [lesion(f"P{n}", "a", top, -top) for n, top in enumerate((-30.0, 10.0, 2.0))]
+    table = lesion_table([*rows, lesion("P9", "a", None, float("nan"))])
+    assert table is not None and lesion_table([]) is None
+    assert [cell.text for cell in table.rows[0]] == ["a", "10.0", "10.0", "-6.0", "0.0100"]
+    assert "(4)" in table.lines[0]
+
+
+def test_bias_and_spread_are_told_by_size():
+    small = [lesion(f"P{n}", "a", top, -1.0, volume_ml=0.5) for n, top in enumerate((-30.0, -10.0))]
+    large = [lesion("P3", "a", 4.0, 2.0, volume_ml=10.0), lesion("P4", "a", None, 4.0, volume_ml=99.0)]
+    table = size_table(small + large)
+    assert table is not None and size_table([lesion("P0", "a", 1.0)]) is None
+    assert table.heading[1::2] == ("below 1 mL (2): SUVmax %", "10 mL and more (2): SUVmax %")
+    assert [cell.text for cell in table.rows[0]] == ["a", "-20.0 +- 10.0", "-1.0 +- 0.0", "+4.0 +- 0.0", "+3.0 +- 1.0"]
+
+
+def test_groups_are_kept_apart():
+    rows = cohort({"a": 0.0}) + cohort({"a": 9.0}, 3, setting="ood")
+    found = groups(rows, [lesion("P0", "a", 1.0)])
+    assert [(g.setting, len(g.patients), len(g.lesions)) for g in found] == [("standard", 6, 1), ("ood", 3, 0)]
+
+
+# --- the paper's tables
+
+
+def test_the_papers_rows_are_of_known_methods_and_ours_is_the_best_of_each():
+    for table in (*TABLE_2.values(), *TABLE_3.values()):
+        assert {m for row in table for m in row.methods} <= set(METHODS)
+        best = table[-1]
+        assert best.name == "Ours"
+        for row in table[:-1]:
+            assert row.psnr < best.psnr and row.ssim[0] < best.ssim[0] and row.nmse[0] > best.nmse[0]
+
+
+def test_ours_beside_the_paper_with_margins_over_lr():
+    rows = cohort({"lr": 0.0, "scorepet": 3.0, "ours-paper": 5.0, "psf-osem": 1.0})
+    ((title, table),) = beside_paper(rows)
+    assert title.startswith("Table 2: Real references, setting standard")
+    cells = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    assert list(cells) == ["lr", "scorepet", "ours-paper"]
+    assert cells["scorepet"][:2] == ["43.97 +- 3.84", "35.50 +- 1.87"]
+    assert cells["scorepet"][-2:] == ["+7.34", "+3.00"] and cells["lr"][-2:] == ["", ""]
+    assert "Ours > ScorePET > LR; here: Ours (paper) > ScorePET > LR" in table.lines[0]
+
+
+def test_the_ablations_stand_beside_table_3_only_at_the_standard_setting():
+    rows = cohort({"no-dc": 1.0, "ours-paper": 2.0})
+    ((title, table),) = beside_paper(rows)
+    assert title.startswith("Table 3") and [c.text for c in table.rows[0][-2:]] == ["-2.92", "-1.00"]
+    assert beside_paper([r | {"setting": "ood"} for r in rows]) == []
+
+
+def test_the_summary_ends_with_the_paper_only_where_something_compares(tmp_path):
+    alone = write_summary(tmp_path / "one.md", cohort({"psf-osem": 0.0, "lr": 1.0}), [], FakePrior())
+    both = write_summary(tmp_path / "two.md", cohort({"unet": 2.0, "lr": 1.0}), [], FakePrior())
+    assert "Beside the paper" not in alone.read_text(encoding="utf-8")
+    text = both.read_text(encoding="utf-8")
+    assert "| unet | **34.50 +- 1.87** |" in text.split("## Beside the paper")[0]
+    assert "| unet | 39.50 +- 4.55 | 34.50 +- 1.87 |" in text.split("## Beside the paper")[1]
+    assert "cannot be compared" in text
+
+
+# --- figures
+
+
+@pytest.mark.parametrize("methods", [0, 1, 6, 7, 18])
+def test_every_method_has_one_column_and_every_band_the_truth(methods):
+    bands = Panel(slices(methods), (2.0, 2.0)).bands()
+    assert [n for band in bands for n in band if n not in ("CT", "truth")] == list(METHODS)[:methods]
+    assert all("truth" in band and len(band) <= COLUMNS for band in bands) and bands[0][0] == "CT"
+
+
+def test_the_zoom_holds_the_hottest_point_or_the_lesion():
+    images = slices()
+    panel = Panel(images, (2.0, 1.0))
+    rows, columns = panel.zoom
+    assert 12 in range(rows.start, rows.stop) and 40 in range(columns.start, columns.stop)
+    assert (rows.stop - rows.start) * 2.0 == pytest.approx(ZOOM_MM, abs=2.0)
+    lesion = np.zeros((200, 200), bool)
+    lesion[150:160, 20:30] = True
+    wide = Panel(slices(1, (200, 200)), (2.0, 2.0), lesion)
+    assert [(part.start + part.stop) // 2 for part in wide.zoom] == pytest.approx([155, 25], abs=1)
+
+
+def test_errors_of_all_methods_share_one_symmetric_scale():
+    assert Panel(slices(3), (2.0, 2.0)).error_top == pytest.approx(3.0)  # the third method's
+
+
+def test_a_panel_keeps_the_shape_of_its_pixels(tmp_path):
+    """The same slice with pixels twice as tall is drawn taller."""
+    sizes = [
+        matplotlib.image.imread(method_panel(tmp_path / "p.png", slices(), spacing)).shape
+        for spacing in ((2.0, 2.0), (2.0, 4.0))
+    ]
+    assert sizes[0][0] > sizes[1][0] and abs(sizes[0][1] - sizes[1][1]) < 20
+
+
+def test_eighteen_methods_fit_a_page(tmp_path):
+    lesion = np.zeros((40, 60), bool)
+    lesion[10:15, 38:43] = True
+    tall, wide, _ = matplotlib.image.imread(method_panel(tmp_path / "p.png", slices(18), (2.0, 2.0), lesion)).shape
+    assert 1000 < wide < 2000 and tall < 1.45 * wide
+
+
+def test_a_flat_slice_is_drawn(tmp_path):
+    flat = {name: np.zeros((20, 20), np.float32) for name in ("CT", "truth", "lr")}
+    assert method_panel(tmp_path / "p.png", flat).stat().st_size > 1000
+
+
+def test_slices_that_do_not_match_are_refused(tmp_path):
+    with pytest.raises(InputError, match="'truth'"):
+        method_panel(tmp_path / "p.png", {"CT": np.zeros((4, 4))})
+    with pytest.raises(InputError, match="one shape"):
+        method_panel(tmp_path / "p.png", slices() | {"lr": np.zeros((4, 4))})
+
+
+def test_the_lesion_figure_grows_with_settings_and_methods(tmp_path):
+    rows = [lesion("P1", m, top) for m in ("lr", "unet") for top in (-40.0, 3.0, None)]
+    more = rows + [r | {"setting": "ood"} for r in rows]
+    many = [lesion("P1", m, 5.0) for m in METHODS]
+    one, two, three = (
+        matplotlib.image.imread(lesion_figure(tmp_path / f"{n}.png", r)).shape for n, r in enumerate((rows, more, many))
+    )
+    assert two[0] > 1.5 * one[0] and three[0] > 1.5 * one[0] and abs(one[1] - two[1]) < 40
+
+
+def test_seconds_have_a_bar_each(tmp_path):
+    path = seconds_figure(tmp_path / "s.png", cohort({"lr": 0.0, "unet": 0.0}, seconds=0.0))
+    assert matplotlib.image.imread(path).shape[1] > 600
+
+
+# --- the report
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """An evaluation of two settings; slices of two cases, one with a hostile name."""
+    out = tmp_path_factory.mktemp("evaluation")
+    methods = {"lr": 0.0, "unet": 2.0, "ours-paper": 3.0, HOSTILE: 1.0}
+    rows = cohort(methods) + cohort(methods, setting="ood")
+    rows += [metric(PATIENT, m, 31.0 + d) for m, d in methods.items()]
+    found = [lesion(f"P{n}", m, 5.0 * n - d) for n in range(3) for m, d in methods.items()]
+    (out / "cases").mkdir()
+    for patient in ("P1", PATIENT):
+        kept = slices(0)
+        kept |= {"lr": kept["truth"] + 1, "unet": kept["truth"] - 2}
+        arrays: dict[str, Any] = kept | {"lesion": np.zeros((40, 60), bool), "spacing": np.array([2.0, 2.0])}
+        with (out / "cases" / f"{patient}_real_standard_realistic.npz").open("wb") as file:
+            np.savez(file, **arrays)
+    (out / "cases" / "P2_real_standard_realistic.npz").write_bytes(b"not an archive")
+    write_report(out, rows, found, FakePrior())
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(folder) -> Page:
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_report_is_whole_and_needs_nothing_else(page):
+    assert page.open == []
+    assert "Research use only" in page.text and "0123456789abcdef" * 4 in page.text
+    assert "70 thousand trues per slice" in page.text and "35 thousand" in page.text
+    assert not page.named("script") and not page.named("link") and not page.named("iframe")
+    links = [a["href"] for a in page.named("a")]
+    assert links and all(link.startswith("#") for link in links)
+    assert {link[1:] for link in links} == {s["id"] for s in page.named("section")}
+
+
+def test_the_report_has_every_table(page):
+    heads = [row[:2] for row in page.rows if row and row[0] == "Method"]
+    assert heads.count(["Method", "PSNR dB"]) == 2  # settings
+    assert heads.count(["Method", "median abs delta SUVmax %"]) == 1
+    assert heads.count(["Method", "PSNR dB, paper"]) == 2  # Table 2 at both settings
+    assert heads.count(["Method", "Name"]) == 1
+    unet = [row for row in page.rows if row[0] == "UNet" and "\N{PLUS-MINUS SIGN}" in row[1]]
+    assert unet[1][1] == "34.50 \N{PLUS-MINUS SIGN} 1.87*"  # at ood: second of six patients, and starred
+
+
+def test_the_report_marks_best_and_second(folder):
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert '<span class="best">35.50 \N{PLUS-MINUS SIGN} 1.87</span></td>' in text
+    assert '<span class="second">34.50 \N{PLUS-MINUS SIGN} 1.87</span>*</td>' in text
+
+
+def test_the_report_holds_every_picture(page, folder):
+    pictures = [image["src"] for image in page.named("img")]
+    assert all(picture.startswith("data:image/png;base64,") for picture in pictures)
+    shapes = [matplotlib.image.imread(io.BytesIO(base64.b64decode(p.split(",")[1]))).shape for p in pictures]
+    assert len(shapes) == 4 and all(wide > 500 for _, wide, _ in shapes)  # lesions, two panels, seconds
+    assert len(list((folder / "figures").glob("*.png"))) == 4
+    assert "P2_real_standard_realistic" in page.text  # damaged: named as missing
+
+
+def test_hostile_names_are_text(page):
+    assert HOSTILE in page.text and not any("onerror" in attributes for _, attributes in page.tags)
+    assert PATIENT in page.text and any(PATIENT in (image["alt"] or "") for image in page.named("img"))
+
+
+def test_a_panel_is_drawn_again_only_when_its_slices_are_newer(folder):
+    picture = folder / "figures" / "P1_real_standard_realistic.png"
+    kept = folder / "cases" / "P1_real_standard_realistic.npz"
+    picture.write_bytes(before := picture.read_bytes() + b" ")
+    rows = cohort({"lr": 0.0, "unet": 1.0}, 2)
+    write_report(folder, rows, [], FakePrior())
+    assert picture.read_bytes() == before
+    os.utime(kept, (picture.stat().st_mtime + 10,) * 2)
+    write_report(folder, rows, [], FakePrior())
+    assert picture.read_bytes() != before
+
+
+def test_a_report_without_lesions_or_slices_says_so(tmp_path):
+    text = Page(write_report(tmp_path, cohort({"osem": 0.0}, 1), [], FakePrior()).read_text(encoding="utf-8")).text
+    assert "No lesion contours" in text and "No slices were kept" in text and "Errors of each lesion" not in text

@@ -1,0 +1,156 @@
+"""The studies behind the documentation: the NEMA phantom measured on its own truth, wrong models, the front."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from tiny import table, write_phantom
+
+from PETSuperResLib.cli import run
+from PETSuperResLib.sampling import PROFILES
+from PETSuperResLib.studies.benchmarks import scaling
+from PETSuperResLib.studies.evaluation import nema, references, robustness
+from PETSuperResLib.studies.evaluation import quality_vs_time as front
+from PETSuperResLib.studies.evaluation.false_lesions import contrast, false_lesions
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    for name, shift in (("one", 0), ("two", 2)):
+        write_phantom(folder / name, shift)
+    (folder / "split.json").write_text(json.dumps({"validation": ["one", "two"], "test": []}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return nema.image_quality_phantom()
+
+
+def test_the_truth_recovers_every_sphere_without_noise(phantom):
+    found = nema.image_quality(phantom.pet, phantom.centres)
+    assert [r["diameter_mm"] for r in found] == list(nema.SPHERES_MM)
+    recovery = [r["contrast_recovery_percent"] for r in found]
+    assert recovery == sorted(recovery) and recovery[0] > 80 and 94 < recovery[-1] < 100  # border pixels are not full
+    assert max(r["background_variability_percent"] for r in found) < 0.1
+
+
+def test_blur_loses_small_spheres_first_and_noise_shows_in_the_background(phantom):
+    sigma = [8.0 / 2.355 / s for s in phantom.pet.spacing[::-1]]
+    blurred = gaussian_filter(phantom.pet.array, sigma)
+    noisy = blurred + np.random.default_rng(0).normal(0, 0.3, blurred.shape).astype(np.float32)
+    recovery = [
+        r["contrast_recovery_percent"] for r in nema.image_quality(phantom.pet.with_array(blurred), phantom.centres)
+    ]
+    assert recovery == sorted(recovery) and recovery[0] < 50 < 75 < recovery[-1]
+    spread = [
+        r["background_variability_percent"] for r in nema.image_quality(phantom.pet.with_array(noisy), phantom.centres)
+    ]
+    assert spread[0] > spread[-1] > 0.1
+
+
+def test_spheres_lie_on_the_ring_and_the_insert_is_cold(phantom):
+    radii = [np.hypot(x, y) for x, y, _ in phantom.centres]
+    assert np.allclose(radii, nema.RING_MM)
+    k, j, i = (n // 2 for n in phantom.pet.shape)
+    assert phantom.pet.array[k, j, i] == 0 and phantom.ct.array[k, j, i] < -500
+
+
+def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
+    small = nema.image_quality_phantom(4.0, 10.0, 5)
+    monkeypatch.setattr(nema, "image_quality_phantom", lambda: small)
+    words = ["study", "nema", "--prior", str(prior_file), "--out", str(tmp_path), "--setting", "standard"]
+    assert run([*words, "--counts", "high", "--methods", "lr", "psf-osem"]) == 0
+    found = table(tmp_path / "nema.csv")
+    assert len(found) == 18 and (tmp_path / "nema.png").stat().st_size > 10_000
+    recovery = {(r["method"], float(r["diameter_mm"])): float(r["contrast_recovery_percent"]) for r in found}
+    assert recovery["truth", 37.0] > recovery["lr", 37.0] > recovery["lr", 10.0]
+
+
+def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_file, tmp_path):
+    cohort = references.Cohort(data, references=["real"], prior=prior_file)
+    robustness.robustness_study(cohort, tmp_path, quality="draft")
+    found = table(tmp_path / "robustness.csv")
+    assert len(found) == 2 * len(robustness.VARIANTS)
+    assert all(float(r["change_db"]) == 0 for r in found if r["variant"] == "as it is")
+    assert all(float(r["change_db"]) != 0 for r in found if "FWHM" in r["variant"])
+    told = (tmp_path / "robustness.md").read_text()
+    assert "another patient's CT" in told and f"in the {2 * int(found[0]['slices'])} slices without a lesion" in told
+    assert all(int(r["slices"]) > 0 and float(r["false_contrast"]) > 0.8 for r in found)
+
+
+@pytest.fixture
+def flat():
+    """A body of SUV 2 in air with a true lesion of twice that, and where a spot would be false."""
+    body = np.zeros((3, 60, 60), bool)
+    body[:, 10:50, 8:52] = True
+    truth = np.where(body, 2.0, 0.0)
+    truth[:, 28:33, 20:25] = 4.0
+    return truth, body
+
+
+def test_contrast_is_that_of_the_spot_and_knows_the_body(flat):
+    truth, body = flat
+    found = contrast(truth, body, (2.0, 2.0))
+    assert found[1, 30, 22] == pytest.approx(2.0, rel=0.01)
+    assert found[1, 30, 44] == pytest.approx(1.0) and found[1, 12, 30] == pytest.approx(1.0)  # no air in the ring
+    assert found[1, 5, 30] == 0
+
+
+@pytest.mark.parametrize(("height", "spots"), [(0.4, 0), (0.8, 1)])  # contrasts of 1.2 and 1.4
+def test_only_what_the_reference_lacks_is_a_false_lesion(flat, height, spots):
+    truth, body = flat
+    result = truth.copy()
+    result[:, 28:33, 38:43] += height
+    number, highest, slices = false_lesions(truth, result, body, None, (2.0, 2.0))
+    assert (number, slices) == (spots, 3) and highest == pytest.approx(1 + height / 2, rel=0.02)
+    assert false_lesions(truth, truth, body, None, (2.0, 2.0))[0] == 0  # the lesion of the reference is none
+    lesions = np.zeros_like(body)
+    lesions[:2, 28:33, 20:25] = True
+    assert false_lesions(truth, result, body, lesions, (2.0, 2.0))[2] == 1
+    assert false_lesions(truth, result, body, np.ones_like(body), (2.0, 2.0)) == (0, 0.0, 0)
+
+
+def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(references, "SHARP_TORSOS", 0)
+    monkeypatch.setattr(front, "STEPS", (1, 2))
+    monkeypatch.setattr(front, "SLICES", 2)
+    monkeypatch.setattr(front, "_variants", lambda made=front._variants: [v for v in made() if v[0] != "paper"])
+    words = ["study", "front", "--data", str(data), "--prior", str(prior_file), "--limit", "1", "--out", str(tmp_path)]
+    assert run(words) == 0
+    found = {(r["sampler"], r["change"], r["reference"]): r for r in table(tmp_path / "front.csv")}
+    assert ("draft", "", "sharp") in found and ("standard", '{"steps": 2}', "real") in found
+    assert int(found["standard", "", "real"]["evaluations"]) == PROFILES["standard"].steps
+    assert (tmp_path / "front.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="peak memory as POSIX tells it")
+def test_scaling_measures_each_load_in_processes_of_its_own(tmp_path, monkeypatch):
+    load = scaling.Load("slices", 4, 96)
+    loads = [load, replace(load, axis="processes", processes=2), replace(load, axis="views", views=24)]
+    monkeypatch.setattr(scaling, "LOADS", loads)
+    assert run(["study", "scaling", "--vary", "slices", "processes", "views", "--out", str(tmp_path)]) == 0
+    found = table(tmp_path / "scaling.csv")
+    assert [(r["axis"], r["processes"], r["views"] == "24") for r in found] == [
+        ("slices", "1", False),
+        ("processes", "2", False),
+        ("views", "1", True),
+    ]
+    assert all(float(r["peak_mb"]) >= float(r["base_mb"]) > 100 and float(r["seconds"]) > 0.1 for r in found)
+    assert all((r["quality"], r["device"], r["gpu_peak_mb"]) == ("draft", "cpu", "") for r in found)
+    both = next(r for r in found if r["processes"] == "2")
+    assert float(both["cases_per_hour"]) <= 2 * 3600 / float(both["seconds"])
+    assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+def test_a_case_of_any_size_keeps_its_values_and_fills_its_field():
+    small, large = scaling.case(8, 96)[0], scaling.case(40, 300)[0]
+    assert small.shape == (8, 96, 96) and large.shape == (40, 300, 300)
+    np.testing.assert_array_equal(large.array[32:], large.array[:8])
+    assert large.array[:, :150, :150].max() == large.array[:, 150:, 150:].max() > 1

@@ -1,0 +1,292 @@
+"""Training: a few steps that learn, and a run that goes on to the bit where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import CONFIG
+from training_factory import SETTINGS, same, table, weights
+
+from PETSuperResLib.cohort.distributed import Team
+from PETSuperResLib.errors import Cancelled, CheckpointError, InputError
+from PETSuperResLib.prior import NetworkConfig, NoiseNetwork, Prior
+from PETSuperResLib.studies.training import run as running
+from PETSuperResLib.studies.training.config import CONFIGURATIONS, TrainingConfig, with_conditioning
+from PETSuperResLib.studies.training.data import SliceBatches, find_cases, read_split
+from PETSuperResLib.studies.training.run import Run
+from PETSuperResLib.studies.training.train import train
+from PETSuperResLib.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    train(None, out, SETTINGS, device="cpu")
+    return out
+
+
+@pytest.mark.parametrize("stop", [3, 4])
+def test_an_interrupted_run_ends_in_the_weights_of_an_uninterrupted_one(whole, tmp_path, monkeypatch, stop):
+    update = running.Run.update
+
+    def until(run, *batch):
+        if run.step == stop:
+            raise RuntimeError("the power fails")
+        return update(run, *batch)
+
+    monkeypatch.setattr(running.Run, "update", until)
+    with pytest.raises(RuntimeError, match="power"):
+        train(None, tmp_path, SETTINGS, device="cpu")
+    monkeypatch.undo()
+    assert any(tmp_path.glob("state.safetensors"))
+    train(None, tmp_path, SETTINGS, device="cpu")
+    assert same(whole, tmp_path)
+    assert [row["loss"] for row in table(tmp_path / "log.csv")] == [row["loss"] for row in table(whole / "log.csv")]
+    assert not list(tmp_path.glob(".part-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_stop_saves_the_step_it_came_in(whole, tmp_path, number):
+    def stop(event):
+        if event.message.startswith("step 3 "):
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(None, tmp_path, SETTINGS, device="cpu", progress=stop)
+    assert Prior.load(tmp_path / "prior.safetensors").info["steps"] == 3
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    train(None, tmp_path, SETTINGS, device="cpu")
+    assert same(whole, tmp_path)
+
+
+def test_a_caller_that_cancels_loses_no_step(whole, tmp_path):
+    def cancel(event):
+        if event.message.startswith("step 3 "):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        train(None, tmp_path, SETTINGS, device="cpu", progress=cancel)
+    assert Prior.load(tmp_path / "prior.safetensors").info["steps"] == 3
+
+
+def test_a_finished_run_stays_as_it_is(whole):
+    before = weights(whole)
+    train(None, whole, SETTINGS, device="cpu")
+    assert all(torch.equal(value, before[name]) for name, value in weights(whole).items())
+
+
+def test_a_run_of_another_network_or_a_damaged_one_is_not_continued(whole, tmp_path):
+    other = replace(SETTINGS, network=NetworkConfig((32, 32, 32), heads=2))
+    state = tmp_path / "state.safetensors"
+    state.write_bytes((whole / "state.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="another --out"):
+        train(None, tmp_path, other, device="cpu")
+    state.write_bytes(state.read_bytes()[:-50])
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(None, tmp_path, SETTINGS, device="cpu")
+
+
+def test_progress_of_training_never_goes_back_and_reaches_the_end(tmp_path):
+    seen = []
+    train(None, tmp_path, replace(SETTINGS, steps=26), device="cpu", progress=lambda e: seen.append(e.fraction))
+    assert seen == sorted(seen) and seen[-1] == 1.0 and len(seen) > 2
+
+
+def test_another_seed_gives_other_weights(whole, tmp_path):
+    train(None, tmp_path, replace(SETTINGS, seed=1), device="cpu")
+    assert any(not torch.equal(v, weights(whole)[k]) for k, v in weights(tmp_path).items())
+
+
+def test_it_writes_a_prior_that_says_what_it_was_trained_on(whole):
+    prior = Prior.load(whole / "prior.safetensors")
+    assert prior.network.config == CONFIG and prior.pixel_mm == 4.0
+    assert prior.info["steps"] == 6 and "6 phantom slices" in prior.info["trained_on"]
+    assert json.loads((whole / "config.json").read_text())["batch"] == 2
+
+
+def test_the_loss_falls(tmp_path):
+    settings = replace(
+        SETTINGS, steps=75, batch=4, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000, log_every=25
+    )
+    train(None, tmp_path, settings, device="cpu")
+    losses = [float(row["loss"]) for row in table(tmp_path / "log.csv")]
+    assert len(losses) == 3 and losses[-1] < 0.92 * losses[0]
+
+
+def test_a_time_limit_ends_the_run_with_a_checkpoint(tmp_path):
+    train(None, tmp_path, replace(SETTINGS, steps=100000), limit_minutes=0.02, device="cpu")
+    assert 0 < Prior.load(tmp_path / "prior.safetensors").info["steps"] < 100000
+
+
+def test_it_trains_on_case_folders_of_a_split(tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        folder = tmp_path / "data" / name
+        grid = Volume(np.zeros((2, 40, 40)), (4.0, 4.0, 4.0))
+        grid.with_array(random.random((2, 40, 40)).astype(np.float32)).write(folder / "PET_SUV.nii.gz")
+        grid.with_array(random.normal(0, 300, (2, 40, 40)).astype(np.float32)).write(folder / "CT_HU.nii.gz")
+    (tmp_path / "data" / "split.json").write_text(json.dumps({"train": ["a"], "test": ["b"]}))
+    assert [c.name for c in find_cases(tmp_path / "data")] == ["a", "b"]
+    assert read_split(tmp_path / "data", "test") == ["b"]
+    settings = replace(SETTINGS, steps=1, phantom_share=0.0, paintings=3)
+    prior = Prior.load(train(tmp_path / "data", tmp_path / "out", settings))
+    assert prior.info["trained_on"] == "2 slices of 1 patients in data and 6 slices painted into their CTs"
+
+
+def test_a_run_starts_from_the_weights_of_a_prior(whole, tmp_path):
+    first = whole / "prior.safetensors"
+    path = train(None, tmp_path, replace(SETTINGS, steps=0, start_from=str(first)), device="cpu")
+    expected, got = Prior.load(first).network.state_dict(), Prior.load(path).network.state_dict()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_a_run_that_sees_neighbours_starts_where_a_2d_prior_ended(whole, tmp_path):
+    first = whole / "prior.safetensors"
+    network = replace(CONFIG, neighbours=1)
+    path = train(None, tmp_path, replace(SETTINGS, steps=0, start_from=str(first), network=network), device="cpu")
+    flat, deep = Prior.load(first), Prior.load(path)
+    stack = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    t, ct = torch.full((2,), 400), torch.zeros(2, 32, 32)
+    expected = flat.epsilon(stack[:, 1:2], t, flat.tokens(ct))
+    assert torch.allclose(deep.epsilon(stack, t, deep.tokens(ct), 5.0), expected, atol=2e-2)
+
+
+def test_a_run_with_neighbours_learns_to_heed_them(tmp_path):
+    settings = replace(SETTINGS, network=replace(CONFIG, neighbours=1), phantom_slices=8)
+    prior = Prior.load(train(None, tmp_path, settings, device="cpu"))
+    assert prior.neighbours == 1 and prior.info["steps"] == 6
+
+
+@pytest.mark.parametrize("conditioning", ["concat", "none"])
+def test_an_ablation_starts_from_what_it_shares_with_the_prior(whole, tmp_path, conditioning):
+    first = whole / "prior.safetensors"
+    network = replace(CONFIG, conditioning=conditioning)
+    path = train(None, tmp_path, replace(SETTINGS, steps=0, start_from=str(first), network=network), device="cpu")
+    guided, other = Prior.load(first), Prior.load(path)
+    theirs, ours = guided.network.state_dict(), other.network.state_dict()
+    assert not any("attention" in name or "ct_encoder" in name for name in ours)
+    for name in set(ours) - {"enter.weight"}:
+        assert torch.equal(ours[name], theirs[name]), name
+    images = theirs["enter.weight"].shape[1]
+    assert torch.equal(ours["enter.weight"][:, :images], theirs["enter.weight"])
+    assert not ours["enter.weight"][:, images:].any()  # a CT that is concatenated is not heeded yet
+
+
+def test_a_run_cannot_start_from_another_networks_prior(whole, tmp_path):
+    settings = replace(SETTINGS, start_from=str(whole / "prior.safetensors"), network=NetworkConfig())
+    with pytest.raises(InputError, match="another network"):
+        train(None, tmp_path, settings, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        '{"speed": 9}',
+        "[1]",
+        '{"network": {"conditioning": "?"}}',
+        '{"network": {"widths": [24, 24, 24]}}',
+        '{"size": 90}',
+        '{"batch": 0}',
+        '{"learning_rate": -1}',
+    ],
+)
+def test_a_wrong_configuration_is_refused(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match="training configuration"):
+        TrainingConfig.read(path)
+
+
+def test_a_configuration_that_is_nowhere_is_refused_with_the_names_of_those_there_are():
+    with pytest.raises(InputError, match="large"):
+        TrainingConfig.read("enormous")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow][: n == "huge"]) for n in CONFIGURATIONS])
+def test_the_configurations_that_come_along_train(name, tmp_path):
+    config = TrainingConfig.read(name)
+    millions = sum(p.numel() for p in NoiseNetwork(config.network).parameters()) / 1e6
+    low, high = {"bundled": (5, 8), "large": (20, 30), "huge": (50, 70)}[name]
+    assert low < millions < high
+    small = replace(config, steps=2, batch=2, size=16, pixel_mm=8.0, phantom_slices=2, log_every=1, validate_every=0)
+    train(None, tmp_path, small, device="cpu")
+    assert [float(row["loss"]) > 0 for row in table(tmp_path / "log.csv")] == [True, True]
+    assert Prior.load(tmp_path / "prior.safetensors").network.config == config.network
+
+
+@pytest.mark.parametrize("conditioning", ["concat", "none"])
+def test_the_ablations_train(conditioning, tmp_path):
+    prior = Prior.load(train(None, tmp_path, with_conditioning(SETTINGS, conditioning), device="cpu"))
+    assert prior.info["conditioning"] == prior.network.config.conditioning == conditioning
+
+
+def test_two_processes_train_as_one(tmp_path):
+    settings = replace(SETTINGS, batch=4, mixed_precision=False, checkpoint_every=6)
+    train(None, tmp_path / "one", settings, device="cpu", cache=tmp_path / "cache")
+    (tmp_path / "config.json").write_text(json.dumps(asdict(settings)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "PETSuperResLib", "train", "--config", str(tmp_path / "config.json"), "--device", "cpu"]
+    command += ["--cache", str(tmp_path / "cache")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [*command, "--out", str(tmp_path / "two")], capture_output=True, text=True, env=environment, timeout=240
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.count("Wrote ") == 1
+    one, two = ([float(row["loss"]) for row in table(tmp_path / n / "log.csv")] for n in ("one", "two"))
+    assert len(one) == len(two) == 6 and np.allclose(one, two, atol=1e-4, rtol=0)
+    expected, got = weights(tmp_path / "one"), weights(tmp_path / "two")
+    begun = NoiseNetwork(CONFIG).state_dict()
+    for name in begun:
+        assert torch.allclose(got[f"network.{name}"], expected[f"network.{name}"], atol=1e-4), name
+
+
+def test_processes_that_cannot_share_the_batch_equally_are_refused(tmp_path, monkeypatch):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="batch of 3 .* 2 processes"):
+        train(None, tmp_path / "run", replace(SETTINGS, batch=3), device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_sees_neighbours_learns_from_stacks(tmp_path):
+    settings = replace(SETTINGS, network=replace(CONFIG, neighbours=1), learning_rate=3e-3)
+    run = Run(settings, tmp_path, Team(torch.device("cpu")), "stacks")
+    random = torch.Generator().manual_seed(0)
+    stacks, ct = 3 * torch.rand(2, 3, 32, 32, generator=random), torch.zeros(2, 32, 32)
+    before = run.network.state_dict()["enter.weight"].clone()
+    for _ in range(3):  # the last layer begins at zero
+        assert 0 < float(run.update(0.0, stacks, ct, torch.tensor([3.0, 5.0]))) < 10
+    changed = (run.network.state_dict()["enter.weight"] - before).abs().amax((0, 2, 3))
+    assert changed.shape == (12,) and float(changed.min()) > 0  # every slice matters
+
+
+def test_missing_data_cases_and_splits_are_refused(tmp_path):
+    with pytest.raises(InputError, match="No data folder"):
+        find_cases(tmp_path / "none")
+    with pytest.raises(InputError, match="No case"):
+        find_cases(tmp_path)
+    with pytest.raises(InputError, match="split"):
+        read_split(tmp_path, "train")
+
+
+def test_conditioning_can_be_changed_for_ablations():
+    assert with_conditioning(SETTINGS, "none").network.conditioning == "none"
+
+
+def test_batches_are_fixed_by_seed_and_step_and_keep_their_units():
+    pet, ct = np.full((40, 40), 2.0, np.float16), np.full((40, 40), 50.0, np.float16)
+    batches = SliceBatches([[(pet, ct)]], [1.0], 32, 0)
+    one, same, other = batches.batch(3, 4), batches.batch(3, 4), batches.batch(4, 4)
+    assert torch.equal(one[0], same[0]) and torch.equal(one[1], same[1]) and not torch.equal(one[0], other[0])
+    assert one[0].shape == (4, 32, 32) and float(one[0].min()) >= 0
+    assert float(one[1].min()) >= -1000.0 - 1e-3 and float(one[1].max()) <= 50.0 + 1e-3  # air around, tissue inside

@@ -1,0 +1,133 @@
+"""A real MRML scene without a Slicer installation (package slicer-core), and stand-ins for what it lacks.
+
+:func:`start` makes ``slicer.mrmlScene`` and the module logics real; :func:`load_module` then imports
+``PETSuperRes.py`` as Slicer would. Inside Slicer both leave everything as it is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+_keep: list[Any] = []  # the scene's logics live as long as the process
+
+
+def available() -> bool:
+    """Whether a MRML scene can be made here."""
+    try:
+        import slicer  # noqa: F401
+        import vtk  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def start() -> Any:
+    """The scene ``slicer.mrmlScene``, made on the first call; returns it."""
+    import slicer
+
+    if getattr(slicer, "mrmlScene", None) is None:
+        slicer.mrmlScene = _scene(slicer)
+    _stand_ins(slicer)
+    return slicer.mrmlScene
+
+
+def load_module() -> Any:
+    """The module ``PETSuperRes``, imported unmodified from the source tree."""
+    start()
+    folder = str(ROOT / "PETSuperRes")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module("PETSuperRes")
+
+
+def _scene(slicer: Any) -> Any:
+    import vtk
+
+    scene, application = slicer.vtkMRMLScene(), slicer.vtkSlicerApplicationLogic()
+    application.SetMRMLScene(scene)
+    application.GetColorLogic().SetMRMLScene(scene)
+    application.GetColorLogic().AddDefaultColorNodes()
+    application.SetSliceLogics(vtk.vtkCollection())
+    application.SetViewLogics(vtk.vtkCollection())
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
+    logics = {
+        "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic(),
+        "Volumes": slicer.vtkSlicerVolumesLogic(),
+        "Plots": slicer.vtkSlicerPlotsLogic(),
+        "Tables": slicer.vtkSlicerTablesLogic(),
+        "Markups": slicer.vtkSlicerMarkupsLogic(),
+    }
+    for name, logic in logics.items():
+        logic.SetMRMLScene(scene)
+        logic.SetMRMLApplicationLogic(application)
+        application.SetModuleLogic(name, logic)
+    modules = {n.lower(): types.SimpleNamespace(logic=lambda found=found: found) for n, found in logics.items()}
+    slicer.modules = types.SimpleNamespace(**modules)
+    _keep.extend([application, *logics.values()])
+    return scene
+
+
+class _Application:
+    """Stands in for ``slicer.app`` where there is no GUI."""
+
+    applicationName = "Slicer"
+
+    def __init__(self, logic: Any) -> None:
+        self.applicationLogic = lambda: logic
+
+    def processEvents(self) -> None:
+        return None
+
+    def testingEnabled(self) -> bool:
+        return True
+
+    def layoutManager(self) -> None:
+        return None
+
+
+def application_logic() -> Any:
+    """The scene's application logic."""
+    start()
+    return _keep[0]
+
+
+def _stand_ins(slicer: Any) -> None:
+    from slicer_host import parameter_node, scripted
+
+    if not hasattr(slicer, "app"):
+        slicer.app = _Application(_keep[0] if _keep else None)
+    _provide(slicer, "ScriptedLoadableModule", scripted.CLASSES)
+    _provide(slicer, "i18n", {"tr": scripted.tr, "translate": scripted.translate})
+    packaging = ("pip_ensure", "pip_check", "load_requirements")
+    _provide(slicer, "packaging", {name: getattr(scripted, name) for name in packaging})
+    _provide(slicer, "parameterNodeWrapper", {name: getattr(parameter_node, name) for name in parameter_node.__all__})
+    _provide_qt()
+
+
+def _provide_qt() -> None:
+    """The module ``qt`` as far as it can be had: PySide6's, or empty classes for ``import qt`` to succeed."""
+    if "qt" in sys.modules:
+        return
+    try:
+        from slicer_host import pythonqt
+
+        sys.modules["qt"] = pythonqt.make_module()
+    except ImportError:
+        empty = types.ModuleType("qt")
+        empty.__getattr__ = lambda name: type(name, (), {})  # type: ignore[method-assign,assignment]
+        sys.modules["qt"] = empty
+
+
+def _provide(slicer: Any, name: str, content: dict[str, Any]) -> None:
+    try:
+        importlib.import_module(f"slicer.{name}")
+    except ImportError:
+        module = types.ModuleType(f"slicer.{name}")
+        module.__dict__.update(content)
+        sys.modules[module.__name__] = module
+        setattr(slicer, name, module)

@@ -1,0 +1,198 @@
+"""Lesion SUVs against values known by construction, whatever the grids."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import GEOMETRIES, ball, data_dir, radius, rotation
+
+from PETSuperResLib.errors import GeometryError, InputError
+from PETSuperResLib.files import write_csv
+from PETSuperResLib.lesions.measures import (
+    COLUMNS,
+    compare,
+    lesion_rows,
+    measure_lesions,
+    peak_kernel,
+    region_around,
+    segment_names,
+    segment_weights,
+    split_segments,
+)
+from PETSuperResLib.volume import Volume
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (2, 2, 2), (4.07, 4.07, 3), (5.47, 5.47, 3.27), (8, 8, 3.27)])
+def test_peak_sphere_is_one_millilitre(spacing):
+    assert peak_kernel(spacing).sum() * math.prod(spacing) / 1000 == pytest.approx(1.0, rel=0.02)
+
+
+def test_values_of_a_hot_sphere(sphere_pet):
+    (lesion,) = measure_lesions(sphere_pet, ball((2, 2, 2), 12))
+    assert (lesion.suvmax, lesion.suvpeak) == (8.0, pytest.approx(8.0))  # the 1 cm3 sphere fits inside
+    assert lesion.suvmean == pytest.approx(8.0, rel=0.02)
+    assert lesion.mtv_ml == pytest.approx(4 / 3 * math.pi * 1.2**3, rel=0.03)
+    assert lesion.tlg == pytest.approx(8 * lesion.mtv_ml)
+
+
+def test_peak_of_a_small_hot_spot_is_diluted_to_one_millilitre():
+    """1 SUV x mL in a single voxel: the mean over 1 mL is 1, its maximum is not."""
+    grid = Volume(np.zeros((21, 21, 21)), (2.0, 2.0, 2.0), (-20.0, -20.0, -20.0))
+    spot = np.zeros(grid.shape, np.float32)
+    spot[10, 10, 10] = 1 / grid.voxel_ml
+    (lesion,) = measure_lesions(grid.with_array(spot, "SUVbw"), ball((2, 2, 2), 15, 20))
+    assert lesion.suvmax == pytest.approx(125)
+    assert lesion.suvpeak == pytest.approx(1.0, rel=0.01)
+
+
+def test_peak_centre_stays_within_the_segment(sphere_pet):
+    """A hotter organ 40 mm away must not lend its peak to the lesion."""
+    hot = sphere_pet.with_array(np.where(radius(sphere_pet, (28.0, 0, 0)) < 4, 50.0, sphere_pet.array))
+    (lesion,) = measure_lesions(hot, ball((2, 2, 2), 12))
+    assert lesion.suvpeak == pytest.approx(8.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (1.5, 1.5, 3.27), (3, 3, 3)])
+def test_a_mask_on_another_grid_gives_the_same_suvs(sphere_pet, spacing):
+    mask = ball(spacing, 8)
+    (lesion,) = measure_lesions(sphere_pet, mask)
+    assert (lesion.suvmax, lesion.suvmean) == (8.0, 8.0)
+    assert lesion.mtv_ml == pytest.approx(mask.array.sum() * mask.voxel_ml, rel=0.05)
+
+
+@pytest.mark.parametrize("direction", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_segment_volume_survives_any_change_of_grid(direction):
+    """Partial weights: the segment has the same volume on a coarse, turned grid as on its own."""
+    mask = ball((1, 1, 1), 10, 14)
+    coarse = Volume(np.zeros((9, 9, 9)), (6.0, 5.0, 8.0), direction=tuple(direction.ravel()))
+    shift = -(coarse.ijk_to_lps @ [4, 4, 4, 1])[:3]
+    coarse = replace(coarse, origin=tuple(shift))
+    weights, _ = segment_weights(coarse, mask, 1)
+    assert weights.max() <= 1
+    assert weights.sum() * coarse.voxel_ml == pytest.approx(mask.array.sum() * mask.voxel_ml, rel=0.03)
+
+
+def test_turned_mask_measures_the_same_place():
+    """A slab along x in the patient, drawn on a grid turned by 90 degrees about z."""
+    grid = Volume(np.zeros((9, 41, 41)), (1.0, 1.0, 1.0), (-20.0, -20.0, -4.0))
+    x = np.indices(grid.shape)[2] - 20.0
+    turned = Volume(np.zeros((9, 41, 41)), origin=(20.0, -20.0, -4.0), direction=tuple(rotation((0, 0, 1), 90).ravel()))
+    drawn = np.zeros(turned.shape, np.float32)
+    drawn[:, :10, :] = 1  # rows run along -x from x = 20: the slab 11 <= x <= 20
+    (lesion,) = measure_lesions(grid.with_array(x.astype(np.float32)), turned.with_array(drawn, "label"))
+    assert lesion.suvmax == 20.0
+    assert lesion.suvmean == pytest.approx(15.5)
+
+
+def test_small_lesion_on_a_coarse_grid_is_measured_not_lost():
+    coarse = Volume(np.full((5, 5, 5), 3.0), (8.0, 8.0, 8.0), (-12.0, -12.0, -12.0))
+    mask = ball((1, 1, 1), 3, 6)
+    (lesion,) = measure_lesions(coarse, mask)
+    assert (lesion.suvmax, lesion.suvmean) == (3.0, pytest.approx(3.0))
+    assert lesion.mtv_ml == pytest.approx(mask.array.sum() * mask.voxel_ml, rel=0.01)
+
+
+@pytest.mark.parametrize(("threshold", "edge"), [(2.5, 2.5), ("4.0", 4.0), ("41%", 4.1)])
+def test_metabolic_volume_follows_the_threshold(threshold, edge):
+    values = np.linspace(0, 10, 101, dtype=np.float32)[None, None, :].repeat(2, 0).repeat(2, 1)
+    volume = Volume(values, (1.0, 1.0, 1.0))
+    (lesion,) = measure_lesions(volume, volume.with_array(np.ones_like(values), "label"), threshold=threshold)
+    counted = values[values >= edge - 1e-6]
+    assert lesion.mtv_ml == pytest.approx(counted.size / 1000)
+    assert lesion.tlg == pytest.approx(counted.mean() * counted.size / 1000, rel=1e-5)
+
+
+def test_deltas_and_error_against_a_reference(sphere_pet):
+    lower = sphere_pet.with_array(0.9 * sphere_pet.array)
+    (lesion,) = measure_lesions(lower, ball((2, 2, 2), 12), sphere_pet)
+    assert lesion.delta_suvmax_percent == pytest.approx(-10)
+    assert lesion.delta_suvmean_percent == pytest.approx(-10)
+    assert lesion.nmse == pytest.approx(0.01, rel=1e-4)
+
+
+def test_labels_keep_their_order_and_names(sphere_pet):
+    near, far = radius(sphere_pet) < 5, radius(sphere_pet, (20, 0, 0)) < 5
+    mask = sphere_pet.with_array(np.where(near, 7, 0) + np.where(far, 3, 0), "label")
+    found = measure_lesions(sphere_pet, mask, names={7: "liver metastasis"})
+    assert [(v.label, v.name, v.suvmax) for v in found] == [(3, "Lesion 3", 1.0), (7, "liver metastasis", 8.0)]
+    parts = split_segments(mask.with_array((mask.array > 0).astype(np.float32)))
+    assert len(measure_lesions(sphere_pet, parts)) == 2
+
+
+def test_comparison_gives_the_change_of_every_measure(sphere_pet):
+    mask = ball((2, 2, 2), 10)
+    before = measure_lesions(sphere_pet, mask)
+    after = measure_lesions(sphere_pet.with_array(1.2 * sphere_pet.array), mask)
+    (row,) = compare(before, after)
+    assert row["lesion"] == "Lesion 1"
+    assert row["suvpeak_after"] == pytest.approx(1.2 * row["suvpeak_before"])
+    assert row["suvmax_change_percent"] == pytest.approx(20, rel=1e-5)
+
+
+def test_table_has_the_agreed_columns_and_empty_cells_where_nothing_is_known(sphere_pet, tmp_path):
+    rows = lesion_rows(measure_lesions(sphere_pet, ball((2, 2, 2), 10)), "P1", "standard", "lr")
+    with write_csv(tmp_path / "lesions.csv", rows).open() as stream:
+        (read,) = csv.DictReader(stream)
+    assert tuple(read) == COLUMNS
+    assert (read["patient"], read["method"], float(read["suvmax"]), read["nmse"]) == ("P1", "lr", 8.0, "")
+
+
+def test_region_holds_the_segments_with_their_margin():
+    box = region_around(ball((1, 1, 1), 10), 5)
+    assert box == pytest.approx((-15, 15, -15, 15, -15, 15), abs=1)
+
+
+def test_names_come_from_a_segmentation_of_slicer(tmp_path):
+    image = ball((2, 2, 2), 6).to_sitk()
+    image = sitk.Cast(image, sitk.sitkUInt8)
+    for key, value in {"Segment0_Name": "Sarcoma", "Segment0_LabelValue": "1", "Segment0_ID": "x"}.items():
+        image.SetMetaData(key, value)
+    sitk.WriteImage(image, str(tmp_path / "s.seg.nrrd"))
+    assert segment_names(tmp_path / "s.seg.nrrd") == {1: "Sarcoma"}
+    assert segment_names(tmp_path / "s.nii.gz") == {}
+
+
+def test_masks_that_cannot_be_used_are_told(sphere_pet):
+    empty = sphere_pet.with_array(np.zeros(sphere_pet.shape))
+    with pytest.raises(InputError, match="empty"):
+        measure_lesions(sphere_pet, empty)
+    with pytest.raises(InputError, match="not a label map"):
+        measure_lesions(sphere_pet, sphere_pet.with_array(sphere_pet.array + 0.5))
+    with pytest.raises(InputError, match="not a label map"):
+        measure_lesions(sphere_pet, sphere_pet.with_array(-sphere_pet.array))
+    elsewhere = replace(ball((2, 2, 2), 5), origin=(900.0, 0.0, 0.0))
+    with pytest.raises(GeometryError, match="'Lesion 1' has no voxel inside"):
+        measure_lesions(sphere_pet, elsewhere)
+    assert measure_lesions(sphere_pet, elsewhere, skip_outside=True) == []
+    with pytest.raises(InputError, match="41%"):
+        measure_lesions(sphere_pet, ball((2, 2, 2), 5), threshold="half")
+    broken = sphere_pet.with_array(np.where(radius(sphere_pet) < 3, np.nan, sphere_pet.array))
+    with pytest.raises(InputError, match="not numbers"):
+        measure_lesions(broken, ball((2, 2, 2), 5))
+
+
+@pytest.mark.parametrize("threshold", ["141%", "-1", "nan", "1e999", "-3%", "%"])
+def test_thresholds_that_mean_nothing_are_refused(sphere_pet, threshold):
+    with pytest.raises(InputError, match="MTV threshold"):
+        measure_lesions(sphere_pet, ball((2, 2, 2), 5), threshold=threshold)
+
+
+def test_a_segment_outside_a_volume_names_its_file(sphere_pet):
+    other = replace(sphere_pet, origin=(900.0, 0.0, 0.0), metadata={"file": "later.nii.gz"})
+    with pytest.raises(GeometryError, match="no voxel inside later.nii.gz"):
+        measure_lesions(other, ball((2, 2, 2), 5))
+
+
+@pytest.mark.data
+def test_a_real_tumour_keeps_its_suvmean_on_a_finer_grid():
+    pet = Volume.read(data_dir("sts", "STS_001", "PET_SUV.nii.gz"))
+    mask = Volume.read(data_dir("sts", "STS_001", "GTV.nii.gz"))
+    fine = pet.resample_to(pet.grid((2.0, 2.0, 2.0)))
+    (lesion,) = measure_lesions(fine, mask, pet)
+    assert abs(lesion.delta_suvmean_percent) < 3
+    assert lesion.nmse < 0.02

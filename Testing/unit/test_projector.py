@@ -1,0 +1,195 @@
+"""The projector against mathematics: a matched pair, exact strips, analytic sinograms, counts that add up."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny import mismatch, relative
+
+from PETSuperResLib.physics.backends.products import GatherProduct, SparseProduct
+from PETSuperResLib.physics.layout import slices_last
+from PETSuperResLib.physics.model import scanner_projector
+from PETSuperResLib.physics.projector import ParallelProjector, covering_bins
+from PETSuperResLib.scanner import Scanner
+
+PRODUCTS = [GatherProduct, SparseProduct]  # of a processor, and of other devices
+SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "GE Discovery ST", "GE Discovery 690/710"]
+GEOMETRIES = [  # shape, views, bins (0: covering), bin width, views summed
+    ((16, 16), 12, 0, 2.0, 1),
+    ((17, 17), 12, 0, 2.0, 1),
+    ((16, 16), 10, 21, 2.0, 1),
+    ((15, 15), 9, 20, 1.7, 1),
+    ((16, 16), 9, 19, 3.1, 1),
+    ((12, 19), 8, 0, 2.0, 1),
+    ((19, 12), 7, 17, 4.0, 2),
+    ((16, 16), 6, 16, 4.0, 3),
+    ((13, 13), 1, 0, 2.0, 1),
+    ((13, 13), 2, 0, 2.0, 1),
+    ((14, 14), 3, 5, 2.0, 1),  # too few bins: the image is truncated
+]
+
+
+def brute_force(shape, pixel, views, bins, bin_mm, sub) -> np.ndarray:
+    """(views, bins, J * I) strip integrals by integrating each pixel's trapezoid piece by piece, view by view."""
+    y, x = ((np.arange(n) - (n - 1) / 2) * pixel for n in shape)
+    x, y = (c.ravel() for c in np.meshgrid(x, y))
+    edges = (np.arange(bins + 1) - bins / 2) * bin_mm
+    out = np.zeros((views, bins, x.size))
+    for view in range(views):
+        for m in range(sub):
+            theta = math.pi * (view * sub + m + 0.5) / (views * sub)
+            a, b = pixel * abs(math.cos(theta)), pixel * abs(math.sin(theta))
+            knots = np.array([-(a + b) / 2, -abs(a - b) / 2, abs(a - b) / 2, (a + b) / 2])
+            heights = np.array([0.0, 1.0, 1.0, 0.0]) * pixel**2 / max(a, b)
+            offset = x * math.cos(theta) + y * math.sin(theta)
+            low, high = edges[:-1, None] - offset, edges[1:, None] - offset
+            for n in range(3):
+                if knots[n + 1] - knots[n] < 1e-9:
+                    continue
+                p, q = np.clip(low, knots[n], knots[n + 1]), np.clip(high, knots[n], knots[n + 1])
+                at = (np.interp(p, knots[n : n + 2], heights[n : n + 2]),
+                      np.interp(q, knots[n : n + 2], heights[n : n + 2]))  # fmt: skip
+                out[view] += (q - p) * (at[0] + at[1]) / 2 / (bin_mm * sub)
+    return out
+
+
+def ellipse(shape, pixel, centre, axes, tilt, sub=16) -> np.ndarray:
+    """An ellipse's coverage of every pixel, by sub x sub points."""
+    fine = [(np.arange(n * sub) - (n * sub - 1) / 2) * pixel / sub for n in shape]
+    x, y = fine[1][None, :] - centre[0], fine[0][:, None] - centre[1]
+    u, v = x * math.cos(tilt) + y * math.sin(tilt), -x * math.sin(tilt) + y * math.cos(tilt)
+    inside = (u / axes[0]) ** 2 + (v / axes[1]) ** 2 <= 1
+    return inside.reshape(shape[0], sub, shape[1], sub).mean((1, 3)).astype(np.float32)
+
+
+def analytic(centre, axes, tilt, views, bins, bin_mm, sub) -> np.ndarray:
+    """(views, bins) chords of an ellipse, averaged exactly over bins and over ``sub`` views."""
+    edges = (np.arange(bins + 1) - bins / 2) * bin_mm
+    theta = (np.arange(views * sub) + 0.5) * math.pi / (views * sub)
+    r = np.hypot(axes[0] * np.cos(theta - tilt), axes[1] * np.sin(theta - tilt))[:, None]
+    s = edges[None] - (centre[0] * np.cos(theta) + centre[1] * np.sin(theta))[:, None]
+    t = np.clip(s / r, -1, 1)
+    primitive = axes[0] * axes[1] * (t * np.sqrt(1 - t**2) + np.arcsin(t))
+    return (np.diff(primitive, axis=1) / bin_mm).reshape(views, sub, bins).mean(1)
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("seed", range(12))
+def test_forward_and_adjoint_are_a_matched_pair_at_random_sizes(seed, product):
+    random = np.random.default_rng(seed)
+    j, i = (int(n) for n in random.integers(5, 70, 2))
+    shape = (j, j) if seed % 2 else (j, i)
+    views, sub = int(random.integers(1, 40)), int(random.integers(1, 4))
+    projector = ParallelProjector(
+        shape, random.uniform(1, 5), views, int(random.integers(0, 60)), random.uniform(1, 8), sub, product=product
+    )
+    slices = int(random.integers(1, 100))
+    z = torch.from_numpy(random.random((slices, *shape), np.float32))
+    y = torch.from_numpy(random.random((slices, views, projector.bins), np.float32))
+    assert mismatch(projector.forward(z), y, z, projector.adjoint(y)) < 1e-5
+
+
+@pytest.mark.parametrize("scanner", SCANNERS)
+@pytest.mark.parametrize("shape", [(40, 40), (33, 48)])
+def test_every_scanner_s_rebinned_projector_is_a_matched_pair(scanner, shape):
+    projector = scanner_projector(Scanner.get(scanner), shape, 4.0)
+    random = torch.Generator().manual_seed(len(scanner))
+    z = torch.rand(3, *shape, generator=random)
+    y = torch.rand(3, projector.views, projector.bins, generator=random)
+    assert mismatch(projector.forward(z), y, z, projector.adjoint(y)) < 1e-5
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("geometry", [*GEOMETRIES, ((90, 90), 6, 0, 2.0, 1), ((75, 100), 5, 0, 2.0, 1)], ids=str)
+def test_symmetries_give_the_matrix_built_view_by_view(geometry, product):
+    shape, views, bins, bin_mm, sub = geometry
+    pixel = 2.3
+    projector = ParallelProjector(shape, pixel, views, bins, bin_mm, sub, product=product)
+    matrix = brute_force(shape, pixel, views, projector.bins, bin_mm, sub)
+    z = torch.from_numpy(np.random.default_rng(0).random((2, *shape), np.float32))
+    y = torch.from_numpy(np.random.default_rng(1).random((2, views, projector.bins), np.float32))
+    assert relative(projector.forward(z), np.einsum("vbp,sp->svb", matrix, z.flatten(1).numpy())) < 1e-5
+    expected = np.einsum("vbp,svb->sp", matrix, y.numpy()).reshape(z.shape)
+    assert relative(projector.adjoint(y), expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("centre", "axes", "tilt"),
+    [((0, 0), (60, 60), 0), ((31, -17), (50, 50), 0), ((5, 12), (80, 35), 0.6), ((-20, 30), (40, 22), -1.1)],
+)
+@pytest.mark.parametrize(("views", "bin_mm", "sub"), [(90, 2.0, 1), (45, 2.0, 1), (45, 4.0, 2), (60, 4.0, 3)])
+def test_ellipses_have_their_analytic_sinograms(centre, axes, tilt, views, bin_mm, sub):
+    shape, pixel = (112, 112), 2.0
+    projector = ParallelProjector(shape, pixel, views, 0, bin_mm, sub)
+    image = torch.from_numpy(ellipse(shape, pixel, centre, axes, tilt))[None]
+    expected = analytic(centre, axes, tilt, views, projector.bins, bin_mm, sub)
+    assert relative(projector.forward(image)[0], expected) < 0.01
+
+
+def test_an_image_on_a_rectangle_has_the_sinogram_it_has_on_a_square():
+    image = torch.zeros(1, 40, 40)
+    image[0, 10:30] = torch.rand(20, 40, generator=torch.Generator().manual_seed(0))
+    square = ParallelProjector((40, 40), 3.0, 24, 50, 3.0)
+    flat = ParallelProjector((20, 40), 3.0, 24, 50, 3.0)
+    assert relative(flat.forward(image[:, 10:30]), square.forward(image)) < 1e-6
+
+
+@pytest.mark.parametrize("rebinned", [(1, 2.0), (3, 4.0)])
+def test_every_view_sees_all_of_the_activity(rebinned):
+    sub, bin_mm = rebinned
+    projector = ParallelProjector((31, 44), 2.0, 15, 0, bin_mm, sub)
+    image = torch.rand(4, 31, 44, generator=torch.Generator().manual_seed(1))
+    per_view = projector.forward(image).sum(2) * bin_mm
+    activity = image.sum((1, 2)) * 2.0 * 2.0
+    assert torch.allclose(per_view, activity[:, None].expand_as(per_view), rtol=2e-5)
+
+
+def test_rebinned_bins_are_means_of_the_fine_ones():
+    fine = ParallelProjector((32, 32), 2.0, 60, 40, 2.0)
+    coarse = ParallelProjector((32, 32), 2.0, 20, 20, 4.0, 3)
+    image = torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(2))
+    grouped = fine.forward(image).view(2, 20, 3, 20, 2).mean((2, 4))
+    assert relative(coarse.forward(image), grouped) < 1e-5
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_slices_do_not_depend_on_their_neighbours_or_number(product):
+    projector = ParallelProjector((20, 20), 2.0, 16, product=product)
+    image = torch.rand(170, 20, 20, generator=torch.Generator().manual_seed(3))
+    whole = projector.forward(image)
+    for n in (0, 15, 16, 36, 95, 96, 169):
+        assert relative(projector.forward(image[n : n + 1])[0], whole[n]) < 1e-6
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("slices", [1, 2, 17, 100])
+def test_the_layout_in_memory_changes_nothing_and_is_kept(slices, product):
+    projector = ParallelProjector((12, 19), 2.0, 7, product=product)
+    random = torch.Generator().manual_seed(slices)
+    z = torch.rand(slices, 12, 19, generator=random)
+    y = torch.rand(slices, 7, projector.bins, generator=random)
+    for work, x in ((projector.forward, z), (projector.adjoint, y)):
+        plain, turned = work(x), work(slices_last(x))
+        assert torch.equal(plain, turned) and plain.is_contiguous()
+        assert turned.permute(1, 2, 0).is_contiguous()
+
+
+def test_automatic_bins_cover_the_diagonal():
+    assert covering_bins((30, 40), 2.0, 4.0) * 4.0 >= 100.0
+
+
+def test_a_scanner_s_projector_is_made_once_for_the_same_slices():
+    scanner = Scanner.get("Paper standard")
+    one = scanner_projector(scanner, (24, 24), 4.0)
+    assert scanner_projector(scanner, torch.Size((24, 24)), 4.0) is one
+    assert scanner_projector(scanner, (24, 24), 3.0) is not one
+
+
+def test_it_works_in_and_out_of_inference_mode():
+    projector, image = ParallelProjector((12, 12), 2.0, 8), torch.rand(3, 12, 12)
+    with torch.inference_mode():
+        first = projector.adjoint(projector.forward(image))
+    assert torch.equal(projector.adjoint(projector.forward(image)), first)

@@ -1,0 +1,176 @@
+"""Simulated acquisitions: the counts that were asked for, no inverse crime, files that come back whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import relative
+
+from PETSuperResLib.errors import GeometryError, InputError
+from PETSuperResLib.grid import image_grid
+from PETSuperResLib.phantoms.torso import torso_phantom
+from PETSuperResLib.physics.attenuation import hu_to_mu, survival
+from PETSuperResLib.physics.measurement import Measurement
+from PETSuperResLib.physics.projector import ParallelProjector
+from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.scanner import Scanner
+
+
+@pytest.fixture(scope="module")
+def person():
+    return torso_phantom(3, (2, 64, 96), (4.0, 4.0, 4.0), 1, "abdomen")
+
+
+@pytest.fixture(scope="module")
+def standard(person):
+    return simulate(person.pet, person.ct, "standard", attenuation=True, seed=1)
+
+
+def chi_square(simulation) -> float:
+    """Mean of (counts - mean)^2 / mean under the inversion's model of the truth."""
+    measurement = simulation.measurement
+    mean = measurement.model(measurement.grid).mean(torch.from_numpy(simulation.truth.array))
+    return float(((measurement.counts - mean) ** 2 / mean).mean())
+
+
+def test_the_inversion_s_model_explains_the_counts_within_their_noise(standard):
+    assert chi_square(standard) == pytest.approx(1.0, abs=0.05)
+
+
+def test_so_it_does_for_the_paper_s_other_setting_and_without_attenuation(person):
+    assert chi_square(simulate(person.pet, None, "ood", seed=2)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_simulation_does_not_use_the_inversion_s_discretisation(person):
+    quiet = simulate(person.pet, None, "standard", counts=1e5, seed=0)  # Poisson noise is negligible
+    measurement = quiet.measurement
+    mean = measurement.model(measurement.grid).mean(torch.from_numpy(quiet.truth.array))
+    assert 3e-4 < relative(mean, measurement.counts) < 0.03
+
+
+def test_counts_are_the_scanner_s_at_its_dose_fraction(standard):
+    scanner = standard.measurement.scanner
+    expected = scanner.trues_per_slice * scanner.dose_fraction
+    assert standard.measurement.trues_per_slice == pytest.approx(expected, rel=0.02)
+    background = float(standard.measurement.background.sum()) / len(standard.measurement.counts)
+    assert background == pytest.approx(scanner.background_fraction * expected, rel=0.03)
+
+
+@pytest.mark.parametrize(("counts", "factor"), [("high", 10.0), (0.5, 0.5)])
+def test_count_levels_scale_the_measurement(person, counts, factor):
+    one, other = (simulate(person.pet, None, "standard", c, seed=0).measurement for c in ("realistic", counts))
+    assert other.trues_per_slice / one.trues_per_slice == pytest.approx(factor, rel=0.02)
+    assert other.scale == pytest.approx(factor * one.scale, rel=1e-6)
+
+
+def test_half_the_dose_gives_half_the_counts(person):
+    scanner = Scanner.get("Paper standard")
+    half = simulate(person.pet, None, replace(scanner, dose_fraction=scanner.dose_fraction / 2)).measurement
+    assert half.trues_per_slice == pytest.approx(0.5 * scanner.trues_per_slice * scanner.dose_fraction, rel=0.02)
+
+
+def test_a_seed_decides_the_counts(person, standard):
+    again = simulate(person.pet, person.ct, "standard", attenuation=True, seed=1)
+    other = simulate(person.pet, person.ct, "standard", attenuation=True, seed=2)
+    assert torch.equal(again.measurement.counts, standard.measurement.counts)
+    assert not torch.equal(other.measurement.counts, standard.measurement.counts)
+    np.testing.assert_array_equal(again.lr.array, standard.lr.array)
+
+
+def test_geometry_of_the_measurement_is_the_rebinned_scanner_s(standard):
+    scanner = standard.measurement.scanner
+    assert standard.measurement.counts.shape[1] == scanner.views // scanner.angular_rebinning
+    assert scanner.bin_size_mm * scanner.radial_rebinning * standard.measurement.counts.shape[2] > 96 * 4
+
+
+def test_the_lr_image_has_the_target_spacing_and_the_activity_of_the_truth(standard):
+    target = standard.measurement.scanner.target_spacing_mm
+    assert standard.lr.spacing == (target, target, standard.truth.spacing[2])
+    total = [float(v.array.sum()) * v.voxel_ml for v in (standard.lr, standard.truth)]
+    assert total[0] == pytest.approx(total[1], rel=0.05)
+    assert standard.lr.array.max() < standard.truth.array.max()
+
+
+def test_attenuation_needs_a_ct_and_an_unknown_count_level_is_named(person):
+    with pytest.raises(InputError, match="needs the CT"):
+        simulate(person.pet, None, attenuation=True)
+    with pytest.raises(InputError, match="'low'"):
+        simulate(person.pet, None, counts="low")
+
+
+def test_nan_and_empty_pets_are_refused(person):
+    bad = person.pet.array.copy()
+    bad[0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="not numbers"):
+        simulate(person.pet.with_array(bad))
+    with pytest.raises(InputError, match="no positive voxel"):
+        simulate(person.pet.with_array(np.zeros_like(bad)))
+
+
+def test_a_measurement_comes_back_from_its_file_as_it_was(standard, tmp_path):
+    written = standard.measurement
+    read = Measurement.read(written.write(tmp_path / "m.safetensors"))
+    assert torch.equal(read.counts, written.counts) and torch.equal(read.background, written.background)
+    assert torch.equal(read.attenuation, written.attenuation)
+    assert (read.scanner, read.scale, read.kind) == (written.scanner, written.scale, written.kind)
+    assert read.grid.same_grid(written.grid, 1e-6)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "noise", "foreign", "empty", "missing", "folder"])
+def test_what_is_no_measurement_is_refused_in_one_sentence(standard, tmp_path, damage):
+    path = tmp_path / "m.safetensors"
+    standard.measurement.write(path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif damage == "foreign":
+        from safetensors.torch import save_file
+
+        save_file({"counts": torch.zeros(3)}, path)
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "missing":
+        path.unlink()
+    else:
+        path.unlink()
+        path.mkdir()
+    with pytest.raises(InputError, match="measurement") as error:
+        Measurement.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_grid_off_the_axis_or_another_scanner_is_refused(standard):
+    measurement = standard.measurement
+    j, i = measurement.grid.shape[1:]
+    with pytest.raises(GeometryError, match="centred"):
+        measurement.model(measurement.grid.crop((0, 0, 0), (i - 4, j, 2)))
+    other = replace(measurement, scanner=Scanner.get("Paper OOD"))
+    with pytest.raises(GeometryError, match="right preset"):
+        other.model(measurement.grid)
+
+
+def test_water_attenuates_at_511_kev_as_known_and_air_does_not():
+    assert hu_to_mu(np.array([-1000.0, 0.0])) == pytest.approx([0.0, 9.6e-3], rel=1e-6)
+    bone = hu_to_mu(np.array([46.9, 47.1, 1000.0]))
+    assert bone[1] == pytest.approx(bone[0], rel=2e-3) and 0.014 < bone[2] < 0.016
+
+
+def test_survival_through_a_water_cylinder_is_beer_and_lambert_s():
+    y, x = np.mgrid[-31.5:32:1, -31.5:32:1] * 4
+    ct = torch.from_numpy(np.where(np.hypot(x, y) <= 100, 0.0, -1000.0).astype(np.float32))[None]
+    projector = ParallelProjector((64, 64), 4.0, 12, 64, 4.0)
+    central = survival(ct, projector)[0, :, 31:33]
+    assert torch.allclose(central, torch.full_like(central, float(np.exp(-0.0096 * 200))), rtol=0.05)
+    assert survival(ct, projector).max() == 1.0
+
+
+def test_the_image_grid_keeps_box_centre_and_slices_and_has_even_sides(awkward):
+    grid = image_grid(awkward, 2.0)
+    assert grid.spacing == (2.0, 2.0, awkward.spacing[2]) and grid.shape[0] == awkward.shape[0]
+    assert grid.shape[1] % 2 == 0 and grid.shape[2] % 2 == 0
+    np.testing.assert_allclose(grid.corners().mean(0), awkward.corners().mean(0), atol=1e-6)
+    assert grid.shape[2] * 2.0 >= awkward.shape[2] * awkward.spacing[0]
