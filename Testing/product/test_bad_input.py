@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, data_dir
+from geometry import ROOT, data_dir
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny import small_phantom, tiny_prior

@@ -15,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, ball, data_dir
+from geometry import ROOT, ball, data_dir
 
 from PETSuperResLib import __version__
 from PETSuperResLib.cli import cli, run

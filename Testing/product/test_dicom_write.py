@@ -10,8 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from conftest import data_dir, rotation
 from dicom_factory import PET_CLASS, Scan, pet_slices, set_private, tracer, write_series
+from geometry import data_dir, rotation
 
 from PETSuperResLib import suv_volume
 from PETSuperResLib.cli import run
@@ -284,8 +284,8 @@ def test_the_slicer_logic_saves_a_result_with_its_series_from_the_database(tmp_p
 def test_reconstruct_writes_its_result_as_dicom_too(tmp_path, capsys, monkeypatch):
     import json
 
-    from conftest import radius
     from dicom_factory import ct_slices
+    from geometry import radius
     from tiny import tiny_network
 
     from PETSuperResLib.prior import Prior

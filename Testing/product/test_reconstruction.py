@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 import torch
-from conftest import GEOMETRIES
+from geometry import GEOMETRIES
 from scipy import ndimage
 from tiny import small_phantom, tiny_prior
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, radius
+from geometry import ROOT, radius
 
 from PETSuperResLib.prior import AsinhTransform, NetworkConfig, NoiseNetwork, Prior
 from PETSuperResLib.sampling import Sampler

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import slicer_host
-from conftest import ROOT
+from geometry import ROOT
 from panel_case import make_case
 
 if slicer_host.missing():

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import mrml_scene
 import pytest
 import slicer_host
-from conftest import ROOT
+from geometry import ROOT
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)

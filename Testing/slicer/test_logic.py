@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
 import mrml_scene  # noqa: E402
-from conftest import radius  # noqa: E402
+from geometry import radius  # noqa: E402
 from panel_case import FakeRunner  # noqa: E402
 from tiny import tiny_network  # noqa: E402
 

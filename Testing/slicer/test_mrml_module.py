@@ -253,7 +253,7 @@ def test_importing_the_module_loads_no_torch():
     import sys
 
     code = (
-        "import sys; sys.path.insert(0, 'Testing'); import mrml_scene; mrml_scene.load_module();"
+        "import sys; sys.path.insert(0, 'Testing/support'); import mrml_scene; mrml_scene.load_module();"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=mrml_scene.ROOT).returncode == 0

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer_host
-from conftest import ROOT
+from geometry import ROOT
 from panel_case import choose, memory_mb, nodes_in_scene, responsive
 
 if slicer_host.missing():
@@ -194,7 +194,7 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
 
 KEY = """
 import sys
-sys.path[:0] = ["Testing", "."]
+sys.path[:0] = ["Testing/support", "."]
 import slicer_host
 host = slicer_host.start()
 import mrml_scene, panel_case, slicer
@@ -315,7 +315,7 @@ def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatc
 
 WITHOUT_TORCH = """
 import sys
-sys.path[:0] = ["Testing", "."]
+sys.path[:0] = ["Testing/support", "."]
 import slicer_host
 host = slicer_host.start()
 panel = host.open_module()

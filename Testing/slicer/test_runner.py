@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, radius
+from geometry import ROOT, radius
 from tiny import tiny_network
 
 from PETSuperResLib.prior import Prior

@@ -8,8 +8,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 import torch
-from test_model import in_float64
-from tiny import random_model, small_phantom, tiny_prior
+from tiny import in_float64, random_model, small_phantom, tiny_prior
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.physics.model import osem

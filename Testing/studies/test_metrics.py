@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import ball, data_dir, radius
+from geometry import ball, data_dir, radius
 from scipy import ndimage
 
 from PETSuperResLib.errors import GeometryError, InputError

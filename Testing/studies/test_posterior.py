@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_model import in_float64
-from tiny import random_model, relative, small_phantom, tiny_prior
+from tiny import in_float64, random_model, relative, small_phantom, tiny_prior
 
 from PETSuperResLib.physics.model import EPSILON, osem
 from PETSuperResLib.physics.simulation import simulate

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import data_dir
 from dicom_factory import pet_slices, suv_pattern, write_series
+from geometry import data_dir
 from pydicom.uid import generate_uid
 from study_factory import again, body, lesions_of, rtstruct, seg, write_case, write_study
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,3 +85,16 @@ def mismatch(forward: torch.Tensor, y: torch.Tensor, z: torch.Tensor, adjoint: t
     left = float((forward.double() * y.double()).sum())
     right = float((z.double() * adjoint.double()).sum())
     return abs(left - right) / abs(left)
+
+
+def in_float64(thing: Any) -> Any:
+    """A copy, say of a model, with the same weights that computes in float64."""
+    if isinstance(thing, torch.Tensor):
+        return thing.double() if thing.is_floating_point() else thing
+    if isinstance(thing, (list, tuple)):
+        return type(thing)(map(in_float64, thing))
+    if not type(thing).__module__.startswith("PETSuperResLib.physics"):
+        return thing
+    new = copy.copy(thing)
+    new.__dict__.update({name: in_float64(value) for name, value in thing.__dict__.items()})
+    return new

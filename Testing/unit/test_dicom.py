@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import data_dir
 from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series
+from geometry import data_dir
 from pydicom.dataset import Dataset
 
 from PETSuperResLib.dicom.read import list_series, read_series

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import GEOMETRIES, ball, data_dir, radius, rotation
+from geometry import GEOMETRIES, ball, data_dir, radius, rotation
 
 from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.files import write_csv

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import pytest
 import torch
-from tiny import mismatch, random_model, relative
+from tiny import in_float64, mismatch, random_model, relative
 
 from PETSuperResLib.errors import GeometryError
 from PETSuperResLib.physics.model import ForwardModel, osem, uniform_start
 from PETSuperResLib.scanner import Scanner
 
 SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "Siemens Biograph Vision 600", "GE Discovery ST"]
-
-
-def in_float64(thing: Any) -> Any:
-    """A copy, say of a model, with the same weights that computes in float64."""
-    if isinstance(thing, torch.Tensor):
-        return thing.double() if thing.is_floating_point() else thing
-    if isinstance(thing, (list, tuple)):
-        return type(thing)(map(in_float64, thing))
-    if not type(thing).__module__.startswith("PETSuperResLib.physics"):
-        return thing
-    new = copy.copy(thing)
-    new.__dict__.update({name: in_float64(value) for name, value in thing.__dict__.items()})
-    return new
 
 
 @pytest.mark.parametrize("scanner", SCANNERS)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import data_dir
 from dicom_factory import Scan, pet_slices, rescaled, set_private, suv_pattern, tracer, write_series
+from geometry import data_dir
 from pydicom.dataset import Dataset
 
 from PETSuperResLib.errors import InputError, UnitsError

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import rotation
+from geometry import rotation
 
 from PETSuperResLib.errors import GeometryError, InputError, OutputError
 from PETSuperResLib.files import atomic_path

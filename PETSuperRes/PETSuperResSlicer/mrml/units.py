@@ -105,7 +105,8 @@ def requireSUV(node: Any) -> None:
         remedy = {
             CONVERT: "press 'To SUV' under the PET",
             STATE: "fill in the form under the PET and press 'To SUV'",
-            UNSURE: "press 'They are SUV' under the PET if that is so (in the console: PETSuperResSlicer.mrml.units.confirm(node))",
+            UNSURE: "press 'They are SUV' under the PET if that is so "
+            "(in the console: PETSuperResSlicer.mrml.units.confirm(node))",
         }.get(found.kind, "choose another volume")
         raise UnitsError(f"'{node.GetName()}' cannot be used as it is ({found.text}): {remedy}.")
 
