@@ -175,7 +175,7 @@ BARE = """
 import sys
 for name in ("torch", "safetensors", "skimage"):
     sys.modules[name] = None
-import PETSuperResLib.suv, PETSuperResLib.volume, PETSuperResLib.worker as worker
+import PETSuperResLib.suv, PETSuperResLib.volume, PETSuperResLib.worker.serve as worker
 print(worker.facts()["devices"])
 """
 

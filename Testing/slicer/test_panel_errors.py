@@ -16,7 +16,7 @@ import slicer  # noqa: E402
 LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # writing beyond fails, as on a full disk
-from PETSuperResLib.worker import main
+from PETSuperResLib.worker.serve import main
 main()
 """
 
@@ -221,15 +221,15 @@ def test_a_region_outside_the_pet_and_a_ct_from_elsewhere_say_what_to_do(working
 
 BROKEN = """
 import sys
-from PETSuperResLib import job, worker
+from PETSuperResLib.worker import jobs, serve
 
 def run(*_arguments):
     for number in range(1000):
         print("line", number, file=sys.stderr)
     {what}
 
-job.Job.run = run
-worker.main()
+jobs.Job.run = run
+serve.main()
 """
 
 

@@ -317,7 +317,7 @@ def test_a_worker_that_misbehaves_gives_one_error_and_is_gone(runner, case, tmp_
 
 def test_what_a_start_script_prints_does_no_harm(runner, case, tmp_path_factory):
     fake(runner, tmp_path_factory, f"print('Welcome')\nsys.path.insert(0, {str(ROOT)!r})\n"
-         "from PETSuperResLib import worker\nsys.exit(worker.main())")  # fmt: skip
+         "from PETSuperResLib.worker.serve import main\nsys.exit(main())")  # fmt: skip
     assert run(runner, case)[-1]["type"] == "result"
 
 
