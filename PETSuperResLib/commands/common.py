@@ -80,6 +80,20 @@ class VariadicCommand(click.Command):
         return super().parse_args(ctx, expanded)
 
 
+def command_line() -> str:
+    """The running command with the options that were given, for a document: the option's name stands for a path."""
+    context = click.get_current_context()
+    words = [context.command_path]
+    for option in context.command.params:
+        name = option.name or ""
+        if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        value = name.upper() if option.metavar in ("DIR", "FILE") else context.params[name]
+        values = value if isinstance(value, tuple) else () if value is True else (value,)
+        words += [option.opts[0], *map(str, values)]
+    return " ".join(words)
+
+
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     """Rows as aligned text; ``columns`` maps keys to headings, numbers with three significant digits or more."""
     lines = [list(columns.values()), *([_cell(row.get(key)) for key in columns] for row in rows)]

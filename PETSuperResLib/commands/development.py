@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Bar, VariadicCommand, device_option, seed_option, slices_option
+from .common import Bar, VariadicCommand, command_line, device_option, seed_option, slices_option
 
 if TYPE_CHECKING:
     from ..progress import Callback, Event
@@ -207,6 +207,7 @@ def evaluate(
             seed=seed,
             device=device,
             progress=bar if sys.stderr.isatty() else _lines(),
+            command=command_line(),
         )
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"Wrote report.html, summary.md, metrics.csv and lesions.csv to {folder}.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Bar, VariadicCommand, device_option, seed_option, slices_option, table
+from .common import Bar, VariadicCommand, command_line, device_option, seed_option, slices_option, table
 
 if TYPE_CHECKING:
     from ..studies.evaluation.references import Cohort
@@ -80,7 +80,7 @@ def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
     """What a wrong model or CT costs: robustness.csv, robustness.md."""
     from ..studies.evaluation.robustness import robustness_study
 
-    return robustness_study(cohort, out, progress=progress)
+    return robustness_study(cohort, out, progress=progress, command=command_line())
 
 
 @study.command(short_help="Quality against time of the profiles and of other numbers of steps.")

@@ -367,6 +367,8 @@ def test_several_values_after_one_option(monkeypatch, tmp_path):
     assert calls[0]["settings"] == ("standard", "ood")
     assert calls[0]["methods"] == ("lr", "osem", "dps")
     assert calls[0]["counts"] == ("high",) and calls[0]["references"] == ("real",)
+    said = "--setting standard ood --counts high --methods lr osem dps --out OUT"
+    assert calls[0]["command"] == f"petsuperres evaluate --data DATA {said}"
 
 
 def test_simulate_writes_what_reconstruct_needs(case, capsys):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from tiny import table, write_phantom
 
+from PETSuperResLib import __version__
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.studies.evaluation import references
 from PETSuperResLib.studies.evaluation.evaluate import METRIC_COLUMNS, evaluate
@@ -139,6 +140,9 @@ def test_processes_of_torchrun_share_the_scans_and_write_what_one_does(data, pri
     assert len(one) == 4
     assert [r | {"seconds": ""} for r in one] == [r | {"seconds": ""} for r in two]
     assert (tmp_path / "two" / "report.html").is_file()
+    head = (tmp_path / "two" / "summary.md").read_text(encoding="utf-8")
+    assert "petsuperres evaluate --data DATA --methods lr osem --prior PRIOR --out OUT" in head
+    assert str(tmp_path) not in head and f"PETSuperRes {__version__}" in head
 
 
 def test_quick_takes_a_few_slices_of_two_patients_and_trains_shortly(data, prior_file, tmp_path):

@@ -50,6 +50,7 @@ def evaluate(
     fit_minutes: float | None = None,
     quick: bool = False,
     slices: int | None = None,
+    command: str = "",
 ) -> Path:
     """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
 
@@ -59,7 +60,7 @@ def evaluate(
     level; ``cache`` (or the environment's PETSUPERRES_CACHE, else ``out/trained``) keeps what they learnt,
     ``out/cases`` the results, and an equal call goes on where one stopped. ``quick`` shows that it works rather than
     how well: few patients, slices, training images and minutes. Under torchrun the processes share the scans.
-    Returns the path of ``summary.md``.
+    ``command`` stands at the head of ``summary.md``, whose path is returned.
     """
     names = named(methods or DEFAULT_METHODS)
     for what, chosen, known in (("count level", counts, COUNT_LEVELS), ("reference", references, REFERENCES)):
@@ -86,7 +87,7 @@ def evaluate(
             options = FitOptions(folder, level, seed, device, fit_minutes, progress=progress)
             ready[level] = team.first_then_others(partial(fitted, names, data, split, options, training))
         fit = fit_facts(names, data, split, fit_minutes, training)
-        _run(trials, ready, loaded, fit, out, team, progress)
+        _run(trials, ready, loaded, fit, out, team, progress, command)
     return out / "summary.md"
 
 
@@ -98,6 +99,7 @@ def _run(
     out: Path,
     team: Team,
     progress: Callback | None,
+    command: str,
 ) -> None:
     """This process's share of the trials; the first one then waits for the others and writes the tables of all."""
     report = Reporter(progress)
@@ -118,7 +120,7 @@ def _run(
     if team.first:
         metrics, lesions = _tables(trials, methods, out)
         report("summary", 1.0)
-        write_summary(out / "summary.md", metrics, lesions, prior)
+        write_summary(out / "summary.md", metrics, lesions, prior, command)
         write_report(out, metrics, lesions, prior)
 
 

@@ -17,6 +17,7 @@ from ...volume import Volume
 from .false_lesions import FALSE, SPOT_MM, false_lesions
 from .metrics import body_mask, whole_field, within_body
 from .references import Cohort, Subject
+from .summary import heading
 
 AIR_HU = -1000.0
 COLUMNS = (
@@ -47,7 +48,11 @@ VARIANTS = (
 
 
 def robustness_study(
-    cohort: Cohort, out: str | Path, quality: str = "standard", progress: Callback | None = None
+    cohort: Cohort,
+    out: str | Path,
+    quality: str = "standard",
+    progress: Callback | None = None,
+    command: str = "",
 ) -> Path:
     """Run every variant on the cohort's subjects; writes robustness.csv and robustness.md, returns the latter."""
     report, prior, out = Reporter(progress), Prior.load(cohort.prior), Path(out)
@@ -58,7 +63,7 @@ def robustness_study(
         report(f"{subject.name} ({subject.reference})", number / len(chosen))
         rows += _one(subject, other, cohort, quality, prior)
         write_csv(out / "robustness.csv", rows, COLUMNS)
-    _summary(out / "robustness.md", rows, quality, cohort.counts)
+    _summary(out / "robustness.md", rows, heading("Robustness", command, prior), quality, cohort.counts)
     report("done", 1.0)
     return out / "robustness.md"
 
@@ -123,8 +128,8 @@ def _believed(measurement: Measurement, variant: Variant) -> Measurement:
     )
 
 
-def _summary(path: Path, rows: list[dict[str, Any]], quality: str, counts: str) -> None:
-    lines = ["# Robustness", "", f"Quality {quality}, standard setting, {counts} counts. Research use only.", ""]
+def _summary(path: Path, rows: list[dict[str, Any]], lines: list[str], quality: str, counts: str) -> None:
+    lines += [f"Quality {quality}, standard setting, {counts} counts.", ""]
     for reference in dict.fromkeys(r["reference"] for r in rows):
         mine = [r for r in rows if r["reference"] == reference]
         cases = len({r["patient"] for r in mine})

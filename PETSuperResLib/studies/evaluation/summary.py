@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ... import __version__
 from ...files import atomic_path
 from ...prior import Prior
 from .paper_tables import INTRODUCTION, beside_paper
 from .tables import Cell, Table, groups, lesion_table, metric_table, size_table
 
 
+def heading(title: str, command: str, prior: Prior) -> list[str]:
+    """The first lines of a document of tables: the command that made it, the version, the day (UTC) and the prior."""
+    day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    made = f"PETSuperRes {__version__}, {day}. Research use only."
+    source = f"Prior: SHA-256 {prior.sha256[:12]}, trained on {prior.info.get('trained_on', 'unknown data')}."
+    return [f"# {title}", "", *(["```", command, "```", ""] if command else []), made, source, ""]
+
+
 def write_summary(
-    path: str | Path, metrics: Sequence[dict[str, Any]], lesions: Sequence[dict[str, Any]], prior: Prior
+    path: str | Path,
+    metrics: Sequence[dict[str, Any]],
+    lesions: Sequence[dict[str, Any]],
+    prior: Prior,
+    command: str = "",
 ) -> Path:
     """Write the tables of all settings and count levels, then the paper's beside them; returns the path."""
-    lines = ["# Evaluation", "", "Research use only. Mean +- standard deviation over patients; **best**, _second_;"]
+    lines = [*heading("Evaluation", command, prior), "Mean +- standard deviation over patients; **best**, _second_;"]
     lines += ["\\* differs from the best (paired Wilcoxon, p < 0.05).", ""]
-    lines += [f"Prior: SHA-256 {prior.sha256[:12]}, trained on {prior.info.get('trained_on', 'unknown data')}.", ""]
     for group in groups(metrics, lesions):
         lines += [f"## {group.title}", "", *markdown(metric_table(group.metrics)), ""]
         found = lesion_table(group.lesions)
