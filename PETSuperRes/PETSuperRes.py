@@ -48,9 +48,9 @@ class PETSuperRes(ScriptedLoadableModule):
     def registerSampleData(self) -> None:
         """Offer the phantom in the Sample Data module, and the compare layout to scenes that were saved in it."""
         from PETSuperResSlicer import sample_data as PETSuperResSampleData
-        from PETSuperResSlicer.mrml.compare import registerLayout
+        from PETSuperResSlicer.mrml.compare import register_layout
 
-        registerLayout()
+        register_layout()
         icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "PETSuperRes.png")
         PETSuperResSampleData.register(icon)
 
@@ -181,14 +181,14 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._updating = False
 
     def _follow(self) -> None:
-        from PETSuperResSlicer.mrml.inputs import guessPreset
+        from PETSuperResSlicer.mrml.inputs import guess_preset
         from PETSuperResSlicer.panel.parameters import fillPhysics
 
         params = self.params
         if params is not None:
             if params.pet is not self._pet:
                 self._pet = params.pet
-                guess = guessPreset(params.pet)
+                guess = guess_preset(params.pet)
                 if guess is not None and guess != params.preset:
                     params.preset = guess
                     self.say(_("Scanner of the PET: {name}.").format(name=guess))
@@ -200,7 +200,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateButtons()
 
     def _showPrior(self, path: str) -> None:
-        from PETSuperResSlicer.mrml.inputs import priorCard
+        from PETSuperResSlicer.mrml.inputs import prior_card
 
         from PETSuperResLib.errors import PETSuperResError
 
@@ -208,7 +208,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self._prior = path
         try:
-            text, style = priorCard(path), ""
+            text, style = prior_card(path), ""
         except PETSuperResError as error:
             text, style = str(error), ERROR_STYLE
         self.ui.priorLabel.setText(text)
@@ -300,9 +300,9 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onNewRegion(self, roi: Any) -> None:
         """A ROI made by the selector has no place yet: give it one to start from."""
-        from PETSuperResSlicer.mrml.inputs import placeRegion
+        from PETSuperResSlicer.mrml.inputs import place_region
 
-        placeRegion(roi, self.params)
+        place_region(roi, self.params)
 
     def onAdvanced(self, collapsed: bool) -> None:
         """Ask the worker, once, which devices there are when the section is opened."""

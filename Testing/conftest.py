@@ -91,7 +91,7 @@ def working(host: Any, prior_file: Path, tmp_path: Path) -> Iterator[Any]:
     panel = host.open_module()
     (tmp_path / "private").mkdir()
     panel.logic._runner = WorkerRunner(folder=tmp_path / "private")
-    pet, ct, segments = sample.phantomNodes(shape=(8, 64, 96), lesions=2)
+    pet, ct, segments = sample.phantom_nodes(shape=(8, 64, 96), lesions=2)
     choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
     panel.ui.priorEdit.setText(str(prior_file))
     panel.ui.qualityComboBox.setCurrentIndex(0)

@@ -149,12 +149,12 @@ class PETSuperResLogic(_Base):
         """
         from PETSuperResLib.errors import InputError
         from PETSuperResSlicer.mrml import volumes as mrml
-        from PETSuperResSlicer.mrml.units import requireSUV
+        from PETSuperResSlicer.mrml.units import require_suv
 
         if petNode is None or ctNode is None:
             raise InputError(f"No {'PET' if petNode is None else 'CT'} volume is selected: choose one.")
-        pet, ct = mrml.voxelsOfNode(petNode, "SUVbw"), mrml.voxelsOfNode(ctNode, "HU")
-        requireSUV(petNode)
+        pet, ct = mrml.voxels_of_node(petNode, "SUVbw"), mrml.voxels_of_node(ctNode, "HU")
+        require_suv(petNode)
         settings = {"quality": quality, "samples": samples, "seed": seed, "device": device, "region": region}
         settings |= {name: value for name, value in (("measurement", measurement), ("prior", prior)) if value}
         scene = petNode.GetScene() or slicer.mrmlScene
@@ -212,24 +212,24 @@ class PETSuperResLogic(_Base):
         asked = getattr(preset, "name", preset)
         scanner = report.get("scanner") or {"name": asked}
         name = f"{petNode.GetName()} SR ({scanner['name']})".replace("/", "-")  # saved under its name
-        node = mrml.nodeFromVolume(volume, scene.GenerateUniqueName(name), share=True)
+        node = mrml.node_from_volume(volume, scene.GenerateUniqueName(name), share=True)
         self._copyUnits(petNode, node, volume.unit)
         told = {name: settings[name] for name in ("quality", "samples", "seed")}
         self._provenance(node, petNode, ctNode, told, report)
         node.SetAttribute("PETSuperRes.preset", str(asked))
-        mrml.addNode(node, scene, mrml.WINDOW)
+        mrml.add_node(node, scene, mrml.WINDOW)
         for name, source in (("PET", petNode), ("CT", ctNode)):
             if source.GetScene() is scene:  # not deleted meanwhile
                 node.AddNodeReferenceID(f"PETSuperRes.{name}", source.GetID())
-        mrml.placeBeside(node, petNode, scene)
-        mrml.showLike(node, petNode)
+        mrml.place_beside(node, petNode, scene)
+        mrml.show_like(node, petNode)
         if settings["samples"] > 1 and std is not None:
-            spread = mrml.nodeFromVolume(std, f"{node.GetName()} standard deviation", share=True)
-            mrml.addNode(spread, scene, mrml.WINDOW)
+            spread = mrml.node_from_volume(std, f"{node.GetName()} standard deviation", share=True)
+            mrml.add_node(spread, scene, mrml.WINDOW)
             self._provenance(spread, petNode, ctNode, told, {"version": report.get("version", "")})
-            mrml.showSpread(spread, std)
+            mrml.show_spread(spread, std)
             node.AddNodeReferenceID("PETSuperRes.StandardDeviation", spread.GetID())
-            mrml.placeBeside(spread, petNode, scene)
+            mrml.place_beside(spread, petNode, scene)
         return node
 
     def compareLesions(self, petNode: Any, srNode: Any, segmentationNode: Any, referenceNode: Any = None) -> Any:
@@ -241,13 +241,13 @@ class PETSuperResLogic(_Base):
         segment outside the PET.
         """
         from PETSuperResSlicer.mrml import volumes as mrml
-        from PETSuperResSlicer.mrml.lesion_table import measure, newTable
-        from PETSuperResSlicer.mrml.segments import masksFromNode
+        from PETSuperResSlicer.mrml.lesion_table import measure, new_table
+        from PETSuperResSlicer.mrml.segments import masks_from_node
 
         nodes = {"PET": petNode, "SR": srNode} | ({} if referenceNode is None else {"reference": referenceNode})
-        images = {title: mrml.volumeFromNode(node) for title, node in nodes.items()}
-        masks = masksFromNode(segmentationNode)
-        return newTable(measure(list(images.items()), masks).columns, petNode)
+        images = {title: mrml.volume_from_node(node) for title, node in nodes.items()}
+        masks = masks_from_node(segmentationNode)
+        return new_table(measure(list(images.items()), masks).columns, petNode)
 
     def saveAsDicom(
         self,
@@ -279,7 +279,7 @@ class PETSuperResLogic(_Base):
         from PETSuperResSlicer.mrml import volumes as mrml
 
         if unit in mrml.CODES:
-            mrml.markUnit(node, unit)
+            mrml.mark_unit(node, unit)
         elif source.GetVoxelValueUnits() is not None:
             node.SetVoxelValueQuantity(source.GetVoxelValueQuantity())
             node.SetVoxelValueUnits(source.GetVoxelValueUnits())

@@ -71,7 +71,7 @@ def load() -> list[Any]:
     return nodes
 
 
-def phantomNodes(**changes: Any) -> list[Any]:
+def phantom_nodes(**changes: Any) -> list[Any]:
     """PET, CT and segmentation node of a case made in this process, which waits (for tests and scripts).
 
     ``changes`` are those of :func:`PETSuperResLib.phantoms.demo_case.sample_case`: seed, shape, lesions.
@@ -87,20 +87,20 @@ def addNodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
     """Put a generated case into the scene, under a folder of its own; ``report`` names the lesions by label."""
     from PETSuperResLib.phantoms.demo_case import SETTING
     from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
     scene = slicer.mrmlScene
-    ct = mrml.nodeFromVolume(volumes["ct"], scene.GenerateUniqueName("Phantom CT"), scene)
-    pet = mrml.nodeFromVolume(volumes["pet"], scene.GenerateUniqueName("Phantom PET"), scene)
+    ct = mrml.node_from_volume(volumes["ct"], scene.GenerateUniqueName("Phantom CT"), scene)
+    pet = mrml.node_from_volume(volumes["pet"], scene.GenerateUniqueName("Phantom PET"), scene)
     pet.SetAttribute("PETSuperRes.preset", SETTING)
-    mrml.showAsPET(pet)
+    mrml.show_as_pet(pet)
     if scene.GetNodeByID(mrml.HEAT) is not None:
         pet.GetDisplayNode().SetAndObserveColorNodeID(mrml.HEAT)
     names = {int(label): name for label, name in report["lesions"].items()}
-    segmentation = segmentationFromLabels(volumes["labels"], ct, scene.GenerateUniqueName("Phantom lesions"), names)
+    segmentation = segmentation_from_labels(volumes["labels"], ct, scene.GenerateUniqueName("Phantom lesions"), names)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is not None:
         folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "PET/CT phantom")
         for node in (pet, ct, segmentation):
-            mrml.placeUnder(node, folder, hierarchy)
+            mrml.place_under(node, folder, hierarchy)
     return [pet, ct, segmentation]

@@ -28,10 +28,10 @@ class PETSuperResTest(_Base):
 
     def phantom(self) -> tuple[Any, Any, Any]:
         """PET, CT and segmentation node of a small generated case."""
-        from PETSuperResSlicer.sample_data import phantomNodes
+        from PETSuperResSlicer.sample_data import phantom_nodes
 
         self.delayDisplay("Making a phantom")
-        pet, ct, segmentation = phantomNodes(shape=(6, 64, 96), lesions=2)
+        pet, ct, segmentation = phantom_nodes(shape=(6, 64, 96), lesions=2)
         return pet, ct, segmentation
 
     def test_phantom(self) -> None:
@@ -41,7 +41,7 @@ class PETSuperResTest(_Base):
         pet, ct, segmentation = self.phantom()
         logic = PETSuperResLogic()
         result = logic.process(pet, ct, preset="Paper standard", quality="draft")
-        self.assertEqual(mrml.unitOfNode(result), "SUVbw")
+        self.assertEqual(mrml.unit_of_node(result), "SUVbw")
         table = logic.compareLesions(pet, result, segmentation)
         self.assertEqual(table.GetNumberOfRows(), segmentation.GetSegmentation().GetNumberOfSegments())
         self.delayDisplay("Test passed")

@@ -36,7 +36,7 @@ def main(folder: str | Path = "demo_output", quality: str = "standard", seed: in
     began = time.monotonic()
     scene, module = mrml_scene.start(), mrml_scene.load_module()
     from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
     phantom = torso_phantom(seed, SHAPE, SPACING, LESIONS)
     print(f"A generated torso of {SHAPE[2]} x {SHAPE[1]} x {SHAPE[0]} voxels with {len(phantom.lesions)} lesions.")
@@ -44,14 +44,14 @@ def main(folder: str | Path = "demo_output", quality: str = "standard", seed: in
         simulation = simulate(phantom.pet, phantom.ct, setting="standard", counts="realistic", seed=0, progress=bar)
     print(f"Simulated a low-resolution scan: {simulation.lr.spacing[0]:g} mm voxels, {_seconds(began)}.")
     nodes: dict[str, Any] = {
-        "ct": mrml.nodeFromVolume(phantom.ct, "CT", scene),
-        "pet": mrml.nodeFromVolume(simulation.lr, "PET", scene),
-        "reference": mrml.nodeFromVolume(simulation.truth, "Reference", scene),
+        "ct": mrml.node_from_volume(phantom.ct, "CT", scene),
+        "pet": mrml.node_from_volume(simulation.lr, "PET", scene),
+        "reference": mrml.node_from_volume(simulation.truth, "Reference", scene),
     }
     names = {n: _name(n, lesion) for n, lesion in enumerate(phantom.lesions, 1)}
-    nodes["lesions"] = segmentationFromLabels(phantom.labels, nodes["ct"], "Lesions", names)
+    nodes["lesions"] = segmentation_from_labels(phantom.labels, nodes["ct"], "Lesions", names)
     for name in ("pet", "reference"):
-        mrml.showAsPET(nodes[name])
+        mrml.show_as_pet(nodes[name])
     logic = module.PETSuperResLogic()
     with Bar() as bar:
         nodes["sr"] = logic.process(
@@ -138,7 +138,7 @@ def _picture(
     from PETSuperResLib import measure_lesions
     from PETSuperResLib.studies.evaluation.metrics import whole_field
 
-    sr, truth = mrml.volumeFromNode(nodes["sr"]), simulation.truth
+    sr, truth = mrml.volume_from_node(nodes["sr"]), simulation.truth
     images = {"LR": simulation.lr, "SR": sr, "reference": truth}
     scores = {}
     for name in ("LR", "SR"):

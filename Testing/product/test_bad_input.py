@@ -294,8 +294,8 @@ def logic(folder, monkeypatch) -> Callable[..., object]:
 
     def process(pet: Volume = PET, ct: Volume = CT, **options: object) -> object:
         unmarked = [Volume(v.array, v.spacing, v.origin, v.direction) for v in (pet, ct)]
-        nodes = [mrml.nodeFromVolume(v, name, scene) for v, name in zip(unmarked, ("strange PET", "CT"), strict=True)]
-        mrml.markUnit(nodes[0], "SUVbw")  # as its user says
+        nodes = [mrml.node_from_volume(v, name, scene) for v, name in zip(unmarked, ("strange PET", "CT"), strict=True)]
+        mrml.mark_unit(nodes[0], "SUVbw")  # as its user says
         before = scene.GetNumberOfNodes()
         try:
             settings = {"preset": "GE Discovery ST", "quality": "draft", "device": "cpu", **options}
@@ -310,7 +310,7 @@ def logic(folder, monkeypatch) -> Callable[..., object]:
 def test_a_pet_of_unknown_units_is_asked_about_in_the_scene(logic, monkeypatch):
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    monkeypatch.setattr(mrml, "markUnit", lambda *_: None)
+    monkeypatch.setattr(mrml, "mark_unit", lambda *_: None)
     with pytest.raises(UnitsError, match="units unknown.*PETSuperResSlicer.mrml.units.confirm"):
         logic()
 

@@ -264,7 +264,7 @@ def test_the_slicer_logic_saves_a_result_with_its_series_from_the_database(tmp_p
     source = write_series(pet_slices(), tmp_path / "source")
     files = {pydicom.dcmread(f).SOPInstanceUID: str(f) for f in source.iterdir()}
     volume = finer(suv_volume(source))
-    node, logic = mrml.nodeFromVolume(volume, "SR", scene), module.PETSuperResLogic()
+    node, logic = mrml.node_from_volume(volume, "SR", scene), module.PETSuperResLogic()
     with pytest.raises(InputError, match="DICOM database"):
         logic.saveAsDicom(node, tmp_path / "out")
     node.SetAttribute("PETSuperRes.sourceInstanceUIDs", " ".join(files))

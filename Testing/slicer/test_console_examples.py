@@ -44,16 +44,16 @@ def patients(tmp_path, monkeypatch) -> Path:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         case.volume.write(tmp_path / name / "PET_SUV.nii.gz")
-        mrml.volumeFromNode(case.ct).write(tmp_path / name / "CT_HU.nii.gz")
+        mrml.volume_from_node(case.ct).write(tmp_path / name / "CT_HU.nii.gz")
     case.labels.write(tmp_path / "second" / "GTV.nii.gz")
 
     def loadVolume(filename, properties=None, returnNode=False):
         read = Volume.read(filename)
-        return mrml.nodeFromVolume(read.with_array(read.array, ""), Path(filename).stem, slicer.mrmlScene)
+        return mrml.node_from_volume(read.with_array(read.array, ""), Path(filename).stem, slicer.mrmlScene)
 
     def loadLabelVolume(filename, properties=None, returnNode=False):
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "GTV")
-        mrml.setVoxels(node, Volume.read(filename))
+        mrml.set_voxels(node, Volume.read(filename))
         return node
 
     def saveNode(node, filename, properties=None):

@@ -50,8 +50,8 @@ def case(scene):
         "onPreview": lambda volume: seen.append(("preview", volume)),
     }
     return SimpleNamespace(
-        pet=mrml.nodeFromVolume(pet, "PET", scene),
-        ct=mrml.nodeFromVolume(ct, "CT", scene),
+        pet=mrml.node_from_volume(pet, "PET", scene),
+        ct=mrml.node_from_volume(ct, "CT", scene),
         volume=pet,
         module=module,
         logic=module.PETSuperResLogic(runner),
@@ -87,9 +87,9 @@ def test_a_background_job_is_handed_over_whole_and_ends_with_its_node(scene, cas
     assert node.GetAttribute("PETSuperRes.preset") == "Small" and node.GetAttribute("PETSuperRes.seed") == "5"
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    np.testing.assert_array_equal(mrml.volumeFromNode(node).array, doubled.array)
+    np.testing.assert_array_equal(mrml.volume_from_node(node).array, doubled.array)
     spread = node.GetNodeReference("PETSuperRes.StandardDeviation")
-    np.testing.assert_array_equal(mrml.volumeFromNode(spread).array, case.volume.array)
+    np.testing.assert_array_equal(mrml.volume_from_node(spread).array, case.volume.array)
 
 
 @pytest.mark.parametrize("by", ["task", "progress"])
@@ -193,7 +193,7 @@ def test_the_real_worker_gives_what_the_same_call_gives_here(case, tmp_path, mon
         nodes.append(case.module.PETSuperResLogic().process(case.pet, case.ct, **settings))
     finally:
         torch.set_num_threads(threads)
-    volumes = [mrml.volumeFromNode(node) for node in nodes]
+    volumes = [mrml.volume_from_node(node) for node in nodes]
     for other in volumes[1:]:
         np.testing.assert_array_equal(other.array, volumes[0].array)
     assert list((tmp_path / "private").iterdir()) == []

@@ -50,7 +50,7 @@ def case(scene, mrml):
     labels[2:5, 4:8, 5:9], labels[3:6, 11:15, 14:19] = 1, 2
     grid = Volume(labels, unit="label", **GRIDS["anisotropic"])
     pet = grid.with_array(1 + 3 * (labels == 1) + 6 * (labels == 2), "SUVbw")
-    nodes = [mrml.nodeFromVolume(v, n, scene) for v, n in ((pet, "PET"), (pet.with_array(pet.array * 0, "HU"), "CT"))]
+    nodes = [mrml.node_from_volume(v, n, scene) for v, n in ((pet, "PET"), (pet.with_array(pet.array * 0, "HU"), "CT"))]
     return SimpleNamespace(pet=nodes[0], ct=nodes[1], labels=grid, volume=pet)
 
 
@@ -78,7 +78,7 @@ def backend(monkeypatch):
 def test_a_volume_comes_back_from_the_scene_where_it_was(scene, mrml, kind):
     array = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
     volume = Volume(array, unit="SUVbw", **GRIDS[kind])
-    back = mrml.volumeFromNode(mrml.nodeFromVolume(volume, "v", scene))
+    back = mrml.volume_from_node(mrml.node_from_volume(volume, "v", scene))
     assert back.same_grid(volume, 1e-4) and back.unit == "SUVbw"
     np.testing.assert_array_equal(back.array, array)
 
@@ -87,7 +87,7 @@ def test_a_volume_comes_back_from_the_scene_where_it_was(scene, mrml, kind):
 def test_voxels_lie_where_slicer_shows_them(scene, mrml, kind):
     """RAS = (-L, -P, S): a voxel's world position in MRML is the negative of LPS in x and y."""
     volume = Volume(np.zeros((4, 5, 6), np.float32), **GRIDS[kind])
-    node = mrml.nodeFromVolume(volume, "v", scene)
+    node = mrml.node_from_volume(volume, "v", scene)
     matrix = __import__("vtk").vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     ras = np.array(matrix.MultiplyPoint((3, 2, 1, 1)))
@@ -101,7 +101,7 @@ def test_a_parent_transform_moves_the_volume(scene, mrml, case):
     matrix.SetElement(0, 3, 10.0)  # 10 mm to the right in RAS
     transform.SetMatrixTransformToParent(matrix)
     case.pet.SetAndObserveTransformNodeID(transform.GetID())
-    moved = mrml.volumeFromNode(case.pet)
+    moved = mrml.volume_from_node(case.pet)
     np.testing.assert_allclose(np.subtract(moved.origin, case.volume.origin), (-10, 0, 0), atol=1e-6)
 
 
@@ -112,25 +112,25 @@ def test_sheared_axes_are_refused(scene, mrml, case):
     transform.SetMatrixTransformToParent(matrix)
     case.pet.SetAndObserveTransformNodeID(transform.GetID())
     with pytest.raises(GeometryError, match="right angles"):
-        mrml.volumeFromNode(case.pet)
+        mrml.volume_from_node(case.pet)
 
 
 def test_overlapping_segments_keep_their_whole_volume(scene, mrml, case):
-    from PETSuperResSlicer.mrml.segments import masksFromNode, segmentationFromLabels
+    from PETSuperResSlicer.mrml.segments import masks_from_node, segmentation_from_labels
 
-    node = segmentationFromLabels(case.labels, case.pet, "lesions")
+    node = segmentation_from_labels(case.labels, case.pet, "lesions")
     second = case.labels.with_array((case.labels.array > 0).astype(np.float32))
-    extra = segmentationFromLabels(second, case.pet, "all")
+    extra = segmentation_from_labels(second, case.pet, "all")
     node.GetSegmentation().CopySegmentFromSegmentation(
         extra.GetSegmentation(), extra.GetSegmentation().GetNthSegmentID(0)
     )
-    sizes = [int(mask.array.sum()) for _, mask in masksFromNode(node)]
+    sizes = [int(mask.array.sum()) for _, mask in masks_from_node(node)]
     one, two = (int((case.labels.array == n).sum()) for n in (1, 2))
     assert sizes == [one, two, one + two]
 
 
 def test_process_shows_its_result_with_the_window_and_colours_of_the_pet(module, mrml, scene, case, backend):
-    mrml.showAsPET(case.pet, 11.0, 5.0)
+    mrml.show_as_pet(case.pet, 11.0, 5.0)
     case.pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
     display = module.PETSuperResLogic().process(case.pet, case.ct, quality="draft").GetDisplayNode()
     assert (display.GetWindow(), display.GetLevel()) == (11.0, 5.0)
@@ -156,13 +156,13 @@ def test_process_adds_one_marked_suv_volume_with_its_provenance(module, mrml, sc
 def test_several_samples_bring_their_standard_deviation_as_a_second_volume(module, mrml, case, backend):
     node = module.PETSuperResLogic().process(case.pet, case.ct, samples=4)
     spread = node.GetNodeReference("PETSuperRes.StandardDeviation")
-    assert mrml.volumeFromNode(spread).same_grid(mrml.volumeFromNode(node))
-    assert mrml.volumeFromNode(spread).array.max() == pytest.approx(0.1 * mrml.volumeFromNode(node).array.max())
+    assert mrml.volume_from_node(spread).same_grid(mrml.volume_from_node(node))
+    assert mrml.volume_from_node(spread).array.max() == pytest.approx(0.1 * mrml.volume_from_node(node).array.max())
 
 
 def test_the_result_covers_the_same_place_as_the_pet(module, mrml, case, backend):
     node = module.PETSuperResLogic().process(case.pet, case.ct)
-    result = mrml.volumeFromNode(node)
+    result = mrml.volume_from_node(node)
     np.testing.assert_allclose(result.corners(), case.volume.corners(), atol=1e-4)
 
 
@@ -202,11 +202,11 @@ def test_the_result_lies_beside_the_pet_in_the_subject_hierarchy(module, scene, 
 
 def test_the_lesion_table_holds_suvs_before_and_after(module, mrml, case, backend):
     """Doubled values double the SUVs in the same segments; MTV stays, as both cubes are above 2.5 already."""
-    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
     logic = module.PETSuperResLogic()
     node = logic.process(case.pet, case.ct)
-    segmentation = segmentationFromLabels(case.labels, case.pet, "lesions", {1: "Liver", 2: "Node"})
+    segmentation = segmentation_from_labels(case.labels, case.pet, "lesions", {1: "Liver", 2: "Node"})
     table = logic.compareLesions(case.pet, node, segmentation, referenceNode=case.pet)
 
     def column(name):
@@ -226,7 +226,7 @@ def test_the_lesion_table_holds_suvs_before_and_after(module, mrml, case, backen
 
 def test_a_label_map_serves_as_well_as_a_segmentation(module, mrml, scene, case, backend):
     logic = module.PETSuperResLogic()
-    labels = mrml.nodeFromVolume(case.labels, "labels", scene, "vtkMRMLLabelMapVolumeNode")
+    labels = mrml.node_from_volume(case.labels, "labels", scene, "vtkMRMLLabelMapVolumeNode")
     table = logic.compareLesions(case.pet, logic.process(case.pet, case.ct), labels)
     assert table.GetNumberOfRows() == 2
 

@@ -153,7 +153,7 @@ def test_ten_runs_leave_no_memory(panel, host, fake, ends):
             panel.ui.compareButton.click()
             assert host.spin(20, until=lambda: node.GetNodeReference("PETSuperRes.Difference") is not None)
             for volume in (node.GetNodeReference("PETSuperRes.Difference"), node):
-                mrml.removeVolume(volume)
+                mrml.remove_volume(volume)
             slicer.mrmlScene.RemoveNode(table)
         host.spin(0.2)
 
@@ -174,7 +174,7 @@ def test_a_deleted_result_is_freed_with_the_next_run(panel, host, fake, case):
     finish(panel, host, fake, case)
     freed = []
     panel.params.result.AddObserver("DeleteEvent", lambda *_: freed.append(1))
-    mrml.removeVolume(panel.params.result)
+    mrml.remove_volume(panel.params.result)
     finish(panel, host, fake, case)
     gc.collect()
     assert freed

@@ -48,14 +48,15 @@ def _ct_as_pet(panel, case):
 def _mr_as_ct(panel, case):
     from PETSuperResSlicer.mrml import inputs as inputs
 
-    case.patch.setattr(inputs, "dicomValues", lambda node, *tags: ["MR" if node is case.ct else ""] * len(tags))
+    case.patch.setattr(inputs, "dicom_values", lambda node, *tags: ["MR" if node is case.ct else ""] * len(tags))
 
 
 def _other_patient(panel, case):
     from PETSuperResSlicer.mrml import inputs as inputs
 
     ids = {case.pet: "A", case.ct: "B"}
-    case.patch.setattr(inputs, "dicomValues", lambda node, *tags: [ids[node] if t == "0010,0020" else "" for t in tags])
+    patients = lambda node, *tags: [ids[node] if tag == "0010,0020" else "" for tag in tags]  # noqa: E731
+    case.patch.setattr(inputs, "dicom_values", patients)
 
 
 def _other_subject(panel, case):
@@ -195,8 +196,8 @@ def test_a_prior_whose_weights_are_damaged_is_told(working, refused, prior_file,
 def test_a_volume_that_is_no_ct_by_its_values_is_told(working, refused):
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    pet = mrml.volumeFromNode(working.params.pet, "")
-    working.params.ct = mrml.nodeFromVolume(pet, "Unmarked", slicer.mrmlScene)
+    pet = mrml.volume_from_node(working.params.pet, "")
+    working.params.ct = mrml.node_from_volume(pet, "Unmarked", slicer.mrmlScene)
     assert "Unmarked is not a CT in HU" in refused()
 
 

@@ -143,7 +143,7 @@ def test_unknown_units_are_asked_for(panel, host, fake, case):
     assert "press 'They are SUV'" in ui.statusLabel.text and not fake.jobs
     ui.unitsButton.click()
     host.spin(0.05)
-    assert mrml.unitOfNode(case.pet) == "SUVbw" and not ui.unitsButton.visible
+    assert mrml.unit_of_node(case.pet) == "SUVbw" and not ui.unitsButton.visible
     ui.applyButton.click()
     assert len(fake.jobs) == 1
 
@@ -152,7 +152,7 @@ def test_concentrations_are_converted_by_what_is_stated(panel, host, case):
     from PETSuperResSlicer.mrml import volumes as mrml
 
     case.pet.SetVoxelValueUnits(None)
-    mrml.setVoxels(case.pet, case.volume, case.volume.array * 2500)
+    mrml.set_voxels(case.pet, case.volume, case.volume.array * 2500)
     choose(panel, host, case)
     ui = panel.ui
     assert ui.unitsForm.visible and "Bq/mL" in ui.unitsLabel.text
@@ -211,8 +211,8 @@ def test_an_input_deleted_during_a_run_leaves_the_result_and_is_told(panel, host
 
 
 def test_the_compare_layout_is_known_before_it_is_used(host):
-    from PETSuperResSlicer.mrml.compare import LAYOUT_ID, registerLayout
+    from PETSuperResSlicer.mrml.compare import LAYOUT_ID, register_layout
 
-    registerLayout()
+    register_layout()
     layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
     assert layout.IsLayoutDescription(LAYOUT_ID)

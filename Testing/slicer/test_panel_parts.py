@@ -29,15 +29,15 @@ def scene():
 def nodes(scene):
     """PET and CT nodes of a warm block with two hot cubes, and the cubes as a segmentation; no units stored."""
     from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
     labels = np.zeros((8, 20, 24), np.float32)
     labels[2:5, 4:8, 5:9], labels[3:6, 11:15, 14:19] = 1, 2
     grid = Volume(labels, (1.5, 2.5, 4.0), (-31.0, 12.5, 700.0), unit="label")
     pet = grid.with_array(1 + 3 * (labels == 1) + 6 * (labels == 2), "")
-    made = [mrml.nodeFromVolume(v, n, scene) for v, n in ((pet, "PET"), (pet.with_array(pet.array, ""), "Result"))]
-    ct = mrml.nodeFromVolume(pet.with_array(np.where(labels > 0, 40.0, -900.0), ""), "CT", scene)
-    segments = segmentationFromLabels(grid, made[0], "Lesions", {1: "Liver", 2: "Node"})
+    made = [mrml.node_from_volume(v, n, scene) for v, n in ((pet, "PET"), (pet.with_array(pet.array, ""), "Result"))]
+    ct = mrml.node_from_volume(pet.with_array(np.where(labels > 0, 40.0, -900.0), ""), "CT", scene)
+    segments = segmentation_from_labels(grid, made[0], "Lesions", {1: "Liver", 2: "Node"})
     return SimpleNamespace(pet=made[0], result=made[1], ct=ct, segments=segments, volume=pet, labels=grid)
 
 
@@ -76,7 +76,7 @@ def dicom(scene, tmp_path, monkeypatch):
         folder = write_series(datasets, tmp_path / "dicom")
         monkeypatch.setattr(slicer, "dicomDatabase", Database(folder), raising=False)
         volume = read_series(folder, suv=False)
-        node = mrml.nodeFromVolume(volume.with_array(volume.array, ""), "FDG", scene)
+        node = mrml.node_from_volume(volume.with_array(volume.array, ""), "FDG", scene)
         node.SetAttribute("DICOM.instanceUIDs", slicer.dicomDatabase.uids())
         return node
 
@@ -87,8 +87,8 @@ def test_stored_units_are_believed_first(nodes):
     from PETSuperResSlicer.mrml import units as units
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    mrml.markUnit(nodes.pet, "SUVbw")
-    mrml.markUnit(nodes.ct, "HU")
+    mrml.mark_unit(nodes.pet, "SUVbw")
+    mrml.mark_unit(nodes.ct, "HU")
     assert units.recognise(nodes.pet).usable
     assert units.recognise(nodes.ct).kind == units.REFUSED
 
@@ -98,9 +98,9 @@ def test_values_alone_never_prove_suv(nodes):
 
     assert units.recognise(nodes.pet).kind == units.UNSURE
     with pytest.raises(UnitsError, match="They are SUV"):
-        units.requireSUV(nodes.pet)
+        units.require_suv(nodes.pet)
     units.confirm(nodes.pet)
-    units.requireSUV(nodes.pet)
+    units.require_suv(nodes.pet)
 
 
 def test_values_rule_suv_out(nodes):
@@ -108,10 +108,10 @@ def test_values_rule_suv_out(nodes):
     from PETSuperResSlicer.mrml import volumes as mrml
 
     assert units.recognise(nodes.ct).kind == units.REFUSED
-    mrml.setVoxels(nodes.pet, nodes.volume, nodes.volume.array * 4000)
+    mrml.set_voxels(nodes.pet, nodes.volume, nodes.volume.array * 4000)
     assert units.recognise(nodes.pet).kind == units.STATE
     with pytest.raises(UnitsError, match="fill in the form"):
-        units.requireSUV(nodes.pet)
+        units.require_suv(nodes.pet)
 
 
 def test_an_empty_or_constant_volume_is_refused(scene, nodes):
@@ -120,7 +120,7 @@ def test_an_empty_or_constant_volume_is_refused(scene, nodes):
 
     hollow = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow")
     assert units.recognise(hollow).kind == units.REFUSED
-    mrml.setVoxels(nodes.pet, nodes.volume, nodes.volume.array * 0)
+    mrml.set_voxels(nodes.pet, nodes.volume, nodes.volume.array * 0)
     assert units.recognise(nodes.pet).kind == units.REFUSED
 
 
@@ -130,10 +130,10 @@ def test_a_dicom_pet_in_bq_is_converted_by_its_header(dicom):
 
     node = dicom()
     assert units.recognise(node).kind == units.CONVERT
-    path = units.dicomFile(node)
-    volume = units.suvFromDicom(path, node.GetImageData().GetDimensions()[::-1], node.GetName(), units.Stated())
-    suv = units.addSUVNode(node, volume, volume.metadata["suv"])
-    np.testing.assert_allclose(mrml.volumeFromNode(suv).array, suv_pattern(), rtol=2e-3)
+    path = units.dicom_file(node)
+    volume = units.suv_from_dicom(path, node.GetImageData().GetDimensions()[::-1], node.GetName(), units.Stated())
+    suv = units.add_suv_node(node, volume, volume.metadata["suv"])
+    np.testing.assert_allclose(mrml.volume_from_node(suv).array, suv_pattern(), rtol=2e-3)
     assert units.recognise(suv).usable and "factor_min" in suv.GetAttribute("PETSuperRes.suv")
     assert units.recognise(node).kind == units.CONVERT  # the loaded volume is not touched
 
@@ -144,8 +144,8 @@ def test_a_dicom_pet_in_suv_is_used_as_it_is(dicom):
 
     node = dicom(Scan(units="GML"))
     assert units.recognise(node).kind == units.HEADER
-    units.requireSUV(node)
-    assert mrml.unitOfNode(node) == "SUVbw"
+    units.require_suv(node)
+    assert mrml.unit_of_node(node) == "SUVbw"
 
 
 def test_what_the_header_lacks_is_named_and_can_be_stated(dicom):
@@ -155,10 +155,10 @@ def test_what_the_header_lacks_is_named_and_can_be_stated(dicom):
         del dataset.PatientWeight
 
     node = dicom(edit=lose_weight)
-    path, shape = units.dicomFile(node), node.GetImageData().GetDimensions()[::-1]
+    path, shape = units.dicom_file(node), node.GetImageData().GetDimensions()[::-1]
     with pytest.raises(UnitsError, match="PatientWeight"):
-        units.suvFromDicom(path, shape, "FDG", units.Stated())
-    volume = units.suvFromDicom(path, shape, "FDG", units.Stated(weight_kg=70.0))
+        units.suv_from_dicom(path, shape, "FDG", units.Stated())
+    volume = units.suv_from_dicom(path, shape, "FDG", units.Stated(weight_kg=70.0))
     np.testing.assert_allclose(volume.array, suv_pattern(), rtol=2e-3)
 
 
@@ -167,7 +167,7 @@ def test_a_cropped_dicom_volume_is_not_mixed_up_with_its_series(dicom):
 
     node = dicom()
     with pytest.raises(InputError, match="whole DICOM series"):
-        units.suvFromDicom(units.dicomFile(node), (3, 5, 4), "FDG", units.Stated())
+        units.suv_from_dicom(units.dicom_file(node), (3, 5, 4), "FDG", units.Stated())
 
 
 def test_a_dicom_ct_is_not_taken_as_pet(dicom):
@@ -182,7 +182,7 @@ def test_stated_values_follow_the_definition_of_suv():
     from PETSuperResSlicer.mrml import units as units
 
     stated = units.Stated(80.0, 100e6, "10:00", "11:49:46", "F-18")  # 6586 s later
-    factor, evidence = units.suvFactor(stated)
+    factor, evidence = units.suv_factor(stated)
     assert factor == pytest.approx(80e3 / 50e6, rel=1e-4)
     assert evidence["source"] == "stated by the user"
 
@@ -201,7 +201,7 @@ def test_what_is_not_stated_is_asked_for(stated, what):
     from PETSuperResSlicer.mrml import units as units
 
     with pytest.raises(UnitsError, match=what):
-        units.suvFactor(units.Stated(*stated))
+        units.suv_factor(units.Stated(*stated))
 
 
 def test_scaling_by_stated_values_keeps_the_place_and_the_transform(scene, nodes):
@@ -213,8 +213,8 @@ def test_scaling_by_stated_values_keeps_the_place_and_the_transform(scene, nodes
     matrix.SetElement(2, 3, 25.0)
     transform.SetMatrixTransformToParent(matrix)
     nodes.pet.SetAndObserveTransformNodeID(transform.GetID())
-    suv = units.addSUVNode(nodes.pet, units.scaledVolume(nodes.pet, 0.5), {"source": "test"})
-    before, after = mrml.volumeFromNode(nodes.pet), mrml.volumeFromNode(suv)
+    suv = units.add_suv_node(nodes.pet, units.scaled_volume(nodes.pet, 0.5), {"source": "test"})
+    before, after = mrml.volume_from_node(nodes.pet), mrml.volume_from_node(suv)
     assert after.same_grid(before, 1e-4)
     np.testing.assert_allclose(after.array, before.array / 2)
 
@@ -226,18 +226,18 @@ def test_the_scanner_is_read_from_dicom(dicom):
         dataset.Manufacturer, dataset.ManufacturerModelName = "SIEMENS", "Biograph64_mCT"
 
     node = dicom(edit=name_it)
-    assert inputs.guessPreset(node) == "Siemens Biograph mCT"
+    assert inputs.guess_preset(node) == "Siemens Biograph mCT"
 
 
 def test_the_scanner_is_read_from_attributes_and_never_made_up(nodes):
     from PETSuperResSlicer.mrml import inputs as inputs
 
-    assert inputs.guessPreset(nodes.pet) is None
+    assert inputs.guess_preset(nodes.pet) is None
     nodes.pet.SetAttribute("DICOM.Manufacturer", "GE MEDICAL SYSTEMS")
     nodes.pet.SetAttribute("DICOM.ManufacturerModelName", "Discovery 690")
-    assert inputs.guessPreset(nodes.pet) == "GE Discovery 690/710"
+    assert inputs.guess_preset(nodes.pet) == "GE Discovery 690/710"
     nodes.pet.SetAttribute("DICOM.ManufacturerModelName", "Some other scanner")
-    assert inputs.guessPreset(nodes.pet) is None
+    assert inputs.guess_preset(nodes.pet) is None
 
 
 def test_a_region_is_the_box_of_the_roi_in_lps(scene):
@@ -245,36 +245,36 @@ def test_a_region_is_the_box_of_the_roi_in_lps(scene):
 
     roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
     with pytest.raises(InputError, match="'Box' is empty"):
-        inputs.regionOf(roi)
+        inputs.region_of(roi)
     roi.SetXYZ((10, 20, 30))
     roi.SetRadiusXYZ((5, 6, 7))
-    assert inputs.regionOf(roi) == pytest.approx((-15, -5, -26, -14, 23, 37))
-    assert inputs.regionOf(None) is None
+    assert inputs.region_of(roi) == pytest.approx((-15, -5, -26, -14, 23, 37))
+    assert inputs.region_of(None) is None
 
 
 def test_a_new_region_is_put_around_the_lesions_and_within_the_pet(scene, nodes):
     from PETSuperResSlicer.mrml import inputs as inputs
-    from PETSuperResSlicer.mrml.segments import masksFromNode
+    from PETSuperResSlicer.mrml.segments import masks_from_node
 
     from PETSuperResLib.lesions.measures import region_around
 
     params = SimpleNamespace(pet=nodes.pet, segmentation=nodes.segments)
     roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
-    inputs.placeRegion(roi, SimpleNamespace(pet=None, segmentation=None))
+    inputs.place_region(roi, SimpleNamespace(pet=None, segmentation=None))
     with pytest.raises(InputError, match="empty"):  # without a PET it has no place
-        inputs.regionOf(roi)
-    inputs.placeRegion(roi, params)
-    boxes = np.array([region_around(mask) for _name, mask in masksFromNode(nodes.segments)])
+        inputs.region_of(roi)
+    inputs.place_region(roi, params)
+    boxes = np.array([region_around(mask) for _name, mask in masks_from_node(nodes.segments)])
     bounds = [0.0] * 6
     nodes.pet.GetRASBounds(bounds)
     low = np.maximum(boxes[:, ::2].min(0), [-bounds[1], -bounds[3], bounds[4]])
     high = np.minimum(boxes[:, 1::2].max(0), [-bounds[0], -bounds[2], bounds[5]])
-    box = inputs.regionOf(roi)
+    box = inputs.region_of(roi)
     assert box[::2] == pytest.approx(low) and box[1::2] == pytest.approx(high)
-    inputs.placeRegion(roi, SimpleNamespace(pet=nodes.pet, segmentation=None))
-    assert inputs.regionOf(roi) == pytest.approx(box)  # it has a place already
+    inputs.place_region(roi, SimpleNamespace(pet=nodes.pet, segmentation=None))
+    assert inputs.region_of(roi) == pytest.approx(box)  # it has a place already
     middle = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Middle")
-    inputs.placeRegion(middle, SimpleNamespace(pet=nodes.pet, segmentation=None))
+    inputs.place_region(middle, SimpleNamespace(pet=nodes.pet, segmentation=None))
     own = [0.0] * 6
     middle.GetRASBounds(own)
     assert np.add(own[::2], own[1::2]) == pytest.approx(np.add(bounds[::2], bounds[1::2]))
@@ -286,22 +286,22 @@ def test_pet_as_ct_and_another_patients_ct_are_refused(scene, nodes):
     from PETSuperResSlicer.mrml import inputs as inputs
 
     with pytest.raises(InputError, match="as PET and as CT"):
-        inputs.checkNodes(nodes.pet, nodes.pet)
-    inputs.checkNodes(nodes.pet, nodes.ct)
+        inputs.check_nodes(nodes.pet, nodes.pet)
+    inputs.check_nodes(nodes.pet, nodes.ct)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     for node in (nodes.pet, nodes.ct):
         patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), f"Patient of {node.GetName()}")
         hierarchy.CreateItem(patient, node)
     with pytest.raises(GeometryError, match="different patients"):
-        inputs.checkNodes(nodes.pet, nodes.ct)
+        inputs.check_nodes(nodes.pet, nodes.ct)
 
 
 def test_the_priors_card_is_read_without_its_weights(tmp_path):
     from PETSuperResSlicer.mrml import inputs as inputs
 
-    assert "trained on" in inputs.priorCard("") and "licence" in inputs.priorCard("")
+    assert "trained on" in inputs.prior_card("") and "licence" in inputs.prior_card("")
     copy = shutil.copy(BUNDLED, tmp_path / "mine.safetensors")
-    assert inputs.priorCard(str(copy)) == inputs.priorCard("")
+    assert inputs.prior_card(str(copy)) == inputs.prior_card("")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x10", b"not a prior at all", b"\x02\0\0\0\0\0\0\0{}"])
@@ -310,10 +310,10 @@ def test_a_damaged_prior_is_told_before_the_job(tmp_path, content):
 
     path = tmp_path / "broken.safetensors"
     with pytest.raises(CheckpointError, match="No prior at"):
-        inputs.priorCard(str(path))
+        inputs.prior_card(str(path))
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="not a PETSuperRes prior"):
-        inputs.priorCard(str(path))
+        inputs.prior_card(str(path))
 
 
 @pytest.fixture
@@ -321,18 +321,18 @@ def measured(nodes):
     """The two cubes measured in the PET and in a result with doubled values."""
     from PETSuperResSlicer.mrml import lesion_table as lesions
     from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.mrml.segments import masksFromNode
+    from PETSuperResSlicer.mrml.segments import masks_from_node
 
-    mrml.setVoxels(nodes.result, nodes.volume, nodes.volume.array * 2)
-    images = [("PET", mrml.volumeFromNode(nodes.pet)), ("SR", mrml.volumeFromNode(nodes.result))]
-    return lesions.measure(images, masksFromNode(nodes.segments), "2.5")
+    mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array * 2)
+    images = [("PET", mrml.volume_from_node(nodes.pet)), ("SR", mrml.volume_from_node(nodes.result))]
+    return lesions.measure(images, masks_from_node(nodes.segments), "2.5")
 
 
 def test_the_lesion_table_is_filled_in_place(nodes, measured):
     from PETSuperResSlicer.mrml import lesion_table as lesions
 
-    table = lesions.updateTable(None, measured, nodes.pet, nodes.result)
-    again = lesions.updateTable(table, measured, nodes.pet, nodes.result)
+    table = lesions.update_table(None, measured, nodes.pet, nodes.result)
+    again = lesions.update_table(table, measured, nodes.pet, nodes.result)
     assert again is table and nodes.result.GetNodeReference(lesions.ROLE) is table
     assert table.GetNumberOfRows() == 2 and table.GetNumberOfColumns() == 16
     rows = lesions.cells(measured.columns)
@@ -344,12 +344,12 @@ def test_the_table_as_text_can_be_read_back(nodes, measured):
 
     from PETSuperResSlicer.mrml import lesion_table as lesions
 
-    table = lesions.updateTable(None, measured, nodes.pet, nodes.result)
-    rows = list(csv.DictReader(lesions.tableText(table).splitlines()))
+    table = lesions.update_table(None, measured, nodes.pet, nodes.result)
+    rows = list(csv.DictReader(lesions.table_text(table).splitlines()))
     assert [row["Lesion"] for row in rows] == ["Liver", "Node"]
     assert float(rows[1]["SUVmax SR [g/mL]"]) == pytest.approx(14)
     assert float(rows[0]["SUVmax change [%]"]) == pytest.approx(100)
-    assert lesions.tableText(table, "\t").splitlines()[0].count("\t") == 15
+    assert lesions.table_text(table, "\t").splitlines()[0].count("\t") == 15
 
 
 def test_the_middle_of_a_lesion_lies_in_it(nodes, measured):
@@ -367,14 +367,14 @@ def test_the_plot_has_a_bar_per_image_and_follows_the_measure(scene, nodes, meas
     import slicer
     from PETSuperResSlicer.mrml import lesion_table as lesions
 
-    table = lesions.updateTable(None, measured, nodes.pet, nodes.result)
-    chart = lesions.updateChart(None, table, "SUVmax")
-    assert lesions.updateChart(chart, table, "MTV") is chart
+    table = lesions.update_table(None, measured, nodes.pet, nodes.result)
+    chart = lesions.update_chart(None, table, "SUVmax")
+    assert lesions.update_chart(chart, table, "MTV") is chart
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     assert [s.GetYColumnName() for s in series] == ["MTV PET", "MTV SR"]
     assert {s.GetPlotType() for s in series} == {slicer.vtkMRMLPlotSeriesNode.PlotTypeBar}
     assert all(table.GetColumnIndex(s.GetYColumnName()) >= 0 for s in series)
-    lesions.removeChart(chart)
+    lesions.remove_chart(chart)
     assert scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 0
 
 
@@ -382,11 +382,11 @@ def test_the_difference_is_sr_minus_pet_on_the_results_grid(nodes):
     from PETSuperResSlicer.mrml import compare as compare
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    mrml.setVoxels(nodes.result, nodes.volume, nodes.volume.array + 0.5)
-    images = mrml.volumeFromNode(nodes.pet), mrml.volumeFromNode(nodes.result)
-    difference = compare.addDifference(compare.differenceOf(*images), nodes.pet, nodes.result)
-    np.testing.assert_allclose(mrml.volumeFromNode(difference).array, 0.5, atol=1e-5)
-    again = compare.addDifference(compare.differenceOf(*images), nodes.pet, nodes.result)
+    mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array + 0.5)
+    images = mrml.volume_from_node(nodes.pet), mrml.volume_from_node(nodes.result)
+    difference = compare.add_difference(compare.difference_of(*images), nodes.pet, nodes.result)
+    np.testing.assert_allclose(mrml.volume_from_node(difference).array, 0.5, atol=1e-5)
+    again = compare.add_difference(compare.difference_of(*images), nodes.pet, nodes.result)
     assert difference.GetScene() is None and nodes.result.GetNodeReference(compare.DIFFERENCE) is again
     colours = again.GetDisplayNode().GetColorNode()
     low, middle, high = np.zeros(4), np.zeros(4), np.zeros(4)
@@ -411,9 +411,9 @@ def test_the_switch_exchanges_pet_and_result_where_they_are_shown(scene, nodes):
 def test_a_result_is_shown_like_its_pet(nodes):
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    mrml.showAsPET(nodes.pet, 9.0, 4.5)
+    mrml.show_as_pet(nodes.pet, 9.0, 4.5)
     nodes.pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
-    mrml.showLike(nodes.result, nodes.pet)
+    mrml.show_like(nodes.result, nodes.pet)
     display = nodes.result.GetDisplayNode()
     assert (display.GetWindow(), display.GetLevel()) == (9.0, 4.5)
     assert display.GetColorNodeID() == nodes.pet.GetDisplayNode().GetColorNodeID()
@@ -424,10 +424,10 @@ def test_the_phantom_is_ready_to_run(scene):
     from PETSuperResSlicer import sample_data as sample
     from PETSuperResSlicer.mrml import inputs as inputs
     from PETSuperResSlicer.mrml import units as units
-    from PETSuperResSlicer.mrml.segments import masksFromNode
+    from PETSuperResSlicer.mrml.segments import masks_from_node
 
-    pet, ct, segments = sample.phantomNodes(shape=(8, 64, 96), lesions=2)
-    assert units.recognise(pet).usable and inputs.guessPreset(pet) == "Paper standard"
-    inputs.checkNodes(pet, ct)
-    masks = masksFromNode(segments)
+    pet, ct, segments = sample.phantom_nodes(shape=(8, 64, 96), lesions=2)
+    assert units.recognise(pet).usable and inputs.guess_preset(pet) == "Paper standard"
+    inputs.check_nodes(pet, ct)
+    masks = masks_from_node(segments)
     assert len(masks) == 2 and pet.GetSpacing()[0] > 2 * ct.GetSpacing()[0]

@@ -28,7 +28,7 @@ LONGEST_S = 0.1  # of processor time for one call of the module
 def body(panel, host):
     """A PET of 200 x 200 pixels, a CT of 512 x 512 in whole numbers, eight segments; and two results of 400 x 400."""
     from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
     scene = slicer.mrmlScene
     values = np.random.default_rng(0).gamma(1.0, 1.0, (SLICES, 200, 200)).astype(np.float32)
@@ -38,13 +38,13 @@ def body(panel, host):
         labels[15 * label : 15 * label + 8, 20 * label : 20 * label + 10, 80:90] = label
     hu = np.full((SLICES, 512, 512), -1000, np.int16)
     hu[:, 100:400, 60:450] = 40
-    ct = mrml.nodeFromVolume(pet, "CT")
+    ct = mrml.node_from_volume(pet, "CT")
     slicer.util.updateVolumeFromArray(ct, hu)
     ct.SetSpacing(1.5625, 1.5625, 3.0)
-    mrml.addNode(ct, scene, (400.0, 40.0))
-    mrml.markUnit(ct, "HU")
-    node = mrml.nodeFromVolume(pet, "Body", scene)
-    segments = segmentationFromLabels(pet.with_array(labels, "label"), node, "Lesions")
+    mrml.add_node(ct, scene, (400.0, 40.0))
+    mrml.mark_unit(ct, "HU")
+    node = mrml.node_from_volume(pet, "Body", scene)
+    segments = segmentation_from_labels(pet.with_array(labels, "label"), node, "Lesions")
     fine = pet.resample_to(pet.grid((2.0, 2.0, 3.0)), "nearest")
     choose(panel, host, SimpleNamespace(pet=node, ct=ct, segments=segments))
     slicer.util.setSliceViewerLayers(background=ct, foreground=node, foregroundOpacity=0.5)
@@ -90,7 +90,7 @@ def test_a_whole_body_leaves_the_panel_responsive(panel, host, fake, body):
     timed("difference", lambda: host.spin(60, until=lambda: result.GetNodeReference(compare.DIFFERENCE) is not None))
     timed("switch", panel.result.onSwitch)
     for node in (result.GetNodeReference(compare.DIFFERENCE), result):
-        timed("removal", lambda node=node: mrml.removeVolume(node))
+        timed("removal", lambda node=node: mrml.remove_volume(node))
     print({name: f"{1000 * seconds:.0f} ms" for name, seconds in took.items()})
     del took["difference"]  # with the drawing of the views
     assert max(took.values()) <= LONGEST_S, took
@@ -149,7 +149,7 @@ def test_lesions_and_difference_come_soon_though_slicer_s_event_loop_runs_no_thr
     def compare_again():
         from PETSuperResSlicer.mrml import volumes as mrml
 
-        mrml.removeVolume(result.GetNodeReference(compare.DIFFERENCE))
+        mrml.remove_volume(result.GetNodeReference(compare.DIFFERENCE))
         panel.ui.compareButton.click()
 
     difference = twice(host, compare_again, lambda: result.GetNodeReference(compare.DIFFERENCE) is not None)

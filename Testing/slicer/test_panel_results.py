@@ -44,12 +44,12 @@ def test_the_lesion_table_follows_the_segments(panel, host, fake, case):
 
 
 def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, case):
-    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
     choose(panel, host, case)
     finish(panel, host, fake, case)
     everything = case.labels.with_array((case.labels.array > 0).astype(np.float32))
-    other = segmentationFromLabels(everything, case.pet, "Others", {1: "Both"})
+    other = segmentation_from_labels(everything, case.pet, "Others", {1: "Both"})
     panel.ui.segmentationSelector.setCurrentNode(other)
     assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 1) and text(panel, 0, 0) == "Both"
     panel.ui.segmentationSelector.setCurrentNode(None)
@@ -161,7 +161,7 @@ def saved(panel, tmp_path, monkeypatch):
         pet = suv_volume(source)
         grid = pet.grid((pet.spacing[0] / zoom, pet.spacing[1] / zoom, pet.spacing[2]))
         values = np.random.default_rng(0).gamma(1.0, 2.0, grid.shape).astype(np.float32)
-        node = mrml.nodeFromVolume(grid.with_array(values, "SUVbw"), "SR", slicer.mrmlScene)
+        node = mrml.node_from_volume(grid.with_array(values, "SUVbw"), "SR", slicer.mrmlScene)
         node.SetAttribute("PETSuperRes.sourceInstanceUIDs", " ".join(files))
         panel.params.result = node
         return grid.with_array(values, "SUVbw")

@@ -152,9 +152,9 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
 
     def one(number):
         quality = panel.params.quality
-        nodes = sample.phantomNodes(shape=(8 + number % 2, 64, 96), lesions=1 + number % 3)
-        voxels = mrml.volumeFromNode(nodes[0])
-        mrml.setVoxels(nodes[0], voxels, voxels.array * np.float32(1 + 0.05 * number))
+        nodes = sample.phantom_nodes(shape=(8 + number % 2, 64, 96), lesions=1 + number % 3)
+        voxels = mrml.volume_from_node(nodes[0])
+        mrml.set_voxels(nodes[0], voxels, voxels.array * np.float32(1 + 0.05 * number))
         choose(panel, host, SimpleNamespace(pet=nodes[0], ct=nodes[1], segments=nodes[2]), "Paper standard")
         panel.ui.applyButton.click()
         assert host.spin(120, until=lambda: not panel.job.running)
@@ -169,7 +169,7 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
         assert list((tmp_path / "private").iterdir()) == []
         table = panel.lesions.table
         for volume in (result.GetNodeReference(compare.DIFFERENCE), result, *nodes[:2]):
-            mrml.removeVolume(volume)
+            mrml.remove_volume(volume)
         for node in (table, nodes[2].GetDisplayNode(), nodes[2]):
             slicer.mrmlScene.RemoveNode(node)
         host.spin(0.3)
@@ -241,7 +241,7 @@ def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, 
     panel.ui.applyButton.click()
     assert host.spin(60, until=lambda: panel.ui.progressBar.value > 0)
     host.scene.Clear(0)
-    pet, ct, segments = sample.phantomNodes(shape=(6, 64, 96), lesions=1)
+    pet, ct, segments = sample.phantom_nodes(shape=(6, 64, 96), lesions=1)
     choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
     panel.ui.priorEdit.setText(str(prior_file))
     panel.ui.qualityComboBox.setCurrentIndex(0)

@@ -54,7 +54,7 @@ class FakeRunner:
 def make_case(name="PET", hot=(4.0, 7.0), size=1):
     import slicer
     from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.mrml.segments import segmentationFromLabels
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
     labels = np.zeros((8, 20, 24), np.float32)
     labels[2:5, 4:8, 5:9], labels[3:6, 11:15, 14:19] = 1, 2
@@ -63,9 +63,9 @@ def make_case(name="PET", hot=(4.0, 7.0), size=1):
     pet = grid.with_array(np.where(labels == 1, hot[0], np.where(labels == 2, hot[1], 1.0)), "SUVbw")
     scene = slicer.mrmlScene
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)  # Slicer always has one
-    nodes = [mrml.nodeFromVolume(pet, name, scene)]
-    nodes.append(mrml.nodeFromVolume(pet.with_array(np.where(labels > 0, 40.0, -900.0), "HU"), "CT", scene))
-    segments = segmentationFromLabels(grid, nodes[0], "Lesions", {1: "Liver", 2: "Node"})
+    nodes = [mrml.node_from_volume(pet, name, scene)]
+    nodes.append(mrml.node_from_volume(pet.with_array(np.where(labels > 0, 40.0, -900.0), "HU"), "CT", scene))
+    segments = segmentation_from_labels(grid, nodes[0], "Lesions", {1: "Liver", 2: "Node"})
     return SimpleNamespace(pet=nodes[0], ct=nodes[1], segments=segments, volume=pet, labels=grid)
 
 

@@ -23,7 +23,7 @@ OPACITY = 0.6  # of the PET over the CT
 BLOCK = 500_000  # voxels of the difference that are interpolated at a time
 
 
-def layoutXML() -> str:
+def layout_xml() -> str:
     """The layout: PET, SR and difference in axial slices; PET and SR in coronal ones, and the bar plot."""
 
     def view(name: str) -> str:
@@ -50,18 +50,18 @@ def layoutXML() -> str:
     )
 
 
-def registerLayout() -> None:
+def register_layout() -> None:
     """Make the layout known, also for a scene that was saved in it; without a main window there is nothing to do."""
     manager = slicer.app.layoutManager()
     layout = None if manager is None else manager.layoutLogic().GetLayoutNode()
     if layout is not None and not layout.IsLayoutDescription(LAYOUT_ID):
-        layout.AddLayoutDescription(LAYOUT_ID, layoutXML())
+        layout.AddLayoutDescription(LAYOUT_ID, layout_xml())
 
 
-def showCompareLayout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None:
+def show_compare_layout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None:
     """Show PET, result and their difference over the CT in linked views, and the chart if there is one."""
     manager = slicer.app.layoutManager()
-    registerLayout()
+    register_layout()
     manager.setLayout(LAYOUT_ID)
     slicer.app.processEvents()  # the views take their sizes, which the zoom depends on
     images = {"pet": pet, "sr": result, "difference": result.GetNodeReference(DIFFERENCE)}
@@ -83,7 +83,7 @@ def showCompareLayout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None
         composite.SetLinkedControl(True)
         composite.SetHotLinkedControl(True)
     if chart is not None:
-        showChart(chart)
+        show_chart(chart)
 
 
 def _fitTogether(lines: dict[str, list[Any]], result: Any) -> None:
@@ -104,12 +104,12 @@ def _fitTogether(lines: dict[str, list[Any]], result: Any) -> None:
             node.JumpSliceByCentering(*middle)
 
 
-def inputsOf(result: Any) -> tuple[Any, Any, Any]:
+def inputs_of(result: Any) -> tuple[Any, Any, Any]:
     """(PET, CT, result) of a result; the first two are None where they were deleted."""
     return result.GetNodeReference("PETSuperRes.PET"), result.GetNodeReference("PETSuperRes.CT"), result
 
 
-def showChart(chart: Any) -> bool:
+def show_chart(chart: Any) -> bool:
     """Show a chart in the compare layout's plot view; whether that layout is on."""
     if slicer.app.layoutManager().layout != LAYOUT_ID:
         return False
@@ -145,7 +145,7 @@ def _nameView(composite: Any, shown: str) -> None:
         node.SetLayoutLabel(next(label for label, _orientation, what in VIEWS.values() if what == shown))
 
 
-def differenceOf(pet: Any, result: Any) -> Any:
+def difference_of(pet: Any, result: Any) -> Any:
     """SR - PET on the result's grid as a backend volume (both backend volumes; may run in a thread).
 
     Some slices at a time: a call of SimpleITK keeps all other threads waiting, the GUI's too.
@@ -165,23 +165,23 @@ def differenceOf(pet: Any, result: Any) -> Any:
     return result.with_array(difference, "SUVbw")
 
 
-def addDifference(volume: Any, pet: Any, result: Any) -> Any:
+def add_difference(volume: Any, pet: Any, result: Any) -> Any:
     """The difference as a node in blue-white-red about 0, referred to by the result; replaces an older one."""
     from PETSuperResSlicer.mrml import volumes as mrml
 
     scene = result.GetScene()
-    mrml.removeVolume(result.GetNodeReference(DIFFERENCE))
+    mrml.remove_volume(result.GetNodeReference(DIFFERENCE))
     reach = max(0.5, 0.5 * _window(result))
-    node = mrml.nodeFromVolume(volume, f"{result.GetName()} - {pet.GetName()}", share=True)
-    mrml.addNode(node, scene, (2 * reach, 0.0))
-    node.GetDisplayNode().SetAndObserveColorNodeID(differenceColours(scene).GetID())
+    node = mrml.node_from_volume(volume, f"{result.GetName()} - {pet.GetName()}", share=True)
+    mrml.add_node(node, scene, (2 * reach, 0.0))
+    node.GetDisplayNode().SetAndObserveColorNodeID(difference_colours(scene).GetID())
     node.SetAttribute("PETSuperRes.note", "SR - PET in SUV. For research use only; not for diagnosis.")
-    mrml.placeBeside(node, result, scene)
+    mrml.place_beside(node, result, scene)
     result.SetNodeReferenceID(DIFFERENCE, node.GetID())
     return node
 
 
-def showDifference(node: Any) -> None:
+def show_difference(node: Any) -> None:
     """Put a difference volume into its view, if the compare layout is on."""
     manager = slicer.app.layoutManager()
     if manager.layout != LAYOUT_ID:
@@ -200,7 +200,7 @@ def _window(node: Any) -> float:
     return float(display.GetWindow()) if display is not None else 6.0
 
 
-def differenceColours(scene: Any) -> Any:
+def difference_colours(scene: Any) -> Any:
     """The colour node of the difference: blue below 0, white at 0, red above; made once per scene."""
     found = scene.GetFirstNodeByName(COLOURS)
     if found is not None:

@@ -18,7 +18,7 @@ def dicomJob(srNode: Any, folder: Any, source: Any = None) -> dict[str, Any]:
     from PETSuperResLib.errors import InputError
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    volume = mrml.voxelsOfNode(srNode)
+    volume = mrml.voxels_of_node(srNode)
     if source is None:
         database = getattr(slicer, "dicomDatabase", None)
         uids = (srNode.GetAttribute("PETSuperRes.sourceInstanceUIDs") or "").split()

@@ -10,15 +10,15 @@ from typing import Any
 import slicer
 
 
-def dicomValues(node: Any, *tags: str) -> list[str]:
+def dicom_values(node: Any, *tags: str) -> list[str]:
     """Values of DICOM tags (``"0008,0070"``) of a volume loaded from the DICOM database; empty where unknown."""
-    path = dicomFile(node)
+    path = dicom_file(node)
     if not path:
         return [""] * len(tags)
     return [(slicer.dicomDatabase.fileValue(path, tag) or "").strip() for tag in tags]
 
 
-def dicomFile(node: Any) -> str:
+def dicom_file(node: Any) -> str:
     """A DICOM file of the volume's series, or an empty string."""
     uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split() if node is not None else []
     database = getattr(slicer, "dicomDatabase", None)
@@ -26,7 +26,7 @@ def dicomFile(node: Any) -> str:
     return path if path and os.path.isfile(path) else ""
 
 
-def guessPreset(node: Any) -> str | None:
+def guess_preset(node: Any) -> str | None:
     """The preset of the scanner that made a PET, by DICOM or node attributes; None when nothing says it.
 
     Read are ``PETSuperRes.preset`` (this module's own volumes), DICOM Manufacturer and model name, and
@@ -39,12 +39,12 @@ def guessPreset(node: Any) -> str | None:
     own = node.GetAttribute("PETSuperRes.preset")
     if own in presets():
         return str(own)
-    maker, model = dicomValues(node, "0008,0070", "0008,1090")
+    maker, model = dicom_values(node, "0008,0070", "0008,1090")
     attributes = [node.GetAttribute(f"DICOM.{name}") for name in ("Manufacturer", "ManufacturerModelName")]
     return guess_preset(maker, model) or guess_preset(*attributes)
 
 
-def regionOf(roi: Any) -> tuple[float, float, float, float, float, float] | None:
+def region_of(roi: Any) -> tuple[float, float, float, float, float, float] | None:
     """The box (x0, x1, y0, y1, z0, z1) in LPS mm around a markups ROI; None without one.
 
     Raises :class:`InputError` for a ROI that was not placed.
@@ -62,7 +62,7 @@ def regionOf(roi: Any) -> tuple[float, float, float, float, float, float] | None
     return -bounds[1], -bounds[0], -bounds[3], -bounds[2], bounds[4], bounds[5]
 
 
-def placeRegion(roi: Any, params: Any) -> None:
+def place_region(roi: Any, params: Any) -> None:
     """Put a ROI that is not yet placed around the lesions (margin 20 mm), else around the middle half of the PET.
 
     Never beyond the PET; without a PET, or for a ROI that has a place, nothing changes.
@@ -71,7 +71,7 @@ def placeRegion(roi: Any, params: Any) -> None:
 
     from PETSuperResLib.errors import PETSuperResError
     from PETSuperResLib.lesions.measures import region_around
-    from PETSuperResSlicer.mrml.segments import masksFromNode
+    from PETSuperResSlicer.mrml.segments import masks_from_node
 
     bounds, own = [0.0] * 6, [0.0] * 6
     roi.GetRASBounds(own)
@@ -82,7 +82,7 @@ def placeRegion(roi: Any, params: Any) -> None:
     low, high = np.reshape(bounds, (3, 2)).T
     centre, radius = (low + high) / 2, (high - low) / 4
     try:
-        boxes = [region_around(mask) for _name, mask in masksFromNode(params.segmentation)]
+        boxes = [region_around(mask) for _name, mask in masks_from_node(params.segmentation)]
     except PETSuperResError:  # none is chosen, or nothing is drawn in it
         boxes = []
     if boxes:
@@ -98,14 +98,14 @@ def placeRegion(roi: Any, params: Any) -> None:
 
 def suggest(params: Any, scene: Any) -> None:
     """Choose a PET and a CT where nothing is chosen and the scene holds exactly one that is marked as such."""
-    from PETSuperResSlicer.mrml.volumes import unitOfNode
+    from PETSuperResSlicer.mrml.volumes import unit_of_node
 
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
     volumes = [
         v for v in volumes if v.GetAttribute("PETSuperRes.note") is None and not v.IsA("vtkMRMLLabelMapVolumeNode")
     ]
     for name, unit in (("pet", "SUVbw"), ("ct", "HU")):
-        found = [v for v in volumes if unitOfNode(v) == unit]
+        found = [v for v in volumes if unit_of_node(v) == unit]
         if getattr(params, name) is None and len(found) == 1:
             setattr(params, name, found[0])
     segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
@@ -121,7 +121,7 @@ def missing(params: Any) -> str:
     return "" if params.preset else "Choose the scanner that made the PET"
 
 
-def checkNodes(pet: Any, ct: Any) -> None:
+def check_nodes(pet: Any, ct: Any) -> None:
     """Refuse, before anything is computed, what cannot belong together; raises the library's errors."""
     from PETSuperResLib.errors import GeometryError, InputError
 
@@ -140,18 +140,18 @@ def checkNodes(pet: Any, ct: Any) -> None:
 
 def _otherThanCT(node: Any) -> str:
     """What a volume is by its stored units or DICOM modality, if that is not a CT; empty where nothing says so."""
-    from PETSuperResSlicer.mrml.volumes import unitOfNode
+    from PETSuperResSlicer.mrml.volumes import unit_of_node
 
     if node.GetAttribute("PETSuperRes.note"):
         return "a result of this module"
-    modality = dicomValues(node, "0008,0060")[0]
-    if unitOfNode(node) in ("SUVbw", "Bq/mL") or modality == "PT":
+    modality = dicom_values(node, "0008,0060")[0]
+    if unit_of_node(node) in ("SUVbw", "Bq/mL") or modality == "PT":
         return "a PET"
     return f"of DICOM modality {modality}" if modality not in ("", "CT") else ""
 
 
 def _patientID(node: Any) -> str:
-    return dicomValues(node, "0010,0020")[0]
+    return dicom_values(node, "0010,0020")[0]
 
 
 def _patientItem(node: Any) -> int:
@@ -161,7 +161,7 @@ def _patientItem(node: Any) -> int:
     return int(hierarchy.GetItemAncestorAtLevel(item, "Patient")) if item else 0
 
 
-def priorCard(path: str) -> str:
+def prior_card(path: str) -> str:
     """The model-card line of a prior, from the head of its file (no weights are read); empty path: the bundled one.
 
     Raises :class:`CheckpointError` when the file is missing or no prior.

@@ -60,7 +60,7 @@ def _centre(mask: Any) -> tuple[float, float, float]:
     return -float(x), -float(y), float(z)
 
 
-def fillLesionTable(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
+def fill_lesion_table(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
     """Fill a table node: a row per lesion; for each measure a column per image, and the change in per cent.
 
     ``columns`` are (image name, lesions), the first one the input; lesions are matched by label.
@@ -120,7 +120,7 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def tableText(table: Any, delimiter: str = ",") -> str:
+def table_text(table: Any, delimiter: str = ",") -> str:
     """A table node as delimited text with a header line; numbers with six digits, missing ones empty."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
@@ -140,7 +140,7 @@ def _field(value: Any) -> str:
     return f"{number:.6g}" if np.isfinite(number) else ""
 
 
-def newTable(columns: Sequence[tuple[str, Sequence[Any]]], pet: Any) -> Any:
+def new_table(columns: Sequence[tuple[str, Sequence[Any]]], pet: Any) -> Any:
     """A lesion table as a new node beside the PET."""
     from PETSuperResSlicer.logic import RESEARCH_USE
     from PETSuperResSlicer.mrml import volumes as mrml
@@ -149,23 +149,23 @@ def newTable(columns: Sequence[tuple[str, Sequence[Any]]], pet: Any) -> Any:
     table = slicer.vtkMRMLTableNode()
     table.SetName(scene.GenerateUniqueName(f"{pet.GetName()} lesions"))
     table.SetAttribute("PETSuperRes.note", RESEARCH_USE)
-    fillLesionTable(table, columns)
+    fill_lesion_table(table, columns)
     scene.AddNode(table)
-    mrml.placeBeside(table, pet, scene)
+    mrml.place_beside(table, pet, scene)
     return table
 
 
-def updateTable(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
+def update_table(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
     """Fill ``table`` (None: a new node, referred to by the result); returns it."""
     if table is None or table.GetScene() is None:
-        table = newTable(measured.columns, pet)
+        table = new_table(measured.columns, pet)
         result.SetNodeReferenceID(ROLE, table.GetID())
     else:
-        fillLesionTable(table, measured.columns)
+        fill_lesion_table(table, measured.columns)
     return table
 
 
-def updateChart(chart: Any, table: Any, measure_name: str, titles: Sequence[str] = ("PET", "SR")) -> Any:
+def update_chart(chart: Any, table: Any, measure_name: str, titles: Sequence[str] = ("PET", "SR")) -> Any:
     """A bar plot of one measure (``chart`` None: a new one); a series for the PET and one for the result."""
     scene = table.GetScene()
     if chart is None or chart.GetScene() is None:
@@ -188,7 +188,7 @@ def updateChart(chart: Any, table: Any, measure_name: str, titles: Sequence[str]
     return chart
 
 
-def removeChart(chart: Any) -> None:
+def remove_chart(chart: Any) -> None:
     """Take a chart and its series out of the scene."""
     if chart is None or chart.GetScene() is None:
         return
@@ -199,7 +199,7 @@ def removeChart(chart: Any) -> None:
     scene.RemoveNode(chart)
 
 
-def jumpTo(scene: Any, ras: Sequence[float]) -> None:
+def jump_to(scene: Any, ras: Sequence[float]) -> None:
     """Show a point (RAS mm) in all slice views; a view is shifted only where the point would be out of sight."""
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
         toXY = vtk.vtkMatrix4x4()
@@ -211,7 +211,7 @@ def jumpTo(scene: Any, ras: Sequence[float]) -> None:
             node.JumpSliceByCentering(*ras)
 
 
-def segmentEvents(node: Any) -> list[tuple[Any, int]]:
+def segment_events(node: Any) -> list[tuple[Any, int]]:
     """(object, event) pairs that tell that a segmentation or label map has changed."""
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
         return [(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)]
@@ -220,6 +220,6 @@ def segmentEvents(node: Any) -> list[tuple[Any, int]]:
     return [*events, (node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent)]
 
 
-def transformEvent() -> int:
+def transform_event() -> int:
     """The event of a volume that moves; what is measured is what is shown."""
     return int(slicer.vtkMRMLTransformableNode.TransformModifiedEvent)

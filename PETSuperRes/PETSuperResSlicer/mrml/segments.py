@@ -63,7 +63,7 @@ class Segments:
         return Volume(array, unit="label", metadata={"file": self.title}, **place)
 
 
-def segmentsOfNode(node: Any) -> Segments:
+def segments_of_node(node: Any) -> Segments:
     """The segments of a segmentation, visible or not, or the labels of a label map, as they are now.
 
     Raises :class:`InputError` without a node, :class:`GeometryError` for a sheared grid or a non-linear transform.
@@ -73,7 +73,7 @@ def segmentsOfNode(node: Any) -> Segments:
     if node is None:
         raise InputError("No segmentation is selected: choose one.")
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        voxels = mrml.voxelsOfNode(node, "label")
+        voxels = mrml.voxels_of_node(node, "label")
         return Segments(node.GetName(), [(None, voxels.array.copy(), voxels.geometry)])
     segmentation, labelmap = (
         node.GetSegmentation(),
@@ -102,16 +102,16 @@ def _layer(node: Any, image: Any, segments: list[tuple[int, str, int]]) -> Any:
     return (
         segments,
         array.reshape(shape).copy(),
-        mrml.geometryOf(mrml.toWorld(node) @ mrml.asArray(matrix) @ corner, node),
+        mrml.geometry_of(mrml.to_world(node) @ mrml.as_array(matrix) @ corner, node),
     )
 
 
-def masksFromNode(node: Any) -> list[tuple[str, Volume]]:
-    """(name, mask) of every segment that is drawn; see :class:`Segments` and :func:`segmentsOfNode`."""
-    return segmentsOfNode(node).masks()
+def masks_from_node(node: Any) -> list[tuple[str, Volume]]:
+    """(name, mask) of every segment that is drawn; see :class:`Segments` and :func:`segments_of_node`."""
+    return segments_of_node(node).masks()
 
 
-def segmentationFromLabels(
+def segmentation_from_labels(
     labels: Volume, referenceNode: Any, name: str, names: Mapping[int, str] | None = None
 ) -> Any:
     """A segmentation node in the reference's scene with a segment for every label of a label map."""

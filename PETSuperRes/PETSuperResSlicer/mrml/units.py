@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from PETSuperResSlicer.mrml.inputs import dicomFile, dicomValues
+from PETSuperResSlicer.mrml.inputs import dicom_file, dicom_values
 
 # What can be done with a PET node, by what is known about it
 SUV = "suv"  # use it
@@ -51,17 +51,17 @@ class Stated:
 
 def recognise(node: Any) -> Recognition:
     """What the voxel values of a PET node are; never raises for a volume that is merely unknown."""
-    from PETSuperResSlicer.mrml.volumes import unitOfNode
+    from PETSuperResSlicer.mrml.volumes import unit_of_node
 
-    unit = unitOfNode(node)
+    unit = unit_of_node(node)
     if node.GetAttribute("PETSuperRes.kind"):
         return Recognition(REFUSED, f"the {node.GetAttribute('PETSuperRes.kind')} of a result: choose the PET volume")
     if unit == "SUVbw":
         return Recognition(SUV, "SUVbw (stored with the volume)")
     if unit == "HU":
         return Recognition(REFUSED, "in HU, so a CT: choose the PET volume")
-    if dicomFile(node):
-        modality, units, kind = dicomValues(node, "0008,0060", "0054,1001", "0054,1006")
+    if dicom_file(node):
+        modality, units, kind = dicom_values(node, "0008,0060", "0054,1001", "0054,1006")
         if modality and modality != "PT":
             return Recognition(REFUSED, f"DICOM modality {modality}: choose the PET volume")
         if units == "GML" and kind in ("", "BW"):
@@ -94,7 +94,7 @@ def _byValues(node: Any, unit: str) -> Recognition:
     return Recognition(UNSURE, f"units unknown; 95 % of the values are below {high:.3g}: are they SUV?")
 
 
-def requireSUV(node: Any) -> None:
+def require_suv(node: Any) -> None:
     """Raise :class:`UnitsError` unless the node is known to be SUVbw; mark a node whose header says so."""
     from PETSuperResLib.errors import UnitsError
 
@@ -113,12 +113,12 @@ def requireSUV(node: Any) -> None:
 
 def confirm(node: Any) -> None:
     """Mark a node as SUVbw: by its header, or because the user says so."""
-    from PETSuperResSlicer.mrml.volumes import markUnit
+    from PETSuperResSlicer.mrml.volumes import mark_unit
 
-    markUnit(node, "SUVbw")
+    mark_unit(node, "SUVbw")
 
 
-def suvFromDicom(path: str, shape: tuple[int, ...], name: str, stated: Stated) -> Any:
+def suv_from_dicom(path: str, shape: tuple[int, ...], name: str, stated: Stated) -> Any:
     """The SUVbw volume of the DICOM series that ``path`` belongs to; touches no MRML, so it may run in a thread.
 
     What is stated replaces the header's. Raises :class:`UnitsError` naming what is missing, and
@@ -135,7 +135,7 @@ def suvFromDicom(path: str, shape: tuple[int, ...], name: str, stated: Stated) -
     return volume
 
 
-def suvFactor(stated: Stated) -> tuple[float, dict[str, Any]]:
+def suv_factor(stated: Stated) -> tuple[float, dict[str, Any]]:
     """g/mL per Bq/mL from what a user states, and the evidence.
 
     ``SUVbw = C W / (D 2^(-t / T))``, C decay-corrected to the start of the scan, t from injection to it.
@@ -147,8 +147,8 @@ def suvFactor(stated: Stated) -> tuple[float, dict[str, Any]]:
     for value, what in ((stated.weight_kg, "patient's weight in kg"), (stated.dose_bq, "injected dose in MBq")):
         if not value or value <= 0:
             raise UnitsError(f"SUV needs the {what}: state it in the form under the PET.")
-    injected = secondsOfDay(stated.injected, "time of injection")
-    scanned = secondsOfDay(stated.scanned, "start of the scan")
+    injected = seconds_of_day(stated.injected, "time of injection")
+    scanned = seconds_of_day(stated.scanned, "start of the scan")
     elapsed = scanned - injected
     if elapsed < 0:
         raise UnitsError("The scan starts before the injection: check both times (of one day, hh:mm:ss).")
@@ -159,7 +159,7 @@ def suvFactor(stated: Stated) -> tuple[float, dict[str, Any]]:
     return factor, {**facts, "seconds_from_injection": elapsed, "factor": factor, "source": "stated by the user"}
 
 
-def secondsOfDay(text: str, what: str) -> float:
+def seconds_of_day(text: str, what: str) -> float:
     """Seconds since midnight of ``hh:mm`` or ``hh:mm:ss``; raises :class:`UnitsError` otherwise."""
     from PETSuperResLib.errors import UnitsError
 
@@ -169,25 +169,25 @@ def secondsOfDay(text: str, what: str) -> float:
     return 3600.0 * int(found[1]) + 60.0 * int(found[2]) + int(found[3] or 0)
 
 
-def addSUVNode(source: Any, volume: Any, evidence: dict[str, Any]) -> Any:
+def add_suv_node(source: Any, volume: Any, evidence: dict[str, Any]) -> Any:
     """The SUV volume of a PET node as a new node beside it, with its evidence; the PET is not changed."""
     from PETSuperResSlicer.mrml import volumes as mrml
 
     scene = source.GetScene()
-    node = mrml.nodeFromVolume(volume, scene.GenerateUniqueName(f"{source.GetName()} SUV"), scene)
+    node = mrml.node_from_volume(volume, scene.GenerateUniqueName(f"{source.GetName()} SUV"), scene)
     node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
     node.SetAttribute("PETSuperRes.suv", json.dumps(evidence, default=str))
     for name in ("DICOM.instanceUIDs", "DICOM.Manufacturer", "DICOM.ManufacturerModelName"):
         if source.GetAttribute(name):
             node.SetAttribute(name, source.GetAttribute(name))
-    mrml.placeBeside(node, source, scene)
-    mrml.showAsPET(node)
+    mrml.place_beside(node, source, scene)
+    mrml.show_as_pet(node)
     return node
 
 
-def scaledVolume(node: Any, factor: float) -> Any:
+def scaled_volume(node: Any, factor: float) -> Any:
     """The node's own grid (its transform not applied) with every value times ``factor``, as SUVbw."""
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    volume = mrml.volumeFromNode(node, "", transformed=False)
+    volume = mrml.volume_from_node(node, "", transformed=False)
     return volume.with_array(volume.array * np.float32(factor), "SUVbw")

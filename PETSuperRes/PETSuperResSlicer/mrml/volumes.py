@@ -30,12 +30,12 @@ CODES = {
 KNOWN_UNITS = {code[0].lower(): unit for unit, (_, code) in CODES.items()} | {"bq/ml": "Bq/mL"}
 
 
-def asArray(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+def as_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
     """A VTK matrix as a (4, 4) array."""
     return np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
 
 
-def toWorld(node: Any) -> np.ndarray:
+def to_world(node: Any) -> np.ndarray:
     """4 x 4 matrix from a node's own to world RAS; refuses a warp."""
     from PETSuperResLib.errors import GeometryError
 
@@ -46,10 +46,10 @@ def toWorld(node: Any) -> np.ndarray:
         raise GeometryError(f"'{node.GetName()}' is under a non-linear transform: harden it first (Data module).")
     matrix = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
-    return asArray(matrix)
+    return as_array(matrix)
 
 
-def geometryOf(ijkToRAS: np.ndarray, node: Any) -> dict[str, tuple[float, ...]]:
+def geometry_of(ijkToRAS: np.ndarray, node: Any) -> dict[str, tuple[float, ...]]:
     """Spacing, origin and direction cosines (LPS) of a voxel-to-RAS matrix; refuses shear, naming the node."""
     from PETSuperResLib.errors import GeometryError
 
@@ -69,14 +69,14 @@ def geometryOf(ijkToRAS: np.ndarray, node: Any) -> dict[str, tuple[float, ...]]:
     }
 
 
-def unitOfNode(node: Any) -> str:
+def unit_of_node(node: Any) -> str:
     """``SUVbw``, ``Bq/mL`` or ``HU`` when the node's units say so, else an empty string."""
     entry = node.GetVoxelValueUnits()
     value = (entry.GetCodeValue() or "") if entry is not None else ""
     return KNOWN_UNITS.get(value.lower(), "")
 
 
-def markUnit(node: Any, unit: str) -> None:
+def mark_unit(node: Any, unit: str) -> None:
     """Write what the voxel values are into the node's quantity and units."""
     for code, setter in zip(CODES[unit], (node.SetVoxelValueQuantity, node.SetVoxelValueUnits), strict=True):
         entry = slicer.vtkCodedEntry()
@@ -104,7 +104,7 @@ class Voxels:
         return Volume(array, unit=self.unit, metadata=dict(self.metadata), **self.geometry)
 
 
-def voxelsOfNode(node: Any, unit: str | None = None, transformed: bool = True) -> Voxels:
+def voxels_of_node(node: Any, unit: str | None = None, transformed: bool = True) -> Voxels:
     """Voxels and place (LPS) of a scalar volume node, its parent transform applied unless told not to.
 
     ``unit`` overrides what the node says. Raises :class:`InputError` for no node or an empty one,
@@ -121,18 +121,18 @@ def voxelsOfNode(node: Any, unit: str | None = None, transformed: bool = True) -
         raise InputError(f"'{node.GetName()}' is a colour or vector image: choose a scalar volume.")
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    place = toWorld(node) if transformed else np.eye(4)
-    geometry = geometryOf(place @ asArray(matrix), node)
-    known = unitOfNode(node) if unit is None else unit
+    place = to_world(node) if transformed else np.eye(4)
+    geometry = geometry_of(place @ as_array(matrix), node)
+    known = unit_of_node(node) if unit is None else unit
     return Voxels(slicer.util.arrayFromVolume(node), known, {"file": node.GetName()}, geometry)
 
 
-def volumeFromNode(node: Any, unit: str | None = None, transformed: bool = True) -> Volume:
-    """A copy of a scalar volume node as a backend volume; arguments and errors of :func:`voxelsOfNode`."""
-    return voxelsOfNode(node, unit, transformed).volume(copy=True)
+def volume_from_node(node: Any, unit: str | None = None, transformed: bool = True) -> Volume:
+    """A copy of a scalar volume node as a backend volume; arguments and errors of :func:`voxels_of_node`."""
+    return voxels_of_node(node, unit, transformed).volume(copy=True)
 
 
-def nodeFromVolume(
+def node_from_volume(
     volume: Volume,
     name: str,
     scene: Any = None,
@@ -146,13 +146,13 @@ def nodeFromVolume(
     node = getattr(slicer, className)()
     node.SetName(name)
     array = volume.array.astype(np.int16) if className == "vtkMRMLLabelMapVolumeNode" else volume.array
-    setVoxels(node, volume, array, share)
+    set_voxels(node, volume, array, share)
     if volume.unit in CODES:
-        markUnit(node, volume.unit)
-    return addNode(node, scene) if scene is not None else node
+        mark_unit(node, volume.unit)
+    return add_node(node, scene) if scene is not None else node
 
 
-def setVoxels(node: Any, volume: Volume, array: np.ndarray | None = None, share: bool = False) -> None:
+def set_voxels(node: Any, volume: Volume, array: np.ndarray | None = None, share: bool = False) -> None:
     """Put a volume's voxels (or ``array`` in their place) and geometry into a node; ``share``: without a copy."""
     image = vtk.vtkImageData()
     image.SetDimensions(volume.shape[::-1])
@@ -167,7 +167,7 @@ def setVoxels(node: Any, volume: Volume, array: np.ndarray | None = None, share:
     node.SetIJKToRASMatrix(matrix)
 
 
-def addNode(node: Any, scene: Any, window: tuple[float, float] | None = None) -> Any:
+def add_node(node: Any, scene: Any, window: tuple[float, float] | None = None) -> Any:
     """Add a finished volume node to a scene with a display node.
 
     With ``window`` (window, level) the display node is made with them. Otherwise MRML goes through all voxels to
@@ -184,7 +184,7 @@ def addNode(node: Any, scene: Any, window: tuple[float, float] | None = None) ->
     return node
 
 
-def removeVolume(node: Any) -> None:
+def remove_volume(node: Any) -> None:
     """Take a volume out of its scene together with its display nodes, which MRML would leave behind.
 
     It leaves the slice views before: one that goes while it is shown leaves its voxels in their pipelines.
@@ -202,16 +202,16 @@ def removeVolume(node: Any) -> None:
     scene.RemoveNode(node)
 
 
-def placeBeside(node: Any, sibling: Any, scene: Any) -> None:
+def place_beside(node: Any, sibling: Any, scene: Any) -> None:
     """Put a node under the same study or folder as its sibling in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is None:
         return
     known = hierarchy.GetItemByDataNode(sibling)
-    placeUnder(node, (hierarchy.GetItemParent(known) if known else 0) or hierarchy.GetSceneItemID(), hierarchy)
+    place_under(node, (hierarchy.GetItemParent(known) if known else 0) or hierarchy.GetSceneItemID(), hierarchy)
 
 
-def placeUnder(node: Any, parent: int, hierarchy: Any) -> None:
+def place_under(node: Any, parent: int, hierarchy: Any) -> None:
     """Put a node under an item of the subject hierarchy."""
     item = hierarchy.GetItemByDataNode(node)
     if item:
@@ -223,7 +223,7 @@ def placeUnder(node: Any, parent: int, hierarchy: Any) -> None:
 WINDOW = (6.0, 3.0)  # of FDG in SUV: width and level
 
 
-def showAsPET(node: Any, window: float = WINDOW[0], level: float = WINDOW[1]) -> None:
+def show_as_pet(node: Any, window: float = WINDOW[0], level: float = WINDOW[1]) -> None:
     """Inverted grey and the window (SUV) that PET readers use."""
     display = node.GetDisplayNode()
     if display is None:
@@ -237,7 +237,7 @@ HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
 GREYS = ("vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeInvertedGrey")
 
 
-def showLike(node: Any, source: Any) -> None:
+def show_like(node: Any, source: Any) -> None:
     """The colours and window of another PET, so that the two compare; PET-Heat for both where that is grey.
 
     Grey over a CT cannot be told from the CT; whoever chose other colours keeps them. ``source`` may be None.
@@ -256,7 +256,7 @@ def showLike(node: Any, source: Any) -> None:
     display.SetWindowLevel(*window)
 
 
-def showSpread(node: Any, volume: Any) -> None:
+def show_spread(node: Any, volume: Any) -> None:
     """The samples' standard deviation: not a PET, so no PET's window; up to its 99.5th percentile."""
     node.SetAttribute("PETSuperRes.kind", "standard deviation")
     display = node.GetDisplayNode()

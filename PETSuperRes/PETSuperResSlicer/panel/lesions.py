@@ -63,18 +63,18 @@ class LesionsPanel(VTKObservationMixin):
             self._watched = watched
             self.removeObservers()
             if segmentation is not None:
-                for subject, event in lesions.segmentEvents(segmentation):
+                for subject, event in lesions.segment_events(segmentation):
                     self.addObserver(subject, event, self._schedule)
             if None not in watched:
                 for node in (pet, result):
                     self.addObserver(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._schedule)
-                    self.addObserver(node, lesions.transformEvent(), self._schedule)
+                    self.addObserver(node, lesions.transform_event(), self._schedule)
                 self._schedule()
             else:
                 self.timer.stop()
                 self.refresh()
         elif params is not None and params.chart is not None and self.table is not None:
-            lesions.updateChart(params.chart, self.table, params.plotMeasure)
+            lesions.update_chart(params.chart, self.table, params.plotMeasure)
 
     def close(self) -> None:
         """Stop following."""
@@ -90,15 +90,15 @@ class LesionsPanel(VTKObservationMixin):
         """Measure now, in a thread; the table changes when the numbers are there."""
         from PETSuperResLib.errors import PETSuperResError
         from PETSuperResSlicer.mrml import volumes as mrml
-        from PETSuperResSlicer.mrml.segments import segmentsOfNode
+        from PETSuperResSlicer.mrml.segments import segments_of_node
 
         result, pet, segmentation, threshold = self._watched or (None,) * 4
         if result is None or pet is None or segmentation is None:
             self._clear(hint(result, segmentation))
             return
         try:
-            images = [(title, mrml.voxelsOfNode(node)) for title, node in (("PET", pet), ("SR", result))]
-            segments = segmentsOfNode(segmentation)
+            images = [(title, mrml.voxels_of_node(node)) for title, node in (("PET", pet), ("SR", result))]
+            segments = segments_of_node(segmentation)
         except PETSuperResError as error:
             self._failed(error)
             return
@@ -112,9 +112,9 @@ class LesionsPanel(VTKObservationMixin):
     def _show(self, measured: lesions.Measured) -> None:
         result, pet = self._watched[:2]
         self.measured = measured
-        node = lesions.updateTable(self.table, measured, pet, result)
+        node = lesions.update_table(self.table, measured, pet, result)
         if self.params.chart is not None:
-            lesions.updateChart(self.params.chart, node, self.params.plotMeasure)
+            lesions.update_chart(self.params.chart, node, self.params.plotMeasure)
         self._fill(lesions.cells(measured.columns))
         self.ui.lesionsLabel.setText(_("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName()))
         self.ui.lesionsLabel.setStyleSheet("")
@@ -144,7 +144,7 @@ class LesionsPanel(VTKObservationMixin):
         self.ui.lesionsLabel.setText(text)
         self.ui.lesionsLabel.setStyleSheet("")
         if self.table is not None and self.table.GetNumberOfRows():
-            lesions.fillLesionTable(self.table, [("PET", []), ("SR", [])])
+            lesions.fill_lesion_table(self.table, [("PET", []), ("SR", [])])
 
     def _failed(self, error: Exception) -> None:
         self._clear(str(error))
@@ -154,7 +154,7 @@ class LesionsPanel(VTKObservationMixin):
     def onClicked(self, row: int, _column: int) -> None:
         """Jump to the lesion of a row."""
         if self.measured is not None and row < len(self.measured.centres):
-            lesions.jumpTo(self._watched[0].GetScene(), self.measured.centres[row])
+            lesions.jump_to(self._watched[0].GetScene(), self.measured.centres[row])
 
     def onPlot(self, *_unused: Any) -> None:
         """Make or update the bar plot and show it."""
@@ -162,14 +162,14 @@ class LesionsPanel(VTKObservationMixin):
 
         if self.table is None:
             return
-        self.params.chart = lesions.updateChart(self.params.chart, self.table, self.params.plotMeasure)
-        if not compare.showChart(self.params.chart):
-            compare.showCompareLayout(*compare.inputsOf(self._watched[0]), chart=self.params.chart)
+        self.params.chart = lesions.update_chart(self.params.chart, self.table, self.params.plotMeasure)
+        if not compare.show_chart(self.params.chart):
+            compare.show_compare_layout(*compare.inputs_of(self._watched[0]), chart=self.params.chart)
 
     def onCopy(self, *_unused: Any) -> None:
         """Put the table on the clipboard, for a spreadsheet."""
         if self.table is not None:
-            slicer.app.clipboard().setText(lesions.tableText(self.table, "\t"))
+            slicer.app.clipboard().setText(lesions.table_text(self.table, "\t"))
             self.say(_("The lesion table is on the clipboard."))
 
     def onExport(self, *_unused: Any) -> None:
@@ -187,7 +187,7 @@ class LesionsPanel(VTKObservationMixin):
 
         try:
             with atomic_path(Path(path)) as temporary:
-                temporary.write_text(lesions.tableText(self.table), encoding="utf-8")
+                temporary.write_text(lesions.table_text(self.table), encoding="utf-8")
         except PETSuperResError as error:
             self.say(str(error), error=True)
             return

@@ -56,25 +56,25 @@ class ResultPanel:
         from PETSuperResLib.errors import PETSuperResError
         from PETSuperResSlicer.mrml import volumes as mrml
 
-        pet, ct, result = compare.inputsOf(self.params.result)
+        pet, ct, result = compare.inputs_of(self.params.result)
         if pet is None:
             self.say(_("The PET of this result is no longer in the scene: load it again and press Apply."), error=True)
             return
-        compare.showCompareLayout(pet, ct, result, self.params.chart)
+        compare.show_compare_layout(pet, ct, result, self.params.chart)
         if result.GetNodeReference(compare.DIFFERENCE) is not None:
             return
         try:
-            images = mrml.voxelsOfNode(pet), mrml.voxelsOfNode(result)
+            images = mrml.voxels_of_node(pet), mrml.voxels_of_node(result)
         except PETSuperResError as error:
             self.say(str(error), error=True)
             return
 
         def done(volume: Any) -> None:
             if pet.GetScene() is not None and result.GetScene() is not None:
-                compare.showDifference(compare.addDifference(volume, pet, result))
+                compare.show_difference(compare.add_difference(volume, pet, result))
 
         self.background.run(
-            lambda: compare.differenceOf(*(v.volume() for v in images)),
+            lambda: compare.difference_of(*(v.volume() for v in images)),
             done,
             lambda error: self.say(str(error), error=True),
         )
@@ -83,7 +83,7 @@ class ResultPanel:
         """Exchange PET and result in the slice views."""
         if self.params is None or self.params.result is None:
             return
-        pet, ct, result = compare.inputsOf(self.params.result)
+        pet, ct, result = compare.inputs_of(self.params.result)
         if pet is None:
             return
         shown = compare.switch(pet, result, result.GetScene())

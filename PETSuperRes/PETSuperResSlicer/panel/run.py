@@ -34,16 +34,16 @@ class JobPanel:
     def start(self, params: Any) -> None:
         """Check the inputs and start; raises the library's errors for inputs that cannot be used."""
         from PETSuperResLib.errors import InputError
-        from PETSuperResSlicer.mrml.units import requireSUV
+        from PETSuperResSlicer.mrml.units import require_suv
         from PETSuperResSlicer.panel.parameters import scannerOf
 
         if inputs.missing(params):
             raise InputError(f"{inputs.missing(params)} first.")
-        inputs.checkNodes(params.pet, params.ct)
-        region = inputs.regionOf(params.region)
+        inputs.check_nodes(params.pet, params.ct)
+        region = inputs.region_of(params.region)
         self.logic.ensureDependencies()
-        requireSUV(params.pet)
-        inputs.priorCard(params.prior)
+        require_suv(params.pet)
+        inputs.prior_card(params.prior)
         self._pet, self._ct = params.pet, params.ct
         self.ui.progressBar.setValue(0)
         self.ui.progressBar.setVisible(True)
@@ -92,14 +92,14 @@ class JobPanel:
         if self.job is None:
             return
         if self.preview is not None and self.preview.GetScene() is not None:
-            mrml.setVoxels(self.preview, volume, share=True)
+            mrml.set_voxels(self.preview, volume, share=True)
             return
         scene = self._pet.GetScene()
-        self.preview = mrml.nodeFromVolume(volume, f"{self._pet.GetName()} (preview)", share=True)
+        self.preview = mrml.node_from_volume(volume, f"{self._pet.GetName()} (preview)", share=True)
         self.preview.SetSaveWithScene(False)
         self.preview.SetHideFromEditors(True)
-        mrml.addNode(self.preview, scene, mrml.WINDOW)
-        mrml.showLike(self.preview, self._pet)
+        mrml.add_node(self.preview, scene, mrml.WINDOW)
+        mrml.show_like(self.preview, self._pet)
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
             before = (composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID())
             self._layers.append((composite, *before, composite.GetForegroundOpacity()))
@@ -128,7 +128,7 @@ class JobPanel:
                 composite.SetForegroundOpacity(opacity)
         self._layers = []
         if self.preview is not None:
-            mrml.removeVolume(self.preview)
+            mrml.remove_volume(self.preview)
         self.preview = None
 
 

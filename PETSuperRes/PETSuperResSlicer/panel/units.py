@@ -8,7 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from PETSuperResSlicer.mrml import units as units
-from PETSuperResSlicer.mrml.inputs import dicomFile
+from PETSuperResSlicer.mrml.inputs import dicom_file
 from PETSuperResSlicer.worker.background import Background
 
 NUCLIDES = ["F-18", "Ga-68", "Cu-64", "Zr-89", "C-11", "N-13", "O-15", "Rb-82", "I-124"]
@@ -80,18 +80,18 @@ class UnitsPanel:
             elif self.found.kind == units.CONVERT:
                 self._fromDicom(node)
             else:
-                factor, evidence = units.suvFactor(self.stated())
-                self._add(node, units.scaledVolume(node, factor), evidence)
+                factor, evidence = units.suv_factor(self.stated())
+                self._add(node, units.scaled_volume(node, factor), evidence)
         except PETSuperResError as error:
             self._failed(error)
 
     def _fromDicom(self, node: Any) -> None:
-        path, stated, shape = dicomFile(node), self.stated(), node.GetImageData().GetDimensions()[::-1]
+        path, stated, shape = dicom_file(node), self.stated(), node.GetImageData().GetDimensions()[::-1]
         name = node.GetName()
         self.ui.unitsButton.setEnabled(False)
         self.ui.unitsLabel.setText(_("reading the DICOM series..."))
         self.background.run(
-            lambda: units.suvFromDicom(path, shape, name, stated),
+            lambda: units.suv_from_dicom(path, shape, name, stated),
             lambda volume: self._add(node, volume, volume.metadata["suv"]),
             self._failed,
         )
@@ -100,7 +100,7 @@ class UnitsPanel:
         self.ui.unitsButton.setEnabled(True)
         if source.GetScene() is None:
             return
-        node = units.addSUVNode(source, volume, evidence)
+        node = units.add_suv_node(source, volume, evidence)
         for warning in evidence.get("warnings", []):
             self.say(_("SUV: {note}.").format(note=warning))
         self.say(_("Made '{name}' in SUVbw.").format(name=node.GetName()))
