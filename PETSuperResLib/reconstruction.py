@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -24,15 +23,14 @@ from .physics.measurement import Measurement
 from .physics.model import scanner_projector
 from .physics.projector import ParallelProjector
 from .prior import Prior
+from .problem import Problem
 from .progress import Callback, Reporter
-from .sampling import UNKNOWN_HU, Sampler, Seam, sample
+from .sampling import Sampler
+from .sampling.slabs import SLAB, Slabs
 from .scanner import Scanner, guess_preset
 from .suv.suvbw import check_suv
 from .volume import Volume
 
-SLAB = 64  # slices reconstructed together, at most
-CPU_BATCH_PIXELS = 8 * 128**2
-NETWORK_COST = 50  # a network evaluation takes about as long as so many EM updates (on a CPU, 128 x 128)
 NOTICE = "Research use only: not for diagnosis or treatment."
 
 
@@ -131,18 +129,17 @@ def reconstruct(
     else:
         counts = {"trues_per_slice": round(measurement.trues_per_slice), "trues_per_slice_from": "the measurement"}
         grid = image_grid(measurement.grid, spacing)
-        first = measurement.model(grid.crop((0, 0, 0), (*grid.shape[:0:-1], grid.shape[0])), chosen)
-        projector = first.projector
+        projector = measurement.model(grid, chosen).projector
         warnings += check_measurement(measurement, pet, ct, grid, projector)
-    job = _Job(sampler, prior, measurement, grid, ct, projector, chosen)
+    slabs = Slabs(Problem.make(measurement, grid, ct, chosen), prior)
     runs = 1 + (samples if samples > 1 else 0)
     report.start_clock(0.02)
-    estimate = job.run(sampler, seed, report.part(0.02, 1 / runs))
+    estimate = slabs.run(sampler, seed, report.part(0.02, 1 / runs))
     estimate, factor = conserve(estimate, measurement, grid, projector)
     drawn = []
     for n in range(runs - 1):
         noisy = replace(sampler, noise=1.0)
-        drawn.append(factor * job.run(noisy, seed + 1 + n, report.part((1 + n) / runs, (2 + n) / runs)))
+        drawn.append(factor * slabs.run(noisy, seed + 1 + n, report.part((1 + n) / runs, (2 + n) / runs)))
     if sampler.noise and drawn:  # the mean of samples of a profile that samples
         estimate = np.mean(drawn, axis=0)
     report("done", 1.0)
@@ -162,7 +159,7 @@ def reconstruct(
         "measurement": measurement.kind,
         **counts,
         "conservation_factor": factor,
-        "residual": job.residual(estimate) if measurement.kind == "sinogram" else None,
+        "residual": _residual(slabs.problem, estimate) if measurement.kind == "sinogram" else None,
         "grid": {"shape": list(grid.shape), "spacing_mm": list(grid.spacing)},
         "region": None if region is None else [float(v) for v in region],
         "warnings": warnings,
@@ -185,10 +182,8 @@ def sample_measurement(
     ``grid`` is the SR grid, ``ct`` any CT in HU; returns SUVbw on the grid, its trues conserved.
     """
     sampler, chosen = Sampler.get(quality), pick_device(device)
-    prior.to(chosen)
-    first = measurement.model(grid.crop((0, 0, 0), (*grid.shape[:0:-1], grid.shape[0])), chosen)
-    job = _Job(sampler, prior, measurement, grid, ct, first.projector, chosen)
-    estimate, _ = conserve(job.run(sampler, seed, Reporter(None)), measurement, grid, first.projector)
+    problem = Problem.make(measurement, grid, ct, chosen)
+    estimate, _ = conserve(Slabs(problem, prior).run(sampler, seed), measurement, grid, problem.projector)
     return grid.with_array(estimate, "SUVbw")
 
 
@@ -204,128 +199,15 @@ def _scanner_of(
     raise InputError("Which scanner made the PET? Name it with scanner=...; 'petsuperres presets' lists them.")
 
 
-class _Job:
-    """The slabs of one reconstruction."""
-
-    def __init__(
-        self,
-        sampler: Sampler,
-        prior: Prior,
-        measurement: Measurement,
-        grid: Volume,
-        ct: Volume,
-        projector: ParallelProjector,
-        device: torch.device,
-    ):
-        self.prior, self.measurement, self.grid = prior, measurement, grid
-        self.projector, self.device = projector, device
-        self.ct = torch.from_numpy(ct.resample_to(grid, "linear", UNKNOWN_HU).array)
-        # what a slab computes beyond its end: less far, the last slice differs by more than rounding does elsewhere
-        axial = measurement.scanner.model_fwhm_mm[1] / grid.spacing[2]
-        self.halo = max(math.ceil(axial), prior.neighbours + 1)
-        self.batch = batch_size(grid.shape[1:], device)
-
-    def run(self, sampler: Sampler, seed: int, report: Reporter) -> np.ndarray:
-        """The whole volume, slab by slab; on a full GPU, with smaller batches and then on the CPU."""
-        count = self.grid.shape[0]
-        out = np.zeros(self.grid.shape, np.float32)
-        below: Seam | None = None
-        low = 0  # where a slab begins, with what it has from the one before
-        slabs = slabs_of(count, self.halo)
-        for first, last in slabs:
-            part = report.part(first / count, last / count)
-            while True:
-                try:
-                    kept = max(low, last - self.halo)
-                    above = Seam(slice(kept - low, last - low)) if last < count else None
-                    out[first:last] = self._slab(sampler, seed, (low, first, last), out, part, (below, above))
-                    low, below = kept, above
-                    break
-                except torch.cuda.OutOfMemoryError:
-                    torch.cuda.empty_cache()
-                    if self.batch > 1:
-                        self.batch //= 2
-                    else:
-                        self._move_to_cpu()
-            if len(slabs) > 1:  # so that what is remembered does not grow with the number of slabs
-                self.prior.memory.forget()
-        return out
-
-    def _slab(
-        self,
-        sampler: Sampler,
-        seed: int,
-        slices: tuple[int, int, int],
-        out: np.ndarray,
-        report: Reporter,
-        seams: tuple[Seam | None, Seam | None],
-    ) -> np.ndarray:
-        """``slices`` (low, first, last): those from first to last; those from low on are known from the slab before.
-
-        A halo above the last is computed along.
-        """
-        low, first, last = slices
-        high = min(self.grid.shape[0], last + self.halo)
-        j, i = self.grid.shape[1:]
-        grid = self.grid.crop((0, 0, low), (i, j, high))
-        part = self.measurement.part(low, high)
-        model = part.model(grid, self.device, self.projector)
-
-        work = _work(sampler)
-
-        def show(step: int, steps: int, z: torch.Tensor) -> None:
-            if report.callback is None:
-                return
-            preview = out.copy()
-            preview[first:last] = z[first - low : last - low].cpu().numpy()
-            report(f"slices {first + 1}-{last} of {len(out)}", work[step], f"step {step} of {steps}", preview)
-
-        counts, ct = part.counts.to(self.device), self.ct[low:high].to(self.device)
-        z = sample(sampler, self.prior, model, counts, ct, seed + first, self.batch, show, *seams)
-        return z[first - low : last - low].cpu().numpy()
-
-    def _move_to_cpu(self) -> None:
-        self.device = torch.device("cpu")
-        self.batch = batch_size(self.grid.shape[1:], self.device)
-        self.prior.to("cpu")
-        m = self.measurement
-        self.projector = scanner_projector(
-            m.scanner, self.grid.shape[1:], self.grid.spacing[0], "cpu", m.counts.shape[2]
-        )
-
-    def residual(self, estimate: np.ndarray) -> dict[str, float]:
-        """Chi-square per bin of the counts under the estimate: 1 when the fit is as good as Poisson noise allows."""
-        model = self.measurement.model(self.grid, self.device, self.projector)
-        mean = model.mean(torch.from_numpy(estimate).to(self.device))
-        y = self.measurement.counts.to(self.device)
-        return {"chi_square_per_bin": float(((y - mean) ** 2 / mean.clamp_min(1e-3)).mean())}
-
-
-def slabs_of(count: int, halo: int) -> list[tuple[int, int]]:
-    """First and last (exclusive) of ``count`` slices that are reconstructed together.
-
-    One slab of at most :data:`SLAB`, or several of nearly one size that with ``halo`` slices on both sides are no
-    larger: so the memory does not grow with the number of slabs.
-    """
-    number = 1 if count <= SLAB else -(-count // max(1, SLAB - 2 * halo))
-    ends = [round(n * count / number) for n in range(number + 1)]
-    return list(itertools.pairwise(ends))
-
-
-def batch_size(shape: tuple[int, ...], device: torch.device) -> int:
-    """Slices of ``shape`` that go through the network together: on a CPU no more than keep it busy."""
-    return 16 if device.type != "cpu" else min(16, max(1, CPU_BATCH_PIXELS // (shape[0] * shape[1])))
+def _residual(problem: Problem, estimate: np.ndarray) -> dict[str, float]:
+    """Chi-square per bin of the counts under the estimate: 1 when the fit is as good as Poisson noise allows."""
+    model, y, _ = problem.part(0, len(estimate))
+    mean = model.mean(torch.from_numpy(estimate).to(problem.device))
+    return {"chi_square_per_bin": float(((y - mean) ** 2 / mean.clamp_min(1e-3)).mean())}
 
 
 def _activity_per_slice(pet: Volume) -> float:
     return float(pet.array.clip(0).sum(dtype=np.float64)) / len(pet.array)
-
-
-def _work(sampler: Sampler) -> list[float]:
-    """The share of a slab's work that is done after the start and after each step."""
-    costs = [NETWORK_COST * sampler.flips + sampler.inner(step) for step in range(sampler.steps)]
-    done = np.cumsum([sampler.start_iterations, *costs])
-    return [float(v) for v in done / done[-1]]
 
 
 def conserve(

@@ -14,13 +14,13 @@ from ..grid import centred_resize
 from ..physics.model import ForwardModel, uniform_start
 from ..physics.psf import GaussianPSF
 from ..prior import STRIDE, Prior, with_neighbours
+from ..problem import UNKNOWN_HU
 from .consistency import map_em, refine
 from .penalties import ct_guided
 from .profiles import Sampler
 
 SLICES_PER_BATCH = 16
 SHIFTS = ((0, 0), (3, 5), (6, 2), (1, 7))  # pixels by which a step's image is moved over the network's grid
-UNKNOWN_HU = -2000.0  # in a CT for the sampler: the CT does not cover this voxel
 TISSUE_FWHM_MM, TISSUE_GAMMA = 2.0, 10.0  # of the CT before it chooses neighbours, and of the relative difference
 AIR_BELOW_HU, BODY_MARGIN_MM, OUTSIDE_SHARE = -900.0, 8.0, 0.02  # lung is body, air is not
 BEYOND_MM, ACTIVE_SHARE = 12.0, 0.3  # activity this far outside the CT's body, above this share of the body's: body

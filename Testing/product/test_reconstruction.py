@@ -305,11 +305,12 @@ def test_the_scanner_of_the_dicom_header_needs_no_name(run):
 
 def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
     """One slice at a time, a second per step: the estimate falls from slab to slab instead of starting again."""
-    from PETSuperResLib import progress, reconstruction
+    from PETSuperResLib import progress
+    from PETSuperResLib.sampling import slabs
 
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(reconstruction, "SLAB", 1)
+    monkeypatch.setattr(slabs, "SLAB", 1)
 
     def steady(sampler, prior, model, y, ct, seed, batch, callback, below, above):
         z = torch.ones(model.shape)
@@ -318,7 +319,7 @@ def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
             callback(step + 1, sampler.steps, z)
         return z
 
-    monkeypatch.setattr(reconstruction, "sample", steady)
+    monkeypatch.setattr(slabs, "sample", steady)
     events: list[Event] = []
     run(progress=events.append, quality=Sampler.get(QUICK, start_iterations=0))
     left = [e.remaining_s for e in events if e.preview is not None]
@@ -326,18 +327,18 @@ def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
 
 
 def test_tokens_are_remembered_for_another_run_but_not_from_slab_to_slab(run, prior, monkeypatch):
-    from PETSuperResLib import reconstruction
+    from PETSuperResLib.sampling import slabs
 
     run()
     assert prior.memory.known
-    monkeypatch.setattr(reconstruction, "SLAB", 2)
+    monkeypatch.setattr(slabs, "SLAB", 2)
     run()
     assert not prior.memory.known
 
 
 @pytest.mark.parametrize("count", [1, 64, 65, 128, 326, 1000])
 def test_slabs_follow_each_other_and_with_their_halos_are_no_larger_than_one(count):
-    from PETSuperResLib.reconstruction import SLAB, slabs_of
+    from PETSuperResLib.sampling.slabs import SLAB, slabs_of
 
     slabs = slabs_of(count, 3)
     assert [k for first, last in slabs for k in range(first, last)] == list(range(count))
@@ -347,16 +348,16 @@ def test_slabs_follow_each_other_and_with_their_halos_are_no_larger_than_one(cou
 
 def test_a_slab_goes_on_where_the_one_before_ended(run, result, monkeypatch):
     """Slabs of two slices give the whole volume's estimate; each begins with the last slices of the one before."""
-    from PETSuperResLib import reconstruction
+    from PETSuperResLib.sampling import slabs as loop
 
-    real, slabs = reconstruction.sample, []
+    real, slabs = loop.sample, []
 
     def recorded(*given):
         slabs.append((real(*given), *given[-2:]))
         return slabs[-1][0]
 
-    monkeypatch.setattr(reconstruction, "sample", recorded)
-    monkeypatch.setattr(reconstruction, "slabs_of", lambda count, halo: [(0, 2), (2, count)])
+    monkeypatch.setattr(loop, "sample", recorded)
+    monkeypatch.setattr(loop, "slabs_of", lambda count, halo: [(0, 2), (2, count)])
     estimate, whole = run().volume.array, result.volume.array
     assert np.linalg.norm(estimate - whole) < 0.01 * np.linalg.norm(whole)
     (first, nothing, left), (second, met, last) = slabs
@@ -366,9 +367,9 @@ def test_a_slab_goes_on_where_the_one_before_ended(run, result, monkeypatch):
 
 
 def test_a_full_gpu_is_answered_by_smaller_batches_and_then_the_cpu(run, result, monkeypatch):
-    from PETSuperResLib import reconstruction
+    from PETSuperResLib.sampling import slabs
 
-    real, batches = reconstruction.sample, []
+    real, batches = slabs.sample, []
 
     def full_until_moved(sampler, prior, model, y, ct, seed, batch, *others):
         batches.append(batch)
@@ -376,7 +377,7 @@ def test_a_full_gpu_is_answered_by_smaller_batches_and_then_the_cpu(run, result,
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return real(sampler, prior, model, y, ct, seed, batch, *others)
 
-    monkeypatch.setattr(reconstruction, "sample", full_until_moved)
+    monkeypatch.setattr(slabs, "sample", full_until_moved)
     again = run()
     assert batches == [16, 8, 4, 2, 1, 16]
     np.testing.assert_array_equal(again.volume.array, result.volume.array)
