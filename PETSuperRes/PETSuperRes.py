@@ -16,6 +16,7 @@ import slicer
 import vtk
 from PETSuperResSlicer.logic import DEFAULT_PRESET as DEFAULT_PRESET
 from PETSuperResSlicer.logic import RESEARCH_USE, PETSuperResLogic
+from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.self_test import PETSuperResTest as PETSuperResTest
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -255,9 +256,9 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onFinished(self, node: Any) -> None:
         """A job is done: show its result and measure the lesions."""
-        pet, ct = node.GetNodeReference("PETSuperRes.PET"), node.GetNodeReference("PETSuperRes.CT")
+        pet, ct = provenance.inputs_of(node)
         self.params.result = node
-        spread = node.GetNodeReference("PETSuperRes.StandardDeviation")
+        spread = node.GetNodeReference(provenance.SPREAD)
         if spread is not None:
             self.say(_("How far the samples differ: '{name}'.").format(name=spread.GetName()))
         self.say(_("Made '{name}'.").format(name=node.GetName()))

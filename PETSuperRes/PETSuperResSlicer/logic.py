@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -12,12 +11,13 @@ from typing import Any
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from PETSuperResSlicer.mrml.provenance import RESEARCH_USE as RESEARCH_USE
+
 _SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 if os.path.isdir(os.path.join(_SOURCE, "PETSuperResLib")) and _SOURCE not in sys.path:
     sys.path.append(_SOURCE)  # run from the source tree; an installed extension has the library beside this file
 
 DEFAULT_PRESET = "Siemens Biograph mCT"
-RESEARCH_USE = "For research use only; not for diagnosis."
 
 
 _Base = ScriptedLoadableModuleLogic  # by another name: Slicer takes "class FILE(ScriptedLoadableModule..." for a module
@@ -206,30 +206,24 @@ class PETSuperResLogic(_Base):
         report: dict[str, Any],
     ) -> Any:
         """Put a finished result into the scene, with its units, provenance and place."""
+        from PETSuperResSlicer.mrml import provenance
         from PETSuperResSlicer.mrml import volumes as mrml
 
         petNode, ctNode, scene = nodes
         asked = getattr(preset, "name", preset)
         scanner = report.get("scanner") or {"name": asked}
         name = f"{petNode.GetName()} SR ({scanner['name']})".replace("/", "-")  # saved under its name
-        node = mrml.node_from_volume(volume, scene.GenerateUniqueName(name), share=True)
-        self._copyUnits(petNode, node, volume.unit)
-        told = {name: settings[name] for name in ("quality", "samples", "seed")}
-        self._provenance(node, petNode, ctNode, told, report)
-        node.SetAttribute("PETSuperRes.preset", str(asked))
-        mrml.add_node(node, scene, mrml.WINDOW)
-        for name, source in (("PET", petNode), ("CT", ctNode)):
-            if source.GetScene() is scene:  # not deleted meanwhile
-                node.AddNodeReferenceID(f"PETSuperRes.{name}", source.GetID())
-        mrml.place_beside(node, petNode, scene)
+        node = mrml.add_derived(volume, scene.GenerateUniqueName(name), provenance.SUPER_RESOLVED, petNode, scene)
+        used = {name: settings[name] for name in ("quality", "samples", "seed")}
+        provenance.record(node, petNode, ctNode, used, report)
+        provenance.set_preset(node, str(asked))
         mrml.show_like(node, petNode)
         if settings["samples"] > 1 and std is not None:
-            spread = mrml.node_from_volume(std, f"{node.GetName()} standard deviation", share=True)
-            mrml.add_node(spread, scene, mrml.WINDOW)
-            self._provenance(spread, petNode, ctNode, told, {"version": report.get("version", "")})
+            title = f"{node.GetName()} standard deviation"
+            spread = mrml.add_derived(std, title, provenance.DEVIATION_IMAGE, petNode, scene)
+            provenance.record(spread, petNode, ctNode, used, {"version": report.get("version", "")})
             mrml.show_spread(spread, std)
-            node.AddNodeReferenceID("PETSuperRes.StandardDeviation", spread.GetID())
-            mrml.place_beside(spread, petNode, scene)
+            node.SetNodeReferenceID(provenance.SPREAD, spread.GetID())
         return node
 
     def compareLesions(self, petNode: Any, srNode: Any, segmentationNode: Any, referenceNode: Any = None) -> Any:
@@ -273,24 +267,3 @@ class PETSuperResLogic(_Base):
         if self._saving is None:
             self._saving = dicom.Saving()
         return self._saving.start(job, onDone, onError)
-
-    @staticmethod
-    def _copyUnits(source: Any, node: Any, unit: str) -> None:
-        from PETSuperResSlicer.mrml import volumes as mrml
-
-        if unit in mrml.CODES:
-            mrml.mark_unit(node, unit)
-        elif source.GetVoxelValueUnits() is not None:
-            node.SetVoxelValueQuantity(source.GetVoxelValueQuantity())
-            node.SetVoxelValueUnits(source.GetVoxelValueUnits())
-
-    @staticmethod
-    def _provenance(node: Any, pet: Any, ct: Any, settings: dict[str, Any], report: dict[str, Any]) -> None:
-        for key, value in {**settings, "PET": pet.GetName(), "CT": ct.GetName(), "note": RESEARCH_USE}.items():
-            node.SetAttribute(f"PETSuperRes.{key}", str(value))
-        for key, value in report.items():
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            node.SetAttribute(f"PETSuperRes.report.{key}", text)
-        uids = pet.GetAttribute("DICOM.instanceUIDs")
-        if uids:
-            node.SetAttribute("PETSuperRes.sourceInstanceUIDs", uids)

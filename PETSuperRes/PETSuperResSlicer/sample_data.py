@@ -86,13 +86,14 @@ def phantom_nodes(**changes: Any) -> list[Any]:
 def addNodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
     """Put a generated case into the scene, under a folder of its own; ``report`` names the lesions by label."""
     from PETSuperResLib.phantoms.demo_case import SETTING
+    from PETSuperResSlicer.mrml import provenance
     from PETSuperResSlicer.mrml import volumes as mrml
     from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
     scene = slicer.mrmlScene
     ct = mrml.node_from_volume(volumes["ct"], scene.GenerateUniqueName("Phantom CT"), scene)
     pet = mrml.node_from_volume(volumes["pet"], scene.GenerateUniqueName("Phantom PET"), scene)
-    pet.SetAttribute("PETSuperRes.preset", SETTING)
+    provenance.set_preset(pet, SETTING)
     mrml.show_as_pet(pet)
     if scene.GetNodeByID(mrml.HEAT) is not None:
         pet.GetDisplayNode().SetAndObserveColorNodeID(mrml.HEAT)

@@ -36,7 +36,7 @@ def _other_pet_as_ct(panel, case):
 
 
 def _result_as_ct(panel, case):
-    case.ct.SetAttribute("PETSuperRes.note", "For research use only")
+    case.ct.SetAttribute("PETSuperRes.kind", "super-resolved PET")
     panel.ui.ctSelector.setCurrentNode(case.ct)
 
 

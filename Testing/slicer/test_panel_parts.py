@@ -330,10 +330,11 @@ def measured(nodes):
 
 def test_the_lesion_table_is_filled_in_place(nodes, measured):
     from PETSuperResSlicer.mrml import lesion_table as lesions
+    from PETSuperResSlicer.mrml import provenance
 
     table = lesions.update_table(None, measured, nodes.pet, nodes.result)
     again = lesions.update_table(table, measured, nodes.pet, nodes.result)
-    assert again is table and nodes.result.GetNodeReference(lesions.ROLE) is table
+    assert again is table and nodes.result.GetNodeReference(provenance.LESIONS) is table
     assert table.GetNumberOfRows() == 2 and table.GetNumberOfColumns() == 16
     rows = lesions.cells(measured.columns)
     assert rows[0][::2][:2] == ["Liver", "4.00\n8.00\n+100 %"] and rows[1][2] == "7.00\n14.0\n+100 %"
@@ -380,6 +381,7 @@ def test_the_plot_has_a_bar_per_image_and_follows_the_measure(scene, nodes, meas
 
 def test_the_difference_is_sr_minus_pet_on_the_results_grid(nodes):
     from PETSuperResSlicer.mrml import compare as compare
+    from PETSuperResSlicer.mrml import provenance
     from PETSuperResSlicer.mrml import volumes as mrml
 
     mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array + 0.5)
@@ -387,7 +389,7 @@ def test_the_difference_is_sr_minus_pet_on_the_results_grid(nodes):
     difference = compare.add_difference(compare.difference_of(*images), nodes.pet, nodes.result)
     np.testing.assert_allclose(mrml.volume_from_node(difference).array, 0.5, atol=1e-5)
     again = compare.add_difference(compare.difference_of(*images), nodes.pet, nodes.result)
-    assert difference.GetScene() is None and nodes.result.GetNodeReference(compare.DIFFERENCE) is again
+    assert difference.GetScene() is None and nodes.result.GetNodeReference(provenance.DIFFERENCE) is again
     colours = again.GetDisplayNode().GetColorNode()
     low, middle, high = np.zeros(4), np.zeros(4), np.zeros(4)
     for index, found in ((0, low), (128, middle), (255, high)):

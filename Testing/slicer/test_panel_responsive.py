@@ -60,6 +60,7 @@ def body(panel, host):
 def test_a_whole_body_leaves_the_panel_responsive(panel, host, fake, body):
     """Apply, previews, result and lesion table: clicks, and the processor time that each call of the module takes."""
     from PETSuperResSlicer.mrml import compare as compare
+    from PETSuperResSlicer.mrml import provenance
     from PETSuperResSlicer.mrml import volumes as mrml
 
     took: dict[str, float] = {}
@@ -87,9 +88,9 @@ def test_a_whole_body_leaves_the_panel_responsive(panel, host, fake, body):
     responsive(host, run)
     result = panel.params.result
     panel.ui.compareButton.click()  # makes five views and draws them
-    timed("difference", lambda: host.spin(60, until=lambda: result.GetNodeReference(compare.DIFFERENCE) is not None))
+    timed("difference", lambda: host.spin(60, until=lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None))
     timed("switch", panel.result.onSwitch)
-    for node in (result.GetNodeReference(compare.DIFFERENCE), result):
+    for node in (result.GetNodeReference(provenance.DIFFERENCE), result):
         timed("removal", lambda node=node: mrml.remove_volume(node))
     print({name: f"{1000 * seconds:.0f} ms" for name, seconds in took.items()})
     del took["difference"]  # with the drawing of the views
@@ -134,6 +135,7 @@ def turns(monkeypatch):
 def test_lesions_and_difference_come_soon_though_slicer_s_event_loop_runs_no_threads(panel, host, fake, body, turns):
     """In Slicer a thread only gets on where the module's timer waits for it, each time for less than a click may."""
     from PETSuperResSlicer.mrml import compare as compare
+    from PETSuperResSlicer.mrml import provenance
 
     panel.ui.applyButton.click()
     fake.say("result", volumes={"sr": body}, report={"warnings": []})
@@ -149,10 +151,10 @@ def test_lesions_and_difference_come_soon_though_slicer_s_event_loop_runs_no_thr
     def compare_again():
         from PETSuperResSlicer.mrml import volumes as mrml
 
-        mrml.remove_volume(result.GetNodeReference(compare.DIFFERENCE))
+        mrml.remove_volume(result.GetNodeReference(provenance.DIFFERENCE))
         panel.ui.compareButton.click()
 
-    difference = twice(host, compare_again, lambda: result.GetNodeReference(compare.DIFFERENCE) is not None)
+    difference = twice(host, compare_again, lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None)
     for free, held in (table, difference):
         assert held < 3 * free + 0.5
     assert np.quantile(turns, 0.95) < LONGEST_S  # a busy machine may take a processor away in one

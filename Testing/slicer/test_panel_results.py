@@ -116,16 +116,17 @@ def test_copy_and_csv(panel, host, fake, case, tmp_path):
 
 def test_compare_layout_difference_plot_and_the_key(panel, host, fake, case):
     from PETSuperResSlicer.mrml import compare as compare
+    from PETSuperResSlicer.mrml import provenance
 
     choose(panel, host, case)
     finish(panel, host, fake, case)
     panel.ui.compareButton.click()
     result = panel.params.result
-    assert host.spin(5, until=lambda: result.GetNodeReference(compare.DIFFERENCE) is not None)
+    assert host.spin(5, until=lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None)
     manager = slicer.app.layoutManager()
     assert manager.layout == compare.LAYOUT_ID
     composites = {name: manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode() for name in compare.VIEWS}
-    difference = result.GetNodeReference(compare.DIFFERENCE)
+    difference = result.GetNodeReference(provenance.DIFFERENCE)
     shown = {"pet": case.pet, "sr": result, "difference": difference}
     for name, (_label, _orientation, kind) in compare.VIEWS.items():
         assert composites[name].GetForegroundVolumeID() == shown[kind].GetID()

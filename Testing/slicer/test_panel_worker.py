@@ -148,6 +148,7 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
     """With the real worker: a phantom of its own for each run, and the user deletes what he no longer needs."""
     from PETSuperResSlicer import sample_data as sample
     from PETSuperResSlicer.mrml import compare as compare
+    from PETSuperResSlicer.mrml import provenance
     from PETSuperResSlicer.mrml import volumes as mrml
 
     def one(number):
@@ -164,11 +165,11 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
         assert host.spin(20, until=lambda: panel.lesions.measured is not None)
         assert panel.ui.lesionsTable.rowCount == 1 + number % 3
         panel.ui.compareButton.click()
-        assert host.spin(20, until=lambda: result.GetNodeReference(compare.DIFFERENCE) is not None)
+        assert host.spin(20, until=lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None)
         panel.ui.plotButton.click()
         assert list((tmp_path / "private").iterdir()) == []
         table = panel.lesions.table
-        for volume in (result.GetNodeReference(compare.DIFFERENCE), result, *nodes[:2]):
+        for volume in (result.GetNodeReference(provenance.DIFFERENCE), result, *nodes[:2]):
             mrml.remove_volume(volume)
         for node in (table, nodes[2].GetDisplayNode(), nodes[2]):
             slicer.mrmlScene.RemoveNode(node)

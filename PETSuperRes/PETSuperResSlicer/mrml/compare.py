@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import slicer
 
+from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.mrml import volumes as mrml
+
 LAYOUT_ID = 8417  # of the compare layout; any number that no other module uses
 VIEWS = {  # slice view: (label, orientation, what it shows)
     "PETSuperResLR": ("PET", "Axial", "pet"),
@@ -17,7 +20,6 @@ VIEWS = {  # slice view: (label, orientation, what it shows)
 }
 PLOT_VIEW = "PETSuperResPlot"
 VIEW_COLOURS = {"pet": "#8C99A8", "sr": "#D95F1A", "difference": "#6A6AC8"}
-DIFFERENCE = "PETSuperRes.Difference"  # node reference of a result to its difference volume
 COLOURS = "PETSuperRes difference colours"
 OPACITY = 0.6  # of the PET over the CT
 BLOCK = 500_000  # voxels of the difference that are interpolated at a time
@@ -64,7 +66,7 @@ def show_compare_layout(pet: Any, ct: Any, result: Any, chart: Any = None) -> No
     register_layout()
     manager.setLayout(LAYOUT_ID)
     slicer.app.processEvents()  # the views take their sizes, which the zoom depends on
-    images = {"pet": pet, "sr": result, "difference": result.GetNodeReference(DIFFERENCE)}
+    images = {"pet": pet, "sr": result, "difference": result.GetNodeReference(provenance.DIFFERENCE)}
     lines = {}
     for name, (_label, orientation, shown) in VIEWS.items():
         logic = manager.sliceWidget(name).sliceLogic()
@@ -102,11 +104,6 @@ def _fitTogether(lines: dict[str, list[Any]], result: Any) -> None:
             width, height = node.GetDimensions()[:2]
             node.SetFieldOfView(pixel * width, pixel * height, node.GetFieldOfView()[2])
             node.JumpSliceByCentering(*middle)
-
-
-def inputs_of(result: Any) -> tuple[Any, Any, Any]:
-    """(PET, CT, result) of a result; the first two are None where they were deleted."""
-    return result.GetNodeReference("PETSuperRes.PET"), result.GetNodeReference("PETSuperRes.CT"), result
 
 
 def show_chart(chart: Any) -> bool:
@@ -167,17 +164,12 @@ def difference_of(pet: Any, result: Any) -> Any:
 
 def add_difference(volume: Any, pet: Any, result: Any) -> Any:
     """The difference as a node in blue-white-red about 0, referred to by the result; replaces an older one."""
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     scene = result.GetScene()
-    mrml.remove_volume(result.GetNodeReference(DIFFERENCE))
-    reach = max(0.5, 0.5 * _window(result))
-    node = mrml.node_from_volume(volume, f"{result.GetName()} - {pet.GetName()}", share=True)
-    mrml.add_node(node, scene, (2 * reach, 0.0))
+    mrml.remove_volume(result.GetNodeReference(provenance.DIFFERENCE))
+    name, reach = f"{result.GetName()} - {pet.GetName()}", max(0.5, 0.5 * _window(result))
+    node = mrml.add_derived(volume, name, provenance.DIFFERENCE_IMAGE, result, scene, (2 * reach, 0.0))
     node.GetDisplayNode().SetAndObserveColorNodeID(difference_colours(scene).GetID())
-    node.SetAttribute("PETSuperRes.note", "SR - PET in SUV. For research use only; not for diagnosis.")
-    mrml.place_beside(node, result, scene)
-    result.SetNodeReferenceID(DIFFERENCE, node.GetID())
+    result.SetNodeReferenceID(provenance.DIFFERENCE, node.GetID())
     return node
 
 

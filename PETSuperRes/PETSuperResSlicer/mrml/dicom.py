@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +9,7 @@ from typing import Any
 
 import slicer
 
-REPORT = "PETSuperRes.report."  # how the attributes that hold the report begin
+from PETSuperResSlicer.mrml import provenance
 
 
 def dicomJob(srNode: Any, folder: Any, source: Any = None) -> dict[str, Any]:
@@ -21,7 +20,7 @@ def dicomJob(srNode: Any, folder: Any, source: Any = None) -> dict[str, Any]:
     volume = mrml.voxels_of_node(srNode)
     if source is None:
         database = getattr(slicer, "dicomDatabase", None)
-        uids = (srNode.GetAttribute("PETSuperRes.sourceInstanceUIDs") or "").split()
+        uids = provenance.source_instances(srNode)
         source = [database.fileForInstance(uid) for uid in uids] if database is not None else []
         if not source or not all(source):
             raise InputError(
@@ -30,15 +29,8 @@ def dicomJob(srNode: Any, folder: Any, source: Any = None) -> dict[str, Any]:
             )
     else:
         source = os.fspath(source)
-    report = {}
-    for name in srNode.GetAttributeNames() or ():
-        if name.startswith(REPORT):
-            value = srNode.GetAttribute(name)
-            try:
-                report[name[len(REPORT) :]] = json.loads(value)
-            except ValueError:
-                report[name[len(REPORT) :]] = value
-    return {"volume": volume, "source": source, "out": os.path.abspath(os.fspath(folder)), "report": report}
+    out = os.path.abspath(os.fspath(folder))
+    return {"volume": volume, "source": source, "out": out, "report": provenance.report_of(srNode)}
 
 
 def write(job: dict[str, Any]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import slicer
 
+from PETSuperResSlicer.mrml import provenance
+
 
 def dicom_values(node: Any, *tags: str) -> list[str]:
     """Values of DICOM tags (``"0008,0070"``) of a volume loaded from the DICOM database; empty where unknown."""
@@ -36,9 +38,9 @@ def guess_preset(node: Any) -> str | None:
 
     if node is None:
         return None
-    own = node.GetAttribute("PETSuperRes.preset")
+    own = provenance.preset_of(node)
     if own in presets():
-        return str(own)
+        return own
     maker, model = dicom_values(node, "0008,0070", "0008,1090")
     attributes = [node.GetAttribute(f"DICOM.{name}") for name in ("Manufacturer", "ManufacturerModelName")]
     return guess_preset(maker, model) or guess_preset(*attributes)
@@ -101,9 +103,7 @@ def suggest(params: Any, scene: Any) -> None:
     from PETSuperResSlicer.mrml.volumes import unit_of_node
 
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
-    volumes = [
-        v for v in volumes if v.GetAttribute("PETSuperRes.note") is None and not v.IsA("vtkMRMLLabelMapVolumeNode")
-    ]
+    volumes = [v for v in volumes if not provenance.kind_of(v) and not v.IsA("vtkMRMLLabelMapVolumeNode")]
     for name, unit in (("pet", "SUVbw"), ("ct", "HU")):
         found = [v for v in volumes if unit_of_node(v) == unit]
         if getattr(params, name) is None and len(found) == 1:
@@ -142,7 +142,7 @@ def _otherThanCT(node: Any) -> str:
     """What a volume is by its stored units or DICOM modality, if that is not a CT; empty where nothing says so."""
     from PETSuperResSlicer.mrml.volumes import unit_of_node
 
-    if node.GetAttribute("PETSuperRes.note"):
+    if provenance.kind_of(node):
         return "a result of this module"
     modality = dicom_values(node, "0008,0060")[0]
     if unit_of_node(node) in ("SUVbw", "Bq/mL") or modality == "PT":

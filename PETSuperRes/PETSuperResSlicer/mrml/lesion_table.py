@@ -12,8 +12,10 @@ import numpy as np
 import slicer
 import vtk
 
+from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.mrml import volumes as mrml
+
 COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
-ROLE = "PETSuperRes.Lesions"  # node reference of a result to its table
 TABLE_MEASURES = (
     ("suvmax", "SUVmax", "g/mL", "Highest voxel of the segment"),
     ("suvmean", "SUVmean", "g/mL", "Mean over the segment"),
@@ -142,13 +144,10 @@ def _field(value: Any) -> str:
 
 def new_table(columns: Sequence[tuple[str, Sequence[Any]]], pet: Any) -> Any:
     """A lesion table as a new node beside the PET."""
-    from PETSuperResSlicer.logic import RESEARCH_USE
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     scene = pet.GetScene() or slicer.mrmlScene
     table = slicer.vtkMRMLTableNode()
     table.SetName(scene.GenerateUniqueName(f"{pet.GetName()} lesions"))
-    table.SetAttribute("PETSuperRes.note", RESEARCH_USE)
+    provenance.mark(table)
     fill_lesion_table(table, columns)
     scene.AddNode(table)
     mrml.place_beside(table, pet, scene)
@@ -159,7 +158,7 @@ def update_table(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
     """Fill ``table`` (None: a new node, referred to by the result); returns it."""
     if table is None or table.GetScene() is None:
         table = new_table(measured.columns, pet)
-        result.SetNodeReferenceID(ROLE, table.GetID())
+        result.SetNodeReferenceID(provenance.LESIONS, table.GetID())
     else:
         fill_lesion_table(table, measured.columns)
     return table

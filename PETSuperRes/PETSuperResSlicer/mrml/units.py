@@ -6,7 +6,6 @@ themselves, which can rule SUV out but never prove it. Nothing is guessed.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml.inputs import dicom_file, dicom_values
 
 # What can be done with a PET node, by what is known about it
@@ -54,8 +54,9 @@ def recognise(node: Any) -> Recognition:
     from PETSuperResSlicer.mrml.volumes import unit_of_node
 
     unit = unit_of_node(node)
-    if node.GetAttribute("PETSuperRes.kind"):
-        return Recognition(REFUSED, f"the {node.GetAttribute('PETSuperRes.kind')} of a result: choose the PET volume")
+    made = provenance.kind_of(node)
+    if made:
+        return Recognition(REFUSED, f"made by this module ({made}): choose the PET volume")
     if unit == "SUVbw":
         return Recognition(SUV, "SUVbw (stored with the volume)")
     if unit == "HU":
@@ -176,7 +177,7 @@ def add_suv_node(source: Any, volume: Any, evidence: dict[str, Any]) -> Any:
     scene = source.GetScene()
     node = mrml.node_from_volume(volume, scene.GenerateUniqueName(f"{source.GetName()} SUV"), scene)
     node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
-    node.SetAttribute("PETSuperRes.suv", json.dumps(evidence, default=str))
+    provenance.set_suv_evidence(node, evidence)
     for name in ("DICOM.instanceUIDs", "DICOM.Manufacturer", "DICOM.ManufacturerModelName"):
         if source.GetAttribute(name):
             node.SetAttribute(name, source.GetAttribute(name))

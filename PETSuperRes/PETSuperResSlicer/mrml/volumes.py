@@ -14,10 +14,15 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from PETSuperResSlicer.mrml import provenance
+
 if TYPE_CHECKING:
     from PETSuperResLib.volume import Volume
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+WINDOW = (6.0, 3.0)  # of FDG in SUV: width and level
+HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
+GREYS = ("vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeInvertedGrey")
 
 # What a voxel value is: code value, coding scheme, meaning of quantity and of unit
 CODES = {
@@ -184,6 +189,17 @@ def add_node(node: Any, scene: Any, window: tuple[float, float] | None = None) -
     return node
 
 
+def add_derived(
+    volume: Volume, name: str, kind: str, sibling: Any, scene: Any, window: tuple[float, float] = WINDOW
+) -> Any:
+    """A volume made from others as a new node, marked as such, beside ``sibling``; its voxels are not copied."""
+    node = node_from_volume(volume, name, share=True)
+    provenance.mark(node, kind)
+    add_node(node, scene, window)
+    place_beside(node, sibling, scene)
+    return node
+
+
 def remove_volume(node: Any) -> None:
     """Take a volume out of its scene together with its display nodes, which MRML would leave behind.
 
@@ -220,9 +236,6 @@ def place_under(node: Any, parent: int, hierarchy: Any) -> None:
         hierarchy.CreateItem(parent, node)
 
 
-WINDOW = (6.0, 3.0)  # of FDG in SUV: width and level
-
-
 def show_as_pet(node: Any, window: float = WINDOW[0], level: float = WINDOW[1]) -> None:
     """Inverted grey and the window (SUV) that PET readers use."""
     display = node.GetDisplayNode()
@@ -231,10 +244,6 @@ def show_as_pet(node: Any, window: float = WINDOW[0], level: float = WINDOW[1]) 
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeInvertedGrey")
     display.AutoWindowLevelOff()
     display.SetWindowLevel(window, level)
-
-
-HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
-GREYS = ("vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeInvertedGrey")
 
 
 def show_like(node: Any, source: Any) -> None:
@@ -258,7 +267,6 @@ def show_like(node: Any, source: Any) -> None:
 
 def show_spread(node: Any, volume: Any) -> None:
     """The samples' standard deviation: not a PET, so no PET's window; up to its 99.5th percentile."""
-    node.SetAttribute("PETSuperRes.kind", "standard deviation")
     display = node.GetDisplayNode()
     if display is not None:
         step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))  # a million voxels tell as much

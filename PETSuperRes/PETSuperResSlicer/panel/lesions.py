@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from PETSuperResSlicer.mrml import lesion_table as lesions
+from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.worker.background import Background
 
 DELAY_MS = 400  # of silence after the last change, so that a brush stroke is measured once
@@ -50,13 +51,13 @@ class LesionsPanel(VTKObservationMixin):
     def table(self) -> Any:
         """The table node of the shown result, None without one."""
         result = None if self.params is None else self.params.result
-        return None if result is None else result.GetNodeReference(lesions.ROLE)
+        return None if result is None else result.GetNodeReference(provenance.LESIONS)
 
     def update(self, params: Any) -> None:
         """Follow the parameters; whatever they name is observed, and measured when it has changed."""
         self.params = params
         result, segmentation = (None, None) if params is None else (params.result, params.segmentation)
-        pet = None if result is None else result.GetNodeReference("PETSuperRes.PET")
+        pet = None if result is None else provenance.inputs_of(result)[0]
         threshold = "" if params is None else params.threshold
         watched = (result, pet, segmentation, threshold)
         if watched != self._watched:
@@ -164,7 +165,8 @@ class LesionsPanel(VTKObservationMixin):
             return
         self.params.chart = lesions.update_chart(self.params.chart, self.table, self.params.plotMeasure)
         if not compare.show_chart(self.params.chart):
-            compare.show_compare_layout(*compare.inputs_of(self._watched[0]), chart=self.params.chart)
+            result = self._watched[0]
+            compare.show_compare_layout(*provenance.inputs_of(result), result, chart=self.params.chart)
 
     def onCopy(self, *_unused: Any) -> None:
         """Put the table on the clipboard, for a spreadsheet."""

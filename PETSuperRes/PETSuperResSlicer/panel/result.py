@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PETSuperResSlicer.mrml import compare as compare
+from PETSuperResSlicer.mrml import compare, provenance
 from PETSuperResSlicer.worker.background import Background
 
 
@@ -47,8 +46,7 @@ class ResultPanel:
             self.onCompare()
         else:
             slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
-        notes = result.GetAttribute("PETSuperRes.report.warnings") or "[]"
-        for note in json.loads(notes):
+        for note in provenance.report_of(result).get("warnings", []):
             self.say(_("Note: {note}").format(note=note), status=False)
 
     def onCompare(self, *_unused: Any) -> None:
@@ -56,12 +54,13 @@ class ResultPanel:
         from PETSuperResLib.errors import PETSuperResError
         from PETSuperResSlicer.mrml import volumes as mrml
 
-        pet, ct, result = compare.inputs_of(self.params.result)
+        result = self.params.result
+        pet, ct = provenance.inputs_of(result)
         if pet is None:
             self.say(_("The PET of this result is no longer in the scene: load it again and press Apply."), error=True)
             return
         compare.show_compare_layout(pet, ct, result, self.params.chart)
-        if result.GetNodeReference(compare.DIFFERENCE) is not None:
+        if result.GetNodeReference(provenance.DIFFERENCE) is not None:
             return
         try:
             images = mrml.voxels_of_node(pet), mrml.voxels_of_node(result)
@@ -83,7 +82,8 @@ class ResultPanel:
         """Exchange PET and result in the slice views."""
         if self.params is None or self.params.result is None:
             return
-        pet, ct, result = compare.inputs_of(self.params.result)
+        result = self.params.result
+        pet, ct = provenance.inputs_of(result)
         if pet is None:
             return
         shown = compare.switch(pet, result, result.GetScene())

@@ -1,0 +1,86 @@
+"""What the module writes into its nodes and reads back: the one place that holds the names ``PETSuperRes.*``.
+
+Attributes: ``kind`` (of every volume that the module derived from a PET), ``note``, ``preset``, the settings and the
+names of the inputs, ``sourceInstanceUIDs``, ``suv`` and ``report.*`` (JSON). Node references: a result's inputs, and
+what belongs to it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+RESEARCH_USE = "For research use only; not for diagnosis."
+SUPER_RESOLVED, DIFFERENCE_IMAGE, DEVIATION_IMAGE = "super-resolved PET", "difference", "standard deviation"  # kinds
+PET, CT, SPREAD, DIFFERENCE, LESIONS = (  # roles of node references of a result
+    f"PETSuperRes.{role}" for role in ("PET", "CT", "StandardDeviation", "Difference", "Lesions")
+)
+REPORT = "PETSuperRes.report."
+
+
+def mark(node: Any, kind: str = "") -> None:
+    """Note that a node is for research, and what kind of image it is if it is one that the module made."""
+    node.SetAttribute("PETSuperRes.note", RESEARCH_USE)
+    if kind:
+        node.SetAttribute("PETSuperRes.kind", kind)
+
+
+def kind_of(node: Any) -> str:
+    """What the module made here (``super-resolved PET``, ``difference``, ...); empty for any other node."""
+    return node.GetAttribute("PETSuperRes.kind") or ""
+
+
+def record(node: Any, pet: Any, ct: Any, settings: dict[str, Any], report: dict[str, Any]) -> None:
+    """Write how a volume of the scene was made: the inputs' names and DICOM instances, the settings and the report.
+
+    Inputs that are still in the node's scene are referred to as well.
+    """
+    for key, value in {**settings, "PET": pet.GetName(), "CT": ct.GetName()}.items():
+        node.SetAttribute(f"PETSuperRes.{key}", str(value))
+    for key, value in report.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        node.SetAttribute(f"{REPORT}{key}", text)
+    uids = pet.GetAttribute("DICOM.instanceUIDs")
+    if uids:
+        node.SetAttribute("PETSuperRes.sourceInstanceUIDs", uids)
+    for role, source in ((PET, pet), (CT, ct)):
+        if source.GetScene() is not None and source.GetScene() is node.GetScene():  # not deleted meanwhile
+            node.SetNodeReferenceID(role, source.GetID())
+
+
+def report_of(node: Any) -> dict[str, Any]:
+    """The report of a result, as it was written."""
+    report = {}
+    for name in node.GetAttributeNames() or ():
+        if name.startswith(REPORT):
+            text = node.GetAttribute(name)
+            try:
+                report[name[len(REPORT) :]] = json.loads(text)
+            except ValueError:
+                report[name[len(REPORT) :]] = text
+    return report
+
+
+def source_instances(node: Any) -> list[str]:
+    """SOP instance UIDs of the PET series that a result was made from; empty where they are not known."""
+    return (node.GetAttribute("PETSuperRes.sourceInstanceUIDs") or "").split()
+
+
+def set_preset(node: Any, name: str) -> None:
+    """Write the scanner of a PET or result."""
+    node.SetAttribute("PETSuperRes.preset", name)
+
+
+def preset_of(node: Any) -> str:
+    """The scanner that the module wrote into a node, or an empty string."""
+    return node.GetAttribute("PETSuperRes.preset") or ""
+
+
+def set_suv_evidence(node: Any, evidence: dict[str, Any]) -> None:
+    """Write by which evidence a volume was converted to SUV."""
+    node.SetAttribute("PETSuperRes.suv", json.dumps(evidence, default=str))
+
+
+def inputs_of(result: Any) -> tuple[Any, Any]:
+    """(PET, CT) of a result; None where one was deleted."""
+    return result.GetNodeReference(PET), result.GetNodeReference(CT)
