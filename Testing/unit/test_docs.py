@@ -1,0 +1,44 @@
+"""The documentation's links lead somewhere, and the files and functions that it names exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from geometry import ROOT
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+def anchors(text: str) -> set[str]:
+    """GitHub's anchors of a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_to_a_file_and_a_heading(page):
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_files_that_a_page_names_exist(page):
+    rooms = (ROOT, ROOT / "PETSuperResLib", page.parent)
+    named = r"[\w/.-]+/[\w.-]+\.py\b|\b(?:PETSuperRes|PETSuperResLib|Testing|physics|prior|sampling)/[\w./-]*\w"
+    for path in re.findall(named, page.read_text(encoding="utf-8")):
+        assert any((room / path).exists() for room in rooms), path
+
+
+def test_every_equation_is_where_the_method_says():
+    rows = re.findall(r"^\| (\(.*?)\|.*\| (.*) \|$", (ROOT / "docs/method.md").read_text(), re.MULTILINE)
+    assert {n for numbers, _ in rows for n in re.findall(r"\d", numbers)} == set("123456789")
+    for numbers, where in rows:
+        for file, names in re.findall(r"`([\w/]+\.py)`: ((?:`[\w.]+`(?:, | \([^)]*\), )?)+)", where):
+            text = (ROOT / "PETSuperResLib" / file).read_text(encoding="utf-8")
+            for name in re.findall(r"`[\w.]*?(\w+)`", names):
+                assert re.search(rf"^\s*(?:def|class) {name}\b", text, re.MULTILINE), f"{numbers}: {file} has no {name}"
