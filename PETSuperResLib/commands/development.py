@@ -74,21 +74,21 @@ def train(
 
     from ..errors import Cancelled
     from ..files import check_folder
-    from ..studies.training.config import TrainingConfig, with_conditioning
+    from ..studies.training.config import read_recipe, with_conditioning
     from ..studies.training.train import train as run
 
     folder = check_folder(out)
-    settings = TrainingConfig.read(config)
+    stages = read_recipe(config)
     if seed is not None:
-        settings = replace(settings, seed=seed)
+        stages = tuple(replace(stage, seed=seed) for stage in stages)
     if conditioning is not None:
-        settings = with_conditioning(settings, conditioning)
+        stages = with_conditioning(stages, conditioning)
     try:
         with Bar() as bar:
             checkpoint = run(
                 data,
                 folder,
-                config=settings,
+                config=stages,
                 split=split,
                 limit_minutes=limit_minutes,
                 device=device,

@@ -16,11 +16,11 @@ import pytest
 from tiny import table, write_phantom
 
 from PETSuperResLib import __version__
+from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.studies.evaluation import references
 from PETSuperResLib.studies.evaluation.evaluate import METRIC_COLUMNS, evaluate
 from PETSuperResLib.studies.methods import METHODS, named
-from PETSuperResLib.studies.training.data import find_cases
 
 
 @pytest.fixture(scope="module")

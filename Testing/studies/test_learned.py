@@ -60,8 +60,8 @@ def scans(folder):
 
 def small(name: str, **changes: object) -> Recipe:
     """A UNet that learns in seconds."""
-    values = {"steps": 120, "batch": 4, "size": 64, "warmup": 10, "average": 0.95, "learning_rate": 3e-3, **changes}
-    return Recipe(name, lambda: ImageRestorer(UNet(1, (8, 16, 32))), **values)  # type: ignore[arg-type]
+    values = {"steps": 120, "batch": 4, "size": 64, "warmup": 10, "ema": 0.95, "learning_rate": 3e-3, **changes}
+    return Recipe(name=name, build=lambda: ImageRestorer(UNet(1, (8, 16, 32))), **values)  # type: ignore[arg-type]
 
 
 # Pairs

@@ -12,16 +12,19 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import CONFIG
 from training_factory import SETTINGS, same, table, weights
 
+from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.cohort.distributed import Team
+from PETSuperResLib.cohort.manifest import read_split
 from PETSuperResLib.errors import Cancelled, CheckpointError, InputError
 from PETSuperResLib.prior import NetworkConfig, NoiseNetwork, Prior
-from PETSuperResLib.studies.training import run as running
-from PETSuperResLib.studies.training.config import CONFIGURATIONS, TrainingConfig, with_conditioning
-from PETSuperResLib.studies.training.data import SliceBatches, find_cases, read_split
-from PETSuperResLib.studies.training.run import Run
+from PETSuperResLib.studies.training.config import RECIPES, read_recipe, with_conditioning
+from PETSuperResLib.studies.training.data import SliceBatches
+from PETSuperResLib.studies.training.learner import PriorLearner
+from PETSuperResLib.studies.training.loop import Loop
 from PETSuperResLib.studies.training.train import train
 from PETSuperResLib.volume import Volume
 
@@ -35,14 +38,14 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("stop", [3, 4])
 def test_an_interrupted_run_ends_in_the_weights_of_an_uninterrupted_one(whole, tmp_path, monkeypatch, stop):
-    update = running.Run.update
+    update = Loop.update
 
-    def until(run, *batch):
-        if run.step == stop:
+    def until(loop, *arguments):
+        if loop.step == stop:
             raise RuntimeError("the power fails")
-        return update(run, *batch)
+        return update(loop, *arguments)
 
-    monkeypatch.setattr(running.Run, "update", until)
+    monkeypatch.setattr(Loop, "update", until)
     with pytest.raises(RuntimeError, match="power"):
         train(None, tmp_path, SETTINGS, device="cpu")
     monkeypatch.undo()
@@ -87,7 +90,7 @@ def test_a_run_of_another_network_or_a_damaged_one_is_not_continued(whole, tmp_p
     other = replace(SETTINGS, network=NetworkConfig((32, 32, 32), heads=2))
     state = tmp_path / "state.safetensors"
     state.write_bytes((whole / "state.safetensors").read_bytes())
-    with pytest.raises(CheckpointError, match="another --out"):
+    with pytest.raises(CheckpointError, match="another folder"):
         train(None, tmp_path, other, device="cpu")
     state.write_bytes(state.read_bytes()[:-50])
     with pytest.raises(CheckpointError, match="damaged"):
@@ -203,17 +206,17 @@ def test_a_wrong_configuration_is_refused(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_text(content)
     with pytest.raises(InputError, match="training configuration"):
-        TrainingConfig.read(path)
+        read_recipe(path)
 
 
 def test_a_configuration_that_is_nowhere_is_refused_with_the_names_of_those_there_are():
     with pytest.raises(InputError, match="large"):
-        TrainingConfig.read("enormous")
+        read_recipe("enormous")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow][: n == "huge"]) for n in CONFIGURATIONS])
-def test_the_configurations_that_come_along_train(name, tmp_path):
-    config = TrainingConfig.read(name)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow][: n == "huge"]) for n in RECIPES])
+def test_the_recipes_that_come_along_train(name, tmp_path):
+    config = read_recipe(name)[-1]
     millions = sum(p.numel() for p in NoiseNetwork(config.network).parameters()) / 1e6
     low, high = {"bundled": (5, 8), "large": (20, 30), "huge": (50, 70)}[name]
     assert low < millions < high
@@ -225,7 +228,7 @@ def test_the_configurations_that_come_along_train(name, tmp_path):
 
 @pytest.mark.parametrize("conditioning", ["concat", "none"])
 def test_the_ablations_train(conditioning, tmp_path):
-    prior = Prior.load(train(None, tmp_path, with_conditioning(SETTINGS, conditioning), device="cpu"))
+    prior = Prior.load(train(None, tmp_path, with_conditioning((SETTINGS,), conditioning), device="cpu"))
     assert prior.info["conditioning"] == prior.network.config.conditioning == conditioning
 
 
@@ -247,7 +250,7 @@ def test_two_processes_train_as_one(tmp_path):
     expected, got = weights(tmp_path / "one"), weights(tmp_path / "two")
     begun = NoiseNetwork(CONFIG).state_dict()
     for name in begun:
-        assert torch.allclose(got[f"network.{name}"], expected[f"network.{name}"], atol=1e-4), name
+        assert torch.allclose(got[f"learner.network.{name}"], expected[f"learner.network.{name}"], atol=1e-4), name
 
 
 def test_processes_that_cannot_share_the_batch_equally_are_refused(tmp_path, monkeypatch):
@@ -260,13 +263,13 @@ def test_processes_that_cannot_share_the_batch_equally_are_refused(tmp_path, mon
 
 def test_a_network_that_sees_neighbours_learns_from_stacks(tmp_path):
     settings = replace(SETTINGS, network=replace(CONFIG, neighbours=1), learning_rate=3e-3)
-    run = Run(settings, tmp_path, Team(torch.device("cpu")), "stacks")
+    loop = Loop(PriorLearner(settings), settings, Team(torch.device("cpu")))
     random = torch.Generator().manual_seed(0)
-    stacks, ct = 3 * torch.rand(2, 3, 32, 32, generator=random), torch.zeros(2, 32, 32)
-    before = run.network.state_dict()["enter.weight"].clone()
+    batch = 3 * torch.rand(2, 3, 32, 32, generator=random), torch.zeros(2, 32, 32), torch.tensor([3.0, 5.0])
+    before = loop.learner.network.enter.weight.detach().clone()
     for _ in range(3):  # the last layer begins at zero
-        assert 0 < float(run.update(0.0, stacks, ct, torch.tensor([3.0, 5.0]))) < 10
-    changed = (run.network.state_dict()["enter.weight"] - before).abs().amax((0, 2, 3))
+        assert 0 < float(loop.update(batch, 0.0)) < 10
+    changed = (loop.learner.network.enter.weight.detach() - before).abs().amax((0, 2, 3))
     assert changed.shape == (12,) and float(changed.min()) > 0  # every slice matters
 
 
@@ -279,10 +282,6 @@ def test_missing_data_cases_and_splits_are_refused(tmp_path):
         read_split(tmp_path, "train")
 
 
-def test_conditioning_can_be_changed_for_ablations():
-    assert with_conditioning(SETTINGS, "none").network.conditioning == "none"
-
-
 def test_batches_are_fixed_by_seed_and_step_and_keep_their_units():
     pet, ct = np.full((40, 40), 2.0, np.float16), np.full((40, 40), 50.0, np.float16)
     batches = SliceBatches([[(pet, ct)]], [1.0], 32, 0)
@@ -290,3 +289,98 @@ def test_batches_are_fixed_by_seed_and_step_and_keep_their_units():
     assert torch.equal(one[0], same[0]) and torch.equal(one[1], same[1]) and not torch.equal(one[0], other[0])
     assert one[0].shape == (4, 32, 32) and float(one[0].min()) >= 0
     assert float(one[1].min()) >= -1000.0 - 1e-3 and float(one[1].max()) <= 50.0 + 1e-3  # air around, tissue inside
+
+
+# Recipes of several stages
+
+STAGES = {
+    "batch": 2, "size": 32, "pixel_mm": 4.0, "warmup": 2, "phantom_slices": 8, "log_every": 1, "checkpoint_every": 2,
+    "validate_every": 0, "network": {"widths": [16, 16, 16], "heads": 2},
+    "stages": [
+        {"steps": 3},
+        {"steps": 3, "learning_rate": 2e-3, "network": {"neighbours": 1}},
+        {"steps": 4, "batch": 4, "stated_share": 0.8, "blurred_share": 0.5, "network": {"neighbours": 1}},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "recipe.json"
+    path.write_text(json.dumps(STAGES))
+    return path
+
+
+@pytest.fixture(scope="module")
+def staged(recipe, tmp_path_factory):
+    out = tmp_path_factory.mktemp("staged")
+    train(None, out, recipe, device="cpu")
+    return out
+
+
+def test_a_recipe_of_stages_makes_a_prior_like_the_bundled_one(staged):
+    prior, bundled = Prior.load(staged / "prior.safetensors"), Prior.load()
+    assert prior.info.keys() == bundled.info.keys() and prior.info["resolution_mm"] == 2.0
+    assert prior.network.config == replace(CONFIG, neighbours=1) and prior.info["batch"] == 4
+    assert prior.network.state_dict().keys() == NoiseNetwork(replace(CONFIG, neighbours=1)).state_dict().keys()
+    last = read_recipe("bundled")[-1]
+    assert last.network == bundled.network.config
+    assert [bundled.info[name] for name in ("steps", "batch", "pixel_mm", "resolution_mm")] == [
+        *(last.steps, last.batch, last.pixel_mm, last.resolution_mm)
+    ]
+
+
+@pytest.mark.parametrize("stop", [2, 5, 8])  # steps of all stages together
+def test_a_recipe_goes_on_in_the_stage_in_which_it_stopped(recipe, staged, tmp_path, monkeypatch, stop):
+    update, taken = Loop.update, []
+
+    def until(loop, *arguments):
+        taken.append(loop.config.steps)
+        if len(taken) > stop:
+            raise RuntimeError("the power fails")
+        return update(loop, *arguments)
+
+    monkeypatch.setattr(Loop, "update", until)
+    with pytest.raises(RuntimeError, match="power"):
+        train(None, tmp_path, recipe, device="cpu")
+    monkeypatch.undo()
+    done = [folder.name for folder in tmp_path.glob("stage_*") if (folder / "prior.safetensors").exists()]
+    assert "prior.safetensors" not in [p.name for p in tmp_path.iterdir()] or stop > 6
+    train(None, tmp_path, recipe, device="cpu")
+    assert same(staged, tmp_path) and done
+
+
+def test_each_stage_starts_from_the_weights_of_the_one_before(staged):
+    flat = load_file(staged / "stage_1" / "state.safetensors")
+    still = replace(read_recipe(staged / "config.json")[1], start_from=str(staged / "stage_1" / "prior.safetensors"))
+    deep = PriorLearner(still).network.state_dict()
+    name = "down1.blocks.0.conv1.weight"
+    assert torch.allclose(deep[name], flat[f"average.network.{name}"], rtol=1e-2)  # a checkpoint is bfloat16
+
+
+def test_a_runs_config_json_is_its_recipe(recipe, staged):
+    assert read_recipe(staged / "config.json") == read_recipe(recipe)
+
+
+def test_the_stated_resolution_matters_and_is_a_bias_of_the_prior(staged):
+    config = read_recipe(staged / "config.json")[-1]
+    learner = PriorLearner(config)
+    learner.load_state_dict(
+        {k.removeprefix("average."): v for k, v in weights(staged).items() if k.startswith("average.")}
+    )
+    assert learner.resolution.abs().max() > 0
+    sharp, blunt = (replace(config, resolution_mm=mm) for mm in (2.0, 8.0))
+    images = []
+    for learner.config in (sharp, blunt):
+        network = learner.prior("", 0).network
+        images.append(network.embed[0].bias.detach().clone())
+    expected = np.log(4.0) * learner.resolution.detach()
+    assert torch.allclose(images[1] - images[0], expected, atol=1e-6)
+
+
+def test_a_time_limit_is_shared_by_the_stages(tmp_path):
+    common = {name: value for name, value in STAGES.items() if name != "stages"}
+    (tmp_path / "long.json").write_text(json.dumps(common | {"stages": [{"steps": 10**5}, {"steps": 10**5}]}))
+    train(None, tmp_path / "run", tmp_path / "long.json", limit_minutes=0.03, device="cpu")
+    steps = [Prior.load(tmp_path / "run" / name / "prior.safetensors").info["steps"] for name in ("stage_1", ".")]
+    assert all(0 < n < 10**5 for n in steps)

@@ -15,13 +15,14 @@ import torch
 from study_factory import body, write_case, write_study
 
 from PETSuperResLib.cli import run
-from PETSuperResLib.cohort.manifest import divide, split_cases, write_manifest
+from PETSuperResLib.cohort.cases import find_cases
+from PETSuperResLib.cohort.manifest import divide, read_split, split_cases, write_manifest
 from PETSuperResLib.errors import Cancelled, InputError, UnitsError
 from PETSuperResLib.progress import Reporter
 from PETSuperResLib.studies.training import data as patches
 from PETSuperResLib.studies.training import sources
 from PETSuperResLib.studies.training.config import TrainingConfig
-from PETSuperResLib.studies.training.data import SliceBatches, find_cases, read_split
+from PETSuperResLib.studies.training.data import SliceBatches
 from PETSuperResLib.studies.training.sources import training_slices
 
 QUIET = Reporter(None)
@@ -182,10 +183,10 @@ def drawn(batches: SliceBatches) -> torch.Tensor:
 
 
 def forbid(monkeypatch) -> None:
-    def stacks(recipe):
-        raise AssertionError(f"{recipe.title} was made again")
+    def stacks(source):
+        raise AssertionError(f"{source.title} was made again")
 
-    monkeypatch.setattr(sources.Recipe, "stacks", stacks)
+    monkeypatch.setattr(sources.SliceSource, "stacks", stacks)
 
 
 def test_slices_are_the_same_to_the_bit_from_memory_and_cache_and_made_once(cohort, tmp_path, monkeypatch):

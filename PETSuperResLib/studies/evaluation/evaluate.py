@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...cohort.cases import find_cases
 from ...cohort.distributed import Team, team_on
+from ...cohort.manifest import read_split
 from ...errors import InputError
 from ...files import write_csv
 from ...lesions.measures import COLUMNS
@@ -16,7 +18,6 @@ from ...prior import Prior
 from ...progress import Callback, Reporter
 from ..methods import FitOptions, Method, named
 from ..training.cache import cache_folder
-from ..training.data import find_cases, read_split
 from .figures import method_panel
 from .references import REFERENCES, subjects
 from .report import write_report

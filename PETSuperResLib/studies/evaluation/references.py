@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ...cohort.cases import Case, find_cases
+from ...cohort.manifest import read_split
 from ...files import fingerprint
 from ...lesions.measures import split_segments
 from ...phantoms.painting import anatomy_of, paint
 from ...phantoms.torso import torso_phantom
 from ...physics.simulation import Simulation, simulate
 from ...volume import Volume
-from ..training.data import Case, find_cases, read_split
 
 REFERENCES = ("real", "sharp")
 SHARP_SEED = 90_000  # of the paintings and torsos; training draws its seeds below 40 000

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...cohort.cases import Case
 from ...cohort.manifest import split_cases
 from ...files import fingerprint
 from ...phantoms.painting import anatomy_of, paint
 from ...volume import Volume
 from ..methods import METHODS, FitOptions, Method, TrainingCase
-from ..training.data import Case
 
 PAINTING_SEED = 50_000  # beside those of the prior's training and of the sharp references
 PIXEL_MM = 2.0

@@ -1,11 +1,12 @@
-"""Our prior with the CT as further input channels (Table 3), or without CT, where ours asks it by cross-attention."""
+"""Our prior with the CT as further input channels (Table 3), or without CT, in place of cross-attention."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from pathlib import Path
+
+from torch import nn
 
 from ...cohort.distributed import Team
 from ...device import pick_device
@@ -16,12 +17,12 @@ from ...prior.checkpoint import BUNDLED_SHA256
 from ...progress import Reporter
 from ...volume import Volume
 from ..training.cache import Stack, StoredSlices
-from ..training.config import TrainingConfig, with_conditioning
+from ..training.config import TrainingConfig, read_recipe, with_conditioning
 from ..training.data import SliceBatches
-from ..training.feed import Feed
-from ..training.run import Run
+from ..training.learner import PriorLearner
+from ..training.loop import Loop
+from ..training.prefetch import Prefetcher
 from ..training.sources import slices_of
-from ..training.train import train_steps
 from .interface import FitOptions, Method, MethodCase, TrainingCase
 
 STEPS = 4000
@@ -60,33 +61,62 @@ def conditioned_prior(conditioning: str, cases: Sequence[TrainingCase], options:
     """
     if not cases:
         raise InputError("There are no training patients: name them under 'train' in the split file.")
-    bundled = with_conditioning(TrainingConfig.read("bundled"), conditioning)
-    steps = options.steps or STEPS
-    config = replace(bundled, start_from="bundled", seed=options.seed, steps=steps, learning_rate=3e-4, ema=0.995)
+    (bundled,) = with_conditioning(read_recipe("bundled")[-1:], conditioning)
+    config = replace(
+        bundled,
+        start_from="bundled",
+        seed=options.seed,
+        steps=options.steps or STEPS,
+        batch=16,
+        learning_rate=3e-4,
+        ema=0.995,
+        stated_share=0.0,
+        validate_every=0,
+    )
     decides = {"config": asdict(config), "limit_minutes": options.limit_minutes, "from": BUNDLED_SHA256.read_text()}
     key = hash_of(decides | {"cases": [case.decides for case in cases]})
     folder = options.folder / f"prior-{conditioning}-{key}"
     device = pick_device(options.device)
     if not folder.is_dir():
         making = folder.with_suffix(".part")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(parents=True)
-        report = Reporter(options.progress)
-        stacks = []
-        for number, case in enumerate(cases):
-            report("loading", 0.1 * number / len(cases), case.name)
-            stacks.append(_stack(case, config.pixel_mm))
-        source = StoredSlices(stacks)
-        batches = SliceBatches([source], [1.0], config.size, config.seed, config.network.neighbours)
-        team = Team(device)
-        run = Run(config, making, team, f"{len(source)} slices of {len(cases)} images")
-        feed = Feed(batches, config.batch, team)
-        try:
-            train_steps(run, feed, _Teller(report.part(0.1, 1.0), run), options.limit_minutes)
-        finally:
-            feed.close()
+        making.mkdir(parents=True, exist_ok=True)
+        _train(config, cases, making, Team(device), Reporter(options.progress), options.limit_minutes)
         making.rename(folder)
     return Prior.load(folder / "prior.safetensors", device)
+
+
+def _train(
+    config: TrainingConfig,
+    cases: Sequence[TrainingCase],
+    folder: Path,
+    team: Team,
+    report: Reporter,
+    limit_minutes: float | None,
+) -> None:
+    """Write ``prior.safetensors`` into the folder; a run found there goes on."""
+    stacks = []
+    for number, case in enumerate(cases):
+        report("loading", 0.1 * number / len(cases), case.name)
+        stacks.append(_stack(case, config.pixel_mm))
+    source = StoredSlices(stacks)
+    described = f"{len(source)} slices of {len(cases)} images"
+
+    def save(learner: nn.Module, step: int) -> None:
+        assert isinstance(learner, PriorLearner)
+        learner.prior(described, step).save(folder / "prior.safetensors")
+
+    loop = Loop(PriorLearner(config), config, team, folder, save)
+    report = report.part(0.1, 1.0)
+    report.start_clock(0.0)
+
+    def logged(loss: float, done: float) -> None:
+        title = f"training the prior (conditioning {config.network.conditioning})"
+        report(title, done, f"step {loop.step} of {config.steps}")
+
+    batches = SliceBatches([source], [1.0], config.size, config.seed, config.network.neighbours)
+    with Prefetcher(batches, config.batch, team) as prefetched:
+        loop.run(prefetched, limit_minutes, logged)
+    report("done", 1.0)
 
 
 def _stack(case: TrainingCase, pixel_mm: float) -> Stack:
@@ -94,21 +124,3 @@ def _stack(case: TrainingCase, pixel_mm: float) -> Stack:
         return slices_of(*case.load(), pixel_mm)
     except PETSuperResError as error:
         raise type(error)(f"Training case {case.name}: {error}") from error
-
-
-class _Teller:
-    """Progress of a training run that nothing validates."""
-
-    def __init__(self, report: Reporter, run: Run):
-        self.report, self.run = report, run
-        self.report.start_clock(0.0)
-        self.validate = partial(self.trained, 0.0)
-
-    def trained(self, loss: float, done: float) -> None:
-        """Tell how far it is."""
-        conditioning = self.run.config.network.conditioning
-        self.report(
-            f"training the prior (conditioning {conditioning})",
-            done,
-            f"step {self.run.step} of {self.run.config.steps}",
-        )

@@ -1,11 +1,9 @@
-"""Methods that learn: what a network must offer, the one loop that trains them all, and where the result is kept."""
+"""Methods that learn: what a network must offer, how it is trained, and where the result is kept."""
 
 from __future__ import annotations
 
-import copy
 import json
-import math
-import time
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ...cohort.distributed import Team
 from ...device import pick_device
 from ...errors import InputError
 from ...files import atomic_path, hash_of
@@ -22,6 +21,7 @@ from ...grid import centred_resize
 from ...prior.checkpoint import autocast, tensors_sha256
 from ...progress import Reporter
 from ...volume import Volume
+from ..training.loop import Loop, LoopConfig
 from .interface import FitOptions, Method, MethodCase, TrainingCase
 from .pairs import AIR_HU, Pairs, channels, entry_name
 
@@ -49,18 +49,16 @@ class Restorer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(LoopConfig):
     """How a restorer is made and trained; everything but the code that decides its weights."""
 
-    name: str
-    build: Callable[[], Restorer] = field(repr=False)
-    steps: int
-    batch: int = 16
+    name: str = ""
+    build: Callable[[], Restorer] = field(default=Restorer, repr=False)
     size: int = 64  # side of a patch in pixels
     learning_rate: float = 1e-3
     warmup: int = 100
-    average: float = 0.999  # decay of the moving average of the weights, which is the result
-    clip: float = 1.0
+    weight_decay: float = 1e-4
+    log_every: int = 20
 
     def method(self, source: str, filled_in: str, needs_ct: bool = False, needs_pairs: bool = True) -> Method:
         """The untrained method."""
@@ -79,50 +77,51 @@ class Recipe:
 def fit_restorer(recipe: Recipe, cases: Sequence[TrainingCase], options: FitOptions) -> Restorer:
     """Train on the pairs of ``cases``, or read what an equal call left in ``options.folder``.
 
-    AdamW, linear warm-up and a cosine to zero over the steps or the time limit, whichever ends first; the
-    result is the moving average of the weights. Progress goes to ``options.progress``.
+    The result is the moving average of the weights (:class:`~..training.loop.Loop`). An interrupted fit goes on where
+    it stopped. Progress goes to ``options.progress``.
     """
-    steps = options.steps or recipe.steps
+    recipe = replace(recipe, seed=options.seed, steps=options.steps or recipe.steps)
     torch.manual_seed(options.seed)
     model = recipe.build()
-    path = options.folder / f"{recipe.name}-{_hash(recipe, model, steps, cases, options)}.safetensors"
+    path = options.folder / f"{recipe.name}-{_hash(recipe, model, cases, options)}.safetensors"
     if _read(model, path):
         return model.requires_grad_(False).eval()
     report = Reporter(options.progress)
     pairs = Pairs.make(cases, options, report.part(0.0, 0.5))
     report = report.part(0.5, 1.0)
     report.start_clock(0.0)
-    device = pick_device(options.device)
-    model.to(device).train()
-    average = copy.deepcopy(model).requires_grad_(False).eval()
-    optimiser = torch.optim.AdamW(model.parameters(), recipe.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    began, seconds = time.monotonic(), math.inf if options.limit_minutes is None else 60 * options.limit_minutes
-    step, done = 0, 0.0
-    while done < 1:
-        batch = pairs.batch(options.seed, step, recipe.batch, recipe.size, model.inputs, model.neighbours)
-        random = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-        with autocast(device):
-            loss = model.loss({name: value.to(device) for name, value in batch.items()}, random, done)
-        for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / recipe.warmup)
-            group["lr"] = recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimiser.step()
-        step += 1
-        decay = min(recipe.average, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
-        done = min(1.0, max(step / steps, (time.monotonic() - began) / seconds))
-        if step % 20 == 0 or done == 1:
-            report(f"training {recipe.name}", done, f"step {step} of {steps}, loss {float(loss.detach()):.4f}")
-    average.cpu()
+    making = path.with_suffix(".part")
+    loop = Loop(RestorerLearner(model, recipe.seed), recipe, Team(pick_device(options.device)), making)
+
+    def batch(step: int) -> dict[str, Tensor]:
+        return pairs.batch(recipe.seed, step, recipe.batch, recipe.size, model.inputs, model.neighbours)
+
+    def logged(loss: float, done: float) -> None:
+        report(f"training {recipe.name}", done, f"step {loop.step} of {recipe.steps}, loss {loss:.4f}")
+
+    loop.run(batch, options.limit_minutes, logged)
+    report(f"training {recipe.name}", 1.0, f"step {loop.step} of {recipe.steps}")
+    average: Restorer = loop.average.network.cpu()  # type: ignore[union-attr,assignment]
+    shutil.rmtree(making)
     if not all(bool(torch.isfinite(p).all()) for p in average.parameters()):
         raise InputError(f"Training of '{recipe.name}' diverged: give it other data, another seed or more time.")
-    _write(average, path, recipe.name, step)
+    _write(average, path, recipe.name, loop.step)
     return average
+
+
+class RestorerLearner(nn.Module):
+    """The loss of a restorer on a batch of pairs."""
+
+    def __init__(self, network: Restorer, seed: int):
+        super().__init__()
+        self.network, self.seed = network, seed
+
+    def forward(self, step: int, done: float, batch: dict[str, Tensor]) -> Tensor:
+        """The loss; its random numbers are those of the step."""
+        device = next(self.network.parameters()).device
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        with autocast(device):
+            return self.network.loss({name: value.to(device) for name, value in batch.items()}, random, done)
 
 
 def restore_with(model: Restorer, case: MethodCase) -> Volume:
@@ -146,14 +145,13 @@ def restore_with(model: Restorer, case: MethodCase) -> Volume:
     return grid.with_array(result.numpy(), "SUVbw")
 
 
-def _hash(recipe: Recipe, model: Restorer, steps: int, cases: Sequence[TrainingCase], options: FitOptions) -> str:
+def _hash(recipe: Recipe, model: Restorer, cases: Sequence[TrainingCase], options: FitOptions) -> str:
     """Of everything that decides a restorer's weights."""
     decides = {
-        "recipe": repr(replace(recipe, steps=steps)),
+        "recipe": repr(recipe),
         "network": str(model),
         "inputs": [*model.inputs, model.neighbours],
         "pairs": [entry_name(case, number, options) for number, case in enumerate(cases)],
-        "seed": options.seed,
         "limit_minutes": options.limit_minutes,
     }
     return hash_of(decides)

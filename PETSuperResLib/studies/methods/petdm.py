@@ -118,7 +118,7 @@ def _strided(channels_in: int, channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels_in, channels, 3, stride=2, padding=1), nn.SiLU())
 
 
-RECIPE = Recipe("petdm", LatentDiffusion, steps=10000)
+RECIPE = Recipe(name="petdm", build=LatentDiffusion, steps=10000)
 
 PETDM = RECIPE.method(
     "Jiang et al., MICCAI 2023 (PET-Diffusion): auto-encoder, then diffusion of its latent with 15 noise steps, UNet "

@@ -66,7 +66,9 @@ class ConditionalDiffusion(Restorer):
         return self.network(x_t, torch.log(sigma / signal).flatten(), self.network.tokens(guide))  # type: ignore[no-any-return]
 
 
-RECIPE = Recipe("srdpm", lambda: ConditionalDiffusion(ConditionalNetwork()), steps=10000, batch=12, learning_rate=4e-4)
+RECIPE = Recipe(
+    name="srdpm", build=lambda: ConditionalDiffusion(ConditionalNetwork()), steps=10000, batch=12, learning_rate=4e-4
+)
 
 SRDPM = RECIPE.method(
     "Zhou, Dutta et al. 2024: conditional DDPM, LR image concatenated, UNet with self-attention; it learns from pairs, "

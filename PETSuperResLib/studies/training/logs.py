@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: CSV tables, and TensorBoard where it is installed."""
+"""The record of a run: CSV tables, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 

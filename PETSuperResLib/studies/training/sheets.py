@@ -7,51 +7,35 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files import atomic_path
-from .validation import Sight
+from ..plotting import NOTICE, save_figure
+from .validation import SheetRow
 
 MARGIN = 6  # pixels shown around the body
 
 
-def write_sheet(path: str | Path, sights: Sequence[Sight], title: str) -> Path:
+def write_sheet(path: str | Path, rows: Sequence[SheetRow], sheet: str) -> Path:
     """Write a PNG: a row per validation slice with CT, PET, LR image, draft estimate and one-step estimates."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    levels = list(sights[0].denoised)
-    columns = ["CT", "PET", "LR", "draft", *(f"one step from\nnoise {sigma:g}" for sigma in levels)]
-    figure, axes = plt.subplots(
-        len(sights),
-        len(columns),
-        figsize=(2.1 * len(columns), 0.5 + 1.75 * len(sights)),
-        squeeze=False,
-        layout="constrained",
-    )
-    for row, (sight, line) in enumerate(zip(sights, axes, strict=True)):
-        box = _body(sight.truth)
-        top = float(np.percentile(sight.truth[box], 99.5)) or 1.0
-        images = [sight.ct, sight.truth, sight.lr, sight.draft, *sight.denoised.values()]
-        for number, (axis, image) in enumerate(zip(line, images, strict=True)):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if number == 0:
-                axis.imshow(image[box], cmap="gray", vmin=-200, vmax=300)
-            else:
-                axis.imshow(image[box], cmap="gray_r", vmin=0, vmax=top)
-            if row == 0:
-                axis.set_title(columns[number], fontsize=9)
-        line[0].set_ylabel(sight.name, fontsize=7)
-        line[1].set_xlabel(f"0 to {top:.1f} SUV", fontsize=7)
-        line[2].set_xlabel(f"{sight.psnr_lr:.1f} dB", fontsize=7)
-        line[3].set_xlabel(f"{sight.psnr_draft:.1f} dB", fontsize=7)
-    figure.suptitle(f"{title}. Research use only: not for diagnosis or treatment.", fontsize=9)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
-    return Path(path)
+    columns = ["CT", "PET", "LR", "draft", *(f"one step from\nnoise {sigma:g}" for sigma in rows[0].denoised)]
+    figure = Figure((2.1 * len(columns), 0.5 + 1.75 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for row, axes in zip(rows, grid, strict=True):
+        box = _body(row.truth)
+        top = float(np.percentile(row.truth[box], 99.5)) or 1.0
+        for axis, image in zip(axes, (row.ct, row.truth, row.lr, row.draft, *row.denoised.values()), strict=True):
+            colours = ("gray", -200, 300) if image is row.ct else ("gray_r", 0, top)
+            axis.imshow(image[box], **dict(zip(("cmap", "vmin", "vmax"), colours, strict=True)))
+            axis.set(xticks=[], yticks=[])
+        axes[0].set_ylabel(row.name, fontsize=7)
+        for axis, text in zip(
+            axes[1:], (f"0 to {top:.1f} SUV", f"{row.psnr_lr:.1f} dB", f"{row.psnr_draft:.1f} dB"), strict=False
+        ):
+            axis.set_xlabel(text, fontsize=7)
+    for axis, title in zip(grid[0], columns, strict=True):
+        axis.set_title(title, fontsize=9)
+    figure.suptitle(f"{sheet}. {NOTICE}", fontsize=9)
+    return save_figure(figure, path)
 
 
 def _body(truth: np.ndarray) -> tuple[slice, slice]:

@@ -22,14 +22,14 @@ from ...suv.suvbw import check_suv
 from ...volume import Volume
 from .cache import Stack, StoredSlices, cache_folder, entry_name, shape_of, write_entry
 from .config import TrainingConfig
-from .data import OUTSIDE_HU, SliceBatches
+from .data import OUTSIDE_HU, Resolutions, SliceBatches
 
 GAPS_MM = (2.0, 2.5, 4.0, 5.0)  # slice spacings that a prior with neighbours sees beside the patients' own
 PHANTOM_DEPTH = 8  # slices of a phantom volume for such a prior
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SliceSource:
     """How one array of slices is made: ``real`` and ``painted`` from a case, ``phantom`` from nothing.
 
     ``number`` is how many paintings or phantom volumes, ``size`` a phantom slice's side in pixels, ``depth``
@@ -101,75 +101,81 @@ def training_slices(
     """
     cases = [] if data is None else split_cases(data, "train", split)
     size = int(config.size * 4 / 3)
-    recipes = [Recipe("real", config.pixel_mm, case=case) for case in cases]
+    sources = [SliceSource("real", config.pixel_mm, case=case) for case in cases]
     neighbours = config.network.neighbours
     if config.painted_share > 0:
         for n, case in enumerate(cases):
             gap = GAPS_MM[n // 2 % len(GAPS_MM)] if neighbours and n % 2 else 0.0
             seed = config.seed + 1000 * n
-            recipes.append(Recipe("painted", config.pixel_mm, seed, config.paintings, slice_mm=gap, case=case))
+            sources.append(SliceSource("painted", config.pixel_mm, seed, config.paintings, slice_mm=gap, case=case))
     if config.phantom_share > 0 or data is None:
         gaps, depth = (GAPS_MM, PHANTOM_DEPTH) if neighbours else ((0.0,), 1)
         volumes = -(-config.phantom_slices // (depth * len(gaps)))
-        recipes += [
-            Recipe("phantom", config.pixel_mm, config.seed + 1 + n, volumes, size, depth, gap)
+        sources += [
+            SliceSource("phantom", config.pixel_mm, config.seed + 1 + n, volumes, size, depth, gap)
             for n, gap in enumerate(gaps)
         ]
     folder = cache_folder(cache)
     made: Sequence[Path | Stack]
     if folder is None:
-        made = _in_memory(recipes, report)
+        made = _in_memory(sources, report)
     else:
-        made = _in_cache(recipes, folder, Path(data or "."), report, workers)
+        made = _in_cache(sources, folder, Path(data or "."), report, workers)
     groups = {
-        kind: StoredSlices([made[n] for n, r in enumerate(recipes) if r.kind == kind])
-        for kind in dict.fromkeys(r.kind for r in recipes)
+        kind: StoredSlices([made[n] for n, r in enumerate(sources) if r.kind == kind])
+        for kind in dict.fromkeys(r.kind for r in sources)
     }
     shares = {
         "real": max(0.0, 1 - config.phantom_share - config.painted_share),
         "painted": config.painted_share,
         "phantom": config.phantom_share if data is not None else 1.0,
     }
-    chosen = [shares[kind] for kind in groups]
-    batches = SliceBatches(list(groups.values()), chosen, config.size, config.seed, neighbours)
+    chosen, resolutions = [shares[kind] for kind in groups], None
+    if config.stated_share:
+        mm = [config.patient_mm if kind == "real" else config.pixel_mm for kind in groups]
+        blurred = [0.0 if kind == "real" else config.blurred_share for kind in groups]
+        resolutions = Resolutions(mm, blurred, config.stated_share, config.pixel_mm)
+    batches = SliceBatches(list(groups.values()), chosen, config.size, config.seed, neighbours, resolutions)
     return batches, _described(groups, cases, data)
 
 
 def _described(groups: dict[str, StoredSlices], cases: Sequence[Case], data: str | Path | None) -> str:
     patients = len({case.patient or case.name for case in cases})
     whose = f"{patients} patients" if patients == len(cases) else f"{len(cases)} studies of {patients} patients"
-    told: dict[str, Callable[[int], str]] = {
+    texts: dict[str, Callable[[int], str]] = {
         "real": lambda n: f"{n} slices of {whose} in {Path(data or '').name}",
         "painted": lambda n: f"{n} slices painted into their CTs",
         "phantom": lambda n: f"{n} phantom slices",
     }
-    return " and ".join(told[kind](len(slices)) for kind, slices in groups.items())
+    return " and ".join(texts[kind](len(slices)) for kind, slices in groups.items())
 
 
-def _in_memory(recipes: Sequence[Recipe], report: Reporter) -> list[Stack]:
+def _in_memory(sources: Sequence[SliceSource], report: Reporter) -> list[Stack]:
     made = []
-    for n, recipe in enumerate(recipes):
-        report("loading", n / len(recipes), recipe.title)
-        stacks = list(recipe.stacks())
+    for n, source in enumerate(sources):
+        report("loading", n / len(sources), source.title)
+        stacks = list(source.stacks())
         made.append(Stack(np.concatenate([s.array for s in stacks]), stacks[0].depth, stacks[0].slice_mm))
     return made
 
 
-def _in_cache(recipes: Sequence[Recipe], folder: Path, data: Path, report: Reporter, workers: int | None) -> list[Path]:
-    """Each recipe's entry, made where it is missing or damaged."""
-    paths = {recipe: folder / recipe.entry(data) for recipe in recipes}
-    missing = [recipe for recipe in recipes if shape_of(paths[recipe]) is None]
-    report("loading", 0.0, f"{len(recipes) - len(missing)} of {len(recipes)} kept from before")
+def _in_cache(
+    sources: Sequence[SliceSource], folder: Path, data: Path, report: Reporter, workers: int | None
+) -> list[Path]:
+    """Each source's entry, made where it is missing or damaged."""
+    paths = {source: folder / source.entry(data) for source in sources}
+    missing = [source for source in sources if shape_of(paths[source]) is None]
+    report("loading", 0.0, f"{len(sources) - len(missing)} of {len(sources)} kept from before")
     with closing(spread(partial(_make, data=data, folder=folder), missing, workers)) as made:
         for n, title in enumerate(made, 1):
             report("loading", n / len(missing), title)
-    return [paths[recipe] for recipe in recipes]
+    return [paths[source] for source in sources]
 
 
-def _make(recipe: Recipe, data: Path, folder: Path) -> str:
-    number = 1 if recipe.case is None else recipe.number
-    write_entry(folder / recipe.entry(data), recipe.stacks(), number)
-    return recipe.title
+def _make(source: SliceSource, data: Path, folder: Path) -> str:
+    number = 1 if source.case is None else source.number
+    write_entry(folder / source.entry(data), source.stacks(), number)
+    return source.title
 
 
 def _real(case: Case, pixel_mm: float) -> Iterator[Stack]:

@@ -1,30 +1,27 @@
-"""Training the prior: noise prediction on augmented slices (section 2.2), on one process or many."""
+"""Training a prior, in stages if the recipe has several, on one process or many."""
 
 from __future__ import annotations
 
-import json
-import signal
-import threading
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from torch import nn
 
-from ...cohort.distributed import team_on
-from ...errors import Cancelled
+from ...cohort.distributed import Team, team_on
 from ...files import atomic_path
+from ...prior import Prior
 from ...progress import Callback, Reporter
 from .cache import cache_folder
-from .config import TrainingConfig
+from .config import TrainingConfig, read_recipe, recipe_json
 from .data import SliceBatches
-from .feed import Feed
+from .learner import PriorLearner
 from .logs import Log
-from .run import Run
+from .loop import STATE, Loop
+from .prefetch import Prefetcher
 from .sheets import write_sheet
 from .sources import training_slices
 from .validation import Scan, validate, validation_scans
@@ -33,7 +30,7 @@ from .validation import Scan, validate, validation_scans
 def train(
     data: str | Path | None,
     out: str | Path,
-    config: TrainingConfig | str | Path | None = None,
+    config: TrainingConfig | Sequence[TrainingConfig] | str | Path | None = None,
     split: str | Path | None = None,
     limit_minutes: float | None = None,
     device: str = "auto",
@@ -42,150 +39,124 @@ def train(
 ) -> Path:
     """Train a prior on the ``train`` patients of ``data`` (and phantoms) and write ``out/prior.safetensors``.
 
-    ``data`` None trains on phantoms alone. A run found in ``out`` goes on where it stopped; with
-    ``limit_minutes`` the learning rate is annealed to zero over that time. An interruption (Ctrl-C, SIGTERM)
+    ``config``: one stage, several, or what :func:`~.config.read_recipe` reads. Each stage starts from the weights of
+    the stage before and is a run of its own in ``out/stage_1`` ..., the last one in ``out``. ``data`` None trains on
+    phantoms alone. A run found in ``out`` goes on where it stopped; with ``limit_minutes`` the learning rate is
+    annealed to zero over that time, which the stages to come share by their work. An interruption (Ctrl-C, SIGTERM)
     saves the state before it is raised as :class:`KeyboardInterrupt`. Under torchrun the processes share every
     batch. ``cache`` is a folder that keeps the slices (:func:`~.sources.training_slices`). Returns the
     checkpoint's path.
     """
-    if not isinstance(config, TrainingConfig):
-        config = TrainingConfig.read(config)
+    if isinstance(config, TrainingConfig):
+        stages: tuple[TrainingConfig, ...] = (config,)
+    else:
+        stages = read_recipe(config) if config is None or isinstance(config, (str, Path)) else tuple(config)
     out = Path(out)
-    with team_on(device, config.batch) as team:
-        report = Reporter(progress if team.first else None)
+    folders = [*(out / f"stage_{n + 1}" for n in range(len(stages) - 1)), out]
+    with team_on(device, math.gcd(*(stage.batch for stage in stages))) as team:
         if team.first:
             out.mkdir(parents=True, exist_ok=True)
             with atomic_path(out / "config.json") as temporary:
-                temporary.write_text(json.dumps(asdict(config), indent=1))
+                temporary.write_text(recipe_json(stages))
+        work = [s.steps * s.batch * s.size**2 or 1 for s in stages]
+        left = sum(w for w, folder in zip(work, folders, strict=True) if folder == out or not _finished(folder))
+        report = Reporter(progress if team.first else None)
+        for n, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
+            if folder != out and _finished(folder):
+                continue
+            if n:
+                stage = replace(stage, start_from=str(folders[n - 1] / "prior.safetensors"))
+            minutes = None if limit_minutes is None else limit_minutes * work[n] / left
+            part = report.part(sum(work[:n]) / sum(work), sum(work[: n + 1]) / sum(work))
+            title = f"stage {n + 1} of {len(stages)}" if len(stages) > 1 else ""
+            _Stage(data, folder, stage, split, team, part, cache, title).run(minutes)
+        report("done", 1.0)
+    return out / "prior.safetensors"
+
+
+def _finished(folder: Path) -> bool:
+    """Whether a stage was trained to its end."""
+    try:
+        with safe_open(folder / STATE, framework="pt") as file:
+            return bool((file.metadata() or {}).get("finished") == "True")
+    except (SafetensorError, OSError):
+        return False
+
+
+class _Stage:
+    """One run: its data, its loop, and what the first process writes and reports about it."""
+
+    def __init__(
+        self,
+        data: str | Path | None,
+        out: Path,
+        config: TrainingConfig,
+        split: str | Path | None,
+        team: Team,
+        report: Reporter,
+        cache: str | Path | None,
+        title: str,
+    ):
+        self.out, self.config, self.team, self.title = out, config, team, title
+        if team.first:
+            out.mkdir(parents=True, exist_ok=True)
         loading = report.part(0.0, 0.02)
 
         def load() -> tuple[SliceBatches, str]:
             return training_slices(data, split, config, loading, cache)
 
-        batches, described = team.first_then_others(load) if cache_folder(cache) else load()
-        scans: list[Scan] = []
-        note = ""
+        self.batches, self.described = team.first_then_others(load) if cache_folder(cache) else load()
+        self.scans: list[Scan] = []
+        self.note = ""
         if team.first and config.validate_every:
-            scans, note = validation_scans(data, split, config, team.device, report.part(0.02, 0.02))
-        run = Run(config, out, team, described)
-        observer = _Observer(run, scans, note, report.part(0.02, 1.0)) if team.first else None
-        feed = Feed(batches, config.batch, team)
-        try:
-            return train_steps(run, feed, observer, limit_minutes)
-        finally:
-            feed.close()
-            if observer is not None:
-                observer.log.close()
+            self.scans, self.note = validation_scans(data, split, config, team.device, report.part(0.02, 0.02))
+        self.report = report.part(0.02, 1.0)
+        learner = PriorLearner(config, team.share(config.batch))
+        self.loop = Loop(learner, config, team, out, self._save_prior)
 
+    def run(self, limit_minutes: float | None) -> None:
+        """Train to the end or to the interruption."""
+        with Prefetcher(self.batches, self.config.batch, self.team) as batches:
+            if not self.team.first:
+                self.loop.run(batches, limit_minutes)
+                return
+            self.log = Log(self.out, self.loop.step)
+            self.report.start_clock(self.loop.step / max(1, self.config.steps))
+            self.since, self.logged_step = time.monotonic(), self.loop.step
+            try:
+                self.loop.run(batches, limit_minutes, self._logged, self._validate)
+            finally:
+                self.log.close()
 
-class Observer(Protocol):
-    """Who is told of a run: the loss every ``log_every`` steps, the time to validate, the end."""
+    def _prior(self, learner: nn.Module, step: int) -> Prior:
+        assert isinstance(learner, PriorLearner)
+        return learner.prior(self.described, step)
 
-    report: Reporter
+    def _save_prior(self, average: nn.Module, step: int) -> None:
+        self._prior(average, step).save(self.out / "prior.safetensors")
 
-    def trained(self, loss: float, done: float) -> None:
-        """Hear of the mean loss since the last time; ``done`` is 0 to 1."""
+    def _logged(self, loss: float, done: float) -> None:
+        """The mean loss since the last call and the speed, as a row of log.csv and an event."""
+        loop, config = self.loop, self.config
+        rate = (loop.step - self.logged_step) * config.batch / max(1e-9, time.monotonic() - self.since)
+        self.since, self.logged_step = time.monotonic(), loop.step
+        self.log.trained(loop.step, loss, rate, loop.learning_rate)
+        text = f"step {loop.step} of {config.steps}, loss {loss:.4f}, {rate:.3g} images/s"
+        self.report("training", done, "; ".join(filter(None, (text, self.title, self.note))))
 
-    def validate(self, done: float) -> None:
-        """It is time to validate."""
-
-
-def train_steps(run: Run, feed: Feed, observer: Observer | None, limit_minutes: float | None) -> Path:
-    """Train to the end, or to the interruption, which saves the state; returns the checkpoint's path."""
-    config, team = run.config, run.team
-    deadline = None if limit_minutes is None else time.monotonic() + 60 * limit_minutes
-    recent: list[Tensor] = []
-    with _Stop() as stop:
-        while run.step < config.steps:
-            done = run.step / config.steps
-            if deadline is not None:
-                done = max(done, 1 - (deadline - time.monotonic()) / (60 * limit_minutes))  # type: ignore[operator]
-            done, stopped = team.agree(done, float(stop.asked))
-            if stopped:
-                run.save()
-                raise KeyboardInterrupt
-            if done >= 1:
-                break
-            recent.append(run.update(done, *feed(run.step)))
-            if run.step % config.log_every == 0:
-                loss = team.mean(torch.stack(recent).mean())
-                recent = []
-                if observer is not None:
-                    _or_save(run, lambda loss=loss, done=done: observer.trained(loss, done))  # type: ignore[misc]
-            if run.step % config.checkpoint_every == 0:
-                run.save()
-            if observer is not None and config.validate_every and run.step % config.validate_every == 0:
-                _or_save(run, lambda done=done: observer.validate(done))  # type: ignore[misc]
-        path = run.save()
-        if observer is not None:
-            observer.validate(1.0)
-            observer.report("done", 1.0)
-    return path
-
-
-def _or_save(run: Run, work: Any) -> None:
-    """Do what tells the caller; the state is kept if the caller then cancels."""
-    try:
-        work()
-    except Cancelled:
-        run.save()
-        raise
-
-
-class _Observer:
-    """What the first process tells about a run: tables, sheets, progress."""
-
-    def __init__(self, run: Run, scans: Sequence[Scan], note: str, report: Reporter):
-        self.run, self.scans, self.note, self.report = run, list(scans), note, report
-        self.log = Log(run.out, run.step)
-        self.report.start_clock(run.step / max(1, run.config.steps))
-        self.since, self.step = time.monotonic(), run.step
-
-    def trained(self, loss: float, done: float) -> None:
-        """Tell the mean loss since the last time, and the speed."""
-        run = self.run
-        rate = (run.step - self.step) * run.config.batch / max(1e-9, time.monotonic() - self.since)
-        self.since, self.step = time.monotonic(), run.step
-        self.log.trained(run.step, loss, rate, run.learning_rate)
-        told = f"step {run.step} of {run.config.steps}, loss {loss:.4f}, {rate:.3g} images/s"
-        self.report("training", done, f"{told}; {self.note}" if self.note else told)
-
-    def validate(self, done: float) -> None:
+    def _validate(self, done: float) -> None:
         """Validate on the scans, unless there are none or this step has been validated before."""
-        if not self.scans or self.log.validation.last == self.run.step:
+        step = self.loop.step
+        if not self.scans or self.log.validation.last == step:
             return
-        began, step = time.monotonic(), self.run.step
-        outcome = validate(
-            self.run.prior, self.scans, lambda share: self.report("validating", done, f"step {step}: {share:.0%}")
-        )
-        write_sheet(self.run.out / "sheets" / f"step_{step:07d}.png", outcome.sights, f"Step {step}")
+        began = time.monotonic()
+
+        def show(share: float) -> None:
+            self.report("validating", done, f"step {step}: {share:.0%}")
+
+        outcome = validate(self._prior(self.loop.average, step), self.scans, show)
+        write_sheet(self.out / "sheets" / f"step_{step:07d}.png", outcome.shown, f"Step {step}")
         self.note = outcome.summary
         self.log.validated(step, outcome.figures, time.monotonic() - began)
         self.report("validating", done, f"step {step}: {self.note}")
         self.since += time.monotonic() - began  # the speed is that of training
-
-
-class _Stop:
-    """Turns the first SIGINT or SIGTERM into a wish to stop between two steps; a second Ctrl-C stops at once.
-
-    Under torchrun, which repeats a signal, every further one is ignored. Only the main thread gets signals.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self._ask)
-        return self
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT and not torch.distributed.is_initialized():
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)

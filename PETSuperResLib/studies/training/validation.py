@@ -57,7 +57,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Sight:
+class SheetRow:
     """A scan's middle slice for the sheet: ``(J, I)`` images, PET in SUV and CT in HU, and PSNRs in dB."""
 
     name: str
@@ -75,7 +75,7 @@ class Outcome:
     """``figures``: ``loss``, ``loss_0.1`` ... by noise level, ``psnr_real`` ... by kind; and what a sheet shows."""
 
     figures: dict[str, float]
-    sights: list[Sight]
+    shown: list[SheetRow]
 
     @property
     def summary(self) -> str:
@@ -115,10 +115,10 @@ def validation_scans(
 
 
 def validate(prior: Prior, scans: list[Scan], show: Callable[[float], None] = lambda done: None) -> Outcome:
-    """Loss and reconstructions of a prior on the scans; ``show`` hears of the share done (0 to 1)."""
+    """Loss and reconstructions of a prior on the scans; ``show`` receives the share done (0 to 1)."""
     losses: dict[float, list[float]] = {sigma: [] for sigma in SIGMAS}
     qualities: dict[str, list[float]] = {}
-    sights = []
+    shown: list[SheetRow] = []
     sampler = Sampler.get("draft")
     for number, scan in enumerate(scans):
         show(number / len(scans))
@@ -131,12 +131,12 @@ def validate(prior: Prior, scans: list[Scan], show: Callable[[float], None] = la
         quality = psnr(truth, draft)
         qualities.setdefault(scan.kind, []).append(quality)
         k = len(truth) // 2
-        shown = {sigma: estimates[sigma][k] for sigma in SHOWN_SIGMAS}
+        denoised = {sigma: estimates[sigma][k] for sigma in SHOWN_SIGMAS}
         images = (scan.ct[k].cpu().numpy(), truth[k], scan.lr[k], draft[k])
-        sights.append(Sight(f"{scan.name}, {scan.kind}", *images, shown, psnr(truth, scan.lr), quality))
+        shown.append(SheetRow(f"{scan.name}, {scan.kind}", *images, denoised, psnr(truth, scan.lr), quality))
     by_level = {f"loss_{sigma:g}": float(np.mean(values)) for sigma, values in losses.items()}
     by_kind = {f"psnr_{kind}": float(np.mean(values)) for kind, values in qualities.items()}
-    return Outcome({"loss": float(np.mean(list(by_level.values()))), **by_level, **by_kind}, sights)
+    return Outcome({"loss": float(np.mean(list(by_level.values()))), **by_level, **by_kind}, shown)
 
 
 def _denoise(prior: Prior, scan: Scan, sigma: float, seed: int) -> tuple[float, np.ndarray]:

@@ -18,11 +18,12 @@ import numpy as np
 from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 
+from PETSuperResLib.cohort.cases import find_cases
+from PETSuperResLib.cohort.manifest import read_split
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.studies.evaluation.metrics import psnr
-from PETSuperResLib.studies.training.data import find_cases, read_split
 
 SLICES = 8
 UPDATES = (12, 18, 24, 34, 50, 75, 110, 160)

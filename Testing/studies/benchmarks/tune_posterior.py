@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from PETSuperResLib.cohort.cases import find_cases
+from PETSuperResLib.cohort.manifest import read_split
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.studies.evaluation.metrics import whole_field
 from PETSuperResLib.studies.methods import METHODS, MethodCase
 from PETSuperResLib.studies.methods.posterior import DPS, SCOREPET, dps, run_sampler, scorepet
-from PETSuperResLib.studies.training.data import find_cases, read_split
 from PETSuperResLib.volume import Volume
 
 DPS_CHOICES = (

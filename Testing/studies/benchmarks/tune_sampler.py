@@ -24,6 +24,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from PETSuperResLib import Prior, Sampler, Volume
+from PETSuperResLib.cohort.cases import find_cases
+from PETSuperResLib.cohort.manifest import read_split
 from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.physics.model import ForwardModel, osem
 from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
@@ -32,7 +34,6 @@ from PETSuperResLib.sampling import UNKNOWN_HU, sample
 from PETSuperResLib.studies.evaluation.metrics import whole_field
 from PETSuperResLib.studies.evaluation.references import REFERENCES, subjects
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_BOWSHER_SHARP, MAP_RDP, map_image
-from PETSuperResLib.studies.training.data import find_cases, read_split
 
 SLICES = 8
 SETTINGS = ("standard", "ood")
