@@ -16,8 +16,6 @@ if slicer_host.missing():
 
 import slicer  # noqa: E402
 
-SAMPLE = Path(__file__).parents[1] / "support" / "modules" / "HostSample.py"
-
 
 @pytest.fixture
 def host():
@@ -35,11 +33,6 @@ def qt(host):
     import qt
 
     return qt
-
-
-@pytest.fixture
-def sample(host):
-    return host.open_module(SAMPLE)
 
 
 def volume(name: str = "PET", shape: tuple[int, int, int] = (6, 30, 40), value: float = 1.0):
@@ -132,70 +125,6 @@ def test_questions_and_file_dialogs_get_the_planned_answers(host, qt):
     assert qt.QFileDialog.getSaveFileName(None, "Save", "", "*.csv") == "/tmp/table.csv"
 
 
-# widgets
-
-
-def test_the_node_selector_follows_the_scene(host):
-    selector, seen = slicer.qMRMLNodeComboBox(), []  # type: ignore[var-annotated]
-    selector.nodeTypes, selector.noneEnabled = ["vtkMRMLScalarVolumeNode"], True
-    selector.connect("currentNodeChanged(vtkMRMLNode*)", seen.append)
-    pet = volume("PET")
-    selector.setCurrentNode(pet)
-    assert selector.currentNode() is None, "without a scene nothing can be chosen"
-    selector.setMRMLScene(slicer.mrmlScene)
-    ct = volume("CT")
-    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "not a volume")
-    assert [n.GetName() for n in selector.nodes()] == ["PET", "CT"] and selector.currentNode() is None
-    selector.setCurrentNode(ct)
-    assert selector.currentNodeID == ct.GetID() and seen == [ct]
-    slicer.mrmlScene.RemoveNode(ct)
-    assert selector.currentNode() is None and seen == [ct, None]
-
-
-def test_a_selector_without_none_takes_the_first_node(host):
-    selector = slicer.qMRMLNodeComboBox()
-    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-    selector.setMRMLScene(slicer.mrmlScene)
-    pet = volume("PET")
-    volume("CT")
-    assert selector.currentNode() is pet
-
-
-def test_label_maps_are_child_types_that_can_be_left_out(host):
-    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
-    selector = slicer.qMRMLNodeComboBox()
-    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-    selector.setMRMLScene(slicer.mrmlScene)
-    assert selector.nodeCount() == 1
-    selector.showChildNodeTypes = False
-    assert selector.nodeCount() == 0
-
-
-def test_a_collapsible_button_hides_what_it_holds(host, sample):
-    button, edit = sample.ui.inputsButton, sample.ui.remarkEdit
-    assert edit.visible and not button.collapsed
-    button.collapsed = True
-    assert not edit.visible
-    button.click()
-    assert edit.visible
-
-
-def test_a_table_view_shows_the_node_and_tells_the_selected_row(host):
-    table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "lesions")
-    slicer.util.updateTableFromArray(table, (np.array([1.5, 2.5]), np.array([3.0, 4.0])), ["PET", "SR"])
-    view, seen = slicer.qMRMLTableView(), []
-    view.setMRMLTableNode(table)
-    assert view.model().rowCount() == 2 and view.model().index(1, 1).data() == "4"
-    view.connect("selectionChanged()", lambda: seen.append(view.selectionModel().currentIndex.row()))
-    view.selectRow(1)
-    assert seen[-1] == 1
-    view.copySelection()
-    assert slicer.app.clipboard().text() == "2.5\t4"
-    slicer.util.updateTableFromArray(table, (np.array([9.0]),), ["PET"])
-    table.Modified()
-    assert view.model().rowCount() == 1
-
-
 # views
 
 
@@ -260,59 +189,6 @@ def test_a_chart_appears_in_the_layout_with_a_bar_for_every_value(host, tmp_path
     red = (picture[..., 0] > 0.9) & (picture[..., 1] < 0.1)
     columns = red[: red.shape[0] - 40].sum(0)
     assert columns.max() == pytest.approx(4 * columns[columns > 0].min(), rel=0.1), "8 is four times 2"
-
-
-# the module
-
-
-def test_a_module_of_the_usual_shape_loads_with_its_defaults(host, sample, tmp_path):
-    assert slicer.modules.hostsample.title == "Host sample" and slicer.modules.HostSampleInstance.started == 1
-    assert slicer.util.getModuleWidget("HostSample") is sample
-    ui = sample.ui
-    assert (ui.thresholdSlider.value, ui.roundsBox.value, ui.unitBox.currentText) == (2.5, 3, "SUV")
-    assert [ui.modeBox.itemText(n) for n in range(ui.modeBox.count)] == ["Keep above", "Keep below"]
-    assert (ui.thresholdSlider.minimum, ui.thresholdSlider.maximum, ui.widthBox.value) == (-10, 10, 6)
-    assert not ui.applyButton.enabled and ui.applyButton.toolTip == "Choose two volumes"
-    assert host.screenshot(sample, tmp_path / "panel.png").stat().st_size > 3000
-
-
-def test_choosing_and_applying_does_the_work(host, sample):
-    source, target = volume("in"), volume("out")
-    sample.ui.sourceSelector.setCurrentNode(source)
-    sample.ui.targetSelector.setCurrentNode(target)
-    assert sample.parameters.source is source and sample.ui.applyButton.enabled
-    sample.ui.applyButton.click()
-    result = slicer.util.arrayFromVolume(target)
-    assert set(np.unique(result)) == {0, 6}
-    sample.ui.targetSelector.setCurrentNode(source)
-    sample.ui.applyButton.click()
-    assert [m.text for m in host.messages] == ["Cutting failed.\n\nsource and target must differ"]
-    assert len(host.errors) == 1
-    host.errors.clear()
-
-
-@pytest.mark.parametrize("returns", [True, False])
-def test_closing_the_scene_gives_the_panel_a_new_parameter_node(host, monkeypatch, returns):
-    """Also where connectGui returns no tag to disconnect with, as in some releases of Slicer."""
-    monkeypatch.setattr("slicer_host.parameter_node.wrapper.RETURNS_TAG", returns)
-    sample = host.open_module(SAMPLE)
-    old = sample.parameters.parameterNode
-    sample.ui.sourceSelector.setCurrentNode(volume())
-    sample.ui.roundsBox.value = 8
-    slicer.mrmlScene.Clear(0)
-    assert sample.ui.sourceSelector.currentNode() is None and not sample.ui.applyButton.enabled
-    assert sample.parameters.source is None
-    sample.ui.roundsBox.value = 5
-    assert sample.parameters.rounds == 5 and sample.parameters.parameterNode is not None and old is not None
-
-
-def test_timers_of_a_closed_module_stop(host, sample):
-    sample.timer.start(5)
-    assert host.spin(1, until=lambda: sample.ticks > 2)
-    host.reset()
-    ticks = sample.ticks
-    host.spin(0.05)
-    assert sample.ticks == ticks and not sample.timer.active
 
 
 # latency

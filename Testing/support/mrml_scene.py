@@ -105,7 +105,7 @@ def _stand_ins(slicer: Any) -> None:
     _provide(slicer, "i18n", {"tr": scripted.tr, "translate": scripted.translate})
     packaging = ("pip_ensure", "pip_check", "load_requirements")
     _provide(slicer, "packaging", {name: getattr(scripted, name) for name in packaging})
-    _provide(slicer, "parameterNodeWrapper", {name: getattr(parameter_node, name) for name in parameter_node.__all__})
+    _provide(slicer, "parameterNodeWrapper", {name: getattr(parameter_node, name) for name in parameter_node.NAMES})
     _provide_qt()
 
 
