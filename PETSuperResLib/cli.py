@@ -56,7 +56,7 @@ def run(arguments: list[str] | None = None) -> int:
         path = where.command_path if where else "petsuperres"
         return _fail(f"{error.format_message()} See '{path} --help'.")
     except PETSuperResError as error:
-        return _fail(str(error))
+        return _fail(f"{error}{_how(error.option)}")
     except MemoryError:
         return _fail("Not enough memory for this volume: use --region for a part of it, or a machine with more.")
     except BrokenPipeError:  # the reader of the output has gone, as in 'petsuperres presets | head'
@@ -82,6 +82,14 @@ def main() -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _how(option: str) -> str:
+    """How an option is given in a shell, to follow a message of the library."""
+    if not option:
+        return ""
+    more = "; 'petsuperres presets' lists the names" if option == "scanner" else ""
+    return f" (--{option.replace('_', '-')}{more})"
 
 
 def _fail(message: str) -> int:

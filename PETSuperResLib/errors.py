@@ -10,7 +10,15 @@ from collections.abc import Iterable
 
 
 class PETSuperResError(Exception):
-    """Base of every error a user can cause and cure."""
+    """Base of every error a user can cause and cure.
+
+    ``option`` names the option that cures it, as a field of :class:`~PETSuperResLib.request.Request` or a parameter;
+    empty where there is none. A front end adds how that option is set there.
+    """
+
+    def __init__(self, message: str = "", option: str = ""):
+        super().__init__(message)
+        self.option = option
 
 
 class InputError(PETSuperResError):
@@ -30,7 +38,7 @@ class ScannerError(PETSuperResError):
 
 
 class CheckpointError(PETSuperResError):
-    """A prior that is damaged, foreign, or does not match the request."""
+    """A prior that is damaged, of another kind, or does not match the request."""
 
 
 class OutputError(PETSuperResError):
@@ -38,10 +46,10 @@ class OutputError(PETSuperResError):
 
 
 class WorkerError(PETSuperResError):
-    """A job that failed in a process of its own; ``log`` is what that said of an error that nobody expected."""
+    """A job that failed in a process of its own; ``log`` holds the last lines that process wrote of it."""
 
-    def __init__(self, message: str, log: Iterable[str] = ()):
-        super().__init__(message)
+    def __init__(self, message: str, log: Iterable[str] = (), option: str = ""):
+        super().__init__(message, option)
         self.log = list(log)
 
 

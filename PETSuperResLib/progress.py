@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    from .volume import Volume
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,15 @@ class Event:
     """One step of a running job.
 
     ``fraction`` runs from 0 to 1 over the whole job, ``remaining_s`` is the estimated time left in
-    seconds (None until it can be estimated) and ``preview`` the current estimate as a
-    ``(K, J, I)`` float32 array in the result's units (None when there is nothing to show).
+    seconds (None until it can be estimated) and ``preview`` the current estimate on the result's grid
+    (None when there is nothing to show).
     """
 
     stage: str
     fraction: float
     message: str = ""
     remaining_s: float | None = None
-    preview: np.ndarray | None = None
+    preview: Volume | None = None
 
 
 Callback = Callable[[Event], None]
@@ -46,7 +48,7 @@ class Reporter:
         self.start, self.end = start, end
         self.began, self.offset = time.monotonic(), start  # when, and at which part of the whole job
 
-    def __call__(self, stage: str, fraction: float, message: str = "", preview: np.ndarray | None = None) -> None:
+    def __call__(self, stage: str, fraction: float, message: str = "", preview: Volume | None = None) -> None:
         """Report ``fraction`` (0 to 1) of this reporter's share of the job."""
         if self.callback is None:
             return

@@ -27,7 +27,7 @@ from .problem import Problem
 from .progress import Callback, Reporter
 from .sampling import Sampler
 from .sampling.slabs import SLAB, Slabs
-from .scanner import Scanner, guess_preset
+from .scanner import Scanner, scanner_of
 from .suv.suvbw import check_suv
 from .volume import Volume
 
@@ -91,8 +91,9 @@ def reconstruct(
     if region is not None and measurement is not None:
         raise InputError("A sinogram holds whole slices, so a region cannot be taken from it: leave one of them out.")
     sampler, chosen = Sampler.get(quality), pick_device(device)
-    scanner, warnings = _scanner_of(pet, scanner, measurement)
-    warnings += check_suv(pet)
+    chosen_scanner = None if scanner is None else Scanner.get(scanner)
+    scanner = measurement.scanner if measurement is not None else scanner_of(chosen_scanner, pet.metadata)
+    warnings = check_suv(pet)
     check_ct(ct)
     for volume, kind in ((pet, "PET"), (ct, "CT")):
         if min(volume.shape) < 2:
@@ -185,18 +186,6 @@ def sample_measurement(
     problem = Problem.make(measurement, grid, ct, chosen)
     estimate, _ = conserve(Slabs(problem, prior).run(sampler, seed), measurement, grid, problem.projector)
     return grid.with_array(estimate, "SUVbw")
-
-
-def _scanner_of(
-    pet: Volume, scanner: Scanner | str | Path | None, measurement: Measurement | None
-) -> tuple[Scanner, list[str]]:
-    """The measurement's scanner, the one that was named, or the one that the PET's header names; and warnings."""
-    if measurement is not None:
-        return measurement.scanner, []
-    known = scanner or guess_preset(pet.metadata.get("manufacturer"), pet.metadata.get("model"))
-    if known:
-        return Scanner.get(known), []
-    raise InputError("Which scanner made the PET? Name it with scanner=...; 'petsuperres presets' lists them.")
 
 
 def _residual(problem: Problem, estimate: np.ndarray) -> dict[str, float]:

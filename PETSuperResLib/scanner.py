@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import ScannerError
+from .errors import InputError, ScannerError
 
 PRESET_FILE = Path(__file__).parent / "Resources" / "scanners.json"
 SETTINGS = {"standard": "Paper standard", "ood": "Paper OOD"}  # Table 1 of the paper
@@ -95,8 +95,10 @@ class Scanner:
             raise ScannerError(f"Scanner '{values['name']}': {error}; see 'petsuperres presets'.") from error
 
     @classmethod
-    def get(cls, scanner: Scanner | str | Path, **changes: Any) -> Scanner:
-        """A scanner by preset name (case does not matter), JSON file or as given, with fields changed."""
+    def get(cls, scanner: Scanner | str | Path | dict[str, Any], **changes: Any) -> Scanner:
+        """A scanner by preset name (case does not matter), JSON file, description or as given, with fields changed."""
+        if isinstance(scanner, dict):
+            scanner = cls.from_dict(scanner)
         if not isinstance(scanner, Scanner):
             scanner = _find(str(scanner))
         return replace(scanner, **changes) if changes else scanner
@@ -168,6 +170,19 @@ def guess_preset(manufacturer: str | None, model: str | None) -> str | None:
             known = words & set(MAKERS.get(scanner.manufacturer, ()))
             return scanner.name if known or not words else None
     return None
+
+
+def scanner_of(chosen: Scanner | str | Path | dict[str, Any] | None, header: Mapping[str, Any]) -> Scanner:
+    """The chosen scanner, or the preset that a PET's header names (``manufacturer``, ``model`` of its metadata).
+
+    Raises :class:`InputError` where neither is there.
+    """
+    name = guess_preset(header.get("manufacturer"), header.get("model"))
+    if chosen is None and name is None:
+        raise InputError(
+            "Which scanner made the PET? Its header names none with a preset: name the scanner.", "scanner"
+        )
+    return Scanner.get(str(name) if chosen is None else chosen)
 
 
 def _letters(text: str | None) -> str:

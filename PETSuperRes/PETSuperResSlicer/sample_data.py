@@ -74,11 +74,11 @@ def load() -> list[Any]:
 def phantom_nodes(**changes: Any) -> list[Any]:
     """PET, CT and segmentation node of a case made in this process, which waits (for tests and scripts).
 
-    ``changes`` are those of :func:`PETSuperResLib.phantoms.demo_case.sample_case`: seed, shape, lesions.
+    ``changes`` are those of :func:`PETSuperResLib.phantoms.demo_case.demo_case`: seed, shape, lesions.
     """
-    from PETSuperResLib.phantoms.demo_case import sample_case
+    from PETSuperResLib.phantoms.demo_case import demo_case
 
-    case = sample_case(**changes)
+    case = demo_case(**changes)
     volumes = {"pet": case.simulation.lr, "ct": case.phantom.ct, "labels": case.phantom.labels}
     return addNodes(volumes, {"lesions": case.names})
 

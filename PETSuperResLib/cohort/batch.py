@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import Cancelled, InputError, OutputError, PETSuperResError
+from ..errors import Cancelled, OutputError, PETSuperResError
 from ..files import fingerprint, hash_of, to_json, write_csv, write_together
 from ..lesions import measures as ls
 from ..prior import Prior
 from ..progress import Callback, Reporter
 from ..reconstruction import reconstruct
 from ..sampling import Sampler
-from ..scanner import Scanner, guess_preset
+from ..scanner import Scanner, scanner_of
 from .cases import Case
 from .distributed import team_on
 
@@ -75,10 +75,7 @@ def _one(case: Case, folder: Path, key: str, scanner: Scanner | None, given: dic
     """Reconstruct a case and write its folder; a case that cannot be is noted in its report, with nothing else."""
     try:
         pet, ct, mask = case.pet(), case.ct(), case.lesions()
-        known = scanner or guess_preset(pet.metadata.get("manufacturer"), pet.metadata.get("model"))
-        if known is None:
-            raise InputError("The PET does not say which scanner made it: name it for all cases (--scanner).")
-        known = Scanner.get(known)
+        known = scanner_of(scanner, pet.metadata)
         result = reconstruct(pet, ct, known, **given)
         before = ls.measure_lesions(pet, mask) if mask else []
         after = ls.measure_lesions(result.volume, mask) if mask else []

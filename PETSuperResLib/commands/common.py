@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,45 @@ slices_option = click.option(
 
 
 MTV = 2.5  # SUV from which MTV and TLG count, unless another threshold is given
+
+
+def request_options(shared: bool = False) -> Callable[[Any], Any]:
+    """The fields of a :class:`~PETSuperResLib.request.Request` as options, with their help, limits and defaults:
+    ``trues_per_slice`` is ``--trues-per-slice``. ``shared``: only those that may hold for many cases."""
+    from dataclasses import MISSING, fields
+
+    from ..request import Request
+
+    made = []
+    for field in fields(Request):
+        about, needed = field.metadata["option"], field.default is MISSING
+        if shared and not about.shared:
+            continue
+        kind: Any = None
+        if about.choices:
+            kind = click.Choice(about.choices)
+        elif about.form in ("whole", "number"):
+            low, high = (None if math.isinf(limit) else limit for limit in (about.low, about.high))
+            kind = (click.IntRange if about.form == "whole" else click.FloatRange)(low, high, min_open=about.above)
+        default: dict[str, Any] = {} if needed or field.default is None else {"default": field.default}
+        made.append(
+            click.option(
+                f"--{field.name.replace('_', '-')}",
+                type=kind,
+                required=needed,
+                show_default=about.default_text or bool(default),
+                metavar=about.metavar,
+                help=about.help,
+                **default,
+            )
+        )
+
+    def add(command: Any) -> Any:
+        for one in reversed(made):
+            command = one(command)
+        return command
+
+    return add
 
 
 class Bar:
@@ -127,10 +167,15 @@ def read_image(path: str, modality: str, option: str = "") -> Volume:
 
 def lesion_headings(threshold: float | str = MTV) -> dict[str, str]:
     """Headings of a lesion table, with the threshold from which MTV and TLG count."""
+    from ..lesions.measures import MEASURES
+
     text = str(threshold).replace(" ", "")
     edge = f">= {text} of max" if text.endswith("%") else f">= {text}"
-    names = {"lesion": "lesion", "suvmax": "SUVmax", "suvmean": "SUVmean", "suvpeak": "SUVpeak"}
-    return names | {"mtv_ml": f"MTV mL ({edge})", "tlg": f"TLG ({edge})"}
+    headings = {"lesion": "lesion"}
+    for name, measure in MEASURES.items():
+        unit = f" {measure.unit}" if measure.unit == "mL" else ""
+        headings[name] = measure.title + unit + (f" ({edge})" if measure.thresholded else "")
+    return headings
 
 
 def change_table(changes: Sequence[Mapping[str, Any]], threshold: float | str = MTV) -> str:
@@ -142,26 +187,3 @@ def change_table(changes: Sequence[Mapping[str, Any]], threshold: float | str = 
         for c in changes
     ]
     return table(rows, headings)
-
-
-def region_of(text: str) -> Callable[[Any, float], tuple[float, ...] | None]:
-    """How to get the box from ``--region``: from the segmentation for ``segments``, else six numbers in LPS mm."""
-    from ..errors import InputError
-
-    if text.strip().lower() == "segments":
-
-        def around(mask: Any, margin: float) -> tuple[float, ...]:
-            from ..lesions.measures import region_around
-
-            if mask is None:
-                raise InputError("--region segments needs the segmentation: add --segmentation FILE.")
-            return region_around(mask, margin)
-
-        return around
-    try:
-        box = tuple(float(v) for v in text.replace(",", " ").split())
-    except ValueError:
-        box = ()
-    if len(box) != 6 or not all(a < b for a, b in zip(box[::2], box[1::2], strict=True)):
-        raise InputError(f"--region '{text}' is not a box: give x0,x1,y0,y1,z0,z1 in LPS mm (x0 < x1), or segments.")
-    return lambda mask, margin: box

@@ -7,74 +7,25 @@ from typing import Any
 
 import click
 
-from .common import Bar, change_table, device_option, read_image, region_of, seed_option, table
+from .common import Bar, change_table, device_option, read_image, request_options, seed_option, table
 
 
 @click.command(short_help="Super-resolve a PET with its CT; compare lesion SUVs.")
-@click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw: NIfTI, NRRD, MHA or a DICOM folder.")
-@click.option("--ct", required=True, metavar="FILE", help="CT of the same session, in HU, on any grid.")
-@click.option("--scanner", metavar="NAME", help="Scanner that made the PET: preset or JSON file; DICOM may tell it.")
-@click.option("--segmentation", metavar="FILE", help="Label map of the lesions, on any grid; MTV and TLG from SUV 2.5.")
-@click.option(
-    "--quality",
-    type=click.Choice(["draft", "standard", "paper"]),
-    default="standard",
-    show_default=True,
-    help="A quick look, recommended, or the paper's schedule (slow); not the --setting of simulate.",
-)
-@click.option(
-    "--samples", type=click.IntRange(1), default=1, show_default=True, help="Above 1: std.nii.gz, their spread."
-)
-@click.option("--region", metavar="BOX", help="x0,x1,y0,y1,z0,z1 in LPS mm, or 'segments'.")
-@click.option("--margin", type=click.FloatRange(0), default=20.0, show_default=True, help="Around the segments, in mm.")
-@click.option("--spacing", type=click.FloatRange(0.5, 10), help="In-plane voxel size of the result in mm.")
-@click.option(
-    "--measurement", metavar="FILE", help="Sinogram of 'petsuperres simulate', in place of the PET; sets the scanner."
-)
-@click.option(
-    "--trues-per-slice",
-    type=click.FloatRange(0, min_open=True),
-    metavar="N",
-    help="Effective counts of the PET, instead of an estimate from its noise and the preset; lower counts smooth more.",
-)
-@click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
-@seed_option
-@device_option
+@request_options()
 @click.option("--dicom-out", metavar="DIR", help="New folder for the result as a derived DICOM series as well.")
 @click.option("--out", required=True, metavar="DIR", help="Where sr.nii.gz, report.json and lesions.csv go.")
-def reconstruct(
-    pet: str,
-    ct: str,
-    scanner: str | None,
-    segmentation: str | None,
-    quality: str,
-    samples: int,
-    region: str | None,
-    margin: float,
-    spacing: float | None,
-    measurement: str | None,
-    trues_per_slice: float | None,
-    prior: str | None,
-    seed: int,
-    device: str,
-    dicom_out: str | None,
-    out: str,
-) -> None:
+def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
     from ..errors import InputError
     from ..files import check_folder, file_hashes, to_json, write_csv, write_together
     from ..lesions import measures as ls
-    from ..scanner import Scanner, guess_preset
+    from ..request import SEGMENTS, Request
+    from ..scanner import scanner_of
     from ..volume import Volume
 
     folder = check_folder(out)
-    box = region_of(region) if region else None
-    wanted = Scanner.get(scanner) if scanner else None  # an unknown name is told before anything is read
-    if measurement and region:
-        raise InputError("--measurement is reconstructed as a whole: leave --region out.")
-    if measurement and trues_per_slice:
-        raise InputError("--measurement holds its own counts: leave --trues-per-slice out.")
-    pet_volume, ct_volume = read_image(pet, "PT"), read_image(ct, "CT")
+    request = Request(**given)
+    pet_volume, ct_volume = read_image(str(request.pet), "PT"), read_image(str(request.ct), "CT")
     if dicom_out:
         from ..dicom.write import check_target
 
@@ -82,61 +33,48 @@ def reconstruct(
         if "series_uid" not in pet_volume.metadata:
             raise InputError("--dicom-out needs the PET as a DICOM series: give --pet its folder.")
     known = pet_volume.metadata
-    scanner = scanner or guess_preset(known.get("manufacturer"), known.get("model"))
-    if scanner is None and measurement is None:
-        raise InputError(
-            "The PET does not say which scanner made it: add --scanner NAME; 'petsuperres presets' lists the names."
-        )
-    files = {"pet": pet, "ct": ct, "segmentation": segmentation, "measurement": measurement, "prior": prior}
+    names = ("pet", "ct", "segmentation", "measurement", "prior")
+    files = {name: request.files().get(name) for name in names}
     hashes = file_hashes(files)
-    mask = Volume.read(segmentation, unit="label") if segmentation else None
-    names = ls.segment_names(segmentation) if segmentation else {}
-    before = ls.measure_lesions(pet_volume, mask, names=names) if mask else []
+    segmentation = files["segmentation"]
+    segments = (
+        ls.segments_of(Volume.read(segmentation, unit="label"), ls.segment_names(segmentation)) if segmentation else []
+    )
+    before = ls.measure_lesions(pet_volume, segments)
     from ..reconstruction import reconstruct as run
 
-    used = wanted or (Scanner.get(scanner) if scanner else None)
-    given: dict[str, Any] = {"scanner": used}
-    if measurement:
+    options: dict[str, Any] = {k: v for k, v in given.items() if k not in (*names[:4], "margin") and v is not None}
+    if files["measurement"]:
         from ..physics.measurement import Measurement
 
-        given["measurement"] = Measurement.read(measurement)
-        made_by = given["scanner"] = given["measurement"].scanner
-        if wanted and wanted.name != made_by.name:
-            raise InputError(
-                f"The measurement is of scanner '{made_by.name}', not '{wanted.name}': leave --scanner out."
-            )
-    if prior:
-        given["prior"] = prior
-    given |= {k: v for k, v in {"spacing": spacing, "trues_per_slice": trues_per_slice}.items() if v}
+        options["measurement"] = Measurement.read(files["measurement"])
+        made_by = options["measurement"].scanner
+        if request.scanner and request.scanner.name != made_by.name:  # type: ignore[union-attr]
+            raise InputError(f"The measurement is of scanner '{made_by.name}': leave the scanner out.", "scanner")
+        options["scanner"] = made_by
+    else:
+        options["scanner"] = scanner_of(request.scanner, known)  # type: ignore[arg-type]
+    around = request.region == SEGMENTS
+    options["region"] = ls.region_around(segments, request.margin) if around else request.region
     with Bar() as bar:
-        result = run(
-            pet_volume,
-            ct_volume,
-            quality=quality,
-            samples=samples,
-            seed=seed,
-            device=device,
-            region=box(mask, margin) if box else None,
-            progress=bar,
-            **given,
-        )
-    after = ls.measure_lesions(result.volume, mask, names=names, skip_outside=box is not None) if mask else []
+        result = run(pet_volume, ct_volume, progress=bar, **options)
+    after = ls.measure_lesions(result.volume, segments, skip_outside=request.region is not None)
     changes = ls.compare(before, after)
     report = {**result.report, "files": files, "files_sha256": hashes, "lesions": changes}
     writers: dict[Path, Any] = {folder / "sr.nii.gz": result.volume.write}
-    if result.std is not None and samples > 1:
+    if result.std is not None and request.samples > 1:
         writers[folder / "std.nii.gz"] = result.std.write
-    if mask:
-        patient, setting = str(known.get("patient", "")), given["scanner"].name
+    if segments:
+        patient, setting = str(known.get("patient", "")), options["scanner"].name
         rows = ls.lesion_rows(before, patient, setting, "lr")
-        rows += ls.lesion_rows(after, patient, setting, f"ours-{quality}")
+        rows += ls.lesion_rows(after, patient, setting, f"ours-{request.quality}")
         writers[folder / "lesions.csv"] = lambda path: write_csv(path, rows, ls.COLUMNS)
     writers[folder / "report.json"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
     write_together(writers)
     if dicom_out:
         from ..dicom.write import write_derived
 
-        files_written = write_derived(result.volume, pet, dicom_out, result.report)
+        files_written = write_derived(result.volume, str(request.pet), dicom_out, result.report)
     for warning in result.report.get("warnings", ()):
         click.echo(f"Note: {warning}")
     if changes:

@@ -10,55 +10,144 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
-from scipy.signal import fftconvolve
 
 from ..errors import GeometryError, InputError
 from ..volume import Volume
 
 PEAK_RADIUS_MM = 6.2  # of a sphere of 1 cm^3
 HALF = 0.5  # a voxel belongs to the segment (for SUVmax and SUVpeak) when half of it lies within
-MEASURES = ("suvmax", "suvmean", "suvpeak", "mtv_ml", "tlg")
-COLUMNS = (
-    *("patient", "setting", "method", "lesion", *MEASURES),
-    *("delta_suvmax_percent", "delta_suvmean_percent", "nmse"),
-)
+MTV = 2.5  # SUV from which a voxel counts towards MTV and TLG, unless another threshold is given
+Block = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a figure of a lesion is named in tables: heading, unit and meaning."""
+
+    title: str
+    unit: str
+    description: str
+    thresholded: bool = False  # whether it depends on the MTV threshold
+
+
+def _figure(title: str, unit: str, description: str, thresholded: bool = False) -> Any:
+    return field(metadata={"measure": Measure(title, unit, description, thresholded)})
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """SUVs of one segment in one volume; the last three only where a reference was given."""
+    """SUVs of one segment in one volume; the last three only where a reference was given.
+
+    Tables, their columns and the comparison of two volumes follow the fields and their :class:`Measure`.
+    """
 
     label: int
     name: str
     voxels: int  # voxels of the volume at least half within the segment
-    suvmax: float
-    suvmean: float  # mean weighted with the part of each voxel within the segment
-    suvpeak: float  # highest mean over a 1 cm^3 sphere centred within the segment
-    mtv_ml: float
-    tlg: float  # SUVmean of the MTV voxels x MTV, in SUV mL
+    suvmax: float = _figure("SUVmax", "g/mL", "Highest voxel of the segment")
+    suvmean: float = _figure("SUVmean", "g/mL", "Mean over the segment")  # weighted with the part of each voxel inside
+    suvpeak: float = _figure("SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment")
+    mtv_ml: float = _figure("MTV", "mL", "Metabolic tumour volume", True)
+    tlg: float = _figure("TLG", "g", "Total lesion glycolysis, SUVmean x MTV", True)  # in SUV mL
     delta_suvmax_percent: float | None = None  # 100 (SUVmax - reference's) / reference's, signed
     delta_suvmean_percent: float | None = None
     nmse: float | None = None  # sum (value - reference)^2 / sum reference^2 within the segment
 
 
+MEASURES: dict[str, Measure] = {f.name: f.metadata["measure"] for f in fields(Lesion) if f.metadata}
+COLUMNS = ("patient", "setting", "method", "lesion", *(f.name for f in fields(Lesion)[3:]))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One region of the patient: ``mask`` is 1 within it and 0 elsewhere, on a grid of its own."""
+
+    label: int
+    name: str
+    mask: Volume
+
+    @classmethod
+    def of(cls, labels: Volume, value: int, name: str, label: int | None = None, block: Block | None = None) -> Segment:
+        """The voxels of a label map that have ``value``, cut to the box around them (``block``, where it is known).
+
+        Raises :class:`InputError` where there are none.
+        """
+        inside = np.rint(labels.array if block is None else labels.array[block]) == value
+        where = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        if not len(where[0]):
+            raise InputError(f"Segment '{name}' is empty: draw it, or leave it out.", "segmentation")
+        first = [int(indices[0]) for indices in where]
+        last = [int(indices[-1]) + 1 for indices in where]
+        start = [0, 0, 0] if block is None else [s.start for s in block]
+        mask = labels.crop(
+            [a + b for a, b in zip(start, first, strict=True)][::-1],
+            [a + b for a, b in zip(start, last, strict=True)][::-1],
+        )
+        box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+        return cls(value if label is None else label, name, mask.with_array(inside[box].astype(np.float32), "label"))
+
+    def weights(self, volume: Volume) -> tuple[np.ndarray, Block]:
+        """The part (0 to 1) of each voxel of ``volume`` within the segment, and the (K, J, I) block it covers.
+
+        Each voxel is divided into as many parts per axis as the mask's voxels are finer, and each part
+        takes the label at its centre; empty arrays where the segment lies outside the volume.
+        """
+        corners = np.c_[self.mask.corners(), np.ones(8)] @ np.linalg.inv(volume.ijk_to_lps).T
+        size = np.array(volume.shape[::-1])
+        first = np.clip(np.floor(corners.min(0)[:3]).astype(int), 0, size)
+        last = np.clip(np.ceil(corners.max(0)[:3]).astype(int) + 1, 0, size)
+        block = tuple(slice(a, b) for a, b in zip(first[::-1], last[::-1], strict=True))
+        if (last <= first).any():
+            return np.zeros((0, 0, 0), np.float32), (slice(0, 0),) * 3
+        coarse = volume.crop(first, last)
+        parts = [min(8, max(1, int(np.ceil(s / min(self.mask.spacing) - 0.01)))) for s in volume.spacing]
+        fine = self.mask.resample_to(
+            coarse.grid([s / n for s, n in zip(volume.spacing, parts, strict=True)]), "nearest"
+        )
+        (k, j, i), (ni, nj, nk) = coarse.shape, parts
+        weights = fine.array.reshape(k, nk, j, nj, i, ni).mean((1, 3, 5))
+        return weights, (block[0], block[1], block[2])
+
+    def centre(self) -> tuple[float, float, float]:
+        """The voxel of the mask nearest to its centroid, in LPS mm: inside the segment whatever its shape."""
+        inside = np.argwhere(self.mask.array > HALF)
+        k, j, i = inside[np.argmin(((inside - inside.mean(0)) ** 2).sum(1))]
+        x, y, z = (self.mask.ijk_to_lps @ [i, j, k, 1.0])[:3]
+        return float(x), float(y), float(z)
+
+
+def segments_of(mask: Volume, names: Mapping[int, str] | None = None) -> list[Segment]:
+    """The segments of a label map (0 = background), in the order of the labels.
+
+    Raises :class:`InputError` for an empty or fractional mask.
+    """
+    from scipy import ndimage
+
+    found = _labels(mask)
+    blocks = ndimage.find_objects(np.searchsorted([0, *found], np.rint(mask.array)))
+    return [
+        Segment.of(mask, label, (names or {}).get(label, f"Lesion {label}"), block=block)
+        for label, block in zip(found, blocks, strict=True)
+    ]
+
+
 def measure_lesions(
     volume: Volume,
-    mask: Volume,
+    mask: Volume | Sequence[Segment],
     reference: Volume | None = None,
     names: Mapping[int, str] | None = None,
-    threshold: float | str = 2.5,
+    threshold: float | str = MTV,
     skip_outside: bool = False,
 ) -> list[Lesion]:
     """SUVs of every label of ``mask`` in ``volume``, in the order of the labels.
 
-    ``mask`` is a label map (0 = background) on any grid that overlaps the volume's. ``threshold`` is
+    ``mask`` is a label map (0 = background) on any grid that overlaps the volume's, or its segments. ``threshold`` is
     the SUV from which a voxel counts towards MTV and TLG: a number (2.5, 4.0) or a share of the
     lesion's SUVmax in this volume (``"41%"``). With ``reference`` the deltas and the lesion NMSE of the paper's
     Fig. 4 are filled; for the NMSE the volume is interpolated linearly on the reference's grid.
@@ -69,38 +158,15 @@ def measure_lesions(
     """
     check_threshold(threshold)
     lesions = []
-    for label in _labels(mask):
-        name = (names or {}).get(label, f"Lesion {label}")
-        if skip_outside and segment_weights(volume, mask, label)[0].sum() <= 0:
+    for segment in segments_of(mask, names) if isinstance(mask, Volume) else mask:
+        weights, block = segment.weights(volume)
+        if skip_outside and weights.sum() <= 0:
             continue
-        own = _measure(volume, mask, label, name, threshold)
-        lesions.append(own if reference is None else _against(own, volume, mask, reference, threshold))
+        figures = _figures(volume, segment, weights, block, threshold)
+        if reference is not None:
+            figures |= _against(figures, volume, segment, reference, threshold)
+        lesions.append(Lesion(segment.label, segment.name, **figures))
     return lesions
-
-
-def segment_weights(volume: Volume, mask: Volume, label: int) -> tuple[np.ndarray, tuple[slice, slice, slice]]:
-    """The part (0 to 1) of each voxel of ``volume`` within a segment, and the (K, J, I) block it covers.
-
-    Each voxel is divided into as many parts per axis as the mask's voxels are finer, and each part
-    takes the label at its centre; empty arrays where the segment lies outside the volume.
-    """
-    inside = np.argwhere(np.rint(mask.array) == label)
-    low, high = inside.min(0)[::-1], inside.max(0)[::-1] + 1
-    segment = mask.crop(low, high)
-    segment = segment.with_array((np.rint(segment.array) == label).astype(np.float32))
-    corners = np.c_[segment.corners(), np.ones(8)] @ np.linalg.inv(volume.ijk_to_lps).T
-    size = np.array(volume.shape[::-1])
-    first = np.clip(np.floor(corners.min(0)[:3]).astype(int), 0, size)
-    last = np.clip(np.ceil(corners.max(0)[:3]).astype(int) + 1, 0, size)
-    block = tuple(slice(a, b) for a, b in zip(first[::-1], last[::-1], strict=True))
-    if (last <= first).any():
-        return np.zeros((0, 0, 0), np.float32), (slice(0, 0),) * 3
-    coarse = volume.crop(first, last)
-    parts = [min(8, max(1, int(np.ceil(s / min(mask.spacing) - 0.01)))) for s in volume.spacing]
-    fine = segment.resample_to(coarse.grid([s / n for s, n in zip(volume.spacing, parts, strict=True)]), "nearest")
-    (k, j, i), (ni, nj, nk) = coarse.shape, parts
-    weights = fine.array.reshape(k, nk, j, nj, i, ni).mean((1, 3, 5))
-    return weights, (block[0], block[1], block[2])
 
 
 def peak_kernel(spacing: Sequence[float], radius_mm: float = PEAK_RADIUS_MM) -> np.ndarray:
@@ -140,6 +206,8 @@ def lesion_rows(lesions: Iterable[Lesion], patient: str = "", setting: str = "",
 
 def split_segments(mask: Volume) -> Volume:
     """A label map with a label of its own for every connected part (26 neighbours), numbered by falling size."""
+    from scipy import ndimage
+
     parts, count = ndimage.label(mask.array > HALF, np.ones((3, 3, 3)))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
     new = np.zeros(count + 1, np.float32)
@@ -147,13 +215,14 @@ def split_segments(mask: Volume) -> Volume:
     return mask.with_array(new[parts], "label")
 
 
-def region_around(mask: Volume, margin_mm: float = 20.0) -> tuple[float, float, float, float, float, float]:
-    """The box (x0, x1, y0, y1, z0, z1) in LPS mm around all segments, with a margin."""
-    _labels(mask)
-    inside = np.argwhere(mask.array > HALF)
-    corners = mask.crop(inside.min(0)[::-1], inside.max(0)[::-1] + 1).corners()
-    low, high = corners.min(0) - margin_mm, corners.max(0) + margin_mm
-    return (*map(float, (low[0], high[0], low[1], high[1], low[2], high[2])),)  # type: ignore[return-value]
+def region_around(
+    mask: Volume | Iterable[Segment], margin_mm: float = 20.0
+) -> tuple[float, float, float, float, float, float]:
+    """The box (x0, x1, y0, y1, z0, z1) in LPS mm around all segments of a label map, with a margin."""
+    segments = segments_of(mask) if isinstance(mask, Volume) else mask
+    corners = np.concatenate([segment.mask.corners() for segment in segments])
+    (x0, y0, z0), (x1, y1, z1) = corners.min(0) - margin_mm, corners.max(0) + margin_mm
+    return float(x0), float(x1), float(y0), float(y1), float(z0), float(z1)
 
 
 def segment_names(path: str | Path) -> dict[int, str]:
@@ -188,33 +257,54 @@ def _labels(mask: Volume) -> list[int]:
     return labels
 
 
-def _measure(volume: Volume, mask: Volume, label: int, name: str, threshold: float | str) -> Lesion:
-    weights, block = segment_weights(volume, mask, label)
+def _figures(
+    volume: Volume, segment: Segment, weights: np.ndarray, block: Block, threshold: float | str
+) -> dict[str, Any]:
+    """The fields of a :class:`Lesion` that need no reference; ``weights`` and ``block`` as of Segment.weights."""
     where = str(volume.metadata.get("file") or "the PET volume")
     if weights.sum() <= 0:
         raise GeometryError(
-            f"Segment '{name}' has no voxel inside {where}: check that the segmentation belongs to this scan."
+            f"Segment '{segment.name}' has no voxel inside {where}: check that the segmentation belongs to this scan."
         )
     values = volume.array[block]
     if not np.isfinite(values[weights > 0]).all():
-        raise InputError(f"There are values that are not numbers in segment '{name}' of {where}: load it again.")
+        raise InputError(
+            f"There are values that are not numbers in segment '{segment.name}' of {where}: load it again."
+        )
     core = weights >= min(HALF, float(weights.max()))
     suvmax = float(values[core].max())
-    total = float(weights.sum(dtype=np.float64))
-    hot = weights * (values >= _threshold(threshold, suvmax))
-    return Lesion(
-        label=label,
-        name=name,
-        voxels=int(core.sum()),
-        suvmax=suvmax,
-        suvmean=float((weights * values).sum(dtype=np.float64) / total),
-        suvpeak=_peak(volume, core, block),
-        mtv_ml=float(hot.sum(dtype=np.float64) * volume.voxel_ml),
-        tlg=float((hot * values).sum(dtype=np.float64) * volume.voxel_ml),
-    )
+    edge, relative = check_threshold(threshold)
+    hot = weights * (values >= (edge * suvmax if relative else edge))
+    return {
+        "voxels": int(core.sum()),
+        "suvmax": suvmax,
+        "suvmean": float((weights * values).sum(dtype=np.float64) / float(weights.sum(dtype=np.float64))),
+        "suvpeak": _peak(volume, core, block),
+        "mtv_ml": float(hot.sum(dtype=np.float64) * volume.voxel_ml),
+        "tlg": float((hot * values).sum(dtype=np.float64) * volume.voxel_ml),
+    }
 
 
-def _peak(volume: Volume, core: np.ndarray, block: tuple[slice, slice, slice]) -> float:
+def _against(
+    own: Mapping[str, Any], volume: Volume, segment: Segment, reference: Volume, threshold: float | str
+) -> dict[str, float | None]:
+    """The fields of a :class:`Lesion` that compare it with a reference."""
+    weights, block = segment.weights(reference)
+    true = _figures(reference, segment, weights, block, threshold)
+    k, j, i = block
+    near = reference.crop((i.start, j.start, k.start), (i.stop, j.stop, k.stop))
+    error = (weights * (volume.resample_to(near).array - near.array) ** 2).sum(dtype=np.float64)
+    power = (weights * near.array**2).sum(dtype=np.float64)
+    return {
+        "delta_suvmax_percent": _percent(own["suvmax"], true["suvmax"]),
+        "delta_suvmean_percent": _percent(own["suvmean"], true["suvmean"]),
+        "nmse": float(error / power) if power > 0 else None,
+    }
+
+
+def _peak(volume: Volume, core: np.ndarray, block: Block) -> float:
+    from scipy.signal import fftconvolve
+
     kernel = peak_kernel(volume.spacing)
     wide = tuple(
         slice(max(0, s.start - n // 2), min(size, s.stop + n // 2))
@@ -240,26 +330,6 @@ def check_threshold(threshold: float | str) -> tuple[float, bool]:
     if relative and value > 1:
         raise InputError(f"MTV threshold '{threshold}' is more than the SUVmax itself: give 41% or another below 100%.")
     return value, relative
-
-
-def _threshold(threshold: float | str, suvmax: float) -> float:
-    value, relative = check_threshold(threshold)
-    return value * suvmax if relative else value
-
-
-def _against(own: Lesion, volume: Volume, mask: Volume, reference: Volume, threshold: float | str) -> Lesion:
-    true = _measure(reference, mask, own.label, own.name, threshold)
-    weights, block = segment_weights(reference, mask, own.label)
-    k, j, i = block
-    near = reference.crop((i.start, j.start, k.start), (i.stop, j.stop, k.stop))
-    error = (weights * (volume.resample_to(near).array - near.array) ** 2).sum(dtype=np.float64)
-    power = (weights * near.array**2).sum(dtype=np.float64)
-    return replace(
-        own,
-        delta_suvmax_percent=_percent(own.suvmax, true.suvmax),
-        delta_suvmean_percent=_percent(own.suvmean, true.suvmean),
-        nmse=float(error / power) if power > 0 else None,
-    )
 
 
 def _percent(value: float, reference: float) -> float | None:

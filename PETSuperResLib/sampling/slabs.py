@@ -75,7 +75,8 @@ class Slabs:
                 return
             preview = out.copy()
             preview[first:last] = z[first - low : last - low].cpu().numpy()
-            report(f"slices {first + 1}-{last} of {len(out)}", done[step], f"step {step} of {steps}", preview)
+            shown = self.problem.grid.with_array(preview, "SUVbw")
+            report(f"slices {first + 1}-{last} of {len(out)}", done[step], f"step {step} of {steps}", shown)
 
         z = sample(sampler, self.prior, model, counts, ct, seed + first, self.batch, show, *seams)
         return z[first - low : last - low].cpu().numpy()

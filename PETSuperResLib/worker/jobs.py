@@ -1,20 +1,26 @@
-"""A reconstruction as one object, from files to files: what the worker is sent and runs."""
+"""The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series, lesions.
+
+A job is made of a message (``from_message``: its options, checked) and runs with what the worker gives it:
+:class:`Tools`. It answers with files by name and a report.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, OutputError
 from ..files import check_folder, file_hashes, to_json, write_together
+from ..phantoms.demo_case import LESIONS, SEED, SHAPE, demo_case
 from ..progress import Callback, Event
-from ..scanner import Scanner, guess_preset
+from ..request import Request, from_plain, option, options
+from ..scanner import scanner_of
 from ..volume import WRITABLE, Volume
 from .raw_arrays import read_raw, write_raw
 
@@ -22,63 +28,57 @@ if TYPE_CHECKING:
     from ..prior import Prior
 
 PREVIEW_SECONDS = 2.0  # at least so much time between two previews
-KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("pet", "ct", "out", "quality", "device", "prior", "measurement"), (str,)),
-    **dict.fromkeys(("samples", "seed"), (int,)),
-    "scanner": (str, dict),
-    "region": (list, tuple),
-    **dict.fromkeys(("spacing", "trues_per_slice"), (int, float)),
-    **dict.fromkeys(("preview", "raw"), (bool,)),
-    "private": (str,),
-}
-
-
-def checked_fields(job: type, kinds: Mapping[str, tuple[type, ...]], message: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a message for a job's dataclass; :class:`InputError` names a missing, unknown or wrong one."""
-    values = {k: v for k, v in message.items() if k not in ("version", "id", "type") and v is not None}
-    known = {f.name: f.default is MISSING for f in fields(job)}
-    for name, needed in known.items():
-        if needed and name not in values:
-            raise InputError(f"The job has no '{name}': give its path.")
-    for name, value in values.items():
-        if name not in known:
-            raise InputError(f"Unknown field '{name}' in the job: use {', '.join(known)}.")
-        if not isinstance(value, kinds[name]) or (isinstance(value, bool) and bool not in kinds[name]):
-            raise InputError(f"Field '{name}' of the job cannot be {value!r}: see the worker's description.")
-    return values
+Answer = tuple[dict[str, Path], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One reconstruction. ``out`` is a folder, or the volume file to write (its suffix says so)."""
+class Tools:
+    """What a running job uses: ``load`` gives the prior of a path (None: the bundled one), ``progress`` takes events
+    and may raise to stop the job, ``show`` takes the file of a preview, which is gone when the job ends."""
 
-    pet: str
-    ct: str
-    out: str
-    scanner: str | dict[str, Any] | None = None  # preset, JSON file or description; None: what the DICOM says
-    quality: str = "standard"
-    samples: int = 1
-    seed: int = 0
-    device: str = "auto"
-    region: Sequence[float] | None = None  # x0, x1, y0, y1, z0, z1 in LPS mm
-    spacing: float | None = None
-    prior: str | None = None
-    measurement: str | None = None
-    trues_per_slice: float | None = None  # effective counts of the PET, instead of an estimate
-    preview: bool = False
-    raw: bool = False  # write .nrrd without compression, for a client that reads it at once
-    private: str | None = None  # the client's folder, removed by a worker whose client has died
+    load: Callable[[Any], Prior]
+    progress: Callback
+    show: Callable[[Path], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every job may have: ``private``, the client's folder, which a worker removes whose client has died."""
+
+    private: str | None = option("text", None)
 
     @classmethod
-    def from_message(cls, message: dict[str, Any]) -> Job:
+    def from_message(cls, message: Mapping[str, Any]) -> Job:
         """The job of a message; raises :class:`InputError` naming a missing, unknown or wrong field."""
-        values = checked_fields(cls, KINDS, message)
-        if not all(isinstance(v, (int, float)) for v in values.get("region", ())):
-            raise InputError("Field 'region' of the job must be six numbers: x0, x1, y0, y1, z0, z1 in LPS mm.")
-        return cls(**values)
+        return from_plain(cls, {k: v for k, v in message.items() if k not in ("version", "id", "type")})
+
+    def run(self, tools: Tools) -> Answer:
+        """Do it; (files by name, report). All files appear, or none. Raises the library's errors."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructJob(Job):
+    """A reconstruction; its message has the fields of the :class:`Request` beside these.
+
+    ``out`` is a folder, or the volume file to write (its suffix says so). ``preview``: show estimates meanwhile.
+    ``raw``: read and write .nrrd without compression, for a client that reads it at once.
+    """
+
+    request: Request
+    out: str = option("text")
+    preview: bool = option("flag", False)
+    raw: bool = option("flag", False)
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> ReconstructJob:
+        """As :meth:`Job.from_message`."""
+        own = {name: message[name] for name in options(cls) if name in message}
+        rest = {k: v for k, v in message.items() if k not in {*own, "version", "id", "type"}}
+        return from_plain(cls, own, request=Request.from_dict(rest))
 
     def targets(self) -> dict[str, Path]:
-        """The files to write: fixed names in a folder, or names beside the volume file asked for."""
+        """The files to write: fixed names in a folder, or names beside the volume file."""
         path = Path(self.out)
         suffix = next((s for s in WRITABLE if path.name.lower().endswith(s)), None)
         if suffix is None:
@@ -88,58 +88,40 @@ class Job:
         names = {"std": f"{stem}_std{suffix}", "report": f"{stem}.json", "preview": f".{stem}.preview{suffix}"}
         return {"sr": path} | {key: path.with_name(name) for key, name in names.items()}
 
-    def run(
-        self, load: Callable[[str | None], Prior], progress: Callback, show: Callable[[Path], None]
-    ) -> tuple[dict[str, Path], dict[str, Any]]:
-        """Reconstruct and write; (files by name, report). All files appear, or none.
-
-        ``load`` gives the prior of a path, ``progress`` takes events and may raise to stop, and ``show``
-        is told of each preview file, which is gone when the job ends. Raises the library's errors.
-        """
-        paths = self.targets()
+    def run(self, tools: Tools) -> Answer:
+        """Reconstruct and write."""
+        paths, request = self.targets(), self.request
         if self.raw and not paths["sr"].name.endswith(".nrrd"):
-            raise InputError("Field 'raw' of the job needs an 'out' that ends with .nrrd.")
+            raise InputError("Field 'raw' needs an 'out' that ends with .nrrd.")
         check_folder(paths["sr"].parent)
-        scanner = Scanner.from_dict(self.scanner) if isinstance(self.scanner, dict) else self.scanner
-        if scanner is not None:
-            scanner = Scanner.get(scanner)
-        progress(Event("reading", 0.0, "reading the images"))
+        tools.progress(Event("reading", 0.0, "reading the images"))
         read = read_raw if self.raw else Volume.read
-        pet, ct = read(self.pet, modality="PT"), read(self.ct, modality="CT")
-        from ..grid import crop_to_region, image_grid
+        pet, ct = (read(file, modality=kind) for file, kind in ((str(request.pet), "PT"), (str(request.ct), "CT")))
         from ..physics.measurement import Measurement
         from ..reconstruction import reconstruct
 
-        measurement = Measurement.read(self.measurement) if self.measurement else None
-        if measurement is not None:
-            scanner = measurement.scanner
-        if scanner is None:
-            known = guess_preset(pet.metadata.get("manufacturer"), pet.metadata.get("model"))
-            if known is None:
-                raise InputError("Which scanner made the PET? Name one; 'petsuperres presets' lists them.")
-            scanner = Scanner.get(known)
-        files = {"pet": self.pet, "ct": self.ct, "measurement": self.measurement, "prior": self.prior}
-        if self.private:  # copies that nobody will find again
-            files = {k: v for k, v in files.items() if v and Path(self.private) not in Path(v).parents}
+        measurement = Measurement.read(str(request.measurement)) if request.measurement else None
+        scanner = measurement.scanner if measurement else scanner_of(request.scanner, pet.metadata)
+        files = request.files()
+        if self.private:  # copies that are gone after the job
+            files = {k: v for k, v in files.items() if Path(self.private) not in Path(v).parents}
         hashes = file_hashes(files)
-        prior, shown = load(self.prior), -math.inf  # the first preview comes as soon as there is one
+        prior, shown = tools.load(request.prior), -math.inf  # the first preview comes as soon as there is one
         save: Callable[[Volume, Path], object] = write_raw if self.raw else Volume.write
 
         def watch(event: Event) -> None:
             nonlocal shown
-            progress(event)
+            tools.progress(event)
             if self.preview and event.preview is not None and time.monotonic() - shown > PREVIEW_SECONDS:
-                source = crop_to_region(pet, self.region) if self.region else pet
-                grid = image_grid(measurement.grid if measurement else source, self.spacing or prior.pixel_mm)
                 with suppress(OutputError):  # a disk that is full, a file that is still being read: no preview
-                    save(grid.with_array(event.preview, "SUVbw"), paths["preview"])
-                    show(paths["preview"])
+                    save(event.preview, paths["preview"])
+                    tools.show(paths["preview"])
                 shown = time.monotonic()
 
         names = ("quality", "samples", "seed", "device", "region", "spacing", "trues_per_slice")
-        options = {name: getattr(self, name) for name in names}
+        chosen: dict[str, Any] = {name: getattr(request, name) for name in names}
         try:
-            result = reconstruct(pet, ct, scanner, progress=watch, prior=prior, measurement=measurement, **options)
+            result = reconstruct(pet, ct, scanner, progress=watch, prior=prior, measurement=measurement, **chosen)
         finally:
             paths["preview"].unlink(missing_ok=True)
         report = {**result.report, "files": files, "files_sha256": hashes}
@@ -149,3 +131,78 @@ class Job:
         writers["report"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
         write_together({paths[key]: write for key, write in writers.items()})
         return {key: paths[key] for key in writers}, report
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomJob(Job):
+    """The demo case: ``pet``, ``ct`` and ``labels`` in the folder ``out``, without compression."""
+
+    out: str = option("text")
+    seed: int = option("whole", SEED)
+    shape: tuple[int, ...] = option("list", SHAPE)
+    lesions: int = option("whole", LESIONS)
+
+    def run(self, tools: Tools) -> Answer:
+        """Generate and write; the report has ``lesions``, their names by label."""
+        case = demo_case(self.seed, self.shape, self.lesions, tools.progress)
+        folder = check_folder(self.out)
+        volumes = {"pet": case.simulation.lr, "ct": case.phantom.ct, "labels": case.phantom.labels}
+        files = {key: folder / f"{key}.nrrd" for key in volumes}
+        write_together({files[key]: partial(write_raw, volume) for key, volume in volumes.items()})
+        return files, {"lesions": case.names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomJob(Job):
+    """A derived DICOM series. ``source`` is the PET series the volume was made from: its folder, or all its files."""
+
+    volume: str = option("file")
+    source: str | list[str] = option("files")
+    out: str = option("text")
+    report: dict[str, Any] | None = option("object", None)
+
+    def run(self, tools: Tools) -> Answer:
+        """Write the series; the report has ``files``, the paths."""
+        from ..dicom.write import write_derived
+
+        files = write_derived(read_raw(self.volume), self.source, self.out, self.report, progress=tools.progress)
+        return {}, {"files": [str(file) for file in files]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionsJob(Job):
+    """Segments measured in several images.
+
+    ``volumes``: SUV volumes by title, the first one the input; a segment outside a later one is left out there.
+    ``segments``: objects with ``name``, ``file`` (a label map) and ``label`` (its value there, 1 unless given), in
+    the order of the answer; several may share a file.
+    """
+
+    volumes: dict[str, str] = option("object")
+    segments: list[dict[str, Any]] = option("list")
+    threshold: str = option("text", "2.5")
+
+    def run(self, tools: Tools) -> Answer:
+        """Measure; the report has ``columns``, (title, lesions) of each volume, a lesion being the fields of
+        :class:`~PETSuperResLib.lesions.measures.Lesion`, and ``centres`` of the segments in LPS mm."""
+        from ..lesions.measures import Segment, measure_lesions
+
+        masks = {file: read_raw(file) for file in {one["file"] for one in self.segments}}
+        segments = [
+            Segment.of(masks[one["file"]], int(one.get("label", 1)), one["name"], number)
+            for number, one in enumerate(self.segments, 1)
+        ]
+        columns = []
+        for number, (title, file) in enumerate(self.volumes.items()):
+            tools.progress(Event("measuring", number / len(self.volumes), title))
+            found = measure_lesions(read_raw(file), segments, threshold=self.threshold, skip_outside=number > 0)
+            columns.append((title, [asdict(lesion) for lesion in found]))
+        return {}, {"columns": columns, "centres": [segment.centre() for segment in segments]}
+
+
+JOBS: dict[str, type[Job]] = {
+    "reconstruct": ReconstructJob,
+    "phantom": PhantomJob,
+    "dicom": DicomJob,
+    "lesions": LesionsJob,
+}

@@ -16,7 +16,7 @@ from ..volume import Volume
 
 MAGIC = b"NRRD0004\n"
 MARK = "petsuperres exchange"
-BLOCK = 1 << 22
+BLOCK = 1 << 22  # bytes
 
 
 def write_raw(volume: Volume, path: str | Path) -> Path:
@@ -94,18 +94,18 @@ def read_raw(path: str | Path, modality: str | None = None) -> Volume:
     )
 
 
-def told_simply(error: Exception, folder: str | Path) -> Exception:
-    """An error of writing into the client's private ``folder``, as its user understands it; any other as it is."""
+def without_private_folder(error: Exception, folder: str | Path) -> Exception:
+    """An error of writing into the client's private ``folder`` without the name of that folder; others as they are."""
     if not isinstance(error, OutputError) or str(folder) not in str(error):
         return error
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__
-    return no_place(Path(folder).parent, cause)
+    return no_temporary_files(Path(folder).parent, cause)
 
 
-def no_place(folder: str | Path, cause: BaseException | None) -> OutputError:
-    """What a user can do when temporary files cannot be written."""
+def no_temporary_files(folder: str | Path, cause: BaseException | None) -> OutputError:
+    """The error where temporary files cannot be written into ``folder``."""
     reason = getattr(cause, "strerror", None) or cause or "it cannot be written"
     return OutputError(f"No place for temporary files in {folder} ({reason}): free some space and try again.")
 

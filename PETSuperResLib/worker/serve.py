@@ -1,13 +1,8 @@
-"""A process that reconstructs on request: JSON lines in on standard input, JSON lines out on standard output.
+"""A process that runs jobs on request: JSON lines in on standard input, JSON lines out on standard output.
 
-Every message carries ``version`` (1) and ``id``; answers repeat the request's id. Requests:
+The messages stand in :mod:`~PETSuperResLib.worker.protocol`, the jobs and their fields in
+:mod:`~PETSuperResLib.worker.jobs`. Jobs run one after another; what else a client sends is answered at once:
 
-- ``reconstruct``: ``pet``, ``ct``, ``out`` and, optionally, the other fields of
-  :class:`~PETSuperResLib.worker.jobs.Job`. Answered by ``progress`` (fraction, stage, message, remaining_s), with
-  ``preview: true`` also by ``preview`` (file), and at last by one of ``result`` (files, report), ``error``
-  (message; of an error that nobody expected also details, the lines of its traceback) and ``cancelled``.
-- ``phantom`` and ``dicom``: the fields of :class:`~PETSuperResLib.phantoms.demo_case.SampleJob` and
-  :class:`~PETSuperResLib.worker.dicom_job.DicomJob`; answered likewise.
 - ``cancel``: the job with this id stops before its next step, or never starts.
 - ``ping``: ``pong`` with versions and devices, also while a job runs.
 - ``quit``: stops the running job and ends; the end of the input lets the jobs already sent finish.
@@ -20,38 +15,30 @@ Needs nothing but the backend, so that it runs under Slicer's Python: ``python -
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import queue
 import shutil
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import Cancelled, InputError, PETSuperResError
-from ..files import strict
-from ..phantoms.demo_case import SampleJob
+from ..errors import Cancelled, InputError
 from ..progress import Event
-from .dicom_job import DicomJob
-from .jobs import Job
-from .raw_arrays import told_simply
+from .jobs import JOBS, Tools
+from .protocol import VersionMismatchError, decode, encode, failure_of, step_of
+from .raw_arrays import without_private_folder
 
-VERSION = 1
-JOBS: dict[str, Any] = {"reconstruct": Job, "phantom": SampleJob, "dicom": DicomJob}
 LEAVE_S = 2.0  # for a running job to take back what it has written, when the client has gone
-DETAILS = 40  # lines of a traceback, at most
 PRIVATE = "petsuperres-"  # how the names of clients' private folders begin
 
 
 class Worker:
-    """Runs jobs one after another; ``send`` takes each answer. The last prior stays loaded."""
+    """Runs jobs one after another; ``send`` takes each answer, a line. The last prior stays loaded."""
 
-    def __init__(self, send: Callable[[dict[str, Any]], None], with_client: bool = False):
+    def __init__(self, send: Callable[[bytes], None], with_client: bool = False):
         self.send, self.with_client = send, with_client
         self.jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.waiting: set[Any] = set()  # the ids of jobs sent and not yet answered
@@ -68,21 +55,15 @@ class Worker:
                 continue
             name = None
             try:
-                message = json.loads(line)
-                if not isinstance(message, dict):
-                    raise InputError("A message must be a JSON object.")
+                message = decode(line)
                 name = message.get("id")
-                if isinstance(name, (dict, list)):
-                    raise InputError("The id of a message must be a string or a number.")
-                if message.get("version") != VERSION:
-                    raise InputError(f"A message must carry version {VERSION}, which this worker speaks.")
                 if self._request(name, message):
                     self.jobs.put(None)
                     return
-            except (ValueError, RecursionError) as error:
-                self._answer(name, "error", message=f"A line is not JSON ({error}): send one object per line.")
-            except Exception as error:  # whatever it is, the next request must be heard
-                self._answer(name, "error", **failure(error))
+            except VersionMismatchError as error:
+                self._answer(error.name, "error", message=str(error))
+            except Exception as error:  # whatever it is, the next request must be read
+                self._answer(name, "error", **failure_of(error))
         self.stopping = self.with_client
         self.jobs.put(None)
         if self.with_client:
@@ -113,16 +94,18 @@ class Worker:
                 raise
             except Exception as error:
                 if message.get("private"):
-                    error = told_simply(error, message["private"])
-                kind, content = "error", failure(error)
+                    error = without_private_folder(error, message["private"])
+                kind, content = "error", failure_of(error)
+                if "details" in content:
+                    print(*content["details"], sep="\n", file=sys.stderr, flush=True)
             self.waiting.discard(name)  # before the answer, so that its receiver may use the id again
             self.cancelled.discard(name)
             self._answer(name, kind, **content)
 
     def _request(self, name: Any, message: dict[str, Any]) -> bool:
         """Act on one request; True for ``quit``."""
-        kind = message.get("type")
-        if isinstance(kind, str) and kind in JOBS:
+        kind = message["type"]
+        if kind in JOBS:
             if name in self.waiting:
                 raise InputError(f"A job with the id {name!r} is not done yet: give each job an id of its own.")
             self.waiting.add(name)
@@ -142,19 +125,18 @@ class Worker:
         return False
 
     def _answer(self, name: Any, kind: str, **content: Any) -> None:
-        self.send({"version": VERSION, "id": name, "type": kind, **content})
+        self.send(encode(kind, name, **content))
 
     def _run(self, name: Any, message: dict[str, Any]) -> dict[str, Any]:
         def progress(event: Event) -> None:
             if self.stopping or name in self.cancelled:
                 raise Cancelled()
-            step = {"fraction": event.fraction, "stage": event.stage, "message": event.message}
-            self._answer(name, "progress", **step, remaining_s=event.remaining_s)
+            self._answer(name, "progress", **step_of(event))
 
         def show(file: Path) -> None:
             self._answer(name, "preview", file=str(file))
 
-        files, report = JOBS[message["type"]].from_message(message).run(self._load, progress, show)
+        files, report = JOBS[message["type"]].from_message(message).run(Tools(self._load, progress, show))
         return {"files": {key: str(path) for key, path in files.items()}, "report": report}
 
     def _load(self, path: str | None) -> Any:
@@ -166,32 +148,6 @@ class Worker:
         if self._prior[0] != key:
             self._prior = (key, Prior.load(path))
         return self._prior[1]
-
-
-def failure(error: Exception) -> dict[str, Any]:
-    """What is answered to an error: one sentence; what nobody expected also leaves a traceback, here and there."""
-    sentence = explain(error)
-    if sentence:
-        return {"message": sentence}
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    print(*lines, sep="\n", file=sys.stderr, flush=True)
-    sentence = f"Unexpected {type(error).__name__} ({error}): please report it with the log."
-    return {"message": sentence, "details": lines[-DETAILS:]}
-
-
-def explain(error: Exception) -> str:
-    """One sentence for the user; empty for what nobody expected."""
-    if isinstance(error, PETSuperResError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "Not enough memory for this volume: reconstruct a region of it, or use a machine with more."
-    if isinstance(error, ModuleNotFoundError):
-        return f"The Python package '{error.name}' is missing: install it (in Slicer, press Apply) and try again."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "No space left on the disk: free some and try again."
-    if isinstance(error, OSError):
-        return f"{error.filename or 'A file'} could not be used: {error.strerror or error}."
-    return ""
 
 
 def facts() -> dict[str, Any]:
@@ -220,13 +176,13 @@ def _lines(descriptor: int) -> Iterator[bytes]:
 
 def main() -> int:
     """Serve standard input and output until ``quit`` or the end of the input; returns the exit code 0."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints goes to standard error: standard output holds nothing but JSON
     lock = threading.Lock()
 
-    def send(message: dict[str, Any]) -> None:
+    def send(line: bytes) -> None:
         with lock:
-            answers.write(json.dumps(strict(message), allow_nan=False) + "\n")
+            answers.write(line)
             answers.flush()
 
     worker = Worker(send, "--with-client" in sys.argv[1:])

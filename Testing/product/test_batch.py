@@ -78,7 +78,7 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(data, prior_file, tmp_pa
 
 def test_a_scanner_that_no_one_names_is_asked_for(data, prior_file, tmp_path, capsys):
     assert run(["batch", *options(data, prior_file, tmp_path / "out")]) == 2
-    assert "does not say which scanner made it" in capsys.readouterr().err
+    assert "name the scanner" in capsys.readouterr().err
 
 
 def test_a_wrong_name_is_told_before_anything_is_done(data, prior_file, tmp_path, capsys):

@@ -168,7 +168,7 @@ def test_progress_reaches_the_end_with_previews_and_never_goes_back(run):
     run(progress=events.append)
     fractions = [e.fraction for e in events]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    assert any(e.preview is not None and e.preview.max() > 0 for e in events)
+    assert any(e.preview is not None and e.preview.array.max() > 0 for e in events)
 
 
 def test_progress_of_several_samples_never_goes_back(run):

@@ -21,7 +21,7 @@ from PETSuperResLib.lesions.measures import (
     peak_kernel,
     region_around,
     segment_names,
-    segment_weights,
+    segments_of,
     split_segments,
 )
 from PETSuperResLib.volume import Volume
@@ -72,7 +72,7 @@ def test_segment_volume_survives_any_change_of_grid(direction):
     coarse = Volume(np.zeros((9, 9, 9)), (6.0, 5.0, 8.0), direction=tuple(direction.ravel()))
     shift = -(coarse.ijk_to_lps @ [4, 4, 4, 1])[:3]
     coarse = replace(coarse, origin=tuple(shift))
-    weights, _ = segment_weights(coarse, mask, 1)
+    weights, _ = segments_of(mask)[0].weights(coarse)
     assert weights.max() <= 1
     assert weights.sum() * coarse.voxel_ml == pytest.approx(mask.array.sum() * mask.voxel_ml, rel=0.03)
 
@@ -136,7 +136,7 @@ def test_comparison_gives_the_change_of_every_measure(sphere_pet):
 
 def test_table_has_the_agreed_columns_and_empty_cells_where_nothing_is_known(sphere_pet, tmp_path):
     rows = lesion_rows(measure_lesions(sphere_pet, ball((2, 2, 2), 10)), "P1", "standard", "lr")
-    with write_csv(tmp_path / "lesions.csv", rows).open() as stream:
+    with write_csv(tmp_path / "lesions.csv", rows, COLUMNS).open() as stream:
         (read,) = csv.DictReader(stream)
     assert tuple(read) == COLUMNS
     assert (read["patient"], read["method"], float(read["suvmax"]), read["nmse"]) == ("P1", "lr", 8.0, "")

@@ -12,17 +12,12 @@ import numpy as np
 import slicer
 import vtk
 
+from PETSuperResLib.lesions import measures
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 
 COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
-TABLE_MEASURES = (
-    ("suvmax", "SUVmax", "g/mL", "Highest voxel of the segment"),
-    ("suvmean", "SUVmean", "g/mL", "Mean over the segment"),
-    ("suvpeak", "SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment"),
-    ("mtv_ml", "MTV", "mL", "Metabolic tumour volume"),
-    ("tlg", "TLG", "g", "Total lesion glycolysis, SUVmean x MTV"),
-)  # of a Lesion: attribute, title, unit, description
+TABLE_MEASURES = tuple((name, m.title, m.unit, m.description) for name, m in measures.MEASURES.items())
 MEASURES = [title for _attribute, title, *_more in TABLE_MEASURES]
 
 
@@ -42,24 +37,13 @@ def measure(
     ``images`` are (title, SUV volume), the first one the input; ``masks`` (name, mask). A segment outside
     a later image (a result of a region) is left out there. Raises the library's errors.
     """
-    from PETSuperResLib.lesions.measures import measure_lesions
-
-    columns = []
-    for number, (title, volume) in enumerate(images):
-        found: list[Any] = []
-        for label, (name, mask) in enumerate(masks, 1):
-            labels = mask.with_array(mask.array * label)
-            found += measure_lesions(volume, labels, names={label: name}, threshold=threshold, skip_outside=number > 0)
-        columns.append((title, found))
-    return Measured(columns, [_centre(mask) for _name, mask in masks])
-
-
-def _centre(mask: Any) -> tuple[float, float, float]:
-    """The voxel of a mask nearest to its centroid, in RAS mm: inside the segment whatever its shape."""
-    inside = np.argwhere(mask.array > 0.5)
-    k, j, i = inside[np.argmin(((inside - inside.mean(0)) ** 2).sum(1))]
-    x, y, z = (mask.ijk_to_lps @ [i, j, k, 1.0])[:3]
-    return -float(x), -float(y), float(z)
+    segments = [measures.Segment.of(mask, 1, name, label) for label, (name, mask) in enumerate(masks, 1)]
+    columns = [
+        (title, measures.measure_lesions(volume, segments, threshold=threshold, skip_outside=number > 0))
+        for number, (title, volume) in enumerate(images)
+    ]
+    centres = [segment.centre() for segment in segments]
+    return Measured(columns, [(-x, -y, z) for x, y, z in centres])
 
 
 def fill_lesion_table(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:

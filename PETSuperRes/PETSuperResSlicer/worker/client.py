@@ -21,12 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from PETSuperResSlicer.worker.process import VERSION, Backend, findPython
+from PETSuperResLib.worker.protocol import FINAL, VERSION
+from PETSuperResSlicer.worker.process import Backend, findPython
 from PETSuperResSlicer.worker.turns import atWork
 
 PATIENCE_S = 0.7  # a worker that has not answered a cancel by then is ended
 STARTUP_S = 180.0  # until a new worker must have said something
-FINAL = ("result", "error", "cancelled")
 TAIL = 40  # lines of the worker's standard error that go with an error that nobody expected
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -206,9 +206,9 @@ class WorkerRunner:
                         backend.send({"type": "cancel", "id": job.name})
         except Exception as error:
             from PETSuperResLib.errors import PETSuperResError
-            from PETSuperResLib.worker.raw_arrays import told_simply
+            from PETSuperResLib.worker.raw_arrays import without_private_folder
 
-            told = told_simply(error, job.folder)
+            told = without_private_folder(error, job.folder)
             expected = isinstance(told, PETSuperResError)
             details = [] if expected else "".join(traceback.format_exception(error)).splitlines()
             self._post(job, "error", message=str(told), details=details)

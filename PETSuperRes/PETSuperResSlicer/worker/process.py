@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from PETSuperResLib.worker.protocol import VERSION
 from PETSuperResSlicer.worker.turns import atWork
 
-VERSION = 1  # of the messages
 LIBRARY = Path(__file__).resolve().parents[2]  # installed: beside this file; source tree: one folder up
 LIBRARY = LIBRARY if (LIBRARY / "PETSuperResLib").is_dir() else LIBRARY.parent
 

@@ -37,13 +37,13 @@ class Task:
 
     def start(self, job: dict[str, Any]) -> Task:
         """Begin; raises the library's errors where the job cannot even be handed over."""
-        from PETSuperResLib.worker.raw_arrays import no_place
+        from PETSuperResLib.worker.raw_arrays import no_temporary_files
 
         try:
             self.runner.start(job, self._take)
         except OSError as error:
             self.running = False
-            raise no_place(error.filename or "the folder for them", error) from error
+            raise no_temporary_files(error.filename or "the folder for them", error) from error
         pollWhile(lambda: self.running, self.poll)
         return self
 
@@ -73,7 +73,7 @@ class Task:
         return self.result
 
     def _take(self, message: dict[str, Any]) -> None:
-        from PETSuperResLib.errors import Cancelled, WorkerError
+        from PETSuperResLib.errors import Cancelled
 
         kind = message["type"]
         if kind == "result":
@@ -84,16 +84,16 @@ class Task:
         elif kind == "cancelled":
             self._end(None, Cancelled())
         elif kind == "error":
-            told = message.get("message") or "The job failed: see the log."
-            self._end(None, WorkerError(told, message.get("log") or ()))
+            from PETSuperResLib.worker.protocol import error_of
+
+            self._end(None, error_of(message))
         elif self.quiet or self.cancelled:
             return
         elif kind == "progress" and self.progress is not None:
-            from PETSuperResLib.progress import Event
+            from PETSuperResLib.worker.protocol import event_of
 
-            names = ("stage", "fraction", "message", "remaining_s")
             try:
-                self.progress(Event(**{name: message.get(name) for name in names}))
+                self.progress(event_of(message))
             except Cancelled:
                 self.cancel()
         elif kind == "preview" and self.onPreview is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...device import pick_device
 from ...errors import InputError
 from ...files import atomic_path, write_csv
-from ...lesions.measures import segment_weights
+from ...lesions.measures import segments_of
 from ...phantoms.organs import CODE
 from ...phantoms.torso import Phantom, torso_phantom
 from ...physics.model import ForwardModel, osem
@@ -103,8 +103,7 @@ class Tally:
     def __init__(self, scene: Scene):
         self.truth = scene.pet.array.astype(np.float64)
         self.body, self.uniform = body_mask(scene.ct), scene.uniform
-        found = np.unique(scene.labels.array[scene.labels.array > 0])
-        self.segments = [segment_weights(scene.pet, scene.labels, int(label)) for label in found]
+        self.segments = [segment.weights(scene.pet) for segment in segments_of(scene.labels)]
         self.true = self._suvmeans(self.truth)
         self.lesions: list[np.ndarray] = []
         self.mean, self.squares = np.zeros_like(self.truth), np.zeros_like(self.truth)
