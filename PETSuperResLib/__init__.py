@@ -4,7 +4,7 @@
 >>> result = reconstruct(Volume.read("pet.nii.gz"), Volume.read("ct.nii.gz"),
 ...                      scanner="Siemens Biograph mCT")                       # doctest: +SKIP
 
-The names below are loaded on first use, so importing the package costs nothing.
+The names below are loaded on first use, so importing the package is fast.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# How often torch's threads look for one another before they sleep (GNU OpenMP reads it when torch is loaded). By
-# default they wait actively, which takes many times as long once another program wants one of the cores.
-if "OMP_WAIT_POLICY" not in os.environ:  # the user's own word on the matter
+# How long torch's threads wait actively before they sleep (GNU OpenMP reads it when torch is loaded). By default they
+# wait actively without end, which takes many times as long if another program uses one of the cores.
+if "OMP_WAIT_POLICY" not in os.environ:  # a setting of the user
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOME = {

@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Choice of the device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .errors import InputError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` takes CUDA when there is one, else the CPU; ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` as asked."""
+    """``auto`` is CUDA if there is one, else the CPU; ``cpu``, ``cuda``, ``cuda:1`` and ``mps`` name a device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

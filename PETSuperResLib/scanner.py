@@ -1,6 +1,6 @@
-"""The scanner as the method sees it: resolution, projection geometry, counts, and where each figure comes from.
+"""The scanner's model: resolution, projection geometry, counts, and the source of each figure.
 
-Presets live in ``Resources/scanners.json``; a site's own in a JSON file of the same form.
+Presets are in ``Resources/scanners.json``; a site's own in a JSON file of the same form.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Scanner:
     manufacturer: str = ""
     models: tuple[str, ...] = ()  # DICOM ManufacturerModelName values that mean this scanner
     source: str = ""
-    unverified: tuple[str, ...] = ()  # names of the fields no source was found for
+    unverified: tuple[str, ...] = ()  # names of the fields without a source
 
     def __post_init__(self) -> None:
         for name in ("fwhm_transaxial_mm", "kernel_scale", "bin_size_mm", "dose_fraction", "trues_per_slice"):
@@ -136,7 +136,7 @@ def _find(name: str) -> Scanner:
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:
-    """``did you mean ...?`` of the names that hold this one, else of the nearest by spelling, else where they are."""
+    """``did you mean ...?`` with the names that contain this one, or the nearest by spelling, or where to find them."""
     known = {_letters(n): n for n in names}
     near = [n for letters, n in known.items() if _letters(name) in letters][:4] if _letters(name) else []
     near = near or [known[letters] for letters in get_close_matches(_letters(name), known, 1, 0.5)]
@@ -156,10 +156,10 @@ def setting(name: Scanner | str) -> Scanner:
 
 
 def guess_preset(manufacturer: str | None, model: str | None) -> str | None:
-    """The preset for DICOM Manufacturer (0008,0070) and ManufacturerModelName (0008,1090), or None when none fits.
+    """The preset for DICOM Manufacturer (0008,0070) and ManufacturerModelName (0008,1090), or None.
 
-    Case, spaces and punctuation do not matter; a model that is not listed is never matched by
-    likeness, and a known model under another manufacturer's name is not matched at all.
+    Case, spaces and punctuation do not matter; an unlisted model is never matched by
+    similarity, and a listed model under another manufacturer's name is not matched.
     """
     wanted = _letters(model)
     if not wanted:

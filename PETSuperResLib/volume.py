@@ -29,7 +29,7 @@ IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 @dataclass(frozen=True)
 class Volume:
-    """A scalar volume and where it lies in the patient.
+    """A scalar volume with its position in the patient.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Volume:
     origin : centre of voxel (0, 0, 0) in LPS mm.
     direction : the 3 x 3 direction cosines, row by row, as ITK gives them.
     unit : ``"SUVbw"``, ``"Bq/mL"``, ``"HU"``, ``"label"`` or ``""`` (unknown).
-    metadata : what is known of the acquisition (strings and numbers only).
+    metadata : data of the acquisition (strings and numbers only).
     """
 
     array: np.ndarray
@@ -88,7 +88,7 @@ class Volume:
         return (ijk @ self.ijk_to_lps.T)[:, :3]
 
     def same_grid(self, other: Volume, tolerance_mm: float = 1e-2) -> bool:
-        """Whether every voxel of both lies at the same place to within ``tolerance_mm``."""
+        """Whether every voxel of both has the same position within ``tolerance_mm``."""
         return self.shape == other.shape and bool(np.abs(self.corners() - other.corners()).max() <= tolerance_mm)
 
     def with_array(self, array: np.ndarray, unit: str | None = None) -> Volume:
@@ -157,7 +157,7 @@ class Volume:
     def read(cls, path: str | Path, unit: str = "", modality: str | None = None) -> Volume:
         """Read NIfTI, NRRD or MetaImage, or a folder (or one file) of a DICOM series.
 
-        A PET series comes as SUVbw when its header allows it (see :mod:`PETSuperResLib.suv.suvbw`), a CT
+        A PET series is read as SUVbw if its header allows it (see :mod:`PETSuperResLib.suv.suvbw`), a CT
         as HU; ``modality`` (``"PT"``, ``"CT"``) chooses in a folder that holds several series.
         Raises :class:`InputError` for a missing, unreadable, empty or not 3D file.
         """
@@ -189,7 +189,7 @@ class Volume:
         return cls.from_sitk(image, unit, {"file": path.name})
 
     def write(self, path: str | Path) -> Path:
-        """Write NIfTI, NRRD or MHA, whole or not at all; label volumes as integers. Returns the path."""
+        """Write NIfTI, NRRD or MHA, completely or not at all; label volumes as integers. Returns the path."""
         path = Path(path)
         suffix = next((s for s in WRITABLE if path.name.lower().endswith(s)), None)
         if suffix is None:
@@ -201,7 +201,7 @@ class Volume:
             try:
                 with quiet():
                     sitk.WriteImage(image, str(temporary), useCompression=True)
-                    if suffix.startswith(".nii"):  # whose writer does not tell that the disk is full
+                    if suffix.startswith(".nii"):  # ITK's writer does not report a full disk
                         whole = _check_nifti(temporary)[0]
                     else:
                         whole = sitk.ReadImage(str(temporary)).GetSize() == image.GetSize()
@@ -213,7 +213,7 @@ class Volume:
 
 
 def _has_dicom_mark(path: Path) -> bool:
-    """Whether a file starts as DICOM files do (many carry no suffix)."""
+    """Whether a file begins with DICOM's mark (many have no suffix)."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
@@ -224,7 +224,7 @@ def _has_dicom_mark(path: Path) -> bool:
 def _check_nifti(path: Path) -> tuple[bool, bool]:
     """Whether a NIfTI file is as long as its header says, and whether all its values are finite.
 
-    ITK's reader tells neither: it fills a truncated file with zeros and turns NaN into zeros.
+    ITK's reader reports neither: it fills a truncated file with zeros and turns NaN into zeros.
     """
     finite = True
     try:
@@ -253,10 +253,10 @@ def _check_nifti(path: Path) -> tuple[bool, bool]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing from the C libraries on standard error: they would print beside the one line of an exception."""
+    """Silence the C libraries on standard error, which print beside the one line of an exception."""
     try:
         kept = os.dup(2)
-    except OSError:  # there is no standard error, as in a program without a console
+    except OSError:  # no standard error, as in a program without a console
         yield
         return
     null = os.open(os.devnull, os.O_WRONLY)

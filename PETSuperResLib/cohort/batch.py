@@ -1,4 +1,4 @@
-"""Reconstruct many cases: one folder of results each, a table of all lesions, and one of what became of each case."""
+"""Reconstruct many cases: a folder of results for each, a table of all lesions, and a table of the cases' outcomes."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def reconstruct_cases(
 ) -> dict[str, str]:
     """Super-resolve every case into ``out/<case>``: sr.nii.gz, report.json, lesions.csv, std.nii.gz with samples.
 
-    ``scanner`` None takes each DICOM study's own. What an equal call has done is not done again, and a case that
-    fails does not stop the others. Under torchrun the processes share the cases; the first one then writes
+    ``scanner`` None takes each DICOM study's own. Results of an equal call are kept, and a case that fails does not
+    stop the others. Under torchrun the processes share the cases; the first one then writes
     ``out/cases.csv`` and ``out/lesions.csv``. Returns the cases that failed with the reason.
     """
-    Sampler.get(quality)  # an unknown one is told before anything is read
+    Sampler.get(quality)  # refuse an unknown one before reading
     out, loaded = Path(out), Prior.load(prior)
     known = None if scanner is None else Scanner.get(scanner)
     decides = {
@@ -72,7 +72,7 @@ def _within(report: Reporter, name: str) -> Callback:
 
 
 def _one(case: Case, folder: Path, key: str, scanner: Scanner | None, given: dict[str, Any]) -> None:
-    """Reconstruct a case and write its folder; a case that cannot be is noted in its report, with nothing else."""
+    """Reconstruct a case and write its folder; for a failed case only its report, with the reason."""
     try:
         pet, ct, mask = case.pet(), case.ct(), case.lesions()
         known = scanner_of(scanner, pet.metadata)
@@ -100,7 +100,7 @@ def _one(case: Case, folder: Path, key: str, scanner: Scanner | None, given: dic
 
 
 def _kept(folder: Path) -> dict[str, Any]:
-    """The report of an earlier call; nothing if there is none, or if it can't be read."""
+    """The report of an earlier call; None if there is none, or if it is unreadable."""
     try:
         found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -110,7 +110,7 @@ def _kept(folder: Path) -> dict[str, Any]:
 
 
 def _tables(cases: Sequence[Case], out: Path) -> dict[str, str]:
-    """Write cases.csv, and lesions.csv of those that were reconstructed; returns what failed and why."""
+    """Write cases.csv, and lesions.csv of the reconstructed cases; returns the failed ones with the reason."""
     states, lesions = [], []
     for case in cases:
         found = _kept(out / case.name)

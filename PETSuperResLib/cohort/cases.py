@@ -1,7 +1,7 @@
 """PET/CT cases in a data folder: folders of NIfTI files, nnU-Net's raw form, and DICOM studies.
 
-A case is one study of one patient: a PET, its CT and perhaps the lesions' contours. Its name is its place
-in the data folder, so that a list of names finds the same cases again without searching all of it.
+A case is one study of one patient: a PET, its CT and perhaps the lesions' contours. Its name is its path in
+the data folder, so a list of names gives the same cases without a search.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LAYOUTS = (
 class Case:
     """One PET/CT study: its files, or for DICOM the folders and UIDs of its series.
 
-    ``kind`` is ``"nifti"``, ``"nnunet"`` or ``"dicom"``; studies with the same ``patient`` are one patient's.
+    ``kind`` is ``"nifti"``, ``"nnunet"`` or ``"dicom"``; studies with the same ``patient`` are of one patient.
     """
 
     name: str
@@ -70,14 +70,14 @@ class Case:
         return Volume.read(self.lesion_file, "label")
 
     def sources(self, lesions: bool = True) -> list[Path]:
-        """Every file that the case is read from, for telling whether it has changed."""
+        """Every file of the case, to detect changes."""
         places = [self.pet_file, self.ct_file, *([self.lesion_file] if self.lesion_file and lesions else [])]
         return [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
 
 
 @dataclass
 class Found:
-    """What a search came upon: cases by name, and what was no case with the reason."""
+    """Result of a search: cases by name, and folders that are no case with the reason."""
 
     cases: dict[str, Case] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Found:
 def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[Case]:
     """Cases below ``folder`` in every layout (:data:`LAYOUTS`), by name: all, or those of ``names`` in their order.
 
-    A name may also be a folder of several cases (a patient with several studies): it stands for all of them.
+    A name may also be a folder of several cases (a patient with several studies): all of them are taken.
     Raises :class:`InputError` when the folder, a named case or any case at all is missing.
     """
     folder = _data_folder(folder)
@@ -114,7 +114,7 @@ def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[C
 
 
 def search(folder: Path, start: Path | None = None) -> Found:
-    """Cases at or below ``start`` (default: all of ``folder``), named by their place in ``folder``."""
+    """Cases at or below ``start`` (default: all of ``folder``), named by their path in ``folder``."""
     from .dicom_studies import DicomFiles
 
     found, dicom = Found(), DicomFiles()
@@ -134,9 +134,9 @@ def search(folder: Path, start: Path | None = None) -> Found:
 
 
 def with_patients(cases: Iterable[Case], pattern: str | None) -> list[Case]:
-    """The cases with the patient read off their names: the first group (or all) of the regular expression.
+    """The cases with the patient read from their names: the first group (or all) of the regular expression.
 
-    None keeps the patient that the layout tells. Raises :class:`InputError` for a name without a match.
+    None keeps the patient of the layout. Raises :class:`InputError` for a name without a match.
     """
     if pattern is None:
         return list(cases)
@@ -154,7 +154,7 @@ def with_patients(cases: Iterable[Case], pattern: str | None) -> list[Case]:
 
 
 def inside(name: str) -> PurePosixPath:
-    """A name or file of a list as a path within the data folder, never one that leads out of it."""
+    """A name or file of a list as a path within the data folder; a path outside is refused."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not name:
         raise InputError(f"'{name}' is not a path within the data folder: correct the list of cases.")
@@ -169,7 +169,7 @@ def _data_folder(folder: str | Path) -> Path:
 
 
 def _folders(start: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder from ``start`` down with its files' names, in order; links are followed, but not in circles."""
+    """Every folder from ``start`` down with its files' names, sorted; links are followed, but not in circles."""
     seen: set[str] = set()
     for place, folders, files in os.walk(start, followlinks=True):
         if (real := os.path.realpath(place)) in seen:
@@ -181,7 +181,7 @@ def _folders(start: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _nifti(place: Path, name: str, files: set[str]) -> Iterator[Case]:
-    """A case folder. Two folders deep or more, the folder above it is the patient and it is one of its studies."""
+    """A case folder. From the second level on, the folder above is the patient, and the case one of its studies."""
     for pet, ct, lesions in CASE_FILES:
         if pet in files and ct in files:
             patient = name.rpartition("/")[0] or name or "."

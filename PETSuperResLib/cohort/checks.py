@@ -1,4 +1,4 @@
-"""Whether a PET/CT case can serve for training: units by the values, and a CT where the PET is."""
+"""Check whether a PET/CT case is fit for training: units by the values, and a CT that covers the PET."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..suv.suvbw import check_suv
 from ..volume import Volume
 from .cases import Case
 
-BODY_HU = -300.0  # a CT shows more than this in the body, lungs apart
+BODY_HU = -300.0  # a CT has more than this in the body, except in the lungs
 MEAN_SUV = (0.05, 15.0)  # of the body in the field of view; by definition about 1 in a whole patient
 COVERED = 0.9  # of the PET's uptake lies within the CT's field of view, give or take a voxel of the PET
-NEVER_EMPTY_HU = -50.0  # the least value of a CT in HU is below this: fat or air are in every one
-STEP = 3  # one voxel in three along each axis is enough to tell
+NEVER_EMPTY_HU = -50.0  # the least value of a CT in HU is below this, as every one has fat or air
+STEP = 3  # one voxel in three along each axis suffices
 
 
 def check_case(case: Case) -> dict[str, Any]:
-    """What a case's volumes are (shape, voxels in mm, mean SUV of the body, CT coverage, warnings).
+    """Properties of a case's volumes (shape, voxels in mm, mean SUV of the body, CT coverage, warnings).
 
-    Reads all of PET and CT. Raises what reading them raises, :class:`UnitsError` for a PET that is not in SUV
-    or a CT not in HU, and :class:`GeometryError` where the CT does not cover the PET.
+    Reads PET and CT completely. Raises the errors of reading, :class:`UnitsError` for a PET that is not in SUV
+    or a CT not in HU, and :class:`GeometryError` if the CT does not cover the PET.
     """
     pet = case.pet()
     warnings = check_suv(pet, "The PET")

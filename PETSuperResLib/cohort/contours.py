@@ -23,15 +23,15 @@ SAME_PLANE_MM = 0.05
 def read_contours(path: Path, grid: Volume) -> Volume:
     """The lesions (1) of a DICOM SEG on its own grid, or of an RTSTRUCT on the slices of ``grid``.
 
-    Of several segments or structures those are taken whose names tell a tumour; a single one is taken
-    whatever its name. Raises :class:`InputError` for a file without lesions or that cannot be read.
+    Of several segments or structures, those with a tumour's name are taken; a single one is taken with any
+    name. Raises :class:`InputError` for a file without lesions or that cannot be read.
     """
     try:
         dataset = pydicom.dcmread(path)
         volume = _segmentation(dataset) if dataset.Modality == "SEG" else _structures(dataset, grid)
     except InputError:
         raise
-    except Exception as error:  # pydicom and its decoders raise whatever a damaged file leads them to
+    except Exception as error:  # pydicom and its decoders raise many kinds of errors on a damaged file
         raise InputError(f"{path} cannot be read as a DICOM SEG or RTSTRUCT: export it again.") from error
     if not volume.array.any():
         raise InputError(f"{path} contours nothing within the PET: give the segmentation of this study.")

@@ -1,7 +1,7 @@
-"""DICOM studies in a data folder: which of their series are the PET and the CT to train on.
+"""DICOM studies in a data folder: the choice of the PET and CT series to train on.
 
-As The Cancer Imaging Archive delivers them, a study is a folder of series, one folder each; any other
-arrangement is read too, because series and studies are told by their UIDs and not by their folders.
+The Cancer Imaging Archive delivers a study as a folder with a folder for each series. Any other arrangement
+is read too, as series and studies are identified by their UIDs, not by their folders.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class DicomFiles:
     taken: list[Path] = field(default_factory=list)
 
     def add(self, place: Path, names: Sequence[str]) -> None:
-        """Take up a folder with its files' names; one that holds DICOM is searched with all below it."""
+        """Add a folder with its files' names; a folder with DICOM files is searched with all below it."""
         if any(place.is_relative_to(folder) for folder in self.taken[-1:]):
             return
         files = [place / n for n in names if not n.lower().endswith(OTHER_SUFFIXES) and n != "DICOMDIR"]
@@ -100,7 +100,7 @@ def _case(name: str, series: list[SeriesInfo], contours: list[Path]) -> Case | t
 
 
 def _quantitative(head: Dataset) -> bool:
-    """Whether a PET series is attenuation-corrected (or does not say) and in units that lead to SUV."""
+    """Whether a PET series is attenuation-corrected (or has no entry on it) and in units that allow an SUV."""
     corrections = head.get("CorrectedImage") or ["ATTN"]
     return "ATTN" in ([corrections] if isinstance(corrections, str) else corrections) and (
         text(head, "Units").upper() in QUANTIFIED
@@ -108,12 +108,12 @@ def _quantitative(head: Dataset) -> bool:
 
 
 def _of_the_pet(head: Dataset, frame: str) -> tuple[bool, bool]:
-    """Whether a CT lies in the PET's frame of reference, and whether it is more than a localiser."""
+    """Whether a CT is in the PET's frame of reference, and not a localiser."""
     return text(head, "FrameOfReferenceUID") == frame, "LOCALIZER" not in (head.get("ImageType") or [])
 
 
 def _length_cm(head: Dataset, series: SeriesInfo) -> int:
-    """About how much of the patient a series covers, in cm."""
+    """Approximate length of the patient that a series covers, in cm."""
     try:
         thickness = float(text(head, "SpacingBetweenSlices") or text(head, "SliceThickness"))
     except ValueError:
@@ -126,7 +126,7 @@ def _common(places: Iterable[Path]) -> Path:
 
 
 def _marked(path: Path) -> bool:
-    """Whether a file starts as DICOM files do."""
+    """Whether a file begins with DICOM's mark."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"

@@ -1,6 +1,6 @@
-"""One training run on one process or on many: what torchrun's processes share and agree on.
+"""One run on one process or on several: how torchrun's processes share work and values.
 
-torchrun starts the processes and tells each its place (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``). Without
+torchrun starts the processes and sets the rank of each (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``). Without
 it, a team is one process and every call here does nothing.
 """
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a run: this one's ``rank`` of ``size``, its device, and a group of the CPUs to agree by."""
+    """The processes of a run: this one's ``rank`` of ``size``, its device, and a process group on the CPUs."""
 
     device: torch.device
     rank: int = 0
@@ -68,7 +68,7 @@ class Team:
         return float(value)
 
     def first_then_others(self, work: Callable[[], T]) -> T:
-        """Do ``work`` in the first process alone, then in the others: what the first stores, they find."""
+        """Do ``work`` in the first process alone, then in the others, which find the stored results of the first."""
         if self.rank > 0:
             self.agree(0)
         result = work()
@@ -81,7 +81,7 @@ class Team:
 def team_on(device: str, batch: int) -> Iterator[Team]:
     """The team that torchrun started this process in, or this process alone; on CUDA, a GPU for each process.
 
-    Processes talk by NCCL on GPUs and by gloo on CPUs. A joint batch that they cannot share equally is an
+    Processes communicate by NCCL on GPUs and by gloo on CPUs. A joint batch that cannot be divided equally raises
     :class:`InputError`.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))

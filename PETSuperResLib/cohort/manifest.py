@@ -1,4 +1,4 @@
-"""A list of a data folder's cases, checked and divided by patient: what trains, what validates, what tests."""
+"""A list of a data folder's cases, checked and divided by patient into training, validation and test."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_manifest(
 ) -> dict[str, Any]:
     """List, check and divide the cases of ``data`` and write the list to ``out`` (JSON); returns its content.
 
-    Every case is read once (:func:`~PETSuperResLib.cohort.checks.check_case`); those that cannot serve are
+    Every case is read once (:func:`~PETSuperResLib.cohort.checks.check_case`); unfit ones are
     listed as skipped, with the reason. ``split`` (default: ``split.json`` in the folder, if there is one) is
     kept as it is and cases that it does not name are skipped; without one, patients are divided 80/10/10 by
     ``seed``. ``patient_pattern`` is a regular expression whose first group is the patient in a case's name.
@@ -78,8 +78,8 @@ def write_manifest(
 def divide(patients: Mapping[str, str], seed: int) -> dict[str, str]:
     """A part for every case name, given its patient: all of a patient's cases in one part, 80/10/10 of patients.
 
-    Patients are ranked by a hash of seed and identity, so that more patients move few others. Of three
-    patients or more every part gets one; fewer all train.
+    Patients are ranked by a hash of seed and identity, so that added patients move few others. With three
+    patients or more every part has one; with fewer, all are for training.
     """
     known = sorted(set(patients.values()), key=lambda p: hashlib.sha256(f"{seed} {p}".encode()).digest())
     held = max(1, round(SHARE * len(known))) if len(known) > 2 else 0
@@ -115,7 +115,7 @@ def split_cases(folder: str | Path, part: str, split: str | Path | None = None) 
 
 
 def _checked(case: Case) -> tuple[Case, dict[str, Any], str]:
-    """What a case is, or why it cannot serve."""
+    """The case's entry, or the reason why it is skipped."""
     try:
         return case, check_case(case), ""
     except OutputError:
@@ -199,7 +199,7 @@ def _case(name: str, row: Mapping[str, Any], folder: Path, manifest: Path) -> Ca
 
 
 def summary(content: Mapping[str, Any]) -> str:
-    """What a manifest holds, in lines: cases and patients by part, and what was skipped."""
+    """A manifest in lines: cases and patients by part, and the skipped cases."""
     cases: Mapping[str, Mapping[str, Any]] = content["cases"]
     lines = []
     for part in PARTS:

@@ -1,4 +1,4 @@
-"""The same work on many items, over processes where there are cores for them."""
+"""The same work on many items, in several processes if there are cores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ..errors import InputError
 
-GIB_EACH = 4  # of memory that painting a whole-body study takes
+GIB_EACH = 4  # of memory for painting a whole-body study
 ALLOWED = "PETSUPERRES_WORKERS"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,7 +36,7 @@ def worker_count(items: int) -> int:
 def spread(
     work: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
 ) -> Generator[Result, None, None]:
-    """The results of ``work`` on every item, as they are done; ``work`` is a function of a module.
+    """The results of ``work`` on every item, in order of completion; ``work`` is a function of a module.
 
     ``workers`` None takes :func:`worker_count`. When the generator is closed early (an error, a cancelled run),
     work under way is ended. Raises what ``work`` raises, and :class:`InputError` when a process dies.
@@ -47,7 +47,7 @@ def spread(
             yield work(item)
         return
     before = set(multiprocessing.active_children())
-    # spawned, not forked: image libraries hold threads and locks that a fork would copy half
+    # spawned, not forked: a fork would copy the image libraries' locks without their threads
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare)
     try:
         running: set[Future[Result]] = {pool.submit(work, item) for item in items}
@@ -61,14 +61,14 @@ def spread(
             child.terminate()
         if isinstance(error, BrokenProcessPool):
             raise InputError(
-                f"A loading process ended by itself, often for lack of memory: set {ALLOWED} below {workers}."
+                f"A loading process ended unexpectedly, often for lack of memory: set {ALLOWED} below {workers}."
             ) from error
         raise
     pool.shutdown()
 
 
 def _prepare() -> None:
-    """In each process: leave interrupts to the parent, and use one core."""
+    """In each process: ignore interrupts, which the parent handles, and use one core."""
     import SimpleITK as sitk
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

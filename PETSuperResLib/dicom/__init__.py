@@ -1,1 +1,1 @@
-"""DICOM in and out: series read and checked, derived series written."""
+"""Reading and checking DICOM series, and writing derived ones."""

@@ -1,4 +1,4 @@
-"""Headers of a derived PET series: what is kept of the source's slices, what is new, how values are stored."""
+"""Headers of a derived PET series: attributes kept from the source, new attributes, and the stored values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COPIED = [  # of every slice; keywords of PS3.6
     "ActualFrameDuration", "FrameReferenceTime", "DecayFactor", "DoseCalibrationFactor", "ScatterFractionFactor",
     "LossyImageCompression",
 ]  # fmt: skip
-EMPTY = [  # may be unknown but must be there (type 2)
+EMPTY = [  # may be empty but must be present (type 2)
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "ReferringPhysicianName", "AccessionNumber", "PositionReferenceIndicator", "Manufacturer", "CorrectedImage",
     "CollimatorType", "AcquisitionDate", "AcquisitionTime",
@@ -50,7 +50,7 @@ EMPTY = [  # may be unknown but must be there (type 2)
 def derived_headers(
     volume: Volume, headers: Sequence[Dataset], nearest: Sequence[int], report: dict[str, Any], description: str
 ) -> list[Dataset]:
-    """The slices without their pixels, ``RescaleSlope`` being the value of 1 SUV until these come."""
+    """Headers of the slices without pixels; ``RescaleSlope`` is the value of 1 SUV until :func:`set_pixels`."""
     now, series = datetime.now(), generate_uid(prefix=None)
     slices = [_copied(headers[n]) for n in nearest]
     reference = _reference_time(headers)
@@ -108,7 +108,7 @@ def _units(slices: Sequence[Dataset], headers: Sequence[Dataset]) -> None:
         for dataset in slices:
             dataset.Units = "BQML"
             dataset.pop("SUVType", None)
-        with suppress(UnitsError):  # by the very rules by which the series will be read
+        with suppress(UnitsError):  # by the rules of reading the series
             factors = suv_factors(slices)[0]
     if factors is None:
         factors = np.ones(len(slices))

@@ -1,6 +1,6 @@
-"""DICOM image series in: found in a folder, sorted and checked, with exact geometry and units.
+"""Reading DICOM image series: finding them in a folder, sorting and checking slices, exact geometry and units.
 
-A CT comes in HU, a PET as SUVbw (see :mod:`PETSuperResLib.suv.suvbw`) or, with ``suv=False``, as stored.
+A CT is read in HU, a PET as SUVbw (see :mod:`PETSuperResLib.suv.suvbw`) or, with ``suv=False``, as stored.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ class SeriesInfo:
 
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """pydicom's remarks on sloppy values (long strings, odd UIDs) are nothing the user can cure."""
+    """Silence pydicom's warnings about sloppy values (long strings, odd UIDs), which the user cannot correct."""
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
         yield
 
 
 def list_series(folder: str | Path) -> list[SeriesInfo]:
-    """The image series below ``folder``, largest first; files that are not DICOM images are passed over.
+    """The image series below ``folder``, largest first; files that are not DICOM images are skipped.
 
     Raises :class:`InputError` when the folder is missing or cannot be read.
     """
@@ -83,7 +83,7 @@ def _group(paths: Iterable[Path]) -> list[SeriesInfo]:
     seen: set[str] = set()
     for path in sorted(paths):
         head = _head(path)
-        if head is None or text(head, "SOPInstanceUID") in seen:  # the same file copied twice is one image
+        if head is None or text(head, "SOPInstanceUID") in seen:  # a copy of the same file is the same image
             continue
         seen.add(text(head, "SOPInstanceUID") or str(path))
         groups[text(head, "SeriesInstanceUID")].append((head, path))
@@ -111,7 +111,7 @@ def _head(path: Path) -> Dataset | None:
 
 
 def find_series(path: Path, uid: str | None, modality: str | None) -> SeriesInfo:
-    """The one series that ``path`` and the wishes point to, or an error that lists what is there."""
+    """The one series that matches ``path``, UID and modality, or an error that lists the series found."""
     if path.is_file():
         head = _head(path)
         if head is None:
@@ -178,7 +178,7 @@ def read_series(
 
 
 def read_dataset(path: Path, pixels: bool = True) -> Dataset:
-    """One DICOM file, with or without its pixels; raises :class:`InputError` when it is none."""
+    """One DICOM file, with or without its pixels; raises :class:`InputError` for any other file."""
     try:
         with quiet_pydicom():
             return pydicom.dcmread(path, stop_before_pixels=not pixels)
@@ -191,7 +191,7 @@ def _pixels(dataset: Dataset, name: str) -> np.ndarray:
     try:
         with quiet_pydicom():
             stored = dataset.pixel_array
-    except Exception as error:  # pydicom's decoders raise whatever their library raises
+    except Exception as error:  # pydicom's decoders pass on any exception of their libraries
         raise InputError(
             f"{name} has pixel data that cannot be decoded (damaged, cut off or an unsupported compression): "
             "export it uncompressed."
@@ -289,7 +289,7 @@ def _slice_step(positions: np.ndarray, normal: np.ndarray, first: Dataset, name:
 
 
 def _metadata(datasets: Sequence[Dataset], modality: str) -> dict[str, Any]:
-    """Strings and numbers that say where the volume comes from; no name, birth date or patient number."""
+    """Strings and numbers on the volume's origin; no name, birth date or patient number."""
     first = datasets[0]
     rows: dict[str, Any] = {"modality": modality, "slices": len(datasets)}
     rows |= {name: text(first, keyword) for name, keyword in PATIENT_AND_TIMES.items()}

@@ -1,4 +1,4 @@
-"""DICOM's dates and times (DA, TM, DT) as local clock times."""
+"""DICOM dates and times (DA, TM, DT) as local clock times."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parse_dt(value: str, where: str, local: timedelta | None = None) -> datetime
     """Local clock time of a DICOM DT (``YYYYMMDDHHMM[SS[.F]][+ZZXX]``).
 
     An offset in the value is converted to the series' own (``local``, TimezoneOffsetFromUTC); a
-    series without one is taken to use the value's clock.
+    series without one is assumed to use the value's clock.
     """
     match = re.fullmatch(r"(\d{8})(\d{2}[\d.]*)([+-]\d{4})?", value.strip())
     if match is None:

@@ -1,9 +1,9 @@
-"""A super-resolved PET as a DICOM series of its own, derived from the PET series it was made of.
+"""Writing a super-resolved PET as a new DICOM series, derived from its source PET series.
 
 The series is a PET (PS3.3 A.21) with ImageType DERIVED\\PRIMARY, in the source's study and frame of reference,
 with the source's patient, tracer and timing, so that any viewer computes the SUV by its usual rules. Values are
-Bq/mL where the source's header allows SUV to be computed from that, otherwise SUVbw (Units GML). What was done
-and from which images stands in DerivationDescription, SourceImageSequence and ContributingEquipmentSequence.
+Bq/mL if the source's header allows SUV to be computed from them, otherwise SUVbw (Units GML). The
+processing and its source images are in DerivationDescription, SourceImageSequence and ContributingEquipmentSequence.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def write_derived(
 ) -> list[Path]:
     """Write ``volume`` (SUVbw, on any grid with the slices of the PET) as a series in ``folder``; returns the files.
 
-    ``source`` is the PET series it was made from: a folder, one of its files, or all of its files. ``folder``
-    is new or empty; it appears whole or not at all. ``report`` is that of the reconstruction and goes, in
-    short, into the description, and ``progress`` may raise to stop. Raises :class:`UnitsError` when the volume
+    ``source`` is the PET series that it was made from: a folder, one of its files, or all of its files. ``folder``
+    is new or empty; it is written completely or not at all. A summary of the reconstruction's ``report`` is part
+    of the description, and ``progress`` may raise to stop. Raises :class:`UnitsError` when the volume
     is not SUVbw, :class:`GeometryError` when it does not lie in the source's slices, :class:`InputError` for a
     source that cannot be read and :class:`OutputError` when nothing can be written.
     """
@@ -67,7 +67,7 @@ def _source(source: str | Path | Sequence[str | Path]) -> list[Dataset]:
     else:
         files, name = [Path(f) for f in source], "The PET's DICOM series"
     if not files:
-        raise InputError("The PET's DICOM files are not known: give the folder of the PET series.")
+        raise InputError("The PET has no DICOM files: give the folder of the PET series.")
     headers = [read_dataset(file, pixels=False) for file in files]
     if any(text(d, "Modality") != "PT" for d in headers) or len({text(d, "SeriesInstanceUID") for d in headers}) > 1:
         raise InputError(f"{name} is not one PET series: give the folder of the PET it was made from.")
@@ -75,7 +75,7 @@ def _source(source: str | Path | Sequence[str | Path]) -> list[Dataset]:
 
 
 def _right_handed(volume: Volume) -> Volume:
-    """The same voxels with slices along rows x columns, as DICOM readers take them."""
+    """The same voxels with slices in the direction rows x columns, the order of DICOM readers."""
     if np.linalg.det(np.reshape(volume.direction, (3, 3))) > 0:
         return volume
     matrix = volume.ijk_to_lps
@@ -86,7 +86,7 @@ def _right_handed(volume: Volume) -> Volume:
 
 
 def _nearest(volume: Volume, headers: Sequence[Dataset]) -> list[int]:
-    """For every slice of the volume the source slice it lies in: its timing, and what it is derived from."""
+    """For every slice of the volume the source slice that contains its centre."""
     first = [float(v) for v in headers[0].ImageOrientationPatient]
     normal = np.cross(first[:3], first[3:])
     normal = normal / np.linalg.norm(normal)
@@ -107,7 +107,7 @@ def _nearest(volume: Volume, headers: Sequence[Dataset]) -> list[int]:
 
 
 def check_target(folder: str | Path) -> Path:
-    """The folder to make, which must not hold anything yet; raises :class:`OutputError` where it does."""
+    """The folder to write; raises :class:`OutputError` if it is a file or not empty."""
     target = Path(folder).absolute()
     if target.is_file():
         raise OutputError(f"{target} is a file, not a folder: choose another folder for the DICOM series.")
@@ -118,7 +118,7 @@ def check_target(folder: str | Path) -> Path:
 
 @contextmanager
 def _written(target: Path) -> Any:
-    """A temporary folder beside ``target`` that takes its name on success and is gone otherwise."""
+    """A temporary folder beside ``target``, renamed to it on success and removed otherwise."""
     made = [p for p in target.parents if not p.exists()]
     temporary: Path | None = None
     try:

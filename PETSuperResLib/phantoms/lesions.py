@@ -26,7 +26,7 @@ SITES: dict[str, tuple[float, float, float, float | None]] = {
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion: its shape, uptake (SUV), CT number (None: not seen), core and border."""
+    """A lesion: its shape, uptake (SUV), CT number (None: not visible), core and border."""
 
     shape: Blob
     suv: float

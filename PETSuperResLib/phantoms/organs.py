@@ -38,7 +38,7 @@ class Part:
 
 
 class Anatomy:
-    """A random person with everything decided by ``seed``; :meth:`draw` paints one axial slice."""
+    """A random person determined by ``seed``; :meth:`draw` paints one axial slice."""
 
     def __init__(self, seed: int):
         self.rng = rng = np.random.default_rng(seed)

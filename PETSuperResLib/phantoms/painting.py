@@ -1,8 +1,8 @@
 """Sharp synthetic PET painted into a real CT: uptake by tissue, with texture and lesions, free of noise.
 
-Real PET shows nothing finer than its scanner resolves. Here the anatomy is a patient's own (every
-border that the CT shows is a border of the uptake) and the uptake is drawn at random from what FDG
-does in each tissue, at the voxel size of the grid. The seed decides everything.
+Real PET is no finer than its scanner's resolution. Here the anatomy is a patient's (every border in the CT
+is a border of the uptake), and the uptake is drawn at random from the range of FDG in each tissue, at the
+voxel size of the grid. The result depends on the seed alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UPTAKE = ((-950, 0.0, 0.02), (-800, 0.25, 0.7), (-250, 0.2, 0.5), (-90, 0.12, 0.
 TISSUES = ("outside", "lung", "fat", "soft", "vessel", "skin", "marrow", "bone")
 BLEND_MM = 4.0  # standard deviation of the smoothing between compartments of one tissue
 CODE = {name: number for number, name in enumerate(TISSUES)}
-# where lesions grow, and how often, by what the phantoms call the tissue
+# sites of lesions and their frequency, by the phantoms' names of the tissues
 SITES = {
     "lung": ("lung", 3.0),
     "fat": ("fat", 1.0),
@@ -37,7 +37,7 @@ SITES = {
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a CT says before any uptake is drawn: computed once per patient, painted many times.
+    """A CT's anatomy without uptake: computed once per patient, painted many times.
 
     ``ct`` is the patient's CT (HU) on the target grid, ``smooth`` its edge-preserving average, ``grain``
     the rest (noise and finest detail), ``tissue`` the code of :data:`TISSUES` for every voxel,
@@ -61,7 +61,7 @@ def anatomy_of(ct: Volume, tumour: Volume | None = None, seed: int = 0) -> Anato
     if tumour is not None:
         wide = tumour.with_array((tumour.array > 0).astype(np.float32), "")
         near = wide.resample_to(ct, "linear").array
-        # the contour's stairs are rounded off, then its border made one voxel wide again
+        # round off the contour's stairs, then make its border one voxel wide again
         sigma = [0.6 * old / new for old, new in zip(tumour.spacing[::-1], ct.spacing[::-1], strict=True)]
         rounded = ndimage.gaussian_filter(near, sigma)
         cover = np.clip((rounded - 0.5) * 4 * max(sigma) + 0.5, 0, 1).astype(np.float32)
@@ -112,7 +112,7 @@ def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
 
 
 def _edge_preserving(ct: Volume) -> np.ndarray:
-    """The CT without its noise: anisotropic diffusion, bone and air clipped so that they weigh no more."""
+    """The CT without its noise: anisotropic diffusion, with bone and air clipped to limit their weight."""
     clipped = ct.array.clip(-1000, 1500)
     middle = sitk.GetImageFromArray(clipped.clip(-250, 350))
     middle.SetSpacing((1.0, 1.0, max(1.0, ct.spacing[2] / ct.spacing[0])))
@@ -181,7 +181,7 @@ def _tissue_uptake(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
     factor[active] *= np.exp(rng.uniform(np.log(1.5), np.log(7.0), int(active.sum())))
     lean = np.isin(anatomy.tissue, [CODE["soft"], CODE["vessel"], CODE["marrow"]])
     varied = factor.astype(np.float32)[anatomy.compartments]
-    # fat does not light up; within a tissue the CT shows no border, so that the uptake has none either
+    # fat has no such uptake; without a border in the CT the uptake has none
     uptake *= _blended(varied, lean, anatomy.ct.spacing) + _blended(np.minimum(varied, 1.3), ~lean, anatomy.ct.spacing)
     uptake[anatomy.tissue == CODE["outside"]] = 0
     return uptake

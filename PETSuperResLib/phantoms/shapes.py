@@ -1,8 +1,8 @@
 """Analytic shapes and the canvas they are painted on, for the procedural phantoms.
 
-A shape is an approximate signed distance in mm (negative inside). A canvas is one axial slice; paint
-covers a voxel by the fraction that a straight edge through it would leave, so that borders show
-partial volume of about one voxel instead of stairs. Coordinates are LPS mm.
+A shape is an approximate signed distance in mm (negative inside). A canvas is one axial slice. A voxel is
+covered by the fraction on one side of a straight edge through it, so borders have a partial volume of about
+one voxel instead of stairs. Coordinates are LPS mm.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _spline(positions: np.ndarray) -> scipy.sparse.csr_array:
 
 @dataclass(frozen=True)
 class Noise:
-    """A smooth random field of zero mean and unit variance, the same wherever it is sampled.
+    """A smooth random field of zero mean and unit variance, independent of the sampling.
 
     ``scale_mm`` is the distance between lattice nodes, ``offset`` (lattice units) chooses the field.
     """
@@ -46,7 +46,7 @@ class Noise:
     def slice(self, x: np.ndarray, y: np.ndarray, z: float) -> np.ndarray:
         """Values at axial position ``z`` mm on the grid of 1D ``x`` and ``y`` (mm): ``(len(y), len(x))``."""
         ox, oy, oz = self.offset
-        # three sparse products: a threaded BLAS costs far more here than the work itself
+        # three sparse products: a threaded BLAS is much slower here
         plane = (_spline(np.array([z / self.scale_mm + oz])) @ _lattice().reshape(LATTICE, -1)).reshape(
             LATTICE, LATTICE
         )
@@ -161,7 +161,7 @@ def bend(points: list[tuple[float, float, float]], steps: int = 4) -> np.ndarray
 
 
 class Canvas:
-    """One axial slice under the brush.
+    """One axial slice to paint on.
 
     ``pet`` (SUV), ``ct`` (HU) are ``(J, I)`` float32, ``organ`` and ``label`` int16 maps; ``x`` (1, I)
     and ``y`` (J, 1) are voxel centres in mm and ``edge`` the width of a border in mm (one voxel).
@@ -189,7 +189,7 @@ class Canvas:
         organ: int = 0,
         where: tuple = (slice(None), slice(None)),
     ) -> None:
-        """Blend values over a window: SUV and HU (None leaves them), and the organ code beyond one half."""
+        """Blend values over a window: SUV and HU (None keeps them), and the organ code above half coverage."""
         if suv is not None:
             self.pet[where] += cover * (suv - self.pet[where])
         if hu is not None:

@@ -1,8 +1,7 @@
 """Procedural PET/CT phantoms: whole torsos with lesions, and cheap batches of slices for training.
 
-Every organ is analytic, so a phantom exists at any voxel size with a sharp, known truth; the seed
-decides everything. Shapes are in :mod:`phantom_shapes`, anatomy in :mod:`phantom_organs` and
-:mod:`phantom_wall`, lesions in :mod:`phantom_lesions`.
+Every organ is analytic, so a phantom has a sharp, known truth at any voxel size; it depends on the seed
+alone. Shapes are in :mod:`.shapes`, anatomy in :mod:`.organs` and :mod:`.wall`, lesions in :mod:`.lesions`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def _finish(person: Anatomy, c: Canvas, rng: np.random.Generator, ct_noise: floa
 
 
 def _survey(person: Anatomy, z: float) -> Canvas:
-    """A coarse slice (8 mm voxels) that tells where the organs are."""
+    """A coarse slice (8 mm voxels) as a map of the organs."""
     canvas = Canvas(np.arange(-200, 201, 8.0), np.arange(-136, 137, 8.0), z, 8.0)
     person.draw(canvas)
     return canvas
@@ -120,7 +119,7 @@ def torso_phantom(
 def _scatter(
     person: Anatomy, rng: np.random.Generator, z: np.ndarray, box: tuple[float, float], count: int | None
 ) -> list[Lesion]:
-    """Lesions that keep clear of one another and whose centres lie well inside the volume."""
+    """Lesions at a distance from one another, with centres well inside the volume."""
     wanted = int(rng.integers(3, 9)) if count is None else count
     found: list[Lesion] = []
     depth = np.ptp(z)

@@ -1,7 +1,7 @@
-"""Volumes and sinograms laid out in memory with the slices innermost, and the parts of them that fit a cache.
+"""Memory layout with the slices innermost, and parts of volumes and sinograms that fit a cache.
 
-The projector, the blur and the ties between voxels do the same to every slice, so that numbers of neighbouring slices
-side by side are what a processor computes together.
+Projector, blur and penalty do the same to every slice, so a processor computes neighbouring slices together if their
+numbers are side by side in memory.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-PART = 1 << 16  # numbers of a volume that stay in a core's cache together with the others of their voxels
+PART = 1 << 16  # numbers of a volume that fit a core's cache with the other quantities of their voxels
 
 
 def slices_last(x: Tensor) -> Tensor:
-    """``(S, *, *)`` with the slices innermost in memory; ``x`` itself where it is laid out so."""
+    """``(S, *, *)`` with the slices innermost in memory; ``x`` itself if it has this layout."""
     return x.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
@@ -25,12 +25,12 @@ def is_slices_last(x: Tensor) -> bool:
 
 
 def as_rows(x: Tensor) -> Tensor:
-    """``(S, *, *)`` as ``(elements, S)``: a view, of one block of memory if ``x`` is so by :func:`slices_last`."""
+    """``(S, *, *)`` as ``(elements, S)``: a view, contiguous if ``x`` has the layout of :func:`slices_last`."""
     return x.permute(1, 2, 0).flatten(0, 1)
 
 
 def parts(rows: Tensor) -> Iterator[slice]:
-    """Runs of rows in which a processor's caches are used best; a GPU takes all at once."""
+    """Runs of rows that suit a processor's cache; all at once on a GPU."""
     step = len(rows)
     if rows.device.type == "cpu":
         step = max(1, PART * torch.get_num_threads() * len(rows) // max(1, rows.numel()))

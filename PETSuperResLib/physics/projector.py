@@ -7,8 +7,8 @@ wide (radially rebinned) bins need no approximation.
 
 Only the views in (0, 45] degrees and half of the bins are stored, as a sparse matrix. The others
 follow from the symmetries of the square (mirror, transpose, half turn): one stored weight serves eight
-images of every slice. A slice that is not square has no transpose, nor an odd number of views one among
-them; the matrix then holds views up to 90 degrees and serves four. ``products.py`` multiplies it.
+images of every slice. If a slice is not square, or the number of views is odd, there is no transpose;
+the matrix then has the views up to 90 degrees, and a weight serves four. ``backends`` multiplies it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _ramp2(u: np.ndarray) -> np.ndarray:
 
 
 def _shadow(u: np.ndarray, a: float, b: float) -> np.ndarray:
-    """Share of a pixel's shadow (boxes of width a and b, convolved) that lies below u; 0 to 1."""
+    """Share of a pixel's shadow (boxes of width a and b, convolved) below u; 0 to 1."""
     big, small = (a + b) / 2, (a - b) / 2
     return (_ramp2(u + big) - _ramp2(u + small) - _ramp2(u - small) + _ramp2(u - big)) / (a * b)
 
@@ -75,7 +75,7 @@ def covering_bins(shape: tuple[int, int], pixel_mm: float, bin_mm: float) -> int
 
 @dataclass(frozen=True)
 class _Symmetry:
-    """Image variant ``variant`` seen from stored view ``base[n]`` is the slice seen from ``views[n]``."""
+    """Stored view ``base[n]`` of image variant ``variant`` is view ``views[n]`` of the slice."""
 
     variant: int
     base: list[int]
@@ -117,7 +117,7 @@ class ParallelProjector:
     bins : number of radial bins, centred on the image; 0 takes as many as cover it.
     bin_mm : bin width in mm, after radial rebinning.
     sub_views : views of the finer acquisition averaged into each view (angular rebinning).
-    product : how to multiply; None for what suits the device.
+    product : how to multiply; None chooses by the device.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class ParallelProjector:
         self.product: Product = (product or product_for(self.device))(matrix, self.shape, self._tables(), self.device)
 
     def _tables(self) -> Symmetries:
-        """Which pixel or bin stands for which column or row of the matrix, in every variant."""
+        """The pixel or bin of each column or row of the matrix, in every variant."""
         count = len(self.pairings)
         pixel = np.arange(self.shape[0] * self.shape[1], dtype=np.int32).reshape(self.shape)
         pixels = np.empty((2 * count, pixel.size), np.int32)
@@ -158,7 +158,7 @@ class ParallelProjector:
     def forward(self, image: Tensor) -> Tensor:
         """``(S, J, I)`` activity -> ``(S, views, bins)`` mean line integrals (activity x mm).
 
-        The sinogram is laid out in memory as the image is: contiguous, or as by :func:`~.layout.slices_last`, which is
+        The sinogram has the image's memory layout: contiguous, or that of :func:`~.layout.slices_last`, which is
         faster.
         """
         return self._by_blocks(self.product.forward, image, (self.views, self.bins))

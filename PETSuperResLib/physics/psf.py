@@ -11,15 +11,15 @@ from torch import Tensor
 from .layout import is_slices_last
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
-BLOCK = 32  # rows of a blur's matrix that are multiplied together: few enough to leave out most of its zeros
+BLOCK = 32  # rows of a blur's matrix multiplied together: few enough to skip most of its zeros
 
 
 def gaussian_matrix(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:
     """Symmetric ``(size, size)`` matrix that blurs a line of pixels by a Gaussian of ``fwhm_mm``.
 
-    Each weight is the Gaussian's mass over the receiving pixel, cut at 4 sigma. What would leave an end
-    is reflected at it, as if the patient went on beyond the end as before it: rows and columns sum to
-    one, so that activity is conserved in stacks of few slices and in regions too.
+    Each weight is the Gaussian's mass over the receiving pixel, cut at 4 sigma. Mass beyond an end
+    is reflected at it, so rows and columns sum to one: activity is conserved, also in stacks of few slices and in
+    regions.
     """
     if fwhm_mm <= 0:
         return np.eye(size)
@@ -37,16 +37,16 @@ def gaussian_matrix(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:
 
 
 class Blur:
-    """A :func:`gaussian_matrix` along one dimension, multiplied in blocks of :data:`BLOCK` rows with what they reach.
+    """A :func:`gaussian_matrix` along one dimension, in blocks of :data:`BLOCK` rows and their nonzero columns.
 
-    On a GPU, and where the blur reaches far, as one block.
+    On a GPU, and for a wide blur, one block.
     """
 
     def __init__(self, matrix: np.ndarray, device: torch.device):
         size, weights = len(matrix), torch.from_numpy(matrix.astype(np.float32))
         reach = int(np.abs(np.subtract(*np.nonzero(matrix))).max())
         whole = device.type != "cpu" or BLOCK + 2 * reach > size / 2
-        self.blocks: list[tuple[slice, slice, Tensor]] = []  # rows, the columns they reach, weights
+        self.blocks: list[tuple[slice, slice, Tensor]] = []  # rows, their nonzero columns, weights
         for first in range(0, size, size if whole else BLOCK):
             last = size if whole else min(first + BLOCK, size)
             columns = slice(max(0, first - reach), min(size, last + reach))
@@ -93,7 +93,7 @@ class GaussianPSF:
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(S, J, I)`` -> ``(S, J, I)``, laid out in memory as it was (contiguous, or slices innermost)."""
+        """``(S, J, I)`` -> ``(S, J, I)``, with the memory layout of the input (contiguous, or slices innermost)."""
         order = (1, 2, 0) if is_slices_last(image) else (0, 1, 2)
         x = image.permute(order).contiguous()
         for dim, axis in enumerate(order):

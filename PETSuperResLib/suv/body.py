@@ -1,4 +1,4 @@
-"""Body size from a PET header, and the masses and surface that SUVs other than SUVbw are normalised to."""
+"""Body size from a PET header, and the masses and the surface by which SUVs other than SUVbw are normalised."""
 
 from __future__ import annotations
 

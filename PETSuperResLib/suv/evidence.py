@@ -1,7 +1,7 @@
-"""Evidence from a PET header, and what it says about the tracer: dose, nuclide, half-life.
+"""Evidence from a PET header on the tracer: dose, nuclide, half-life.
 
-Every quantity comes as :class:`Evidence` (value, unit, the tag it came from, the rule applied), so
-that a report can say how an SUV was made. What is missing, impossible or contradictory raises
+Every quantity is an :class:`Evidence` (value, unit, source tag, rule applied), so that a report can state how
+an SUV was computed. Missing, impossible or contradictory values raise
 :class:`~PETSuperResLib.errors.UnitsError`; nothing is guessed.
 """
 
@@ -47,7 +47,7 @@ ELEMENTS = {
     "zirconium": "Zr", "rubidium": "Rb", "iodine": "I", "yttrium": "Y", "scandium": "Sc", "bromine": "Br",
     "germanium": "Ge", "sodium": "Na",
 }  # fmt: skip
-# Names that are one nuclide's alone in clinical use; any other name must carry its nuclide (68Ga-PSMA-11).
+# Names used clinically with one nuclide only; any other name must contain its nuclide (68Ga-PSMA-11).
 F18_NAMES = ("fdg", "fluorodeoxyglucose", "fluciclovine", "florbetapir", "florbetaben", "flutemetamol", "flortaucipir")
 HALF_LIFE_TOLERANCE = 0.03  # published values of one nuclide differ by up to 2.5 %
 MBQ_AT_MOST, BQ_AT_LEAST = 1e4, 1e6  # no PET dose is above 10 GBq or below 1 MBq
@@ -55,7 +55,7 @@ MBQ_AT_MOST, BQ_AT_LEAST = 1e4, 1e6  # no PET dose is above 10 GBq or below 1 MB
 
 @dataclass(frozen=True)
 class Overrides:
-    """Values a user states in place of the header's: kg, Bq, a DICOM or ISO time, seconds."""
+    """Values that the user states instead of the header's: kg, Bq, a DICOM or ISO time, seconds."""
 
     weight_kg: float | None = None
     dose_bq: float | None = None
@@ -71,7 +71,7 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One quantity: ``value`` in ``unit``, the tags it is ``source``d from and the ``rule`` applied."""
+    """One quantity: ``value`` in ``unit``, its ``source`` tags and the ``rule`` applied."""
 
     value: Any
     unit: str
@@ -85,7 +85,7 @@ class Evidence:
 
 @dataclass
 class Record:
-    """The evidence collected so far, and what a reader should know about it."""
+    """The evidence collected so far, with warnings."""
 
     used: dict[str, Evidence] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -138,7 +138,7 @@ def one_number(datasets: Sequence[Dataset], keyword: str) -> float | None:
 
 
 def private(dataset: Dataset, group: int, element: int, creators: str) -> str:
-    """A private attribute as text: through its creator's block, or at xx10 in a file that lost its creator."""
+    """A private attribute as text: from its creator's block, or at xx10 in a file without the creator."""
     for block in range(0x10, 0x100):
         creator = dataset.get((group, block))
         if creator is not None and str(creator.value).lower().startswith(creators.lower()):
@@ -171,7 +171,7 @@ def tracer_datasets(datasets: Sequence[Dataset]) -> list[Dataset]:
 
 
 def dose_bq(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
-    """Administered dose in Bq (values up to 1e4 are MBq; between 1e4 and 1e6 neither is possible)."""
+    """Administered dose in Bq (values up to 1e4 are MBq; values between 1e4 and 1e6 are refused)."""
     if overrides.dose_bq is not None:
         return Evidence(float(overrides.dose_bq), "Bq", "your dose_bq", "stated in place of the header's")
     where = tag_name("RadionuclideTotalDose")
@@ -191,7 +191,7 @@ def dose_bq(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
 
 
 def nuclide_in(name: str) -> str | None:
-    """The nuclide that a text names: ``^18^Fluorine``, ``18F``, ``F-18``, ``F^18^`` or ``[68Ga]PSMA``."""
+    """The nuclide named in a text: ``^18^Fluorine``, ``18F``, ``F-18``, ``F^18^`` or ``[68Ga]PSMA``."""
     words = name.replace("^", " ").lower()
     for element, symbol in ELEMENTS.items():
         words = words.replace(element, f" {symbol.lower()} ")
@@ -203,7 +203,7 @@ def nuclide_in(name: str) -> str | None:
 
 
 def _stated_nuclide(tracers: Sequence[Dataset], record: Record) -> tuple[str | None, str]:
-    """The nuclide by code or code meaning, else by the radiopharmaceutical's name, and where it stands."""
+    """The nuclide by code or code meaning, else by the radiopharmaceutical's name, and its tag."""
     codes = [d.RadionuclideCodeSequence[0] for d in tracers if d.get("RadionuclideCodeSequence")]
     named = one_text(tracers, "Radiopharmaceutical")
     by_name = nuclide_in(named) or ("F-18" if any(n in named.lower() for n in F18_NAMES) else None)

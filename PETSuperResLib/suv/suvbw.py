@@ -1,9 +1,9 @@
-"""Body-weight SUV from PET DICOM, with its evidence, and a check of volumes that come without a header.
+"""Body-weight SUV from PET DICOM, with its evidence, and a check of volumes without a header.
 
 ``SUVbw = C W / D``: activity concentration C in Bq/mL, body weight W in g, and the dose D in Bq at the
 time to which C was decay-corrected. Rules: the SUV manual of Vacha et al. (Units, SUVType, decay
 correction, Philips and GE private attributes) and QIBA's order for the reference time. The body is
-read in :mod:`PETSuperResLib.suv.suvbw.body`, the tracer in ``suv_evidence``, times in ``suv_timing``.
+read in :mod:`.body`, the tracer in :mod:`.evidence`, times in :mod:`.timing`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def suv_factors(datasets: Sequence[Dataset], overrides: Overrides | None = None)
 
     Returns ``(factors, evidence)``: float64 of shape ``(slices,)`` in g/mL per unit of the rescaled value,
     and a dictionary of strings and numbers (units, decay correction, each quantity with value, unit,
-    source and rule, smallest and largest factor, warnings). Raises :class:`UnitsError` where the header
-    lacks or contradicts what an SUV needs.
+    source and rule, smallest and largest factor, warnings). Raises :class:`UnitsError` if data
+    for the SUV are missing or contradict each other.
     """
     if not datasets:
         raise InputError("There are no PET slices: give a folder with a DICOM PET series.")
@@ -106,7 +106,7 @@ def _check_corrections(datasets: Sequence[Dataset], units: str, record: Record) 
     if done and "ATTN" not in done:
         raise UnitsError(f"{where} lacks ATTN, so the PET is not attenuation-corrected: choose the corrected series.")
     if not done:
-        record.warnings.append(f"{where} is missing, so the corrections are not known")
+        record.warnings.append(f"{where} is missing, so the corrections are unknown")
     decay = one_text(datasets, "DecayCorrection").upper()
     factors = [number(text(d, "DecayFactor"), tag_name("DecayFactor")) or 1.0 for d in datasets]
     if units in ("GML", "CM2ML"):
@@ -172,7 +172,7 @@ def _from_concentration(datasets: Sequence[Dataset], overrides: Overrides, recor
     injected = record.add("injection_time", timing.injection_time(datasets, moment, half_life, times.zone, overrides))
     if decay == "START":
         return at_injection * math.exp(decay_constant * (moment - injected).total_seconds())
-    # The frame's mean rate is the rate at T_ave after its start: lambda T / (1 - exp(-lambda T)) = exp(lambda T_ave).
+    # The frame's mean rate is that at T_ave after its start: lambda T / (1 - exp(-lambda T)) = exp(lambda T_ave).
     average = np.array([timing.average_time_s(t, decay_constant) for t in timing.frame_durations_s(datasets)])
     return at_injection * np.exp(decay_constant * (times.seconds(injected) + average))
 
@@ -281,7 +281,7 @@ def suv_volume(
 
 
 def check_suv(volume: Volume, name: str = "PET") -> list[str]:
-    """Whether values can be SUVs: returns warnings, or raises for what cannot be.
+    """Check whether values can be SUVs: returns warnings, raises for impossible values.
 
     For volumes without a header (NIfTI). :class:`InputError`: NaN or infinite, empty or constant.
     :class:`UnitsError`: another unit is known, or the values look like a CT or like Bq/mL.

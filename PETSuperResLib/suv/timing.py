@@ -1,10 +1,10 @@
-"""When the tracer was injected and to which time a PET was decay-corrected.
+"""Injection time of the tracer, and the time to which a PET was decay-corrected.
 
-Reference time of a series corrected to START, by evidence: a header time (DecayCorrectionDateTime,
-GE's or Siemens' private date-time, SeriesDate and SeriesTime) is taken when it is not later than the
-earliest acquisition, and must agree with the time computed back from AcquisitionTime,
-FrameReferenceTime and ActualFrameDuration where these exist (1 % of SUV). Without a usable header
-time the computed one is taken. Sources: the SUV manual of Vacha et al., QIBA's order.
+Reference time of a series corrected to START: a header time (DecayCorrectionDateTime, GE's or Siemens'
+private date-time, SeriesDate and SeriesTime) is used if it is not later than the earliest acquisition.
+It must agree with the time computed back from AcquisitionTime, FrameReferenceTime and
+ActualFrameDuration where these exist (1 % of SUV). Without a usable header time the computed one is used.
+Sources: the SUV manual of Vacha et al., QIBA's order.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..dicom.time import parse_da, parse_dt, parse_offset, parse_tm
 from ..errors import UnitsError
 from .evidence import Evidence, Overrides, number, one_text, private, tag_name, text, tracer_datasets
 
-AGREEMENT = 0.01  # two times agree when they change the SUV by less than this
+AGREEMENT = 0.01  # two times agree if the SUV changes by less than this
 BEFORE_INJECTION_S = 600.0  # a dynamic scan may start this long before the injection
-HALF_LIVES_AT_MOST = 10.0  # nothing is left to image later
-UNCHECKED_S = 1800.0  # an unconfirmed reference time this long before the first slice deserves a look
-DATELESS_HALF_LIFE_S = 12 * 3600.0  # longer-lived tracers are imaged days later: a time without a date says nothing
+HALF_LIVES_AT_MOST = 10.0  # later, no activity is left to image
+UNCHECKED_S = 1800.0  # an unconfirmed reference time this long before the first slice gives a warning
+DATELESS_HALF_LIFE_S = 12 * 3600.0  # longer-lived tracers are imaged days later: a time without a date is ambiguous
 DAY = timedelta(days=1)
 
 
@@ -144,7 +144,7 @@ def _back_computed(times: FrameTimes, decay_constant: float) -> tuple[str, list[
 
     FrameReferenceTime counts from the reference to the frame's average-count-rate time (DICOM), or, as
     some scanners write it, to the frame's start: a reference later than the first acquisition is
-    impossible for START, so it tells the second habit.
+    impossible for START, which identifies the second convention.
     """
     if not np.isfinite(times.duration_s).all():
         return None
@@ -213,7 +213,7 @@ def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: 
 def injection_time(
     datasets: Sequence[Dataset], reference: datetime, half_life_s: float, zone: timedelta | None, overrides: Overrides
 ) -> Evidence:
-    """When the tracer was given, on the series' clock; plausible against ``reference`` or refused."""
+    """Time of the injection on the series' clock; refused if implausible against ``reference``."""
     evidence = _stated_injection(datasets, reference, half_life_s, zone, overrides)
     uptake = (reference - evidence.value).total_seconds()
     if not -BEFORE_INJECTION_S <= uptake <= HALF_LIVES_AT_MOST * half_life_s:
@@ -261,7 +261,7 @@ def _stated_injection(
 
 
 def one_text_private(datasets: Sequence[Dataset]) -> str:
-    """GE's administration date-time, which all slices must share."""
+    """GE's administration date-time, the same in all slices."""
     values = {private(d, 0x09, 0x3B, "GEMS_PETD") for d in datasets}
     if len(values) > 1:
         raise UnitsError(
@@ -290,7 +290,7 @@ def _own_injection(stated: str | datetime, reference: datetime, half_life: float
 
 
 def _dated(of_day: timedelta, where: str, reference: datetime, half_life_s: float) -> Evidence:
-    """A time of day put on the scan's day, or on the day before when the scan is past midnight."""
+    """A time of day on the scan's date, or on the day before if the scan is past midnight."""
     if half_life_s > DATELESS_HALF_LIFE_S:
         raise UnitsError(
             f"{where} has no date, and a tracer with a half-life of {half_life_s / 3600:.0f} h may be days older than "
