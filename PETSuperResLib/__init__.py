@@ -13,7 +13,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 # How long torch's threads wait actively before they sleep (GNU OpenMP reads it when torch is loaded). By default they
 # wait actively without end, which takes many times as long if another program uses one of the cores.
@@ -28,7 +28,7 @@ _HOME = {
     "reconstruct": "reconstruction",
     "simulate": "physics.simulation",
     "measure_lesions": "lesions.measures",
-    "suv_volume": "suv.suvbw",
+    "suv_volume": "suv.volumes",
 }
 __all__ = [
     "Prior",
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .reconstruction import reconstruct as reconstruct
     from .sampling import Sampler as Sampler
     from .scanner import Scanner as Scanner
-    from .suv.suvbw import suv_volume as suv_volume
+    from .suv.volumes import suv_volume as suv_volume
     from .volume import Volume as Volume
 
 

@@ -11,9 +11,9 @@ from types import FrameType
 
 import click
 
-from . import __version__
 from .commands import data, development, dicom, imaging, measuring, studies
 from .errors import PETSuperResError
+from .version import __version__
 
 LASTING = {"train", "batch", "evaluate", "benchmark", "demo", "study"}  # these keep what they have done
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__
 from .checks import check_ct, check_measurement, check_pair
 from .device import pick_device
 from .errors import CheckpointError, InputError
@@ -28,7 +27,8 @@ from .progress import Callback, Reporter
 from .sampling import Sampler
 from .sampling.slabs import SLAB, Slabs
 from .scanner import Scanner, scanner_of
-from .suv.suvbw import check_suv
+from .suv.volumes import check_suv
+from .version import __version__
 from .volume import Volume
 
 NOTICE = "Research use only: not for diagnosis or treatment."

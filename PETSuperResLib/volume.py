@@ -164,10 +164,10 @@ class Volume:
         path = Path(path)
         if not path.exists():
             raise InputError(f"No file or folder {path}: check the path.")
-        if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or _has_dicom_mark(path):
-            from .dicom.read import read_series
+        if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or has_dicom_mark(path):
+            from .dicom.series import series_image
 
-            return read_series(path, modality=modality)
+            return cls(**series_image(path, modality=modality))
         if not path.name.lower().endswith(SUFFIXES):
             raise InputError(f"{path} is not an image format this tool reads: use NIfTI, NRRD, MHA or a DICOM folder.")
         damaged = f"{path} cannot be read as an image (damaged or incomplete): export it again."
@@ -212,7 +212,7 @@ class Volume:
         return path
 
 
-def _has_dicom_mark(path: Path) -> bool:
+def has_dicom_mark(path: Path) -> bool:
     """Whether a file begins with DICOM's mark (many have no suffix)."""
     try:
         with path.open("rb") as file:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputError, PETSuperResError
-from ..volume import Volume
+from ..errors import InputError
+from .case import Case
+from .dicom_studies import DicomFiles
 
 CASE_FILES = (("PET_SUV.nii.gz", "CT_HU.nii.gz", "GTV.nii.gz"), ("SUV.nii.gz", "CTres.nii.gz", "SEG.nii.gz"))
 NNUNET_CT, NNUNET_PET = "_0000.nii.gz", "_0001.nii.gz"
@@ -22,57 +23,6 @@ LAYOUTS = (
     f"a folder with {CASE_FILES[0][0]} and {CASE_FILES[0][1]} (or {CASE_FILES[1][0]} and {CASE_FILES[1][1]}), "
     f"imagesTr/X{NNUNET_CT} (CT) with X{NNUNET_PET} (SUV), or a DICOM study"
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """One PET/CT study: its files, or for DICOM the folders and UIDs of its series.
-
-    ``kind`` is ``"nifti"``, ``"nnunet"`` or ``"dicom"``; studies with the same ``patient`` are of one patient.
-    """
-
-    name: str
-    pet_file: Path
-    ct_file: Path
-    lesion_file: Path | None
-    kind: str = "nifti"
-    patient: str = ""
-    pet_series: str | None = None
-    ct_series: str | None = None
-
-    def pet(self) -> Volume:
-        """The PET in SUVbw; of a DICOM study by its header (:mod:`PETSuperResLib.suv.suvbw`)."""
-        if self.kind == "dicom":
-            from ..dicom.read import read_series
-
-            return read_series(self.pet_file, self.pet_series, "PT")
-        return Volume.read(self.pet_file, "SUVbw")
-
-    def ct(self) -> Volume:
-        """The CT in HU."""
-        if self.kind == "dicom":
-            from ..dicom.read import read_series
-
-            return read_series(self.ct_file, self.ct_series, "CT")
-        return Volume.read(self.ct_file, "HU")
-
-    def lesions(self) -> Volume | None:
-        """The lesion label map, if the case has one; a DICOM study's SEG or RTSTRUCT only if it can be read."""
-        if self.lesion_file is None:
-            return None
-        if self.kind == "dicom":
-            from .contours import read_contours
-
-            try:
-                return read_contours(self.lesion_file, self.pet())
-            except PETSuperResError:
-                return None
-        return Volume.read(self.lesion_file, "label")
-
-    def sources(self, lesions: bool = True) -> list[Path]:
-        """Every file of the case, to detect changes."""
-        places = [self.pet_file, self.ct_file, *([self.lesion_file] if self.lesion_file and lesions else [])]
-        return [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
 
 
 @dataclass
@@ -115,8 +65,6 @@ def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[C
 
 def search(folder: Path, start: Path | None = None) -> Found:
     """Cases at or below ``start`` (default: all of ``folder``), named by their path in ``folder``."""
-    from .dicom_studies import DicomFiles
-
     found, dicom = Found(), DicomFiles()
     for place, files in _folders(start or folder):
         name = "" if place == folder else place.relative_to(folder).as_posix()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GeometryError, UnitsError
-from ..suv.suvbw import check_suv
+from ..suv.volumes import check_suv
 from ..volume import Volume
 from .cases import Case
 

@@ -12,32 +12,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from ..dicom.read import SeriesInfo, list_series
+from ..dicom.series import SeriesInfo, list_series
 from ..suv.evidence import text
-
-if TYPE_CHECKING:
-    from .cases import Case
+from ..volume import has_dicom_mark
+from .case import Case
 
 OTHER_SUFFIXES = (
-    ".nii",
-    ".gz",
-    ".json",
-    ".csv",
-    ".txt",
-    ".md",
-    ".png",
-    ".jpg",
-    ".pdf",
-    ".html",
-    ".xml",
-    ".zip",
-    ".nrrd",
+    *(".nii", ".gz", ".nrrd", ".json", ".csv", ".txt", ".md", ".png", ".jpg", ".pdf", ".html", ".xml", ".zip"),
 )
 WANTED = ["Modality", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "FrameOfReferenceUID", "CorrectedImage",
           "ImageType", "SliceThickness", "SpacingBetweenSlices", "SOPInstanceUID"]  # fmt: skip
@@ -57,7 +43,7 @@ class DicomFiles:
         if any(place.is_relative_to(folder) for folder in self.taken[-1:]):
             return
         files = [place / n for n in names if not n.lower().endswith(OTHER_SUFFIXES) and n != "DICOMDIR"]
-        if not any(_marked(file) for file in files):
+        if not any(has_dicom_mark(file) for file in files):
             return
         self.taken.append(place)
         found = list_series(place)
@@ -66,7 +52,7 @@ class DicomFiles:
                 self.series[series.study_uid].append(series)
         images = {f for s in found if s.modality != "SEG" for f in s.files}
         for file in sorted(set(place.rglob("*")) - images):
-            head = _head(file) if file.is_file() and _marked(file) else None
+            head = _head(file) if file.is_file() and has_dicom_mark(file) else None
             if head is not None and text(head, "Modality") in ("RTSTRUCT", "SEG"):
                 self.contours[text(head, "StudyInstanceUID")].append(file)
 
@@ -82,8 +68,6 @@ class DicomFiles:
 
 
 def _case(name: str, series: list[SeriesInfo], contours: list[Path]) -> Case | tuple[str, str]:
-    from .cases import Case
-
     heads = {s.uid: head for s in series if (head := _head(s.files[0], [*WANTED, "Units"])) is not None}
     pets = [s for s in series if s.modality == "PT" and s.uid in heads]
     cts = [s for s in series if s.modality == "CT" and s.uid in heads]
@@ -123,15 +107,6 @@ def _length_cm(head: Dataset, series: SeriesInfo) -> int:
 
 def _common(places: Iterable[Path]) -> Path:
     return Path(os.path.commonpath([str(p) for p in places]))
-
-
-def _marked(path: Path) -> bool:
-    """Whether a file begins with DICOM's mark."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def _head(path: Path, tags: list[str] | None = None) -> Dataset | None:

@@ -17,7 +17,7 @@ def dicom(volume: str, source: str, report: str | None, out: str) -> None:
 
     from ..dicom.write import write_derived
     from ..errors import InputError
-    from ..suv.suvbw import check_suv
+    from ..suv.volumes import check_suv
     from ..volume import Volume
 
     image = Volume.read(volume, unit="SUVbw")

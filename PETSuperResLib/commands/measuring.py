@@ -24,7 +24,7 @@ def suv(
 ) -> None:
     """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
     from ..files import check_file, to_json
-    from ..suv.suvbw import suv_volume
+    from ..suv.volumes import suv_volume
 
     check_file(out)
     volume = suv_volume(dicom_dir, weight, None if dose is None else 1e6 * dose, injection_time, half_life)
@@ -58,7 +58,7 @@ def lesions(
     """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
     from ..files import check_file, write_csv
     from ..lesions import measures as ls
-    from ..suv.suvbw import check_suv
+    from ..suv.volumes import check_suv
     from ..volume import Volume
 
     ls.check_threshold(threshold)

@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, generate_uid
 
-from .. import __version__
 from ..errors import UnitsError
 from ..suv.evidence import text
 from ..suv.suvbw import suv_factors
+from ..version import __version__
 from ..volume import Volume
 
 PET_STORAGE = UID("1.2.840.10008.5.1.4.1.1.128")

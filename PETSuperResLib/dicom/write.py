@@ -26,7 +26,7 @@ from ..progress import Callback, Reporter
 from ..suv.evidence import text
 from ..volume import Volume
 from .derived import PET_STORAGE, derived_headers, set_pixels
-from .read import find_series, quiet_pydicom, read_dataset, sort_slices
+from .series import find_series, quiet_pydicom, read_dataset, sort_slices
 
 
 def write_derived(

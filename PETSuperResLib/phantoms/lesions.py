@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .organs import CODE, ORGANS
+from .codes import CODE
 from .shapes import Blob, Canvas, Noise, random_waves
 
 # organ: (weight, smallest and largest diameter in mm, HU of the lesion or None to keep the tissue's)
@@ -108,6 +108,3 @@ def choose_site(
     rows, columns = np.nonzero(free == CODE[organ])
     pick = int(rng.integers(len(rows)))
     return organ, float(x[columns[pick]]), float(y[rows[pick]])
-
-
-__all__ = ["ORGANS", "SITES", "Lesion", "choose_site", "random_lesion"]

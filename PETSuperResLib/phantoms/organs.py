@@ -13,12 +13,6 @@ import numpy as np
 
 from .shapes import Blob, Canvas, Noise, Shape, Tube, bend, random_waves
 
-ORGANS = (
-    "air", "fat", "muscle", "lung", "node_bed", "liver", "spleen", "kidney",
-    "bone", "blood", "heart", "bowel", "bladder", "brain", "other",
-)  # fmt: skip
-CODE = {name: number for number, name in enumerate(ORGANS)}
-
 _KNOTS = np.array([-420, -60, 0, 90, 190, 280, 400, 500, 580, 640, 672, 720, 760, 810, 860, 885], float)
 _WIDTH = np.array([150, 170, 178, 172, 150, 148, 158, 163, 168, 120, 62, 58, 70, 76, 62, 20], float)
 _DEPTH = np.array([100, 104, 108, 108, 98, 98, 108, 112, 100, 72, 60, 62, 88, 96, 80, 25], float)
@@ -37,8 +31,8 @@ class Part:
     soft: float = 0.0
 
 
-class Anatomy:
-    """A random person determined by ``seed``; :meth:`draw` paints one axial slice."""
+class Person:
+    """A random person determined by ``seed``; its parts and bones are shapes in mm."""
 
     def __init__(self, seed: int):
         self.rng = rng = np.random.default_rng(seed)
@@ -269,51 +263,8 @@ class Anatomy:
         bones.append((Blob((0, y + 18, 112), (44 * f, 20, 58), 0.0, 2.2, random_waves(rng, 3, 0.15)), 2.0, "flat"))
         return bones
 
-    # -- drawing ----------------------------------------------------------------------------------
-    def draw(self, c: Canvas) -> None:
-        """Paint one axial slice: wall, cavity, organs, skeleton (no lesions, no noise)."""
-        from .wall import draw_couch, draw_head, draw_legs, draw_spine, draw_trunk
-
-        z = c.z
-        cavity = None
-        if z < -25:
-            draw_legs(self, c)
-        else:
-            cavity = draw_trunk(self, c)
-        for part in self.parts:
-            window = c.window(part.shape)
-            if window is None:
-                continue
-            d = c.distance(part.shape, window)
-            if part.clip and cavity is not None:
-                d = np.maximum(d, cavity[window] + 1)
-            if part.dome:
-                d = np.maximum(d, z + 5 - self.diaphragm(c, window))
-            c.paint(c.cover(d, part.soft), part.suv, part.hu, CODE[part.organ], window)
-        if cavity is not None:
-            draw_spine(self, c)
-        self._skeleton(c)
-        if z > 690:
-            draw_head(self, c)
-        if self.couch:
-            draw_couch(self, c)
-
     def diaphragm(self, c: Canvas, window: tuple[slice, slice]) -> np.ndarray:
         """Height z of the diaphragm's two domes over a window, mm."""
         x, y = c.x[:, window[1]], c.y[window[0]]
         domes = [top - bow * ((x - cx) ** 2 * 0.9 + (y - cy) ** 2 * 1.3) for cx, cy, top, bow in self.dome.values()]
         return np.maximum(*domes).astype(np.float32)
-
-    def _skeleton(self, c: Canvas) -> None:
-        marrow_suv, spongy = self.level["marrow"], self.level["bone_hu"]
-        for shape, cortex, kind in self.bones:
-            window = c.window(shape)
-            if window is None:
-                continue
-            d = c.distance(shape, window)
-            if kind == "joint":  # the thin dark line of the hip joint
-                c.paint(c.cover(d), 0.6, 60, CODE["other"], window)
-                continue
-            c.paint(c.cover(d), 0.6, 900 if kind == "long" else 620, CODE["bone"], window)
-            suv, hu = (0.35, -40) if kind == "long" and c.z < -30 else (marrow_suv, spongy)
-            c.paint(c.cover(d + cortex), suv, hu, 0, window)

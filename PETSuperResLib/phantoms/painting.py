@@ -15,6 +15,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from ..volume import Volume
+from .codes import CODE
 from .lesions import Lesion, random_lesion
 from .shapes import Canvas, Noise
 from .torso import Phantom
@@ -22,17 +23,10 @@ from .torso import Phantom
 # (HU, lowest and highest SUV) of the smooth uptake curve: FDG in air, lung, fat, soft tissue, bone
 UPTAKE = ((-950, 0.0, 0.02), (-800, 0.25, 0.7), (-250, 0.2, 0.5), (-90, 0.12, 0.45), (10, 0.5, 1.0),
           (60, 0.6, 1.3), (160, 0.6, 1.8), (400, 0.4, 1.2), (1200, 0.15, 0.7))  # fmt: skip
-TISSUES = ("outside", "lung", "fat", "soft", "vessel", "skin", "marrow", "bone")
 BLEND_MM = 4.0  # standard deviation of the smoothing between compartments of one tissue
-CODE = {name: number for number, name in enumerate(TISSUES)}
-# sites of lesions and their frequency, by the phantoms' names of the tissues
-SITES = {
-    "lung": ("lung", 3.0),
-    "fat": ("fat", 1.0),
-    "soft": ("muscle", 3.0),
-    "marrow": ("bone", 2.0),
-    "bone": ("bone", 1.0),
-}
+# sites of lesions: the kind of lesion, and its frequency
+SITES = {"lung": ("lung", 3.0), "fat": ("fat", 1.0), "muscle": ("muscle", 3.0), "marrow": ("bone", 2.0),
+         "bone": ("bone", 1.0)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Anatomy:
     """A CT's anatomy without uptake: computed once per patient, painted many times.
 
     ``ct`` is the patient's CT (HU) on the target grid, ``smooth`` its edge-preserving average, ``grain``
-    the rest (noise and finest detail), ``tissue`` the code of :data:`TISSUES` for every voxel,
+    the rest (noise and finest detail), ``tissue`` the code (:data:`~.codes.CODE`) of every voxel,
     ``compartments`` basins of the CT's gradient (muscles, organs), numbered from 1, and ``tumour`` the
     covered fraction (0 to 1) of the contoured tumour, or None.
     """
@@ -65,7 +59,7 @@ def anatomy_of(ct: Volume, tumour: Volume | None = None, seed: int = 0) -> Anato
         sigma = [0.6 * old / new for old, new in zip(tumour.spacing[::-1], ct.spacing[::-1], strict=True)]
         rounded = ndimage.gaussian_filter(near, sigma)
         cover = np.clip((rounded - 0.5) * 4 * max(sigma) + 0.5, 0, 1).astype(np.float32)
-        cover *= tissue != CODE["outside"]
+        cover *= tissue != CODE["air"]
         cover = cover if (cover > 0.5).any() else None
     compartments = _compartments(smooth, tissue, ct.spacing, seed)
     return Anatomy(ct, smooth, ct.array - smooth, tissue, compartments, cover)
@@ -97,7 +91,7 @@ def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
     for k in range(ct.shape[0]):
         canvas = Canvas(x, y, float(z[k]), float(spacing[0]))
         canvas.pet, canvas.ct, canvas.label = uptake[k], shown[k], labels[k]
-        outside = anatomy.tissue[k] == CODE["outside"]
+        outside = anatomy.tissue[k] == CODE["air"]
         for number, lesion in enumerate(drawn, first + 1):
             lesion.draw(canvas, number)
         canvas.pet[outside], canvas.label[outside], canvas.ct[outside] = 0, 0, anatomy.smooth[k][outside]
@@ -134,26 +128,26 @@ def _tissues(smooth: np.ndarray, spacing: tuple[float, float, float]) -> np.ndar
     core = np.isin(parts, np.flatnonzero(sizes > 0.1 * sizes.max())) & thick  # both legs, without table and sheets
     body = np.stack([ndimage.binary_dilation(layer, disc) for layer in core]) & filled
     depth = np.stack([ndimage.distance_transform_edt(layer, spacing[:2][::-1]) for layer in body])
-    tissue = np.full(smooth.shape, CODE["soft"], np.int8)
+    tissue = np.full(smooth.shape, CODE["muscle"], np.int8)
     tissue[smooth < -30] = CODE["fat"]
     tissue[smooth < -350] = CODE["lung"]
     soft = (smooth >= -30) & (smooth < 150) & body
     wide = np.stack([ndimage.binary_opening(layer, disc, iterations=2) for layer in soft])
     wide = np.stack([ndimage.binary_dilation(layer, disc) for layer in wide])
-    tissue[soft & ~wide & (depth > 8)] = CODE["vessel"]
+    tissue[soft & ~wide & (depth > 8)] = CODE["blood"]
     bone = (smooth > 180) & body
     hollow = np.stack([ndimage.binary_fill_holes(layer) for layer in bone])
     tissue[hollow & (smooth < 350)] = CODE["marrow"]
     tissue[bone & (smooth >= 350)] = CODE["bone"]
     tissue[soft & (depth <= 4)] = CODE["skin"]
-    tissue[~body] = CODE["outside"]
+    tissue[~body] = CODE["air"]
     return tissue
 
 
 def _compartments(smooth: np.ndarray, tissue: np.ndarray, spacing: tuple[float, float, float], seed: int) -> np.ndarray:
     """Basins of the CT's gradient around random seeds, about one per 12 mL: muscles, organs, lobes."""
     rng = np.random.default_rng([seed, 8])
-    body = tissue != CODE["outside"]
+    body = tissue != CODE["air"]
     slope = ndimage.gaussian_gradient_magnitude(smooth.clip(-200, 300), [0.7, 1.0, 1.0])
     inside = np.flatnonzero(body)
     markers = np.zeros(smooth.shape, np.int32)
@@ -172,18 +166,18 @@ def _tissue_uptake(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
     blood = rng.uniform(1.0, 2.4)
     marrow = rng.uniform(0.4, 2.2)
     skin = rng.uniform(0.5, 1.1)
-    for name, suv in (("vessel", blood), ("marrow", marrow), ("skin", skin)):
+    for name, suv in (("blood", blood), ("marrow", marrow), ("skin", skin)):
         inside = anatomy.tissue == CODE[name]
         uptake[inside] = suv * rng.uniform(0.9, 1.1)
     count = int(anatomy.compartments.max()) + 1
     factor = np.exp(rng.normal(0, rng.uniform(0.05, 0.3), count))
     active = rng.random(count) < rng.choice([0.0, 0.03, 0.08])  # bowel, glands, ureters, worked muscles
     factor[active] *= np.exp(rng.uniform(np.log(1.5), np.log(7.0), int(active.sum())))
-    lean = np.isin(anatomy.tissue, [CODE["soft"], CODE["vessel"], CODE["marrow"]])
+    lean = np.isin(anatomy.tissue, [CODE["muscle"], CODE["blood"], CODE["marrow"]])
     varied = factor.astype(np.float32)[anatomy.compartments]
     # fat has no such uptake; without a border in the CT the uptake has none
     uptake *= _blended(varied, lean, anatomy.ct.spacing) + _blended(np.minimum(varied, 1.3), ~lean, anatomy.ct.spacing)
-    uptake[anatomy.tissue == CODE["outside"]] = 0
+    uptake[anatomy.tissue == CODE["air"]] = 0
     return uptake
 
 

@@ -1,7 +1,8 @@
 """Procedural PET/CT phantoms: whole torsos with lesions, and cheap batches of slices for training.
 
 Every organ is analytic, so a phantom has a sharp, known truth at any voxel size; it depends on the seed
-alone. Shapes are in :mod:`.shapes`, anatomy in :mod:`.organs` and :mod:`.wall`, lesions in :mod:`.lesions`.
+alone. Shapes are in :mod:`.shapes`, the person in :mod:`.organs`, its slices in :mod:`.drawing`, lesions in
+:mod:`.lesions`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..volume import Volume
+from .drawing import draw
 from .lesions import Lesion, choose_site, random_lesion
-from .organs import Anatomy
+from .organs import Person
 from .shapes import Canvas
 
 # region: (lowest and highest slice centre in mm above the pubis, share of the training slices)
@@ -39,7 +41,7 @@ class Phantom:
     lesions: tuple[Lesion, ...] = ()
 
 
-def _finish(person: Anatomy, c: Canvas, rng: np.random.Generator, ct_noise: float) -> tuple[np.ndarray, np.ndarray]:
+def _finish(person: Person, c: Canvas, rng: np.random.Generator, ct_noise: float) -> tuple[np.ndarray, np.ndarray]:
     """Natural variation of uptake and tissue, and the CT's noise: (pet, ct) float32."""
     x, y = c.x[0], c.y[:, 0]
     broad, fine = person.noise[22.0].slice(x, y, c.z), person.noise[9.0].slice(x, y, c.z)
@@ -51,16 +53,14 @@ def _finish(person: Anatomy, c: Canvas, rng: np.random.Generator, ct_noise: floa
     return pet.astype(np.float32), np.clip(ct, -1024, 3071).astype(np.float32)
 
 
-def _survey(person: Anatomy, z: float) -> Canvas:
+def _survey(person: Person, z: float) -> Canvas:
     """A coarse slice (8 mm voxels) as a map of the organs."""
     canvas = Canvas(np.arange(-200, 201, 8.0), np.arange(-136, 137, 8.0), z, 8.0)
-    person.draw(canvas)
+    draw(person, canvas)
     return canvas
 
 
-def _place(
-    person: Anatomy, rng: np.random.Generator, z: float, box: tuple[float, float] | None = None
-) -> Lesion | None:
+def _place(person: Person, rng: np.random.Generator, z: float, box: tuple[float, float] | None = None) -> Lesion | None:
     """A random lesion near height ``z``, its centre within ``box`` (half widths x, y in mm) if given."""
     survey = _survey(person, z)
     blocked = None
@@ -90,7 +90,7 @@ def torso_phantom(
     """
     if region not in _CENTRES:
         raise InputError(f"Unknown phantom region '{region}': choose one of {', '.join(_CENTRES)}.")
-    person, rng = Anatomy(seed), np.random.default_rng([seed, 1])
+    person, rng = Person(seed), np.random.default_rng([seed, 1])
     size_k, size_j, size_i = shape
     middle = float(rng.uniform(*_CENTRES[region]))
     x = (np.arange(size_i) - (size_i - 1) / 2) * spacing[0]
@@ -100,7 +100,7 @@ def torso_phantom(
     layers = []
     for height in z:
         canvas = Canvas(x, y, height, spacing[0])
-        person.draw(canvas)
+        draw(person, canvas)
         for number, lesion in enumerate(found, 1):
             lesion.draw(canvas, number)
         pet, ct = _finish(person, canvas, rng, 12.0)
@@ -117,7 +117,7 @@ def torso_phantom(
 
 
 def _scatter(
-    person: Anatomy, rng: np.random.Generator, z: np.ndarray, box: tuple[float, float], count: int | None
+    person: Person, rng: np.random.Generator, z: np.ndarray, box: tuple[float, float], count: int | None
 ) -> list[Lesion]:
     """Lesions at a distance from one another, with centres well inside the volume."""
     wanted = int(rng.integers(3, 9)) if count is None else count
@@ -167,11 +167,11 @@ def random_stacks(
     rng = np.random.default_rng([seed, 2])
     shares = np.array([share for *_, share in REGIONS.values()])
     pets, cts = np.empty((n, depth, size, size), np.float32), np.empty((n, depth, size, size), np.float32)
-    person = Anatomy(int(rng.integers(2**31)))
+    person = Person(int(rng.integers(2**31)))
     heights = slice_mm * (np.arange(depth) - (depth - 1) / 2)
     for number in range(n):
         if number and number % per_person == 0:
-            person = Anatomy(int(rng.integers(2**31)))
+            person = Person(int(rng.integers(2**31)))
         name = region or str(rng.choice(list(REGIONS), p=shares / shares.sum()))
         z = float(rng.uniform(*REGIONS[name][:2]))
         pets[number], cts[number] = _crop(person, rng, z, size, pixel_mm, heights)
@@ -179,7 +179,7 @@ def random_stacks(
 
 
 def _crop(
-    person: Anatomy, rng: np.random.Generator, z: float, size: int, pixel_mm: float, heights: np.ndarray
+    person: Person, rng: np.random.Generator, z: float, size: int, pixel_mm: float, heights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """PET and CT at ``heights`` about ``z``, both ``(depth, size, size)``; lesions lie near ``z``."""
     width, depth = person.outline(z)
@@ -200,7 +200,7 @@ def _crop(
     layers = []
     for height in heights:
         canvas = Canvas(centre[0] + step, centre[1] + step, z + float(height), pixel_mm)
-        person.draw(canvas)
+        draw(person, canvas)
         for number, lesion in enumerate(found, 1):
             lesion.draw(canvas, number)
         layers.append(_finish(person, canvas, rng, float(rng.uniform(6, 20)) if grain is None else grain))

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from ..errors import InputError, UnitsError
-from ..volume import Volume
 from . import body, timing
 from .evidence import Evidence, Overrides, Record, number, one_text, private, tag_name, text
 from .evidence import dose_bq as tracer_dose_bq
@@ -258,61 +255,3 @@ def _from_rate(datasets: Sequence[Dataset], record: Record) -> np.ndarray:
         )
     record.add("calibration", Evidence(factors[0], "Bq s", where, "DCAL is not listed: multiplied"))
     return np.array(factors) / np.array(volumes)
-
-
-def suv_volume(
-    path: str | Path,
-    weight_kg: float | None = None,
-    dose_bq: float | None = None,
-    injection_time: str | datetime | None = None,
-    half_life_s: float | None = None,
-) -> Volume:
-    """The SUVbw volume of a DICOM PET series (a folder, or one of its files).
-
-    A stated ``weight_kg``, ``dose_bq``, ``injection_time`` (``2025-01-31T10:00:00``, a DICOM date-time or a
-    time of day) or ``half_life_s`` replaces the header's. The result's unit is ``"SUVbw"`` and
-    ``metadata["suv"]`` holds the evidence of :func:`suv_factors`. Raises :class:`UnitsError` when SUV
-    cannot be computed and :class:`InputError` or :class:`GeometryError` when the series cannot be read.
-    """
-    from ..dicom.read import read_series
-
-    overrides = Overrides(weight_kg, dose_bq, injection_time, half_life_s)
-    return read_series(path, modality="PT", overrides=overrides)
-
-
-def check_suv(volume: Volume, name: str = "PET") -> list[str]:
-    """Check whether values can be SUVs: returns warnings, raises for impossible values.
-
-    For volumes without a header (NIfTI). :class:`InputError`: NaN or infinite, empty or constant.
-    :class:`UnitsError`: another unit is known, or the values look like a CT or like Bq/mL.
-    """
-    values, name = volume.array, str(volume.metadata.get("file") or name)
-    bad = int(np.count_nonzero(~np.isfinite(values)))
-    if bad:
-        raise InputError(f"{name} has {bad} voxels that are not finite numbers: export the PET again.")
-    if values.size == 0 or values.max() == values.min():
-        raise InputError(f"{name} is empty (every voxel has the same value): choose the PET volume.")
-    if volume.unit not in ("", "SUVbw"):
-        raise UnitsError(f"{name} is in {volume.unit}, not SUV: give the PET as SUVbw, or as its DICOM series.")
-    positive, negative = values[values > 0], values[values < 0]
-    if negative.size and (float(np.mean(values < -100)) > 0.01 or -float(negative.sum()) > float(positive.sum())):
-        raise UnitsError(
-            f"{name} looks like a CT (or a difference): {100 * negative.size / values.size:.0f} % of its voxels are "
-            f"negative, down to {values.min():.0f}; give the PET as SUVbw."
-        )
-    high = float(np.percentile(positive, 95))
-    if high > 200:
-        raise UnitsError(
-            f"{name} is not SUV: the 95th percentile of its positive voxels is {high:.0f}, as in Bq/mL; "
-            "give the DICOM series or convert it with patient weight and dose first."
-        )
-    warnings = []
-    if high < 0.01:
-        warnings.append(f"{name} has very small values (95th percentile {high:.2g}): are they SUV?")
-    if high > 50:
-        warnings.append(f"{name} has very large values (95th percentile {high:.0f}): are they SUV?")
-    if negative.size:
-        warnings.append(
-            f"{name} has {negative.size} negative voxels (down to {values.min():.3g}), which are taken as 0."
-        )
-    return warnings

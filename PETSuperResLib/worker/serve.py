@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..errors import Cancelled, InputError
 from ..progress import Event
+from ..version import __version__
 from .jobs import JOBS, Tools
 from .protocol import VersionMismatchError, decode, encode, failure_of, step_of
 from .raw_arrays import without_private_folder

@@ -11,7 +11,7 @@ from tiny import table
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.errors import InputError
-from PETSuperResLib.phantoms.organs import CODE
+from PETSuperResLib.phantoms.codes import CODE
 from PETSuperResLib.phantoms.torso import Phantom
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.simulation import simulate

@@ -11,9 +11,10 @@ from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series
 from geometry import data_dir
 from pydicom.dataset import Dataset
 
-from PETSuperResLib.dicom.read import list_series, read_series
+from PETSuperResLib.dicom.read import read_series
+from PETSuperResLib.dicom.series import list_series
 from PETSuperResLib.errors import GeometryError, InputError, PETSuperResError, UnitsError
-from PETSuperResLib.suv.suvbw import suv_volume
+from PETSuperResLib.suv.volumes import suv_volume
 from PETSuperResLib.volume import Volume
 
 

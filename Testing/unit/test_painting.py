@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from PETSuperResLib.phantoms.painting import CODE, anatomy_of, paint
+from PETSuperResLib.phantoms.codes import CODE
+from PETSuperResLib.phantoms.painting import anatomy_of, paint
 from PETSuperResLib.phantoms.torso import torso_phantom
 
 
@@ -21,15 +22,15 @@ def anatomy(person):
 
 def test_tissues_follow_the_ct(person, anatomy):
     hu = anatomy.smooth
-    inside = anatomy.tissue != CODE["outside"]
-    assert hu[anatomy.tissue == CODE["fat"]].max() < 0 < hu[anatomy.tissue == CODE["soft"]].mean()
+    inside = anatomy.tissue != CODE["air"]
+    assert hu[anatomy.tissue == CODE["fat"]].max() < 0 < hu[anatomy.tissue == CODE["muscle"]].mean()
     assert hu[anatomy.tissue == CODE["bone"]].min() >= 350
     assert (inside == (person.pet.array > 0.05)).mean() > 0.97
 
 
 def test_uptake_stays_in_the_body_and_in_the_range_of_fdg(anatomy):
     made = paint(anatomy, 1)
-    outside = anatomy.tissue == CODE["outside"]
+    outside = anatomy.tissue == CODE["air"]
     assert made.pet.array[outside].max() == 0 and made.pet.array.min() >= 0
     assert 0.1 < np.median(made.pet.array[anatomy.tissue == CODE["fat"]]) < 0.7
     assert made.pet.array.max() < 60 and np.isfinite(made.pet.array).all()
@@ -44,7 +45,7 @@ def test_the_seed_decides_everything(anatomy):
 
 def test_uptake_is_as_sharp_as_the_ct(anatomy):
     """Across the body's border it rises from nothing to skin or fat within two voxels."""
-    made, body = paint(anatomy, 2, lesions=0).pet.array, anatomy.tissue != CODE["outside"]
+    made, body = paint(anatomy, 2, lesions=0).pet.array, anatomy.tissue != CODE["air"]
     rim = body & ~np.roll(body, 2, 2)
     assert np.median(made[rim]) > 0.4 * np.median(made[body])
 

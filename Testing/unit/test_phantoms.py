@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from PETSuperResLib.errors import InputError
-from PETSuperResLib.phantoms.organs import CODE
+from PETSuperResLib.phantoms.codes import CODE
 from PETSuperResLib.phantoms.shapes import Blob, Canvas, Noise, Tube
 from PETSuperResLib.phantoms.torso import REGIONS, random_slices, torso_phantom
 

@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 
 from PETSuperResLib.errors import InputError, UnitsError
 from PETSuperResLib.suv.evidence import Overrides, nuclide_in
-from PETSuperResLib.suv.suvbw import check_suv, suv_factors, suv_volume
+from PETSuperResLib.suv.suvbw import suv_factors
+from PETSuperResLib.suv.volumes import check_suv, suv_volume
 from PETSuperResLib.volume import Volume
 
 Edit = Callable[[list[Dataset]], object]

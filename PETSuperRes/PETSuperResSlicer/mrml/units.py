@@ -73,7 +73,7 @@ def recognise(node: Any) -> Recognition:
 
 def _byValues(node: Any, unit: str) -> Recognition:
     from PETSuperResLib.errors import PETSuperResError, UnitsError
-    from PETSuperResLib.suv.suvbw import check_suv
+    from PETSuperResLib.suv.volumes import check_suv
     from PETSuperResLib.volume import Volume
 
     if unit == "Bq/mL":

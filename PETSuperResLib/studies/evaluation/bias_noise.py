@@ -15,7 +15,7 @@ from ...device import pick_device
 from ...errors import InputError
 from ...files import atomic_path, write_csv
 from ...lesions.measures import segments_of
-from ...phantoms.organs import CODE
+from ...phantoms.codes import CODE
 from ...phantoms.torso import Phantom, torso_phantom
 from ...physics.model import ForwardModel, osem
 from ...physics.simulation import Simulation, simulate

@@ -12,10 +12,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ... import __version__
 from ...errors import InputError
 from ...files import atomic_path
 from ...prior import Prior
+from ...version import __version__
 from ..methods import METHODS
 from .figures import lesion_figure, method_panel, seconds_figure
 from .labels import counts_in_words, label

@@ -7,9 +7,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...files import atomic_path
 from ...prior import Prior
+from ...version import __version__
 from .paper_tables import INTRODUCTION, beside_paper
 from .tables import Cell, Table, groups, lesion_table, metric_table, size_table
 

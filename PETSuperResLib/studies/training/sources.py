@@ -18,7 +18,7 @@ from ...files import fingerprint
 from ...phantoms.painting import anatomy_of, paint
 from ...phantoms.torso import random_stacks
 from ...progress import Reporter
-from ...suv.suvbw import check_suv
+from ...suv.volumes import check_suv
 from ...volume import Volume
 from .cache import Stack, StoredSlices, cache_folder, entry_name, shape_of, write_entry
 from .config import TrainingConfig

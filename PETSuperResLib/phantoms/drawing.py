@@ -1,17 +1,58 @@
-"""Body wall, ribs, lungs, spine, head, legs and couch of the procedural person."""
+"""One axial slice of the generated person: body wall, ribs, lungs, organs, spine, bones, head, legs and couch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from .codes import CODE
+from .organs import Person
 from .shapes import Blob, Canvas
 
-if TYPE_CHECKING:
-    from .organs import Anatomy
+FAT, MUSCLE, LUNG, NODE_BED, BONE, BRAIN, OTHER = (
+    CODE[name] for name in ("fat", "muscle", "lung", "node_bed", "bone", "brain", "other")
+)
 
-FAT, MUSCLE, LUNG, NODE_BED, BONE, BRAIN, OTHER = 1, 2, 3, 4, 8, 13, 14
+
+def draw(person: Person, c: Canvas) -> None:
+    """Paint one axial slice: wall, cavity, organs, skeleton (no lesions, no noise)."""
+    z = c.z
+    cavity = None
+    if z < -25:
+        draw_legs(person, c)
+    else:
+        cavity = draw_trunk(person, c)
+    for part in person.parts:
+        window = c.window(part.shape)
+        if window is None:
+            continue
+        d = c.distance(part.shape, window)
+        if part.clip and cavity is not None:
+            d = np.maximum(d, cavity[window] + 1)
+        if part.dome:
+            d = np.maximum(d, z + 5 - person.diaphragm(c, window))
+        c.paint(c.cover(d, part.soft), part.suv, part.hu, CODE[part.organ], window)
+    if cavity is not None:
+        draw_spine(person, c)
+    _skeleton(person, c)
+    if z > 690:
+        draw_head(person, c)
+    if person.couch:
+        draw_couch(person, c)
+
+
+def _skeleton(person: Person, c: Canvas) -> None:
+    marrow_suv, spongy = person.level["marrow"], person.level["bone_hu"]
+    for shape, cortex, kind in person.bones:
+        window = c.window(shape)
+        if window is None:
+            continue
+        d = c.distance(shape, window)
+        if kind == "joint":  # the thin dark line of the hip joint
+            c.paint(c.cover(d), 0.6, 60, CODE["other"], window)
+            continue
+        c.paint(c.cover(d), 0.6, 900 if kind == "long" else 620, CODE["bone"], window)
+        suv, hu = (0.35, -40) if kind == "long" and c.z < -30 else (marrow_suv, spongy)
+        c.paint(c.cover(d + cortex), suv, hu, 0, window)
 
 
 def _outline(c: Canvas, cx: float, cy: float, a: float, b: float, power: float) -> np.ndarray:
@@ -25,7 +66,7 @@ def _outline(c: Canvas, cx: float, cy: float, a: float, b: float, power: float) 
     return ((level - 1) / slope).astype(np.float32)
 
 
-def _muscle(person: Anatomy, c: Canvas, streaks: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def _muscle(person: Person, c: Canvas, streaks: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """(SUV, HU) of muscle with fatty streaks over the whole slice."""
     x, y = c.x[0], c.y[:, 0]
     thin = np.clip(1.0 - np.abs(person.noise[22.0].slice(x, y, c.z)) * 9, 0, 1) * streaks
@@ -34,7 +75,7 @@ def _muscle(person: Anatomy, c: Canvas, streaks: float = 1.0) -> tuple[np.ndarra
     return suv, 57 + 3 * tone - 130 * thin
 
 
-def draw_trunk(person: Anatomy, c: Canvas) -> np.ndarray:
+def draw_trunk(person: Person, c: Canvas) -> np.ndarray:
     """Skin, fat, muscle wall, ribs, cavity and lungs; returns the cavity's signed distance in mm."""
     z = c.z
     a, b = person.outline(z)
@@ -66,7 +107,7 @@ def draw_trunk(person: Anatomy, c: Canvas) -> np.ndarray:
     return cavity
 
 
-def _arm(person: Anatomy, c: Canvas, x: float, y: float) -> None:
+def _arm(person: Person, c: Canvas, x: float, y: float) -> None:
     d = _outline(c, x, y, 42, 46, 2.0)
     suv, hu = _muscle(person, c)
     c.paint(c.cover(d), person.level["fat"], -100, FAT)
@@ -76,7 +117,7 @@ def _arm(person: Anatomy, c: Canvas, x: float, y: float) -> None:
     c.paint(c.cover(bone + 4), 0.4, 60)
 
 
-def _lungs(person: Anatomy, c: Canvas, cavity: np.ndarray) -> None:
+def _lungs(person: Person, c: Canvas, cavity: np.ndarray) -> None:
     z, f, level = c.z, person.size, person.level
     apex = 640 - 0.010 * ((np.abs(c.x) - 55 * f) ** 2 + (c.y - 12) ** 2)
     below = person.diaphragm(c, (slice(None), slice(None)))
@@ -97,7 +138,7 @@ def _lungs(person: Anatomy, c: Canvas, cavity: np.ndarray) -> None:
     c.paint(cover, suv, hu, LUNG)
 
 
-def _ribs(person: Anatomy, c: Canvas, cavity: np.ndarray) -> None:
+def _ribs(person: Person, c: Canvas, cavity: np.ndarray) -> None:
     """All ribs at once: a shell round the cavity cut by tilted, evenly spaced slabs."""
     b = person.outline(c.z)[1]
     height = c.z - 300 + 0.55 * (c.y + b)
@@ -110,7 +151,7 @@ def _ribs(person: Anatomy, c: Canvas, cavity: np.ndarray) -> None:
     c.paint(c.cover(d + 2.2) * (1 - cartilage), 0.8 * person.level["marrow"], 180)
 
 
-def draw_spine(person: Anatomy, c: Canvas) -> None:
+def draw_spine(person: Person, c: Canvas) -> None:
     """Vertebral bodies with discs, the canal with the cord, processes and the muscles beside them."""
     z, level = c.z, person.level
     if not 60 < z < 740:
@@ -146,7 +187,7 @@ def draw_spine(person: Anatomy, c: Canvas) -> None:
     c.paint(c.cover(canal + 3.5), 1.6, 40)
 
 
-def draw_legs(person: Anatomy, c: Canvas) -> None:
+def draw_legs(person: Person, c: Canvas) -> None:
     """Two thighs: skin, fat, muscle compartments parted by fat (bones and vessels come later)."""
     z, level = c.z, person.level
     taper = float(np.interp(z, [-420, -120, 40], [0.68, 0.95, 1.10])) * person.size
@@ -169,7 +210,7 @@ def draw_legs(person: Anatomy, c: Canvas) -> None:
         c.paint(c.cover(d + 2 + fat), suv, hu * (1 - seam) - 90 * seam, MUSCLE)
 
 
-def draw_head(person: Anatomy, c: Canvas) -> None:
+def draw_head(person: Person, c: Canvas) -> None:
     """Skull, cortex with sulci, white matter, deep grey matter; sinuses below."""
     z, level = c.z, person.level
     a, b = person.outline(z)
@@ -193,7 +234,7 @@ def draw_head(person: Anatomy, c: Canvas) -> None:
     c.paint(c.cover(_outline(c, 0, -22, 8, 16, 2.0)), 0.3, -950)
 
 
-def draw_couch(person: Anatomy, c: Canvas) -> None:
+def draw_couch(person: Person, c: Canvas) -> None:
     """The couch: a curved shell under the patient, in the CT only."""
     a, b = person.outline(250.0)
     height = c.y - (b + person.fat_mm * 0.6 + 10) + c.x**2 / 900
