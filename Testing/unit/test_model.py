@@ -8,6 +8,7 @@ from tiny import in_float64, mismatch, random_model, relative
 
 from PETSuperResLib.errors import GeometryError
 from PETSuperResLib.physics.model import ForwardModel, osem, uniform_start
+from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.scanner import Scanner
 
 SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "Siemens Biograph Vision 600", "GE Discovery ST"]
@@ -92,6 +93,33 @@ def test_a_uniform_start_has_the_measured_trues():
     y = model.mean(z)
     start = torch.full(model.shape, uniform_start(model, y))
     assert float(model.forward(start, psf=False).sum()) == pytest.approx(float(model.forward(z).sum()), rel=1e-3)
+
+
+def test_h_is_the_scanner_s_kernel_in_all_three_directions():
+    """A point's counts spread by the FWHM times the kernel scale: along the bins and across the slices."""
+    scanner = Scanner("", 9.0, 12.0, kernel_scale=0.5, views=8, bin_size_mm=1.0)
+    shape, spacing = (21, 41, 41), (2.0, 2.0, 3.0)
+    point = torch.zeros(shape)
+    point[10, 20, 20] = 1.0
+    counts = ForwardModel(scanner, shape, spacing).forward(point).double()
+
+    def variance(profile: torch.Tensor, step: float) -> float:
+        place = (torch.arange(len(profile)) - (len(profile) - 1) / 2) * step
+        return float((profile * place**2).sum() / profile.sum())
+
+    # a pixel adds its own width twice: the kernel's mass is that of pixels, and so is their projection
+    pixels, bins, slices = 2.0**2 / 6, 1.0**2 / 12, 3.0**2 / 12
+    assert variance(counts.sum((0, 1)), 1.0) == pytest.approx((4.5 / FWHM_PER_SIGMA) ** 2 + pixels + bins, rel=0.01)
+    assert variance(counts.sum((1, 2)), 3.0) == pytest.approx((6.0 / FWHM_PER_SIGMA) ** 2 + slices, rel=0.01)
+
+
+def test_a_rebinned_view_is_the_mean_of_the_views_summed_into_it():
+    fine = Scanner("", 5.0, views=12, bin_size_mm=4.0)
+    z = torch.rand((2, 24, 28), generator=torch.Generator().manual_seed(0))
+    many, few = (
+        ForwardModel(Scanner.get(fine, angular_rebinning=n), (2, 24, 28), (4.0, 4.0, 4.0)).forward(z) for n in (1, 3)
+    )
+    assert few.shape[1] == 4 and relative(few, many.unflatten(1, (4, 3)).mean(2)) < 1e-5
 
 
 def test_counts_scale_with_activity_and_with_scale():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,6 +71,13 @@ def test_activity_comes_back_from_model_space(s, kappa):
     transform = AsinhTransform(s, kappa)
     z = torch.tensor([0.0, 1e-3, 0.1, 1.0, 10.0, 100.0])
     assert torch.allclose(transform.to_activity(transform.to_model(z)), z, rtol=1e-5, atol=1e-7)
+
+
+def test_the_prior_s_space_is_the_documented_one():
+    """asinh(z / 1 SUV) / 0.5, and DDPM's 1000 steps with beta from 1e-4 to 0.02: the bundled prior depends on them."""
+    assert float(AsinhTransform().to_model(torch.tensor(2.0))) == pytest.approx(math.asinh(2.0) / 0.5, rel=1e-6)
+    bars = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    np.testing.assert_allclose(NoiseSchedule().alpha_bar, bars, rtol=1e-9)
 
 
 def test_the_transform_is_linear_near_zero_and_logarithmic_above():

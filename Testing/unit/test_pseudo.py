@@ -58,14 +58,21 @@ def test_background_is_positive_where_a_slice_is_empty(image):
     assert float(measurement.background.min()) > 0 and torch.isfinite(measurement.counts).all()
 
 
-def noisy(level: float, fwhm_mm: float = 5.0, pixel: float = 2.0) -> Volume:
-    """A uniform cylinder of 1 SUV with correlated noise of a given relative standard deviation."""
-    white = np.random.default_rng(0).standard_normal((12, 120, 120))
-    sigma = fwhm_mm / 2.3548 / pixel
-    noise = ndimage.gaussian_filter(white, (0, sigma, sigma))
-    y, x = np.mgrid[-59.5:60, -59.5:60] * pixel
-    values = np.where(np.hypot(x, y) < 100, 1 + level * noise / noise.std(), 0.0)
-    return Volume(values.astype(np.float32), (pixel, pixel, 3.0), unit="SUVbw")
+def test_negative_values_count_as_zero(image):
+    below = image.with_array(np.where(image.array > 1, image.array, -0.5))
+    one, other = (pseudo_measurement(v, MCT, 3e5).counts for v in (below, below.with_array(below.array.clip(0))))
+    assert torch.equal(one, other)
+
+
+def noisy(level: float, fwhm_mm: float = 5.0, pixels: tuple[float, float] = (2.0, 2.0)) -> Volume:
+    """A uniform cylinder of 1 SUV with correlated noise of a given relative standard deviation; (i, j) pixels."""
+    i, j = pixels
+    shape = (int(240 / j), int(240 / i))
+    white = np.random.default_rng(0).standard_normal((12, *shape))
+    noise = ndimage.gaussian_filter(white, (0, fwhm_mm / 2.3548 / j, fwhm_mm / 2.3548 / i))
+    y, x = ((np.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, (j, i), strict=True))
+    values = np.where(np.hypot(y[:, None], x) < 100, 1 + level * noise / noise.std(), 0.0)
+    return Volume(values.astype(np.float32), (i, j, 3.0), unit="SUVbw")
 
 
 def estimate(pet: Volume, scanner: Scanner) -> tuple[float, str]:
@@ -88,10 +95,42 @@ def test_the_noise_that_was_put_in_is_the_noise_that_is_found():
     assert "image noise" in how
 
 
+@pytest.mark.parametrize("pixels", [(1.5, 3.0), (3.0, 1.5)])
+def test_the_estimate_does_not_depend_on_the_pixels_in_either_direction(pixels):
+    scanner = Scanner.get(MCT, fwhm_transaxial_mm=5.0)
+    square = estimate(noisy(0.08), scanner)[0]
+    assert estimate(noisy(0.08, pixels=pixels), scanner)[0] == pytest.approx(square, rel=0.25)
+
+
+def test_structure_along_one_direction_is_no_noise():
+    """Stripes along rows or columns vanish in the product of both differences."""
+    scanner, pet = Scanner.get(MCT, fwhm_transaxial_mm=5.0), noisy(0.08)
+    stripes = np.where(np.arange(120) % 4 < 2, 1.3, 0.7).astype(np.float32)
+    for along in (stripes[:, None], stripes[None, :]):
+        striped = pet.with_array(pet.array + (along - 1) * (pet.array > 0))
+        assert estimate(striped, scanner)[0] == pytest.approx(estimate(pet, scanner)[0], rel=0.6)
+
+
+def test_the_noise_is_that_of_the_brighter_half_of_the_body_and_hot_lesions_do_not_change_it():
+    scanner, pet = Scanner.get(MCT, fwhm_transaxial_mm=5.0), noisy(0.08)
+    expected = estimate(pet, scanner)[0]
+    dim = pet.array.copy()
+    dim[:, :60] = np.where(pet.array[:, :60] > 0, 0.5 + 4 * (pet.array[:, :60] - 1), 0)  # half as bright, noisier
+    dim[:, 60:66, 60:66] += 20.0
+    assert estimate(pet.with_array(dim.clip(0)), scanner)[0] == pytest.approx(expected, rel=0.3)
+
+
+@pytest.mark.parametrize("shape", [(2, 60, 60), (4, 15, 15)])
+def test_few_slices_and_few_voxels_have_no_estimate(shape):
+    assert noise_counts(Volume(np.ones(shape, np.float32), (4.0, 4.0, 4.0), unit="SUVbw"), MCT) is None
+
+
 def test_estimates_stay_within_believable_limits():
     scanner = Scanner.get(MCT, fwhm_transaxial_mm=5.0)
     assert estimate(noisy(1e-5), scanner)[0] == COUNT_LIMITS[1]
     assert estimate(noisy(0.001), scanner)[0] <= COUNT_LIMITS[1]
+    wide = Scanner.get(MCT, fwhm_transaxial_mm=20.0)
+    assert estimate(noisy(0.5, 20.0), wide)[0] == COUNT_LIMITS[0] == 2e4
 
 
 def test_too_small_an_image_takes_the_preset_s_counts_and_says_so():

@@ -16,8 +16,9 @@ from PETSuperResLib.grid import image_grid
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.attenuation import hu_to_mu, survival
 from PETSuperResLib.physics.measurement import Measurement
-from PETSuperResLib.physics.model import ForwardModel
+from PETSuperResLib.physics.model import ForwardModel, uniform_start
 from PETSuperResLib.physics.projector import ParallelProjector
+from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import line_integrals, simulate
 from PETSuperResLib.progress import Reporter
 from PETSuperResLib.scanner import Scanner, presets
@@ -113,6 +114,67 @@ def test_count_levels_scale_the_measurement(person, counts, factor):
     one, other = (simulate(person.pet, None, "standard", c, seed=0).measurement for c in ("realistic", counts))
     assert other.trues_per_slice / one.trues_per_slice == pytest.approx(factor, rel=0.02)
     assert other.scale == pytest.approx(factor * one.scale, rel=1e-6)
+
+
+def disc(radius: float = 20.0, slices: int = 2) -> Volume:
+    """A cylinder of 1 SUV on the axis of rotation."""
+    image = np.repeat(Ellipse(0, 0, radius, radius).image((90, 90), 4.0)[None], slices, 0)
+    return Volume(image, (4.0, 4.0, 4.0), unit="SUVbw")
+
+
+def test_half_of_the_background_is_uniform_and_half_a_blur_of_the_trues_by_120_mm():
+    scanner = Scanner("", 8.0, views=20, bin_size_mm=4.0, background_fraction=0.4)
+    measurement = simulate(disc(), None, scanner).measurement
+    background = measurement.background[0].double().numpy()
+    assert (background == background[0]).all()  # every view has the mean of all
+    uniform = 0.5 * background.sum() / background.size
+    scatter = background[0] - uniform
+    assert scatter.min() > -1e-3 * scatter.max()
+    place = (np.arange(len(scatter)) - (len(scatter) - 1) / 2) * 4.0
+    blurred = 20**2 / 4 + (8**2 + 120**2) / FWHM_PER_SIGMA**2  # of a disc, the scanner's PSF and the scatter's
+    assert (scatter * place**2).sum() / scatter.sum() == pytest.approx(blurred, rel=0.03)
+
+
+def test_a_simulated_point_is_blurred_by_the_full_fwhm_in_all_three_directions():
+    point = Volume(np.zeros((21, 61, 61), np.float32), (4.0, 4.0, 4.0), unit="SUVbw")
+    point.array[10, 30, 30] = 1
+    scanner = Scanner("", 16.0, 10.0, kernel_scale=0.5, views=20, bin_size_mm=2.0)
+    lines = simulated(torch.from_numpy(point.array), point, scanner).double().numpy()
+
+    def variance(profile: np.ndarray, step: float) -> float:
+        place = (np.arange(len(profile)) - (len(profile) - 1) / 2) * step
+        return float((profile * place**2).sum() / profile.sum())
+
+    pixels = 2.0**2 * (0.75 + 2 / 12) + 2.0**2 / 12  # interpolation to 2 mm, two boxes of it, and the bin
+    assert variance(lines.sum((0, 1)), 2.0) == pytest.approx((16 / FWHM_PER_SIGMA) ** 2 + pixels, rel=0.01)
+    assert variance(lines.sum((1, 2)), 4.0) == pytest.approx((10 / FWHM_PER_SIGMA) ** 2 + 4.0**2 / 12, rel=0.01)
+
+
+def test_attenuation_of_water_is_beer_and_lambert_s_law_and_takes_its_share_of_the_counts():
+    water = Ellipse(12.0, -8.0, 100.0, 70.0, 0.3)
+    inside = np.repeat(water.image((90, 90), 4.0)[None], 2, 0)
+    pet = Volume(inside, (4.0, 4.0, 4.0), unit="SUVbw")
+    ct = pet.with_array(1000 * inside - 1000, "HU")
+    scanner = Scanner("", 16.0, views=30, bin_size_mm=4.0)
+    free, dense = (simulate(pet, ct, scanner, 1e3, attenuation=on, spacing_mm=4.0).measurement for on in (False, True))
+    theta = (np.arange(30) + 0.5) * math.pi / 30
+    chord = water.sinogram(theta, dense.counts.shape[2], 4.0, 1e-3)  # not blurred: photons are lost on their lines
+    assert np.abs(np.log(dense.attenuation[0].numpy()) + 0.0096 * chord).max() < 0.1
+    through = chord > 50
+    trues = [((m.counts - m.background) / m.scale)[0].numpy()[through] for m in (dense, free)]
+    assert relative(trues[0], trues[1] * dense.attenuation[0].numpy()[through]) < 0.02
+
+
+def test_the_lr_image_is_42_em_updates_without_psf_from_a_uniform_image(person):
+    simulation = simulate(person.pet, None, "ood", seed=3)
+    y, grid = simulation.measurement.counts, simulation.lr
+    model = simulation.measurement.model(grid)
+    z = torch.full(grid.shape, uniform_start(model, y))
+    for _ in range(42):
+        mean = model.projector.forward(z) * model.factors + model.background
+        z = z * model.adjoint(y / mean, psf=False) / model.adjoint(torch.ones_like(y), psf=False)
+    seen = model.sensitivity_no_psf > 0.1 * model.sensitivity_no_psf.max()
+    assert relative(grid.array[seen.numpy()], z[seen]) < 1e-4
 
 
 def test_half_the_dose_gives_half_the_counts(person):
