@@ -1,4 +1,4 @@
-"""The GUI host itself: Qt as PythonQt shows it, widgets, views, dialogs, latency; a module of the usual shape in it."""
+"""The GUI host itself: modules as Slicer's factory finds them, Qt as PythonQt shows it, dialogs, views, latency."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer_host
+from geometry import ROOT
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
 
 import slicer  # noqa: E402
+
+MODULE = """
+import sys
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
+
+class {name}(ScriptedLoadableModule):
+    pass
+
+class {name}Widget(ScriptedLoadableModuleWidget):
+    def enter(self): pass
+    def exit(self): pass
+    def cleanup(self): sys.modules["{name}"].gone = True
+"""
 
 
 @pytest.fixture
@@ -35,13 +49,45 @@ def qt(host):
     return qt
 
 
-def volume(name: str = "PET", shape: tuple[int, int, int] = (6, 30, 40), value: float = 1.0):
-    """A volume node with a hot block."""
-    array = np.full(shape, value, np.float32)
-    array[2:4, 10:20, 10:25] += 5
-    node = slicer.util.addVolumeFromArray(array, name=name)
-    node.CreateDefaultDisplayNodes()
-    return node
+@pytest.fixture
+def folder(tmp_path, monkeypatch, request):
+    """(a module folder, the name of the module in it); the name is the test's own, since modules stay imported."""
+    name = f"Sample{abs(hash(request.node.name))}"
+    (tmp_path / f"{name}.py").write_text(MODULE.format(name=name), encoding="utf-8")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path, name
+
+
+# modules
+
+
+def test_a_module_folder_may_hold_packages_and_scripts_beside_the_module(host, folder):
+    path, name = folder
+    (path / "Package").mkdir()
+    (path / "Package" / "helper.py").write_text("raise RuntimeError", encoding="utf-8")
+    (path / "tool.py").write_text("#!/usr/bin/env python\nraise RuntimeError", encoding="utf-8")
+    widget = host.open_module(path / f"{name}.py")
+    assert slicer.util.getModuleWidget(name) is widget and getattr(slicer.modules, name.lower()).title == ""
+
+
+@pytest.mark.parametrize(("text", "told"), [("VALUE = 1", "class helper.* was not found"), ("1 / 0", "division")])
+def test_a_helper_beside_the_module_is_taken_for_a_module(host, folder, text, told):
+    path, name = folder
+    helper = path / f"helper{name}.py"
+    helper.write_text(text, encoding="utf-8")
+    with pytest.raises(RuntimeError, match=f"{helper.name} is no module of Slicer: .*{told}"):
+        host.open_module(path / f"{name}.py")
+
+
+def test_reload_executes_the_module_s_file_and_makes_the_panel_anew(host, folder):
+    path, name = folder
+    before = host.open_module(path / f"{name}.py")
+    old = sys.modules[name]
+    (path / f"{name}.py").write_text(MODULE.format(name=name) + "\nEDITED = True\n", encoding="utf-8")
+    before.onReload()
+    after = slicer.util.getModuleWidget(name)
+    assert after is not before and after.parent is before.parent and sys.modules[name].EDITED
+    assert after.parent.self() is after and sys.modules[name].gone and not hasattr(old, "EDITED")
 
 
 # Qt
@@ -50,8 +96,8 @@ def volume(name: str = "PET", shape: tuple[int, int, int] = (6, 30, 40), value: 
 def test_properties_are_attributes_and_cannot_be_called(qt):
     button = qt.QPushButton("Apply")
     assert button.text == "Apply" and button.enabled is True
-    button.enabled, button.text, button.name = False, "Cancel", "applyButton"
-    assert not button.isEnabled() and button.objectName == "applyButton" and button.className() == "QPushButton"
+    button.enabled, button.text, button.objectName = False, "Cancel", "applyButton"
+    assert not button.isEnabled() and button.text == "Cancel" and button.name == "applyButton"
     with pytest.raises(TypeError):
         button.text()
 
@@ -72,11 +118,8 @@ def test_a_receiver_gets_as_many_arguments_as_it_takes_and_can_be_disconnected(q
     def one(value):
         seen.append(value)
 
-    def none():
-        seen.append("changed")
-
     box.connect("valueChanged(int)", one)
-    box.valueChanged.connect(none)
+    box.valueChanged.connect(lambda: seen.append("changed"))
     box.value = 7
     assert seen == [7, "changed"]
     assert box.disconnect("valueChanged(int)", one) and not box.disconnect("valueChanged(int)", one)
@@ -85,25 +128,14 @@ def test_a_receiver_gets_as_many_arguments_as_it_takes_and_can_be_disconnected(q
 
 
 def test_what_a_receiver_raises_is_kept_and_the_loop_goes_on(host, qt):
-    button, after = qt.QPushButton(), []
-
-    def fail():
-        raise ValueError("broken slot")
-
-    button.connect("clicked()", fail)
-    button.connect("clicked()", lambda: after.append(1))
+    button, seen = qt.QPushButton(), []
+    button.connect("clicked()", lambda: 1 / 0)
+    button.connect("clicked()", lambda: seen.append("click"))
     button.click()
-    assert [str(error) for error in host.errors] == ["broken slot"] and after == [1]
-    host.errors.clear()
-
-
-def test_timers_and_shortcuts_run_in_the_event_loop(host, qt):
-    seen = []
     qt.QTimer.singleShot(10, lambda: seen.append("shot"))
-    shortcut = qt.QShortcut(qt.QKeySequence("S"), slicer.util.mainWindow())
-    shortcut.connect("activated()", lambda: seen.append("key"))
-    shortcut.activated()
-    assert host.spin(2, until=lambda: len(seen) == 2) and set(seen) == {"shot", "key"}
+    assert host.spin(2, until=lambda: len(seen) == 2)
+    assert [type(error) for error in host.errors] == [ZeroDivisionError]
+    host.errors.clear()
 
 
 # dialogs
@@ -112,7 +144,7 @@ def test_timers_and_shortcuts_run_in_the_event_loop(host, qt):
 def test_an_error_display_is_kept_with_its_text_and_does_not_wait(host):
     with pytest.raises(ValueError), slicer.util.tryWithErrorDisplay("It failed."):
         raise ValueError("no CT")
-    assert len(host.messages) == 1 and host.messages[0].kind == "critical"
+    assert [message.kind for message in host.messages] == ["critical"]
     assert host.messages[0].text == "It failed.\n\nno CT" and "Traceback" in host.messages[0].details
 
 
@@ -128,67 +160,39 @@ def test_questions_and_file_dialogs_get_the_planned_answers(host, qt):
 # views
 
 
-def grey(picture: Path) -> np.ndarray:
+def test_a_slice_view_shows_the_volume_and_follows_its_voxels(host, tmp_path):
     from matplotlib import image
 
-    return image.imread(picture)[..., :3].mean(-1)
+    def grey(name: str) -> np.ndarray:
+        return image.imread(host.screenshot(view, tmp_path / name))[..., :3].mean(-1)
 
-
-def test_a_slice_view_shows_the_volume_and_follows_its_voxels(host, tmp_path):
-    pet = volume()
-    host.window.show()
-    slicer.util.setSliceViewerLayers(background=pet, fit=True)
-    slicer.modules.markups  # noqa: B018 (a logic that modules use)
+    array = np.ones((6, 30, 40), np.float32)
+    array[2:4, 10:20, 10:25] += 5
+    node = slicer.util.addVolumeFromArray(array)
+    node.CreateDefaultDisplayNodes()
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, -17, -15, 3, 1)
+    host.window.show()
     view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
-    before = grey(host.screenshot(view, tmp_path / "a.png"))
+    before = grey("a.png")
     assert before.std() > 0.02, "the hot block stands out"
-    slicer.util.updateVolumeFromArray(pet, np.full((6, 30, 40), 3, np.float32))
+    slicer.util.updateVolumeFromArray(node, np.full((6, 30, 40), 3, np.float32))
     host.spin(0.05)
-    after = grey(host.screenshot(view, tmp_path / "b.png"))
-    assert abs(after - before).mean() > 0.01
+    assert abs(grey("b.png") - before).mean() > 0.01
 
 
-def test_a_layout_of_the_module_gets_its_own_linked_views(host, tmp_path):
-    manager = slicer.app.layoutManager()
+def test_views_of_a_module_s_layout_go_with_the_test(host):
+    manager, scene = slicer.app.layoutManager(), slicer.mrmlScene
+    before = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLAbstractViewNode")}
     views = "".join(
-        f'<item><view class="vtkMRMLSliceNode" singletontag="{tag}"><property name="orientation" action="default">'
-        f'Axial</property><property name="viewlabel" action="default">{tag}</property></view></item>'
-        for tag in ("Low", "High")
+        f'<item><view class="vtkMRML{kind}Node" singletontag="Own"/></item>' for kind in ("Slice", "PlotView")
     )
     manager.layoutLogic().GetLayoutNode().AddLayoutDescription(1701, f'<layout type="horizontal">{views}</layout>')
     manager.setLayout(1701)
-    assert manager.layout == 1701 and {"Low", "High"} <= set(manager.sliceViewNames())
-    low, high = manager.sliceWidget("Low"), manager.sliceWidget("High")
-    host.window.show()
-    host.process()
-    assert low.visible and high.visible and not manager.sliceWidget("Red").visible
-    low.mrmlSliceCompositeNode().SetBackgroundVolumeID(volume("LR").GetID())
-    high.mrmlSliceCompositeNode().SetBackgroundVolumeID(volume("SR", value=3.0).GetID())
-    for widget in (low, high):
-        widget.sliceLogic().FitSliceToBackground()
-    host.screenshot(manager.viewport(), tmp_path / "compare.png")
-    pictures = [grey(host.screenshot(w.sliceView(), tmp_path / "view.png")) for w in (low, high)]
-    assert all(p.std() > 0.02 for p in pictures)
-
-
-def test_a_chart_appears_in_the_layout_with_a_bar_for_every_value(host, tmp_path):
-    host.window.show()
-    nodes: dict = {}
-    slicer.util.plot(np.array([[0, 2.0], [1, 8.0]]), 0, ["lesion", "SUVmax"], "Lesions", nodes=nodes)
-    nodes["series"][0].SetColor(1, 0, 0)
-    nodes["series"][0].SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
-    manager = slicer.app.layoutManager()
-    assert manager.plotViewCount == 1
-    view = manager.plotWidget(0).plotView()
-    assert view.mrmlPlotChartNode() is nodes["chart"] and view.values(nodes["series"][0])[1] == [2.0, 8.0]
-    host.process()
-    from matplotlib import image
-
-    picture = image.imread(host.screenshot(view, tmp_path / "plot.png"))
-    red = (picture[..., 0] > 0.9) & (picture[..., 1] < 0.1)
-    columns = red[: red.shape[0] - 40].sum(0)
-    assert columns.max() == pytest.approx(4 * columns[columns > 0].min(), rel=0.1), "8 is four times 2"
+    assert manager.sliceWidget("Own") is not None and scene.GetSingletonNode("Own", "vtkMRMLPlotViewNode") is not None
+    host.reset()
+    assert manager.sliceWidget("Own") is None and manager.sliceWidget("Red") is not None
+    assert {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLAbstractViewNode")} == before
 
 
 # latency
@@ -218,7 +222,7 @@ assert module.PETSuperResLogic().presetNames()
 
 
 def test_without_qt_the_host_says_what_is_missing_and_the_logic_still_runs():
-    folders = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
+    folders = [str(Path(slicer_host.__file__).parents[1]), str(ROOT)]
     code = f"import sys; sys.path[:0] = {folders!r}\n{WITHOUT_QT}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -97,7 +97,7 @@ def test_closing_the_scene_stops_the_job_and_starts_anew(panel, host, fake, case
     panel.ui.applyButton.click()
     fake.say("preview", volume=finer(case))
     host.spin(0.3)
-    host.scene.Clear(0)
+    slicer.mrmlScene.Clear(0)
     host.spin(0.2)
     assert not panel.job.running and panel.params.pet is None and not panel.ui.applyButton.enabled
     assert panel.ui.lesionsTable.rowCount == 0

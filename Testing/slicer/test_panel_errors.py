@@ -229,7 +229,7 @@ def run(*_arguments):
         print("line", number, file=sys.stderr)
     {what}
 
-jobs.Job.run = run
+jobs.ReconstructJob.run = run
 serve.main()
 """
 

@@ -241,7 +241,7 @@ def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, 
 
     panel.ui.applyButton.click()
     assert host.spin(60, until=lambda: panel.ui.progressBar.value > 0)
-    host.scene.Clear(0)
+    slicer.mrmlScene.Clear(0)
     pet, ct, segments = sample.phantom_nodes(shape=(6, 64, 96), lesions=1)
     choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
     panel.ui.priorEdit.setText(str(prior_file))
@@ -266,7 +266,7 @@ def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     nodes = []
 
     def afresh():
-        host.scene.Clear(0)
+        slicer.mrmlScene.Clear(0)
         host.spin(0.2)
 
     def load():

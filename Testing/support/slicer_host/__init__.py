@@ -14,8 +14,6 @@ plan: ``host.answers`` and ``host.files``. Nothing here is imported by the modul
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,38 +59,30 @@ class Host:
         self.errors = pythonqt.errors
         self._open: list[Any] = []
 
-    @property
-    def scene(self) -> Any:
-        """The MRML scene."""
-        import slicer
-
-        return slicer.mrmlScene
-
     def open_module(self, path: str | Path = ROOT / "PETSuperRes" / "PETSuperRes.py") -> Any:
-        """Load a scripted module as Slicer does at start, show its panel, and return its widget object."""
-        from .modules import Module
+        """Load the modules of a file's folder as Slicer does at start, show the file's panel; returns its widget."""
+        from .modules import factory
 
-        module = Module(Path(path))
-        widget = module.widgetRepresentation().self()
-        self._open.append(module)
-        self.window.showPanel(module.widgetRepresentation())
+        found = factory(Path(path).parent)
+        self._open.extend(found.values())
+        module = found[Path(path).stem]
+        self.window.selectModule(module.name)
         self.window.show()
-        module.enter()
         self.process()
-        return widget
+        return module.widgetRepresentation().self()
 
     def reset(self) -> None:
         """Close every module and empty the scene, for the next test."""
+        import slicer
+
         for module in self._open:
             module.close()
         self._open.clear()
         self.window.showPanel(None)
-        self.scene.Clear(False)  # as Slicer does; views and other singletons stay
-        import slicer
-
-        for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode", self.scene):
-            self.scene.RemoveNode(node)
-        self.application.layoutManager().setLayout(3)
+        slicer.mrmlScene.Clear(False)  # as Slicer does; views and other singletons stay
+        for node in slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode"):
+            slicer.mrmlScene.RemoveNode(node)
+        self.application.layoutManager().reset()
         self.process()
         for kept in (self.messages, self.answers, self.files, self.errors):
             kept.clear()
@@ -129,11 +119,6 @@ class Host:
     def screenshot(self, widget: Any, path: str | Path) -> Path:
         """Write a widget (a panel, a view, ``host.window``) as a PNG; returns the path."""
         self.process()
-        widget = getattr(widget, "parent", widget) if not hasattr(widget, "grab") else widget
         if not widget.grab().save(str(path)):
             raise OSError(f"the picture {path} could not be written")
         return Path(path)
-
-    def modules(self) -> types.SimpleNamespace:
-        """``slicer.modules``."""
-        return sys.modules["slicer"].modules

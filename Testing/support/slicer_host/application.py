@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import types
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -11,16 +9,12 @@ import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 from . import ctk_widgets, mrml_widgets
-from .layouts import qSlicerLayoutManager
-from .pythonqt import raw, stand_in
-from .tables import qMRMLTableView
+from .pythonqt import stand_in
 
 WIDGETS = (
     *ctk_widgets.CLASSES,
     mrml_widgets.qMRMLWidget,
-    mrml_widgets.qSlicerWidget,
     mrml_widgets.qMRMLNodeComboBox,
-    qMRMLTableView,
 )
 
 
@@ -65,16 +59,12 @@ def _named(widget: Any, name: str) -> Any:
 
 @stand_in
 class qSlicerModuleManager(QtCore.QObject):
-    """Knows the modules of ``slicer.modules``."""
+    """Finds modules, and tells them that they go."""
 
     moduleAboutToBeUnloaded = QtCore.Signal(str)
 
     def module(self, name: str) -> Any:
         return getattr(slicer.modules, name.lower(), None)
-
-    def factoryManager(self) -> Any:
-        names = [m.name for m in vars(slicer.modules).values() if hasattr(m, "widgetRepresentation")]
-        return types.SimpleNamespace(loadedModuleNames=lambda: tuple(names))
 
 
 @stand_in
@@ -82,33 +72,18 @@ class qSlicerApplication(QtCore.QObject):
     """The part of the application object that modules use."""
 
     startupCompleted = QtCore.Signal()
-    aboutToQuit = QtCore.Signal()
-    lastWindowClosed = QtCore.Signal()
-    mrmlSceneChanged = QtCore.Signal(object)
-    _signatures = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
 
-    def __init__(self, logic: Any) -> None:
+    def __init__(self, logic: Any, layouts: Any) -> None:
         super().__init__()
-        self._logic, self._modules = logic, qSlicerModuleManager()
-        self._testing, self._layouts, self._folder = False, None, tempfile.mkdtemp(prefix="slicer-host-")
-        self._settings = QtCore.QSettings(f"{self._folder}/Slicer.ini", QtCore.QSettings.Format.IniFormat)
+        self._logic, self._modules, self._layouts = logic, qSlicerModuleManager(), layouts
 
     applicationName = QtCore.Property(str, lambda self: "Slicer")
-    applicationVersion = QtCore.Property(str, lambda self: "5.13.0")
-    majorVersion = QtCore.Property(int, lambda self: 5)
-    minorVersion = QtCore.Property(int, lambda self: 13)
-    slicerHome = QtCore.Property(str, lambda self: self._folder)
-    temporaryPath = QtCore.Property(str, lambda self: self._folder)
-    os = QtCore.Property(str, lambda self: "linux")
 
     def processEvents(self, *_flags: Any) -> None:
         QtCore.QCoreApplication.processEvents()
 
     def applicationLogic(self) -> Any:
         return self._logic
-
-    def mrmlScene(self) -> Any:
-        return slicer.mrmlScene
 
     def layoutManager(self) -> Any:
         return self._layouts
@@ -117,24 +92,13 @@ class qSlicerApplication(QtCore.QObject):
         return self._modules
 
     def testingEnabled(self) -> bool:
-        return self._testing
-
-    def commandOptions(self) -> Any:
-        return types.SimpleNamespace(noMainWindow=False, testingEnabled=self._testing)
-
-    def settings(self) -> Any:
-        return self._settings
-
-    userSettings = revisionUserSettings = settings
+        return False
 
     def topLevelWidgets(self) -> list[Any]:
         return QtWidgets.QApplication.topLevelWidgets()
 
     def clipboard(self) -> Any:
         return QtGui.QGuiApplication.clipboard()
-
-    def palette(self) -> Any:
-        return QtGui.QGuiApplication.palette()
 
     def setOverrideCursor(self, cursor: Any) -> None:
         QtGui.QGuiApplication.setOverrideCursor(QtGui.QCursor(cursor))
@@ -148,19 +112,6 @@ class qSlicerApplication(QtCore.QObject):
     def resumeRender(self) -> int:
         return 0
 
-    def translate(self, _context: str, text: str) -> str:
-        return text
-
-
-@stand_in
-class qSlicerModuleSelector(QtWidgets.QComboBox):
-    """The list of modules in the main window."""
-
-    moduleSelected = QtCore.Signal(str)
-
-    def selectModule(self, name: str) -> None:
-        raw(self, "moduleSelected").emit(name)
-
 
 @stand_in
 class qSlicerMainWindow(QtWidgets.QMainWindow):
@@ -170,7 +121,6 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         super().__init__()
         self.setObjectName("qSlicerMainWindow")
         self.setWindowTitle("3D Slicer (host)")
-        self._selector = qSlicerModuleSelector()
         self._panel = QtWidgets.QScrollArea()
         self._panel.setWidgetResizable(True)
         self._panel.setMinimumWidth(520)
@@ -182,7 +132,14 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         self.resize(1400, 900)
 
     def moduleSelector(self) -> Any:
-        return self._selector
+        """Of the list of modules there is only this."""
+        return self
+
+    def selectModule(self, name: str) -> None:
+        """Open a module."""
+        module = getattr(slicer.modules, name.lower())
+        self.showPanel(module.widgetRepresentation())
+        module.enter()
 
     def showPanel(self, widget: Any) -> None:
         """Put a module's panel into the window."""
@@ -190,9 +147,3 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         if old is not None:
             old.setParent(None)
         self._panel.setWidget(widget)
-
-
-def make_views(scene: Any, application: Any) -> Any:
-    """The layout manager and the main window of an application; returns the window."""
-    application._layouts = qSlicerLayoutManager(scene, application.applicationLogic())
-    return qSlicerMainWindow(application._layouts)

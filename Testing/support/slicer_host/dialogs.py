@@ -30,17 +30,6 @@ answers: list[Any] = []
 files: list[Any] = []
 
 
-def next_file(empty: Any = "") -> Any:
-    """The next planned answer of a file dialog."""
-    return files.pop(0) if files else empty
-
-
-def reset() -> None:
-    """Forget what was shown and planned."""
-    for kept in (messages, answers, files):
-        kept.clear()
-
-
 def _answer(buttons: Any) -> Any:
     if answers:
         return answers.pop(0)
@@ -58,24 +47,16 @@ class QMessageBox(QtWidgets.QMessageBox):
     exec_ = exec
 
 
-def _static(kind: str) -> Any:
-    def show(_parent: Any, title: str, text: str, buttons: Any = _Box.Ok, _default: Any = None) -> Any:
+def _static(kind: str, usual: Any) -> Any:
+    def show(_parent: Any, title: str, text: str, buttons: Any = usual, _default: Any = None) -> Any:
         messages.append(Message(kind, title, text))
         return _answer(buttons)
 
     return staticmethod(show)
 
 
-for _kind in ("information", "warning", "critical"):
-    setattr(QMessageBox, _kind, _static(_kind))
-
-
-def _question(_parent: Any, title: str, text: str, buttons: Any = None, _default: Any = None) -> Any:
-    messages.append(Message("question", title, text))
-    return _answer(_Box.Yes | _Box.No if buttons is None else buttons)
-
-
-QMessageBox.question = staticmethod(_question)  # type: ignore[method-assign,assignment]
+for _kind in ("information", "warning", "critical", "question"):
+    setattr(QMessageBox, _kind, _static(_kind, _Box.Yes | _Box.No if _kind == "question" else _Box.Ok))
 
 
 class QFileDialog(QtWidgets.QFileDialog):
@@ -83,10 +64,6 @@ class QFileDialog(QtWidgets.QFileDialog):
 
     @staticmethod
     def getOpenFileName(*_arguments: Any, **_options: Any) -> str:  # type: ignore[override]
-        return next_file()
+        return files.pop(0) if files else ""
 
     getSaveFileName = getExistingDirectory = getOpenFileName  # type: ignore[assignment]
-
-    @staticmethod
-    def getOpenFileNames(*_arguments: Any, **_options: Any) -> list[str]:  # type: ignore[override]
-        return list(next_file([]))

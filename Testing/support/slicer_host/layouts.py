@@ -8,8 +8,9 @@ from typing import Any
 import slicer
 from PySide6 import QtCore, QtWidgets
 
+from .plots import qMRMLPlotView
 from .pythonqt import raw, stand_in
-from .views import qMRMLPlotWidget, qMRMLSliceWidget, qMRMLTableWidget
+from .views import qMRMLSliceWidget
 from .watch import Watch
 
 
@@ -42,9 +43,6 @@ class qSlicerLayoutManager(QtCore.QObject):
     def viewport(self) -> Any:
         return self._viewport
 
-    def mrmlScene(self) -> Any:
-        return self._scene
-
     def setLayout(self, identifier: int) -> None:
         self._node.SetViewArrangement(identifier)
 
@@ -53,43 +51,24 @@ class qSlicerLayoutManager(QtCore.QObject):
 
     layout = QtCore.Property(int, _layout, setLayout, notify=layoutChanged)
 
-    def _nodes(self, kind: str) -> list[Any]:
-        return [node for node in slicer.util.getNodesByClass(kind, self._scene)]
-
-    def _count(self, kind: str) -> int:
-        return len([w for w in self._widgets if w.startswith(kind)])
-
-    threeDViewCount = QtCore.Property(int, lambda self: 0)
-    plotViewCount = QtCore.Property(int, lambda self: self._count("vtkMRMLPlotViewNode"))
-    tableViewCount = QtCore.Property(int, lambda self: self._count("vtkMRMLTableViewNode"))
-
-    def sliceViewNames(self) -> tuple[str, ...]:
-        return tuple(w.mrmlSliceNode().GetLayoutName() for w in self._slices())
-
-    def _slices(self) -> list[Any]:
-        return [w for w in self._widgets.values() if isinstance(w, qMRMLSliceWidget)]
-
     def sliceWidget(self, name: str) -> Any:
-        return next((w for w in self._slices() if w.mrmlSliceNode().GetLayoutName() == name), None)
-
-    def plotWidget(self, index: int) -> Any:
-        return [w for w in self._widgets.values() if isinstance(w, qMRMLPlotWidget)][index]
-
-    def tableWidget(self, index: int) -> Any:
-        return [w for w in self._widgets.values() if isinstance(w, qMRMLTableWidget)][index]
-
-    def viewWidget(self, node: Any) -> Any:
-        return self._widgets.get(node.GetID())
+        slices = (w for w in self._widgets.values() if isinstance(w, qMRMLSliceWidget))
+        return next((w for w in slices if w.mrmlSliceNode().GetLayoutName() == name), None)
 
     def mrmlSliceLogics(self) -> Any:
         return self._application.GetSliceLogics()
 
-    def resetSliceViews(self) -> None:
-        for widget in self._slices():
-            widget.fitSliceToBackground()
-
-    def resetThreeDViews(self) -> None:
-        return None
+    def reset(self) -> None:
+        """Back to Slicer's usual views; what a module's own layout has made goes."""
+        self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        for identifier, widget in list(self._widgets.items()):
+            if not self._viewport.isAncestorOf(widget):
+                del self._widgets[identifier]
+                if isinstance(widget, qMRMLSliceWidget):
+                    self._application.GetSliceLogics().RemoveItem(widget.sliceLogic())
+                    self._scene.RemoveNode(widget.mrmlSliceCompositeNode())
+                widget.deleteLater()
+                self._scene.RemoveNode(self._scene.GetNodeByID(identifier))
 
     def _arrange(self) -> None:
         text = self._node.GetCurrentLayoutDescription()
@@ -112,11 +91,6 @@ class qSlicerLayoutManager(QtCore.QObject):
             return self._view(element.get("class", ""), element.get("singletontag", ""))
         if element.tag == "item":
             return self._build(element[0])
-        if element.get("type") == "tab":
-            tabs = QtWidgets.QTabWidget()
-            for item in element:
-                tabs.addTab(self._build(item), item.get("name") or "")
-            return tabs
         upright = element.get("type", "vertical") == "vertical"
         orientation = QtCore.Qt.Orientation.Vertical if upright else QtCore.Qt.Orientation.Horizontal
         splitter = QtWidgets.QSplitter(orientation)
@@ -134,9 +108,7 @@ class qSlicerLayoutManager(QtCore.QObject):
             if kind == "vtkMRMLSliceNode":
                 self._widgets[identifier] = qMRMLSliceWidget(self._slice_logic(node))
             elif kind == "vtkMRMLPlotViewNode":
-                self._widgets[identifier] = qMRMLPlotWidget(node)
-            elif kind == "vtkMRMLTableViewNode":
-                self._widgets[identifier] = qMRMLTableWidget(node)
+                self._widgets[identifier] = qMRMLPlotView(node)
             else:
                 self._widgets[identifier] = QtWidgets.QLabel("3D view", alignment=QtCore.Qt.AlignmentFlag.AlignCenter)
         self._widgets[identifier].setVisible(True)

@@ -1,4 +1,4 @@
-"""A scripted module in the host: found, described, its panel made, entered, left and unloaded."""
+"""Scripted modules in the host: found by a factory, described, their panels made, entered, left and unloaded."""
 
 from __future__ import annotations
 
@@ -14,83 +14,76 @@ from .mrml_widgets import qMRMLWidget
 from .pythonqt import raw, stand_in
 
 
-class qSlicerScriptedLoadableModule:
-    """The object that a module's description is written on, and what ``slicer.modules.<name>`` is."""
+def factory(folder: Path) -> dict[str, Module]:
+    """What Slicer's factory does with a module folder: the modules by name.
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = str(path), path.stem
-        self.icon: Any = None
-        self.hidden = False
-        self.widgetRepresentationCreationEnabled = True
-        self.title, self.helpText, self.acknowledgementText = "", "", ""
-        self.categories, self.dependencies, self.contributors = [], [], []  # type: ignore[var-annotated]
+    Every ``.py`` directly in the folder that does not begin with ``#!`` is taken for a module, executed, and its
+    class of the file's name instantiated. Slicer goes on where that fails; here it raises RuntimeError.
+    """
+    scripts = [path for path in sorted(folder.glob("*.py")) if not path.read_text(encoding="utf-8").startswith("#!")]
+    return {path.stem: Module(path) for path in scripts}
 
 
 @stand_in
 class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     """The parent widget of a module's panel."""
 
-    def __init__(self, python: Any = None) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self._python = python
-        self._entered = False
+        self._name = name
+        self._python: Any = None
         QtWidgets.QVBoxLayout(self)
 
     def self(self) -> Any:
         return self._python
 
-    def isEntered(self) -> bool:
-        return self._entered
-
-    def setup(self) -> None:
+    def reload(self) -> None:
+        """Make the panel anew by the class that the module has now."""
+        self._python = getattr(sys.modules[self._name], f"{self._name}Widget")(self)
+        setattr(slicer.modules, f"{self._name}Widget", self._python)
         self._python.setup()
 
 
-class Module(qSlicerScriptedLoadableModule):
-    """Loads a module's file under its own name, as Slicer's factory does."""
+class Module:
+    """What a module's description is written on, and what ``slicer.modules.<name>`` is."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        folder = str(path.parent)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-        self.python = importlib.import_module(self.name)
-        if Path(self.python.__file__ or "") != path:
-            raise RuntimeError(f"Another module {self.name} was imported before: {self.python.__file__}")
+        self.path, self.name = str(path), path.stem
+        self.title, self.helpText, self.acknowledgementText = "", "", ""
+        self.icon: Any = None
+        self.categories: list[str] = []
+        self.dependencies: list[str] = []
+        self.contributors: list[str] = []
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))
+        try:
+            python = importlib.import_module(self.name)
+        except Exception as error:
+            raise RuntimeError(f"{path} is no module of Slicer: {error}") from error
+        if Path(python.__file__ or "") != path:
+            raise RuntimeError(f"Another module {self.name} was imported before: {python.__file__}")
+        if not hasattr(python, self.name):
+            raise RuntimeError(f"{path} is no module of Slicer: class {self.name} was not found in it")
         setattr(slicer.modules, self.name.lower(), self)
-        self.instance = getattr(self.python, self.name)(self)
-        setattr(slicer.modules, f"{self.name}Instance", self.instance)
+        setattr(slicer.modules, f"{self.name}Instance", getattr(python, self.name)(self))
         raw(slicer.app, "startupCompleted").emit()
         self._widget: Any = None
 
     def widgetRepresentation(self) -> Any:
         """The panel, made on the first call."""
         if self._widget is None:
-            self._widget = self.createNewWidgetRepresentation()
-            setattr(slicer.modules, f"{self.name}Widget", self._widget.self())
+            self._widget = qSlicerScriptedLoadableModuleWidget(self.name)
+            self._widget.setMRMLScene(slicer.mrmlScene)
+            self._widget.reload()
         return self._widget
-
-    def createNewWidgetRepresentation(self) -> Any:
-        """A new panel."""
-        parent = qSlicerScriptedLoadableModuleWidget()
-        parent.setMRMLScene(slicer.mrmlScene)
-        parent._python = getattr(self.python, f"{self.name}Widget")(parent)
-        parent.setup()
-        return parent
-
-    def logic(self) -> Any:
-        """Scripted modules have an empty logic here."""
-        return None
 
     def enter(self) -> None:
         """What happens when the user chooses the module."""
-        self._widget._entered = True
-        getattr(self._widget.self(), "enter", lambda: None)()
+        self.widgetRepresentation().self().enter()
 
     def exit(self) -> None:
         """What happens when the user chooses another module."""
-        self._widget._entered = False
-        getattr(self._widget.self(), "exit", lambda: None)()
+        self._widget.self().exit()
 
     def close(self) -> None:
         """Leave and unload."""

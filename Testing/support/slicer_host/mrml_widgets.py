@@ -30,11 +30,6 @@ class qMRMLWidget(QtWidgets.QWidget):
         return self._scene
 
 
-@stand_in
-class qSlicerWidget(qMRMLWidget):
-    """Slicer's own name for the same."""
-
-
 class _NodeComboBox(QtWidgets.QWidget):
     currentNodeChanged = QtCore.Signal(object)
     currentNodeValid = QtCore.Signal(bool)

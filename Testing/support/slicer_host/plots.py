@@ -15,27 +15,13 @@ from .watch import Watch
 class qMRMLPlotView(QtWidgets.QWidget):
     """Draws the chart of its plot view node."""
 
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._node: Any = None
-        self._chart: Any = None
+    def __init__(self, node: Any) -> None:
+        super().__init__()
+        self._node, self._chart = node, None
         self._watch, self._parts = Watch(self), Watch(self)
         self.setMinimumSize(160, 120)
-
-    def setMRMLPlotViewNode(self, node: Any) -> None:
-        self._node = node
-        self._watch.clear()
         self._watch.modified(node, self._follow)
         self._follow()
-
-    def mrmlPlotViewNode(self) -> Any:
-        return self._node
-
-    def mrmlPlotChartNode(self) -> Any:
-        return self._chart
-
-    def fitToContent(self) -> None:
-        self.update()
 
     def _follow(self) -> None:
         self._parts.clear()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
-from shiboken6 import delete, getCppPointer
+from shiboken6 import getCppPointer
 
 MODULES = (QtCore, QtGui, QtWidgets, QtUiTools)
 errors: list[BaseException] = []  # what receivers raised; a test that provokes none finds it empty
@@ -89,12 +89,7 @@ def _get(self: Any, name: str) -> Any:
     special = _SPECIAL.get(name)
     if special is not None:
         return types.MethodType(special, self)
-    try:
-        value = _raw_get(self, name)
-    except AttributeError:
-        if name.encode() in [bytes(n) for n in _raw_get(self, "dynamicPropertyNames")()]:
-            return _raw_get(self, "property")(name)
-        raise
+    value = _raw_get(self, name)
     return BoundSignal(self, name, value) if isinstance(value, QtCore.SignalInstance) else value
 
 
@@ -104,8 +99,6 @@ def _set(self: Any, name: str, value: Any) -> None:
     if isinstance(value, QtCore.SignalInstance):  # PySide6 keeps the signals it has looked up
         _raw_get(self, "__dict__")[name] = value
         return
-    if name == "name":
-        name = "objectName"
     index = -1 if name.startswith("_") else _index(self, name)
     if index >= 0:
         if not _raw_get(self, "metaObject")().property(index).isWritable():
@@ -118,8 +111,6 @@ def _set(self: Any, name: str, value: Any) -> None:
             descriptor.__set__(self, value)  # type: ignore[union-attr]
         else:
             _raw_get(self, "__dict__")[name] = value
-    elif name.encode() in [bytes(n) for n in _raw_get(self, "dynamicPropertyNames")()]:
-        _raw_get(self, "setProperty")(name, value)
     else:
         raise AttributeError(
             f"'{name}' does not exist on {type(self).__name__}"
@@ -152,20 +143,17 @@ class BoundSignal:
         _connections[key].append((receiver, call))
         return True
 
-    def disconnect(self, receiver: Callable[..., Any] | None = None) -> bool:
-        """Stop calling ``receiver`` (or every receiver); false when it was not connected."""
+    def disconnect(self, receiver: Callable[..., Any]) -> bool:
+        """Stop calling ``receiver``; false when it was not connected."""
         known = _connections.get((_pointer(self._owner), self._name), [])
-        for entry in [e for e in known if receiver is None or e[0] == receiver]:
+        for entry in [e for e in known if e[0] == receiver]:
             known.remove(entry)
             self._instance.disconnect(entry[1])
-            if receiver is not None:
-                return True
-        return receiver is None
+            return True
+        return False
 
     def __call__(self, *arguments: Any) -> None:
         self._instance.emit(*arguments)
-
-    emit = __call__
 
 
 class _Receiver:
@@ -220,30 +208,8 @@ def _connect(self: Any, *arguments: Any) -> Any:
     return signal.connect(arguments[1], count)
 
 
-def _disconnect(self: Any, signature: str | None = None, receiver: Callable[..., Any] | None = None) -> bool:
-    if signature is None:
-        for _, name in [k for k in _connections if k[0] == _pointer(self)]:
-            BoundSignal(self, name, _raw_get(self, name)).disconnect()
-        return True
+def _disconnect(self: Any, signature: str, receiver: Callable[..., Any]) -> bool:
     return _signal(self, signature)[0].disconnect(receiver)
 
 
-def _exec(self: Any, *arguments: Any) -> Any:
-    return _raw_get(self, "exec")(*arguments)
-
-
-def _delete(self: Any) -> None:
-    delete(self)
-
-
-def _class_name(self: Any) -> str:
-    return _raw_get(self, "metaObject")().className()
-
-
-_SPECIAL: dict[str, Callable[..., Any]] = {
-    "connect": _connect,
-    "disconnect": _disconnect,
-    "exec_": _exec,
-    "delete": _delete,
-    "className": _class_name,
-}
+_SPECIAL: dict[str, Callable[..., Any]] = {"connect": _connect, "disconnect": _disconnect}

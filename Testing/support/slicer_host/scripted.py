@@ -5,7 +5,6 @@ They need no Qt until a widget is made, so the module's logic also runs in a bar
 
 from __future__ import annotations
 
-import importlib
 import os
 import unittest
 from typing import Any
@@ -25,21 +24,10 @@ class ScriptedLoadableModule:
         icon = self.resourcePath(f"Icons/{self.moduleName}.png")
         if os.path.isfile(icon):
             parent.icon = icon
-        slicer.selfTests = {**getattr(slicer, "selfTests", {}), self.moduleName: self.runTest}
 
     def resourcePath(self, filename: str) -> str:
         """Path of a file in the module's Resources."""
         return os.path.join(os.path.dirname(self.parent.path), "Resources", filename)
-
-    def getDefaultModuleDocumentationLink(self, docPage: Any = None) -> str:
-        """Text with a link to the documentation."""
-        return ""
-
-    def runTest(self, msec: int = 100, **options: Any) -> None:
-        """Run the module's own test."""
-        test = getattr(importlib.import_module(type(self).__module__), f"{self.moduleName}Test")()
-        test.messageDelay = msec
-        test.runTest(**options)
 
 
 class ScriptedLoadableModuleWidget:
@@ -48,19 +36,7 @@ class ScriptedLoadableModuleWidget:
     def __init__(self, parent: Any = None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.developerMode = False
-        if parent is None:
-            import qt
-
-            self.parent = slicer.qMRMLWidget()
-            self.parent.setLayout(qt.QVBoxLayout())
-            self.parent.setMRMLScene(slicer.mrmlScene)
-        else:
-            self.parent = parent
-        self.layout = self.parent.layout()
-        if parent is None:
-            self.setup()
-            self.parent.show()
+        self.parent, self.layout = parent, parent.layout()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, filename: str) -> str:
@@ -71,7 +47,11 @@ class ScriptedLoadableModuleWidget:
         """Make the widgets."""
 
     def cleanup(self) -> None:
-        """Called before the module goes."""
+        """The module goes."""
+
+    def onReload(self) -> None:
+        """What the developer's Reload button does: the module's file, and no other, is executed anew."""
+        slicer.util.reloadScriptedModule(self.moduleName)
 
     def _onModuleAboutToBeUnloaded(self, name: str) -> None:
         if name == self.moduleName:
@@ -85,31 +65,17 @@ class ScriptedLoadableModuleLogic:
     def __init__(self, parent: Any = None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
-        self.isSingletonParameterNode = True
 
     def getParameterNode(self) -> Any:
         """The module's parameter node, made when there is none."""
-        if self.isSingletonParameterNode:
-            node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
-            if node is not None:
-                node.SetAttribute("ModuleName", self.moduleName)
-                return node
-        found = self.getAllParameterNodes()
-        return found[0] if found else slicer.mrmlScene.AddNode(self.createParameterNode())
-
-    def getAllParameterNodes(self) -> list[Any]:
-        """Every parameter node of the module in the scene."""
-        nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
-        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
-
-    def createParameterNode(self) -> Any:
-        """A new parameter node, not yet in the scene."""
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
-        node.UnRegister(None)
-        if self.isSingletonParameterNode:
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
+            node.UnRegister(None)
             node.SetSingletonTag(self.moduleName)
+            node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+            node = slicer.mrmlScene.AddNode(node)
         node.SetAttribute("ModuleName", self.moduleName)
-        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
         return node
 
 

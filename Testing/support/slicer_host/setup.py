@@ -26,7 +26,7 @@ def start() -> tuple[Any, Any]:
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer-host"])
     application.setStyle("Fusion")
     from . import application as parts
-    from . import ctk_widgets, dialogs, layouts, modules, mrml_widgets, sample_data, tables, views
+    from . import ctk_widgets, dialogs, layouts, modules, sample_data
 
     ctk = ctk_widgets.make_module()
     sys.modules["ctk"], sys.modules["SampleData"] = ctk, sample_data.make_module()
@@ -37,23 +37,9 @@ def start() -> tuple[Any, Any]:
     }.items():
         setattr(qt, name, found)
     scene = mrml_scene.start()
-    for cls in (*parts.WIDGETS, views.qMRMLSliceWidget, views.qMRMLSliceView, tables.qMRMLTableView):
-        setattr(slicer, cls.__name__, cls)
-    for cls in (modules.qSlicerScriptedLoadableModule, modules.qSlicerScriptedLoadableModuleWidget):
-        setattr(slicer, cls.__name__, cls)
-    slicer.qMRMLWidget, slicer.qSlicerLayoutManager = mrml_widgets.qMRMLWidget, layouts.qSlicerLayoutManager
-    slicer.app = parts.qSlicerApplication(mrml_scene.application_logic())
-    window = parts.make_views(scene, slicer.app)
-    raw_select = pythonqt.raw(window.moduleSelector(), "moduleSelected")
-    raw_select.connect(lambda name: _select(window, name))
+    slicer.qSlicerScriptedLoadableModuleWidget = modules.qSlicerScriptedLoadableModuleWidget
+    views = layouts.qSlicerLayoutManager(scene, mrml_scene.application_logic())
+    slicer.app = parts.qSlicerApplication(mrml_scene.application_logic(), views)
+    window = parts.qSlicerMainWindow(views)
     _kept.extend([window, application])
     return window, application
-
-
-def _select(window: Any, name: str) -> None:
-    import slicer
-
-    module = getattr(slicer.modules, name.lower(), None)
-    if module is not None and hasattr(module, "enter"):
-        window.showPanel(module.widgetRepresentation())
-        module.enter()

@@ -1,7 +1,4 @@
-"""Slice, plot and table views over the scene's real slice logics.
-
-Slices are drawn from the pipeline of vtkMRMLSliceLogic without OpenGL; plots are simple bars and points.
-"""
+"""Slice views over the scene's real slice logics, drawn from the pipeline of vtkMRMLSliceLogic without OpenGL."""
 
 from __future__ import annotations
 
@@ -11,9 +8,7 @@ import numpy as np
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import overlays
-from .plots import qMRMLPlotView
 from .pythonqt import stand_in
-from .tables import qMRMLTableView
 from .watch import Watch
 
 
@@ -26,13 +21,6 @@ class qMRMLSliceView(QtWidgets.QWidget):
         self._logic: Any = None
         self._picture = QtGui.QImage()
         self.setMinimumSize(60, 60)
-
-    def mrmlSliceNode(self) -> Any:
-        return self._logic.GetSliceNode()
-
-    def forceRender(self) -> None:
-        self._render()
-        self.repaint()
 
     def scheduleRender(self) -> None:
         """Render in an event of its own, as Slicer's views do: clicks are taken between one view and the next."""
@@ -108,29 +96,14 @@ def rendering() -> bool:
 
 
 @stand_in
-class qMRMLSliceControllerWidget(QtWidgets.QLabel):
-    """The bar above a slice view."""
-
-    def __init__(self, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._logic: Any = None
-
-    def fitSliceToBackground(self) -> None:
-        self._logic.FitSliceToBackground()
-
-    def setSliceVisible(self, visible: bool) -> None:
-        self._logic.GetSliceNode().SetSliceVisible(visible)
-
-
-@stand_in
 class qMRMLSliceWidget(QtWidgets.QWidget):
     """A slice view with its bar."""
 
     def __init__(self, logic: Any, parent: Any = None) -> None:
         super().__init__(parent)
         self._logic = logic
-        self._view, self._bar = qMRMLSliceView(self), qMRMLSliceControllerWidget(self)
-        self._view._logic = self._bar._logic = logic
+        self._view, self._bar = qMRMLSliceView(self), QtWidgets.QLabel(self)
+        self._view._logic = logic
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -156,50 +129,8 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
     def sliceView(self) -> Any:
         return self._view
 
-    def sliceController(self) -> Any:
-        return self._bar
-
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
 
     def mrmlSliceCompositeNode(self) -> Any:
         return self._logic.GetSliceCompositeNode()
-
-    def fitSliceToBackground(self) -> None:
-        self._logic.FitSliceToBackground()
-
-
-@stand_in
-class qMRMLPlotWidget(QtWidgets.QWidget):
-    """A plot view."""
-
-    def __init__(self, node: Any, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._node, self._view = node, qMRMLPlotView(self)
-        QtWidgets.QVBoxLayout(self).addWidget(self._view)
-        self._view.setMRMLPlotViewNode(node)
-
-    def plotView(self) -> Any:
-        return self._view
-
-    def mrmlPlotViewNode(self) -> Any:
-        return self._node
-
-
-@stand_in
-class qMRMLTableWidget(QtWidgets.QWidget):
-    """A table view of the layout."""
-
-    def __init__(self, node: Any, parent: Any = None) -> None:
-        super().__init__(parent)
-        self._node, self._view = node, qMRMLTableView(self)
-        QtWidgets.QVBoxLayout(self).addWidget(self._view)
-        self._watch = Watch(self)
-        self._watch.modified(node, lambda: self._view.setMRMLTableNode(node.GetTableNode()))
-        self._view.setMRMLTableNode(node.GetTableNode())
-
-    def tableView(self) -> Any:
-        return self._view
-
-    def mrmlTableViewNode(self) -> Any:
-        return self._node
