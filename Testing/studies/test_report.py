@@ -15,10 +15,10 @@ import pytest
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.prior import Prior
-from PETSuperResLib.studies.evaluation.figures import lesion_figure, method_panel, seconds_figure
+from PETSuperResLib.studies.evaluation.figures import lesion_figure, method_figure, seconds_figure
 from PETSuperResLib.studies.evaluation.paper_tables import TABLE_2, TABLE_3, beside_paper
 from PETSuperResLib.studies.evaluation.report import write_report
-from PETSuperResLib.studies.evaluation.slice_figure import COLUMNS, ZOOM_MM, Panel
+from PETSuperResLib.studies.evaluation.slice_figure import COLUMNS, ZOOM_MM, MethodFigure
 from PETSuperResLib.studies.evaluation.summary import write_summary
 from PETSuperResLib.studies.evaluation.tables import groups, lesion_table, metric_table, size_table
 from PETSuperResLib.studies.methods import METHODS
@@ -201,31 +201,31 @@ def test_the_summary_ends_with_the_paper_only_where_something_compares(tmp_path)
 
 @pytest.mark.parametrize("methods", [0, 1, 6, 7, 18])
 def test_every_method_has_one_column_and_every_band_the_truth(methods):
-    bands = Panel(slices(methods), (2.0, 2.0)).bands()
+    bands = MethodFigure(slices(methods), (2.0, 2.0)).bands()
     assert [n for band in bands for n in band if n not in ("CT", "truth")] == list(METHODS)[:methods]
     assert all("truth" in band and len(band) <= COLUMNS for band in bands) and bands[0][0] == "CT"
 
 
 def test_the_zoom_holds_the_hottest_point_or_the_lesion():
     images = slices()
-    panel = Panel(images, (2.0, 1.0))
+    panel = MethodFigure(images, (2.0, 1.0))
     rows, columns = panel.zoom
     assert 12 in range(rows.start, rows.stop) and 40 in range(columns.start, columns.stop)
     assert (rows.stop - rows.start) * 2.0 == pytest.approx(ZOOM_MM, abs=2.0)
     lesion = np.zeros((200, 200), bool)
     lesion[150:160, 20:30] = True
-    wide = Panel(slices(1, (200, 200)), (2.0, 2.0), lesion)
+    wide = MethodFigure(slices(1, (200, 200)), (2.0, 2.0), lesion)
     assert [(part.start + part.stop) // 2 for part in wide.zoom] == pytest.approx([155, 25], abs=1)
 
 
 def test_errors_of_all_methods_share_one_symmetric_scale():
-    assert Panel(slices(3), (2.0, 2.0)).error_top == pytest.approx(3.0)  # the third method's
+    assert MethodFigure(slices(3), (2.0, 2.0)).error_top == pytest.approx(3.0)  # the third method's
 
 
 def test_a_panel_keeps_the_shape_of_its_pixels(tmp_path):
     """The same slice with pixels twice as tall is drawn taller."""
     sizes = [
-        matplotlib.image.imread(method_panel(tmp_path / "p.png", slices(), spacing)).shape
+        matplotlib.image.imread(method_figure(tmp_path / "p.png", slices(), spacing)).shape
         for spacing in ((2.0, 2.0), (2.0, 4.0))
     ]
     assert sizes[0][0] > sizes[1][0] and abs(sizes[0][1] - sizes[1][1]) < 20
@@ -234,20 +234,20 @@ def test_a_panel_keeps_the_shape_of_its_pixels(tmp_path):
 def test_eighteen_methods_fit_a_page(tmp_path):
     lesion = np.zeros((40, 60), bool)
     lesion[10:15, 38:43] = True
-    tall, wide, _ = matplotlib.image.imread(method_panel(tmp_path / "p.png", slices(18), (2.0, 2.0), lesion)).shape
+    tall, wide, _ = matplotlib.image.imread(method_figure(tmp_path / "p.png", slices(18), (2.0, 2.0), lesion)).shape
     assert 1000 < wide < 2000 and tall < 1.45 * wide
 
 
 def test_a_flat_slice_is_drawn(tmp_path):
     flat = {name: np.zeros((20, 20), np.float32) for name in ("CT", "truth", "lr")}
-    assert method_panel(tmp_path / "p.png", flat).stat().st_size > 1000
+    assert method_figure(tmp_path / "p.png", flat).stat().st_size > 1000
 
 
 def test_slices_that_do_not_match_are_refused(tmp_path):
     with pytest.raises(InputError, match="'truth'"):
-        method_panel(tmp_path / "p.png", {"CT": np.zeros((4, 4))})
+        method_figure(tmp_path / "p.png", {"CT": np.zeros((4, 4))})
     with pytest.raises(InputError, match="one shape"):
-        method_panel(tmp_path / "p.png", slices() | {"lr": np.zeros((4, 4))})
+        method_figure(tmp_path / "p.png", slices() | {"lr": np.zeros((4, 4))})
 
 
 def test_the_lesion_figure_grows_with_settings_and_methods(tmp_path):

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ...files import atomic_path, check_folder, write_csv
+from ...files import check_folder, write_csv
 from ...progress import Callback, Reporter
 from ...volume import Volume
+from ..plotting import save_figure
 
 SCANNER = "Siemens Biograph mCT"
 PERIOD = 32  # slices of the generated head, repeated along the axis as far as they are needed
@@ -206,8 +207,7 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             panel.spines[["top", "right"]].set_visible(False)
     where = "the CPU" if rows[0]["device"] == "cpu" else rows[0]["device"]
     figure.suptitle(f"reconstruct, {rows[0]['quality']}, on {where}: 32 slices of 128 x 128 unless varied")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...device import pick_device
 from ...errors import InputError
-from ...files import atomic_path, write_csv
+from ...files import write_csv
 from ...lesions.measures import segments_of
 from ...phantoms.codes import CODE
 from ...phantoms.torso import Phantom, torso_phantom
@@ -27,6 +27,7 @@ from ...volume import Volume
 from ..methods.classical import OSEM_UPDATES, PSF_OSEM_UPDATES
 from ..methods.map import MAP_RDP, map_penalty
 from ..methods.penalised import START_UPDATES, penalised
+from ..plotting import save_figure
 from .metrics import body_mask
 from .references import MIN_LESION_ML, PIXEL_MM, SHARP_SEED
 
@@ -235,13 +236,11 @@ TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 
 
 def _plot(path: Path, rows: Sequence[dict[str, Any]], lesions: int) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     from matplotlib import ticker
+    from matplotlib.figure import Figure
 
-    figure, axes = plt.subplots(1, 2, figsize=(11.0, 5.0), sharex=True)
+    figure = Figure((11.0, 5.0), layout="tight")
+    axes = figure.subplots(1, 2, sharex=True)
     panels = (
         ("lesion_bias_percent", f"mean bias of SUVmean, {lesions} lesions, %"),
         ("body_rms_bias_percent", "RMS bias in the body, % of its mean"),
@@ -277,7 +276,4 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]], lesions: int) -> None:
         "Large and filled: as in 'evaluate'. Bars: standard error. Research use only.",
         fontsize=9,
     )
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save_figure(figure, path)

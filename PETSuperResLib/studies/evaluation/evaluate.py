@@ -18,7 +18,7 @@ from ...prior import Prior
 from ...progress import Callback, Reporter
 from ..methods import FitOptions, Method, named
 from ..training.cache import cache_folder
-from .figures import method_panel
+from .figures import method_figure
 from .references import REFERENCES, subjects
 from .report import write_report
 from .summary import write_summary
@@ -114,7 +114,7 @@ def _run(
         )
         results = run_trial(trial, methods[trial.counts], prior, fit, folder)
         slices = results.of(list(methods[trial.counts]))
-        method_panel(out / "figures" / f"{trial.name}.png", slices, results.spacing, results.lesion)
+        method_figure(out / "figures" / f"{trial.name}.png", slices, results.spacing, results.lesion)
         if team.first:
             _tables(trials, methods, out)
     team.agree(0)

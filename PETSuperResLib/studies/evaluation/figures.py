@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ...files import atomic_path
+from ..plotting import save_figure
 from .labels import label, setting_in_words
-from .slice_figure import Panel
-from .tables import key_of, methods_of, number
+from .slice_figure import MethodFigure
+from .tables import by_method, groups
 
-DPI = 110
 LESION_COLUMNS = (
     ("delta_suvmax_percent", "\N{GREEK CAPITAL LETTER DELTA} SUVmax, %"),
     ("delta_suvmean_percent", "\N{GREEK CAPITAL LETTER DELTA} SUVmean, %"),
@@ -21,7 +20,7 @@ LESION_COLUMNS = (
 )
 
 
-def method_panel(
+def method_figure(
     path: str | Path,
     slices: Mapping[str, np.ndarray],
     spacing: Sequence[float] = (2.0, 2.0),
@@ -38,40 +37,40 @@ def method_panel(
 
     Returns the path. All errors share one scale, and "rms" is over the whole slice.
     """
-    pyplot = _pyplot()
-    figure = Panel(slices, spacing, lesion).draw(pyplot)
-    return _save(figure, path)
+    return save_figure(MethodFigure(slices, spacing, lesion).draw(), path, tight=True)
 
 
-def lesion_figure(path: str | Path, lesions: Sequence[Mapping[str, Any]], methods: Sequence[str] | None = None) -> Path:
+def lesion_figure(path: str | Path, lesions: Sequence[dict[str, Any]], methods: Sequence[str] | None = None) -> Path:
     """Write the paper's Figure 4 as a PNG: each method's signed errors of SUVmax and SUVmean, and lesion NMSE.
 
     ``lesions`` are lesion rows; a point is a lesion, a bar the quartiles, its mark the median. Every setting (and
     reference and count level, if they differ) has a row of panels. ``methods`` gives the order, else the rows do.
     Returns the path.
     """
-    pyplot = _pyplot()
-    names = list(methods or methods_of(dict(r) for r in lesions))
-    keys = list(dict.fromkeys(key_of(dict(r)) for r in lesions))
+    from matplotlib.figure import Figure
+
+    names, found = list(methods or by_method(lesions)), groups(lesions, lesions)
     plot, between, above, below = 0.25 * len(names) + 0.1, 0.85, 0.6, 0.5  # inches
-    wide, high = 11.0, max(1, len(keys)) * (plot + between) - between + above + below
-    figure, axes = pyplot.subplots(max(1, len(keys)), len(LESION_COLUMNS), figsize=(wide, high), squeeze=False)
+    wide, high = 11.0, max(1, len(found)) * (plot + between) - between + above + below
+    figure = Figure((wide, high))
+    axes = figure.subplots(max(1, len(found)), len(LESION_COLUMNS), squeeze=False)
     figure.subplots_adjust(1.5 / wide, below / high, 1 - 0.1 / wide, 1 - above / high, 0.08, between / plot)
-    for line, key in zip(axes, keys, strict=False):
-        rows = [r for r in lesions if key_of(dict(r)) == key]
+    for line, group in zip(axes, found, strict=False):
+        mine = by_method(group.lesions)
         for axis, (column, title) in zip(line, LESION_COLUMNS, strict=True):
-            values = [np.array([number(r[column]) for r in rows if r["method"] == name]) for name in names]
+            values = [mine[name][column].to_numpy(float) if name in mine else np.empty(0) for name in names]
             _spread(axis, values, column == "nmse")
             axis.set_xlabel(title, fontsize=9)
             axis.set_yticks(range(len(names)), [label(n) for n in names] if axis is line[0] else [], fontsize=9)
             axis.set_ylim(len(names) - 0.4, -0.6)
-        count = len({(r["patient"], r["lesion"]) for r in rows})
+        count = len({(r["patient"], r["lesion"]) for r in group.lesions})
         noun = "lesion" if count == 1 else "lesions"
-        title = f"{setting_in_words(key[1])}, {key[0]} references, {key[2]} counts: {count} {noun}"
+        setting = setting_in_words(group.setting)
+        title = f"{setting}, {group.reference} references, {group.counts} counts: {count} {noun}"
         line[0].set_title(title, fontsize=10, loc="left")
     note = "Point: a lesion. Bar: quartiles, with the median. Triangle: beyond the axis. Research use only."
     figure.text(1 - 0.1 / wide, 1.0, note, fontsize=8, ha="right", va="top")
-    return _save(figure, path)
+    return save_figure(figure, path, tight=True)
 
 
 def _spread(axis: Any, values: Sequence[np.ndarray], logarithmic: bool) -> None:
@@ -103,34 +102,21 @@ def _spread(axis: Any, values: Sequence[np.ndarray], logarithmic: bool) -> None:
     axis.tick_params(axis="x", labelsize=8)
 
 
-def seconds_figure(path: str | Path, metrics: Sequence[Mapping[str, Any]]) -> Path:
+def seconds_figure(path: str | Path, metrics: Sequence[dict[str, Any]]) -> Path:
     """Write a bar for every method's mean seconds per case, all settings together, as a PNG; returns the path."""
-    names = methods_of(dict(r) for r in metrics)
-    means = [float(np.mean([number(r["seconds"]) for r in metrics if r["method"] == name])) for name in names]
-    figure, axis = _pyplot().subplots(figsize=(8.0, 0.27 * len(names) + 0.9), layout="constrained")
-    bars = axis.barh(range(len(names)), means, color="tab:blue", height=0.7)
-    axis.bar_label(bars, [f" {mean:#.2g} s" if mean < 10 else f" {mean:,.0f} s" for mean in means], fontsize=8)
+    from matplotlib.figure import Figure
+
+    means = {name: float(mine["seconds"].mean()) for name, mine in by_method(metrics).items()}
+    names = list(means)
+    figure = Figure((8.0, 0.27 * len(names) + 0.9), layout="constrained")
+    axis = figure.subplots()
+    bars = axis.barh(range(len(names)), list(means.values()), color="tab:blue", height=0.7)
+    axis.bar_label(bars, [f" {mean:#.2g} s" if mean < 10 else f" {mean:,.0f} s" for mean in means.values()], fontsize=8)
     axis.set_yticks(range(len(names)), [label(name) for name in names], fontsize=9)
     axis.set_ylim(len(names) - 0.4, -0.6)
-    axis.set_xlim(0.0, (max(means, default=0.0) or 1.0) * 1.12)
+    axis.set_xlim(0.0, (max(means.values(), default=0.0) or 1.0) * 1.12)
     axis.set_xlabel("mean seconds per case", fontsize=9)
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(axis="x", alpha=0.25)
     axis.set_axisbelow(True)
-    return _save(figure, path)
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _save(figure: Any, path: str | Path) -> Path:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, bbox_inches="tight", format="png")
-    _pyplot().close(figure)
-    return Path(path)
+    return save_figure(figure, path, tight=True)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ...files import atomic_path, write_csv
+from ...files import write_csv
 from ...phantoms.shapes import Blob, Canvas
 from ...physics.simulation import simulate
 from ...prior import Prior
 from ...progress import Callback, Reporter
 from ...volume import Volume
 from ..methods import MethodCase, restore
+from ..plotting import save_figure
 
 SPHERES_MM = (10.0, 13.0, 17.0, 22.0, 28.0, 37.0)
 RING_MM = 57.2  # radius of the circle of the spheres' centres
@@ -142,16 +143,12 @@ def nema_study(
 
 
 def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     groups = list(dict.fromkeys((r["setting"], r["counts"]) for r in rows))
     methods = list(dict.fromkeys(r["method"] for r in rows))
-    figure, axes = plt.subplots(
-        2, len(groups), figsize=(3.4 * len(groups), 6.4), sharex=True, sharey="row", squeeze=False
-    )
+    figure = Figure((3.4 * len(groups), 6.4), layout="tight")
+    axes = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
     measures = (
         ("contrast_recovery_percent", "contrast recovery, %"),
         ("background_variability_percent", "background variability, %"),
@@ -177,7 +174,4 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
                 axis.set_ylabel(label)
     axes[0, 0].legend(fontsize=8)
     figure.suptitle("Simulated NEMA image-quality phantom, 4:1. Research use only.", fontsize=9)
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save_figure(figure, path)

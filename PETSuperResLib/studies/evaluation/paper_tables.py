@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from .labels import label
-from .tables import Cell, Row, Table, by_patient, groups, mean_sd, methods_of
+from .tables import Cell, Row, Table, by_method, groups, mean_sd
 
 INTRODUCTION = (
     "Paper: Yang et al., Tables 2 and 3. Its patients (10 of FDG-PET-CT-Lesions) and counts are others than "
@@ -84,7 +82,7 @@ def beside_paper(metrics: Sequence[Row]) -> list[tuple[str, Table]]:
     for group in groups(metrics, ()):
         for table, published, anchor in ((2, TABLE_2, "lr"), (3, TABLE_3, "ours-paper")):
             pairs = [(p, m) for p in published.get(group.setting.lower(), ()) for m in p.methods]
-            run = methods_of(group.metrics)
+            run = by_method(group.metrics)
             pairs = [(p, m) for p, m in pairs if m in run]
             if len({p.name for p, _ in pairs}) > 1:
                 found.append((f"Table {table}: {group.title}", side_by_side(pairs, group.metrics, anchor)))
@@ -100,13 +98,13 @@ def side_by_side(pairs: Sequence[tuple[Published, str]], rows: Sequence[Row], an
     margin = f"dB over {label(anchor)}"
     heading = [f"{title}, {where}" for title in (*(t for _, t, _ in METRICS), margin) for where in ("paper", "here")]
     base = next((p.psnr[0] for p, m in pairs if m == anchor), None)
-    mine = {m: float(np.mean(list(by_patient(rows, m, "psnr").values()))) for _, m in pairs}
+    measured = by_method(rows)
+    mine = {m: float(measured[m]["psnr"].mean()) for _, m in pairs}
     body = []
     for published, method in pairs:
         cells = [Cell(method)]
         for metric, _, digits in METRICS:
-            values = by_patient(rows, method, metric).values()
-            cells += [Cell(published.printed(metric)), Cell(mean_sd(values, digits))]
+            cells += [Cell(published.printed(metric)), Cell(mean_sd(measured[method][metric], digits))]
         for value, zero in ((published.psnr[0], base), (mine[method], mine.get(anchor))):
             cells.append(Cell("" if zero is None or method == anchor else f"{round(value - zero, 2) + 0.0:+.2f}"))
         body.append(tuple(cells))

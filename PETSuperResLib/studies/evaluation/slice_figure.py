@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
 from ...errors import InputError
 from .labels import label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CT_WINDOW = (-200.0, 300.0)  # HU
 BODY_HU = -500.0
@@ -26,7 +29,7 @@ Box = tuple[slice, slice]
 
 
 @dataclass
-class Panel:
+class MethodFigure:
     """What is drawn: ``slices`` (CT in HU, truth and methods in SUV, each ``(H, W)``), ``spacing`` in mm, a mask."""
 
     slices: Mapping[str, np.ndarray]
@@ -36,12 +39,12 @@ class Panel:
     def __post_init__(self) -> None:
         for name in ("CT", "truth"):
             if name not in self.slices:
-                raise InputError(f"The panel has no slice '{name}': give CT, truth and the methods' slices.")
+                raise InputError(f"The figure has no slice '{name}': give CT, truth and the methods' slices.")
         shapes = {name: np.shape(image) for name, image in self.slices.items()}
         if self.lesion is not None:
             shapes["lesion"] = np.shape(self.lesion)
         if any(shape != shapes["truth"] or len(shape) != 2 for shape in shapes.values()):
-            raise InputError(f"The slices of a panel must all have one shape (H, W), not {shapes}.")
+            raise InputError(f"The slices of a figure must all have one shape (H, W), not {shapes}.")
         self.ct, self.truth = self.slices["CT"], self.slices["truth"]
         self.methods = [name for name in self.slices if name not in ("CT", "truth")]
         self.mask = None if self.lesion is None or not np.any(self.lesion) else np.asarray(self.lesion, bool)
@@ -60,15 +63,17 @@ class Panel:
         parts = [names[n : n + width] for n in range(0, pictures, width)]
         return [["CT", "truth", *parts[0][1:]], *(["truth", *part] for part in parts[1:])]
 
-    def draw(self, pyplot: Any) -> Any:
-        """The figure, for the caller to save and close."""
+    def draw(self) -> Figure:
+        """The figure, for the caller to save."""
+        from matplotlib.figure import Figure
+
         bands = self.bands()
         rows, columns = ((part.stop - part.start) * step for part, step in zip(self.whole, self.spacing, strict=True))
         tall = CELL * min(1.4, max(0.4, rows / columns))
         heights = {"slice": tall, "zoom": CELL, "error": tall}
         band_height = TITLE + sum(heights.values()) + 2 * GAP + FOOT
         width, height = max(map(len, bands)) * (CELL + GAP), len(bands) * band_height
-        figure = pyplot.figure(figsize=(width, height))
+        figure = Figure((width, height))
 
         def place(left: float, top: float, wide: float, high: float) -> Any:
             return figure.add_axes((left / width, 1.0 - (top + high) / height, wide / width, high / height))

@@ -11,7 +11,7 @@ from ...files import atomic_path
 from ...prior import Prior
 from ...version import __version__
 from .paper_tables import INTRODUCTION, beside_paper
-from .tables import Cell, Table, groups, lesion_table, metric_table, size_table
+from .tables import Cell, Table, groups
 
 
 def heading(title: str, command: str, prior: Prior) -> list[str]:
@@ -33,11 +33,10 @@ def write_summary(
     lines = [*heading("Evaluation", command, prior), "Mean +- standard deviation over patients; **best**, _second_;"]
     lines += ["\\* differs from the best (paired Wilcoxon, p < 0.05).", ""]
     for group in groups(metrics, lesions):
-        lines += [f"## {group.title}", "", *markdown(metric_table(group.metrics)), ""]
-        found = lesion_table(group.lesions)
-        lines += ["No lesion contours." if found is None else "\n".join(markdown(found)), ""]
-        by_size = size_table(group.lesions)
-        lines += [] if by_size is None else [*markdown(by_size), ""]
+        lines += [f"## {group.title}", ""]
+        for table in group.tables():
+            lines += [*markdown(table), ""]
+        lines += [] if group.lesions else ["No lesion contours.", ""]
     compared = beside_paper(metrics)
     if compared:
         lines += ["## Beside the paper", "", INTRODUCTION, ""]
