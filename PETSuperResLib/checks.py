@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 from .errors import GeometryError, InputError
-from .physics.measurement import Measurement
-from .physics.projector import ParallelProjector
 from .volume import Volume
+
+if TYPE_CHECKING:
+    from .physics.measurement import Measurement
+    from .physics.projector import ParallelProjector
 
 MIN_COVERAGE = 0.5  # of the PET's activity that the CT must cover (its field of view is often the smaller one)
 MIN_INSIDE = 0.85  # of the PET's activity that must lie inside the CT's body (0.98 or more in 31 matched cases)
@@ -33,6 +35,12 @@ def check_ct(ct: Volume) -> None:
         raise InputError(
             f"{name} is not a CT in HU (values {ct.array.min():.4g} to {ct.array.max():.4g}): give the CT of this PET."
         )
+
+
+def check_whole(volume: Volume, kind: str) -> None:
+    """Raise where the ``kind`` (``"PET"``, ``"CT"``) is a single slice."""
+    if min(volume.shape) < 2:
+        raise InputError(f"{_name(volume, kind)} is a single slice: give the whole {kind} volume.")
 
 
 def _name(volume: Volume, kind: str) -> str:
@@ -89,6 +97,8 @@ def check_measurement(
     reaches, and in slices that the PET reaches. In these, the trues per slice that the PET would give are compared
     with the measured ones (sum of differences over sum).
     """
+    import torch
+
     remedy = "give the measurement that was made with this PET"
     suv, active = _activity(pet)
     box = measurement.grid.with_array(np.ones(measurement.grid.shape, np.float32))

@@ -129,9 +129,13 @@ class Request:
     seed: int = option("whole", 0, low=0, help="One seed decides every random number.")
     device: str = option("text", "auto", help="auto, cpu, cuda or cuda:1.")
     region: tuple[float, ...] | str | None = option(
-        "box", None, metavar="BOX", help="Reconstruct a box only: x0,x1,y0,y1,z0,z1 in LPS mm, or 'segments'."
+        "box",
+        None,
+        metavar="BOX",
+        shared=False,
+        help="Reconstruct a box only: x0,x1,y0,y1,z0,z1 in LPS mm, or 'segments'.",
     )
-    margin: float = option("number", 20.0, low=0, help="Around the segments, in mm.")
+    margin: float = option("number", 20.0, low=0, shared=False, help="Around the segments, in mm.")
     prior: Prior | str | Path | None = option(
         "file", None, metavar="FILE", help="Another prior (safetensors) than the bundled one."
     )
@@ -184,10 +188,10 @@ class Request:
         if self.measurement is not None and self.trues_per_slice is not None:
             raise InputError("A measurement holds its own counts: leave trues_per_slice out.", "trues_per_slice")
 
-    def files(self) -> dict[str, str]:
-        """The paths among the inputs, by field: for provenance."""
+    def files(self) -> dict[str, str | None]:
+        """The paths of the inputs, by field, for provenance; None for objects and for what is not given."""
         given = {name: getattr(self, name) for name, about in options(Request).items() if about.form == "file"}
-        return {name: os.fspath(value) for name, value in given.items() if isinstance(value, (str, Path))}
+        return {n: os.fspath(value) if isinstance(value, (str, Path)) else None for n, value in given.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, absolute paths for files; raises :class:`InputError` for an object without a file."""

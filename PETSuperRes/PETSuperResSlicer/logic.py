@@ -167,7 +167,7 @@ class PETSuperResLogic(_Base):
             from PETSuperResLib import reconstruct
 
             result = reconstruct(pet.volume(), ct.volume(), scanner=preset, progress=progress, **settings)
-            node = finish({"sr": result.volume, "std": result.std}, result.report)
+            node = finish({"sr": result.volume, **result.maps}, dict(result.report))
             if onDone is not None:
                 onDone(node)
             return node

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, OutputError, PETSuperResError
 from ..files import fingerprint, hash_of, to_json, write_csv, write_together
-from ..lesions import measures as ls
+from ..inputs import Inputs
+from ..lesions.measures import COLUMNS
 from ..prior import Prior
-from ..progress import Callback, Reporter
-from ..reconstruction import reconstruct
-from ..sampling import Sampler
-from ..scanner import Scanner, scanner_of
+from ..progress import Callback, Event, Reporter
+from ..reconstruction import run
+from ..request import Request
+from ..request import options as request_options
+from ..results import target
+from ..scanner import Scanner
 from .cases import Case
 from .distributed import team_on
 
@@ -27,29 +31,21 @@ def reconstruct_cases(
     out: str | Path,
     scanner: str | Scanner | None = None,
     quality: str = "standard",
-    samples: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-    prior: str | Path | None = None,
     progress: Callback | None = None,
+    **options: Any,
 ) -> dict[str, str]:
     """Super-resolve every case into ``out/<case>``: sr.nii.gz, report.json, lesions.csv, std.nii.gz with samples.
 
-    ``scanner`` None takes each DICOM study's own. Results of an equal call are kept, and a case that fails does not
-    stop the others. Under torchrun the processes share the cases; the first one then writes
-    ``out/cases.csv`` and ``out/lesions.csv``. Returns the cases that failed with the reason.
+    ``scanner`` None takes each DICOM study's own; ``options`` are further fields of a :class:`Request`, of all cases.
+    What an equal call has done is not done again, and a case that fails does not stop the others. Under torchrun the
+    processes share the cases; the first one then writes ``out/cases.csv`` and ``out/lesions.csv``. Returns the cases
+    that failed with the reason.
     """
-    Sampler.get(quality)  # refuse an unknown one before reading
-    out, loaded = Path(out), Prior.load(prior)
-    known = None if scanner is None else Scanner.get(scanner)
-    decides = {
-        "scanner": None if known is None else known.to_dict(),
-        "quality": quality,
-        "samples": samples,
-        "seed": seed,
-        "prior": loaded.sha256,
-    }
-    with team_on(device, 0) as team:
+    common = Request("", "", scanner, quality, **options)  # refused before anything is read
+    out, prior = Path(out), Prior.load(common.prior)  # type: ignore[arg-type]
+    shared = {name for name, about in request_options(Request).items() if about.shared}
+    decides = {k: v for k, v in common.to_dict().items() if k in shared - {"device"}} | {"prior": prior.sha256}
+    with team_on(common.device, 0) as team:
         own = cases[team.rank :: team.size]
         report = Reporter(progress)
         for number, case in enumerate(own):
@@ -58,45 +54,31 @@ def reconstruct_cases(
             files = case.sources()
             key = hash_of(decides | {"files": fingerprint(files, files[0].parent.parent)})
             if _kept(out / case.name).get("key") != key:
-                given = {"quality": quality, "samples": samples, "seed": seed, "device": str(team.device)}
-                _one(case, out / case.name, key, known, given | {"prior": loaded, "progress": _within(part, case.name)})
+                _one(case, out / case.name, key, replace(common, device=str(team.device)), prior, part)
         team.agree(0)
         failed = _tables(cases, out) if team.first else {}
     report("done", 1.0)
     return failed
 
 
-def _within(report: Reporter, name: str) -> Callback:
-    """The progress of one case as a part of the whole."""
-    return lambda event: report(f"{name}: {event.stage}", event.fraction, f"{name}: {event.message or event.stage}")
+def _one(case: Case, folder: Path, key: str, common: Request, prior: Prior, report: Reporter) -> None:
+    """Reconstruct a case and write its folder; a case that cannot be is noted in its report, with nothing else."""
 
+    def show(event: Event) -> None:
+        report(f"{case.name}: {event.stage}", event.fraction, f"{case.name}: {event.message or event.stage}")
 
-def _one(case: Case, folder: Path, key: str, scanner: Scanner | None, given: dict[str, Any]) -> None:
-    """Reconstruct a case and write its folder; for a failed case only its report, with the reason."""
     try:
-        pet, ct, mask = case.pet(), case.ct(), case.lesions()
-        known = scanner_of(scanner, pet.metadata)
-        result = reconstruct(pet, ct, known, **given)
-        before = ls.measure_lesions(pet, mask) if mask else []
-        after = ls.measure_lesions(result.volume, mask) if mask else []
+        request = replace(common, pet=case.pet(), ct=case.ct(), segmentation=case.lesions())
+        result = run(Inputs.of(request), show, prior)
     except (Cancelled, OutputError):
         raise
     except PETSuperResError as error:
         note = to_json({"key": key, "case": case.name, "error": str(error)})
-        for stale in ("sr.nii.gz", "std.nii.gz", "lesions.csv"):  # of an earlier call with other settings
-            (folder / stale).unlink(missing_ok=True)
+        for stale in ("sr", "std", "lesions"):  # of an earlier call with other settings
+            target(folder, stale).unlink(missing_ok=True)
         write_together({folder / "report.json": lambda path: path.write_text(note, encoding="utf-8")})
         return
-    report = {**result.report, "key": key, "case": case.name, "lesions": ls.compare(before, after)}
-    writers: dict[Path, Any] = {folder / "sr.nii.gz": result.volume.write}
-    if result.std is not None and given["samples"] > 1:
-        writers[folder / "std.nii.gz"] = result.std.write
-    if mask:
-        rows = ls.lesion_rows(before, case.name, known.name, "lr")
-        rows += ls.lesion_rows(after, case.name, known.name, f"ours-{given['quality']}")
-        writers[folder / "lesions.csv"] = lambda path: write_csv(path, rows, ls.COLUMNS)
-    writers[folder / "report.json"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
-    write_together(writers)
+    result.write(folder, case.name, key=key, case=case.name)
 
 
 def _kept(folder: Path) -> dict[str, Any]:
@@ -125,6 +107,6 @@ def _tables(cases: Sequence[Case], out: Path) -> dict[str, str]:
                 lesions += list(csv.DictReader(file))
     writers: dict[Path, Any] = {out / "cases.csv": lambda path: write_csv(path, states, CASE_COLUMNS)}
     if lesions:
-        writers[out / "lesions.csv"] = lambda path: write_csv(path, lesions, ls.COLUMNS)
+        writers[out / "lesions.csv"] = lambda path: write_csv(path, lesions, COLUMNS)
     write_together(writers)
     return {state["case"]: str(state["message"]) for state in states if state["message"]}

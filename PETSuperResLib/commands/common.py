@@ -11,7 +11,6 @@ import click
 
 if TYPE_CHECKING:
     from ..progress import Event
-    from ..volume import Volume
 
 seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="One seed decides every random number."
@@ -148,21 +147,6 @@ def _cell(value: Any) -> str:
     if value is None or value == "":
         return "-"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def read_image(path: str, modality: str, option: str = "") -> Volume:
-    """A volume file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder.
-
-    Messages call it by its name or, with ``option``, by its path and this option: patients' files share names.
-    """
-    from dataclasses import replace
-    from pathlib import Path
-
-    from ..volume import Volume
-
-    volume = Volume.read(path, modality=modality)
-    name = f"{path} ({option})" if option else Path(path).name
-    return replace(volume, metadata={**volume.metadata, "file": name})
 
 
 def lesion_headings(threshold: float | str = MTV) -> dict[str, str]:

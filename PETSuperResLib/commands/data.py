@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
-from .common import Bar, device_option, seed_option
+from .common import Bar, request_options, seed_option
 
 
 @click.command(short_help="List, check and divide training cases.")
@@ -36,27 +37,9 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
 @click.option("--data", required=True, metavar="DIR", help="Folder of cases: NIfTI, nnU-Net's form or DICOM studies.")
 @click.option("--split", metavar="FILE", help="With --part: a manifest or split.json; default: the data folder's.")
 @click.option("--part", metavar="NAME", help="Only these cases of the split.  [default: every case]")
-@click.option("--scanner", metavar="NAME", help="Preset or JSON file, for every case; DICOM studies may tell it.")
-@click.option("--quality", type=click.Choice(["draft", "standard", "paper"]), default="standard", show_default=True)
-@click.option(
-    "--samples", type=click.IntRange(1), default=1, show_default=True, help="Above 1: std.nii.gz, their spread."
-)
-@click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
-@seed_option
-@device_option
+@request_options(shared=True)
 @click.option("--out", required=True, metavar="DIR", help="A folder for each case, cases.csv and lesions.csv.")
-def batch(
-    data: str,
-    split: str | None,
-    part: str | None,
-    scanner: str | None,
-    quality: str,
-    samples: int,
-    prior: str | None,
-    seed: int,
-    device: str,
-    out: str,
-) -> None:
+def batch(data: str, split: str | None, part: str | None, out: str, **common: Any) -> None:
     """Super-resolve every case of a folder, and compare the lesions of those with contours.
 
     The same command goes on where one stopped; a case that fails is listed in cases.csv and the others go on.
@@ -73,7 +56,7 @@ def batch(
         raise InputError("--split needs --part, the name of the cases in it: train, validation or test.")
     cases = split_cases(data, part, split) if part else find_cases(data)
     with Bar() as bar:
-        failed = reconstruct_cases(cases, folder, scanner, quality, samples, seed, device, prior, progress=bar)
+        failed = reconstruct_cases(cases, folder, progress=bar, **common)
     if os.environ.get("RANK", "0") != "0":
         return
     click.echo(f"Wrote {len(cases) - len(failed)} of {len(cases)} cases, cases.csv and their lesions.csv to {folder}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .common import MTV, change_table, lesion_headings, read_image, table
+from .common import MTV, change_table, lesion_headings, table
 
 
 @click.command(short_help="Body-weight SUV of a DICOM PET series.")
@@ -57,6 +57,7 @@ def lesions(
 ) -> None:
     """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
     from ..files import check_file, write_csv
+    from ..inputs import read_image
     from ..lesions import measures as ls
     from ..suv.volumes import check_suv
     from ..volume import Volume
@@ -68,18 +69,21 @@ def lesions(
     for warning in check_suv(volume):
         click.echo(f"Note: {warning}")
     mask = Volume.read(segmentation, unit="label")
-    names = {} if split else ls.segment_names(segmentation)
-    mask = ls.split_segments(mask) if split else mask
+    segments = (
+        ls.segments_of(ls.split_segments(mask)) if split else ls.segments_of(mask, ls.segment_names(segmentation))
+    )
     truth = read_image(reference, "PT", "--reference") if reference else None
-    found = ls.measure_lesions(volume, mask, truth, names, threshold)
+    found = ls.measure_lesions(volume, segments, truth, threshold=threshold)
     rows = ls.lesion_rows(found, method="pet")
     headings = lesion_headings(threshold)
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
-    second = ls.measure_lesions(read_image(after, "PT", "--after"), mask, truth, names, threshold) if after else []
+    second = (
+        ls.measure_lesions(read_image(after, "PT", "--after"), segments, truth, threshold=threshold) if after else []
+    )
     rows += ls.lesion_rows(second, method="after")
     if truth:
-        rows += ls.lesion_rows(ls.measure_lesions(truth, mask, None, names, threshold), method="reference")
+        rows += ls.lesion_rows(ls.measure_lesions(truth, segments, threshold=threshold), method="reference")
     if after or truth:
         headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
     click.echo(table(rows, headings))

@@ -18,7 +18,6 @@ from ..scanner import Scanner
 from ..volume import Volume
 from .measurement import Measurement
 from .model import scanner_projector
-from .projector import ParallelProjector
 
 COUNT_LIMITS = (2e4, 2e7)  # trues per slice outside which an estimate is not believed
 CONTRADICTION = 4.0  # estimate from noise over nominal counts, or the reverse, from which the user is warned
@@ -64,8 +63,8 @@ class EffectiveCounts:
         return [
             f"The counts estimated from {self.noise}, {_thousands(self.from_noise)} trues per slice, differ from the "
             f"preset's {_thousands(self.nominal)} by a factor of {ratio:.0f}, and {_thousands(self.used)} are used: "
-            "check the preset (its FWHM enters the estimate), or state the counts (--trues-per-slice, in Python "
-            "trues_per_slice); lower counts smooth more."
+            "check the preset (its FWHM enters the estimate), or state the counts (trues_per_slice); lower "
+            "counts smooth more."
         ]
 
     def to_dict(self) -> dict[str, float | str | None]:
@@ -82,14 +81,13 @@ def pseudo_measurement(
     scanner: Scanner,
     trues_per_slice: float,
     device: torch.device | str = "cpu",
-    projector: ParallelProjector | None = None,
 ) -> Measurement:
     """Counts ``scale x G z_lr + b`` of an SUV image on the reconstruction grid, without further noise.
 
     ``trues_per_slice`` is the effective count level (mean over slices); b is the scanner's background
     fraction, uniform in each slice.
     """
-    projector = projector or scanner_projector(scanner, image.shape[1:], image.spacing[0], device)
+    projector = scanner_projector(scanner, image.shape[1:], image.spacing[0], device)
     lines = projector.forward(torch.from_numpy(image.array.clip(0)).to(projector.device)).cpu()
     scale = trues_per_slice * len(lines) / max(float(lines.sum(dtype=torch.float64)), 1e-12)
     counts = lines.mul_(scale)

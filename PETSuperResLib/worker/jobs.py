@@ -10,18 +10,19 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, OutputError
-from ..files import check_folder, file_hashes, to_json, write_together
+from ..files import check_folder, write_together
+from ..inputs import Inputs
 from ..phantoms.demo_case import LESIONS, SEED, SHAPE, demo_case
 from ..progress import Callback, Event
 from ..request import Request, from_plain, option, options
-from ..scanner import scanner_of
-from ..volume import WRITABLE, Volume
+from ..results import target
+from ..volume import Volume
 from .raw_arrays import read_raw, write_raw
 
 if TYPE_CHECKING:
@@ -77,36 +78,18 @@ class ReconstructJob(Job):
         rest = {k: v for k, v in message.items() if k not in {*own, "version", "id", "type"}}
         return from_plain(cls, own, request=Request.from_dict(rest))
 
-    def targets(self) -> dict[str, Path]:
-        """The files to write: fixed names in a folder, or names beside the volume file."""
-        path = Path(self.out)
-        suffix = next((s for s in WRITABLE if path.name.lower().endswith(s)), None)
-        if suffix is None:
-            names = {"sr": "sr.nii.gz", "std": "std.nii.gz", "report": "report.json", "preview": ".preview.nii.gz"}
-            return {key: path / name for key, name in names.items()}
-        stem, suffix = path.name[: -len(suffix)], path.name[-len(suffix) :]
-        names = {"std": f"{stem}_std{suffix}", "report": f"{stem}.json", "preview": f".{stem}.preview{suffix}"}
-        return {"sr": path} | {key: path.with_name(name) for key, name in names.items()}
-
     def run(self, tools: Tools) -> Answer:
         """Reconstruct and write."""
-        paths, request = self.targets(), self.request
-        if self.raw and not paths["sr"].name.endswith(".nrrd"):
+        out = target(self.out, "sr")
+        if self.raw and not out.name.endswith(".nrrd"):
             raise InputError("Field 'raw' needs an 'out' that ends with .nrrd.")
-        check_folder(paths["sr"].parent)
+        check_folder(out.parent)
         tools.progress(Event("reading", 0.0, "reading the images"))
-        read = read_raw if self.raw else Volume.read
-        pet, ct = (read(file, modality=kind) for file, kind in ((str(request.pet), "PT"), (str(request.ct), "CT")))
-        from ..physics.measurement import Measurement
-        from ..reconstruction import reconstruct
+        inputs = Inputs.of(self._without_private_files())
+        from ..reconstruction import run
 
-        measurement = Measurement.read(str(request.measurement)) if request.measurement else None
-        scanner = measurement.scanner if measurement else scanner_of(request.scanner, pet.metadata)
-        files = request.files()
-        if self.private:  # copies that are gone after the job
-            files = {k: v for k, v in files.items() if Path(self.private) not in Path(v).parents}
-        hashes = file_hashes(files)
-        prior, shown = tools.load(request.prior), -math.inf  # the first preview comes as soon as there is one
+        preview, shown = target(self.out, "preview"), -math.inf  # the first preview comes as soon as there is one
+        preview = preview.with_name(f".{preview.name}")
         save: Callable[[Volume, Path], object] = write_raw if self.raw else Volume.write
 
         def watch(event: Event) -> None:
@@ -114,23 +97,26 @@ class ReconstructJob(Job):
             tools.progress(event)
             if self.preview and event.preview is not None and time.monotonic() - shown > PREVIEW_SECONDS:
                 with suppress(OutputError):  # a disk that is full, a file that is still being read: no preview
-                    save(event.preview, paths["preview"])
-                    tools.show(paths["preview"])
+                    save(event.preview, preview)
+                    tools.show(preview)
                 shown = time.monotonic()
 
-        names = ("quality", "samples", "seed", "device", "region", "spacing", "trues_per_slice")
-        chosen: dict[str, Any] = {name: getattr(request, name) for name in names}
         try:
-            result = reconstruct(pet, ct, scanner, progress=watch, prior=prior, measurement=measurement, **chosen)
+            result = run(inputs, watch, tools.load(self.request.prior))
         finally:
-            paths["preview"].unlink(missing_ok=True)
-        report = {**result.report, "files": files, "files_sha256": hashes}
-        writers: dict[str, Callable[[Path], object]] = {"sr": partial(save, result.volume)}
-        if result.std is not None:
-            writers["std"] = partial(save, result.std)
-        writers["report"] = lambda path: path.write_text(to_json(report), encoding="utf-8")
-        write_together({paths[key]: write for key, write in writers.items()})
-        return {key: paths[key] for key in writers}, report
+            preview.unlink(missing_ok=True)
+        files = result.write(self.out, str(inputs.pet.metadata.get("patient", "")), save)
+        return files, dict(result.report)
+
+    def _without_private_files(self) -> Request:
+        """The request with the files in the client's folder read: the report names no file that will be gone."""
+        from ..physics.measurement import Measurement
+
+        found: dict[str, Any] = {}
+        for name, file in self.request.files().items():
+            if file and self.private and Path(self.private) in Path(file).parents and name != "prior":
+                found[name] = Measurement.read(file) if name == "measurement" else read_raw(file)
+        return replace(self.request, **found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny import table, write_phantom
 
+from PETSuperResLib import reconstruction
 from PETSuperResLib.cli import run
 from PETSuperResLib.cohort import batch
 from PETSuperResLib.cohort.batch import reconstruct_cases
@@ -48,15 +49,14 @@ def test_every_case_has_its_folder_and_the_tables_have_all(data, prior_file, tmp
 
 def test_an_equal_call_does_nothing_and_other_settings_do_it_anew(data, prior_file, tmp_path, monkeypatch):
     done = []
-    monkeypatch.setattr(batch, "reconstruct", lambda pet, *rest, **given: (
-        done.append(given["seed"]), original(pet, *rest, **given))[1])  # fmt: skip
+    monkeypatch.setattr(batch, "run", lambda inputs, *rest: (done.append(inputs), original(inputs, *rest))[1])
 
     def go(seed=0):
         done.clear()
         reconstruct_cases(find_cases(data), tmp_path / "out", SCANNER, "draft", seed=seed, prior=prior_file)
         return len(done)
 
-    original = sys.modules["PETSuperResLib.reconstruction"].reconstruct
+    original = reconstruction.run
     assert go() == 2 and go() == 0
     (tmp_path / "out" / "two" / "sr.nii.gz").unlink()
     assert go() == 1

@@ -21,6 +21,8 @@ from PETSuperResLib import __version__
 from PETSuperResLib.cli import cli, run
 from PETSuperResLib.commands.common import Bar
 from PETSuperResLib.errors import Cancelled
+from PETSuperResLib.lesions.measures import compare, measure_lesions
+from PETSuperResLib.results import Result
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
@@ -45,7 +47,9 @@ COMMANDS = [
 @pytest.fixture
 def case(tmp_path, sphere_pet) -> dict[str, str]:
     """A PET with one lesion, its CT and its mask, as files."""
-    ct = sphere_pet.with_array(np.zeros(sphere_pet.shape), "HU")
+    hu = np.where(sphere_pet.array > 2, 200.0, 30.0)
+    hu[:, 0, 0] = -1000.0
+    ct = sphere_pet.with_array(hu, "HU")
     volumes = {"pet": sphere_pet, "ct": ct, "mask": ball((3, 3, 3), 10)}
     return {name: str(v.write(tmp_path / f"{name}.nii.gz")) for name, v in volumes.items()} | {
         "out": str(tmp_path / "out")
@@ -54,18 +58,22 @@ def case(tmp_path, sphere_pet) -> dict[str, str]:
 
 @pytest.fixture
 def backend(monkeypatch) -> SimpleNamespace:
-    """Stands in for the reconstruction: doubles the SUVs and records its arguments; ``fail`` is raised instead."""
-    state = SimpleNamespace(fail=None, calls=[], result=None)
+    """Stands in for the reconstruction: doubles the SUVs and records its inputs; ``fail`` is raised instead."""
+    state = SimpleNamespace(fail=None, calls=[], volume=None, report={"loss": np.nan}, std=None)
 
-    def reconstruct(pet, ct, **options):
-        state.calls.append(options)
+    def run(inputs, progress=None):
+        state.calls.append(inputs)
         if state.fail is not None:
             raise state.fail
-        volume = pet.with_array(2 * pet.array)
-        return state.result or SimpleNamespace(volume=volume, samples=[volume], std=volume, report={"loss": np.nan})
+        volume = state.volume or inputs.pet.with_array(2 * inputs.pet.array)
+        maps = {"std": state.std or volume} if inputs.request.samples > 1 else {}
+        after = measure_lesions(volume, inputs.segments, skip_outside=inputs.region is not None)
+        lesions = {"lr": inputs.lesions, "ours-standard": after} if inputs.segments else {}
+        facts = {"lesions": compare(inputs.lesions, after), **inputs.provenance, **state.report}
+        return Result(volume, (), maps, lesions, facts)
 
     module = ModuleType("PETSuperResLib.reconstruction")
-    module.reconstruct = reconstruct
+    module.run = run
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return state
 
@@ -201,7 +209,7 @@ def test_reconstruct_writes_volume_report_and_lesions(case, backend, capsys):
     assert report["files"]["pet"] == case["pet"] and report["files"]["measurement"] is None
     digest = hashlib.sha256(Path(case["pet"]).read_bytes()).hexdigest()
     assert report["files_sha256"]["pet"] == digest and set(report["files_sha256"]) == {"pet", "ct", "segmentation"}
-    assert (backend.calls[0]["seed"], backend.calls[0]["samples"]) == (3, 2)
+    assert (backend.calls[0].request.seed, backend.calls[0].request.samples) == (3, 2)
     answer = capsys.readouterr()
     assert "8.00 -> 16.00" in answer.out and answer.err == ""
 
@@ -220,10 +228,9 @@ def test_the_patient_of_a_dicom_header_stands_in_the_table(case, backend, monkey
 
 
 def test_stated_counts_reach_the_reconstruction_and_its_warnings_are_printed(case, backend, capsys):
-    volume = Volume.read(case["pet"])
-    backend.result = SimpleNamespace(volume=volume, samples=[], std=None, report={"warnings": ["look twice"]})
+    backend.report = {"warnings": ["look twice"]}
     assert reconstruct(case, "--trues-per-slice", "5e4") == 0
-    assert backend.calls[0]["trues_per_slice"] == 5e4
+    assert backend.calls[0].request.trues_per_slice == 5e4
     assert "Note: look twice" in capsys.readouterr().out
 
 
@@ -234,15 +241,14 @@ def test_one_sample_without_segmentation_writes_no_spread_and_no_table(case, bac
 
 def test_region_around_the_segments(case, backend):
     assert reconstruct(case, "--segmentation", case["mask"], "--region", "segments", "--margin", "5") == 0
-    assert backend.calls[0]["region"] == pytest.approx((-15, 15, -15, 15, -15, 15), abs=3)
+    assert backend.calls[0].region == pytest.approx((-15, 15, -15, 15, -15, 15), abs=3)
 
 
 def test_region_as_a_box_leaves_lesions_elsewhere_out(case, backend):
     pet = Volume.read(case["pet"])
-    part = pet.crop((0, 0, 0), (6, 6, 6))
-    backend.result = SimpleNamespace(volume=part, samples=[part], std=None, report={})
+    backend.volume = pet.crop((0, 0, 0), (6, 6, 6))
     assert reconstruct(case, "--segmentation", case["mask"], "--region", "-33,-23,-31,-21,-29,-19") == 0
-    assert backend.calls[0]["region"] == (-33, -23, -31, -21, -29, -19)
+    assert backend.calls[0].region == (-33, -23, -31, -21, -29, -19)
     assert json.loads((Path(case["out"]) / "report.json").read_text())["lesions"] == []
 
 
@@ -251,7 +257,7 @@ def test_printed_preset_serves_as_a_scanner_of_ones_own(case, backend, capsys, t
     own = tmp_path / "own.json"
     own.write_text(capsys.readouterr().out)
     assert reconstruct(case, "--scanner", str(own)) == 0
-    assert Scanner.get(backend.calls[0]["scanner"]) == Scanner.get("GE Discovery ST")
+    assert backend.calls[0].scanner == Scanner.get("GE Discovery ST")
 
 
 @pytest.mark.parametrize(
@@ -270,13 +276,14 @@ def test_a_run_that_stops_half_way_exits_2_and_leaves_nothing(case, backend, cap
     assert files(case["out"]) == set()
 
 
-def test_a_disk_that_fills_while_writing_leaves_none_of_the_files(case, backend, capsys):
-    def full(path):
-        raise OSError(28, "No space left on device")
+def test_a_disk_that_fills_while_writing_leaves_none_of_the_files(case, backend, capsys, monkeypatch):
+    def full(volume, path):
+        if volume is backend.std:
+            raise OSError(28, "No space left on device")
+        return write(volume, path)
 
-    volume = Volume.read(case["pet"])
-    std = SimpleNamespace(write=full)
-    backend.result = SimpleNamespace(volume=volume, samples=[volume] * 2, std=std, report={})
+    backend.std, write = Volume.read(case["pet"]), Volume.write
+    monkeypatch.setattr(Volume, "write", full)
     assert reconstruct(case, "--samples", "2") == 2
     assert "No space left" in one_line(capsys)
     assert files(case["out"]) == set()
@@ -290,7 +297,7 @@ def test_interrupted_process_says_so_and_leaves_nothing(case, number, tmp_path):
         "import sys, time, types\n"
         "from PETSuperResLib import cli\n"
         "module = types.ModuleType('PETSuperResLib.reconstruction')\n"
-        "module.reconstruct = lambda *a, **k: (print('started', flush=True), time.sleep(60))\n"
+        "module.run = lambda *a, **k: (print('started', flush=True), time.sleep(60))\n"
         "sys.modules[module.__name__] = module\n"
         "cli.main()\n"
     )

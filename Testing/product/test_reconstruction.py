@@ -39,7 +39,8 @@ def prior(tmp_path_factory):
 def run(prior):
     def go(pet=None, ct=None, **options):
         phantom = small_phantom()
-        options = {"scanner": "Siemens Biograph mCT", "quality": QUICK, "prior": prior, "device": "cpu", **options}
+        options.setdefault("scanner", None if "measurement" in options else "Siemens Biograph mCT")
+        options = {"quality": QUICK, "prior": prior, "device": "cpu", **options}
         return reconstruct(pet or phantom.pet, ct or phantom.ct, **options)
 
     return go
@@ -102,10 +103,10 @@ def test_the_same_seed_gives_the_same_volume(run):
 
 def test_several_samples_come_with_their_standard_deviation(run):
     result = run(samples=2)
-    assert len(result.samples) == 2 and result.std is not None
+    assert len(result.samples) == 2 and set(result.maps) == {"std"}
     expected = np.std([s.array for s in result.samples], axis=0, ddof=1)
-    np.testing.assert_allclose(result.std.array, expected, rtol=1e-5, atol=1e-6)
-    assert result.std.array.max() > 0
+    np.testing.assert_allclose(result.maps["std"].array, expected, rtol=1e-5, atol=1e-6)
+    assert result.maps["std"].array.max() > 0
 
 
 @pytest.mark.parametrize("kind", [k for k in GEOMETRIES if k != "plain"])
@@ -269,22 +270,22 @@ def test_the_report_tells_both_estimates_of_the_counts_and_what_was_used(run, re
 
 def test_a_contradiction_between_noise_and_scanner_is_warned_about_until_counts_are_stated(run):
     low = Scanner.get("Siemens Biograph mCT", trues_per_slice=100.0)
-    assert any("--trues-per-slice" in w for w in run(scanner=low).report["warnings"])
-    assert not any("--trues-per-slice" in w for w in run(scanner=low, trues_per_slice=1e5).report["warnings"])
+    assert any("trues_per_slice" in w for w in run(scanner=low).report["warnings"])
+    assert not any("trues_per_slice" in w for w in run(scanner=low, trues_per_slice=1e5).report["warnings"])
 
 
 def test_a_region_keeps_the_weight_of_its_counts(run, monkeypatch):
     """The counts are those of whole slices: a region must not get them all."""
-    from PETSuperResLib import reconstruction
+    from PETSuperResLib.physics import image_model
 
-    real, scales = reconstruction.pseudo_measurement, []
+    real, scales = image_model.pseudo_measurement, []
 
     def noted(*arguments):
         made = real(*arguments)
         scales.append(made.scale)
         return made
 
-    monkeypatch.setattr(reconstruction, "pseudo_measurement", noted)
+    monkeypatch.setattr(image_model, "pseudo_measurement", noted)
     x, y, z = small_phantom().pet.corners().mean(0)
     run()
     run(region=(x - 40, x + 40, y - 30, y + 30, z - 8, z + 8))

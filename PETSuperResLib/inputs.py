@@ -1,0 +1,152 @@
+"""The images of a request, read and checked: the first stage of a reconstruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .checks import check_ct, check_measurement, check_pair, check_whole
+from .errors import InputError
+from .files import file_hashes
+from .grid import crop_to_region, image_grid
+from .lesions.measures import Lesion, Segment, measure_lesions, region_around, segment_names, segments_of
+from .request import SEGMENTS, Request
+from .scanner import Scanner, scanner_of
+from .suv.volumes import check_suv
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from .physics.measurement import Measurement
+    from .problem import Problem
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a request names.
+
+    Parameters
+    ----------
+    pet, ct : SUVbw and HU, each on its own grid; they lie in one place and are of one patient.
+    scanner : the measurement's, the request's or the one that the PET's header names.
+    measurement : a sinogram, or None where one is to be made from the PET.
+    region : (x0, x1, y0, y1, z0, z1) in LPS mm, or None for the whole PET.
+    segments, lesions : the lesions' masks and their SUVs in the PET; empty without a segmentation.
+    provenance : the files and their SHA-256, for the report; empty where all inputs are objects.
+    """
+
+    request: Request
+    pet: Volume
+    ct: Volume
+    scanner: Scanner
+    measurement: Measurement | None
+    region: tuple[float, ...] | None
+    segments: tuple[Segment, ...]
+    lesions: tuple[Lesion, ...]
+    warnings: tuple[str, ...]
+    provenance: dict[str, Any]
+
+    @classmethod
+    def of(cls, request: Request) -> Inputs:
+        """Read and check; raises the library's errors for what cannot be reconstructed."""
+        pet, ct = read_image(request.pet, "PT"), read_image(request.ct, "CT")
+        segments = _segments(request.segmentation)
+        measurement = _measurement(request.measurement)
+        if measurement is None:
+            scanner = scanner_of(request.scanner, pet.metadata)
+        else:
+            scanner = measurement.scanner
+            if request.scanner is not None and Scanner.get(request.scanner).name != scanner.name:
+                raise InputError(f"The measurement is of scanner '{scanner.name}': leave the scanner out.", "scanner")
+        warnings = check_suv(pet)
+        check_ct(ct)
+        check_whole(pet, "PET")
+        check_whole(ct, "CT")
+        warnings += check_pair(pet, ct)
+        lesions = measure_lesions(pet, segments)
+        region = region_around(segments, request.margin) if request.region == SEGMENTS else request.region
+        files = request.files()
+        provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
+        return cls(
+            request,
+            pet,
+            ct,
+            scanner,
+            measurement,
+            region,  # type: ignore[arg-type]  # a text is "segments" alone
+            segments,
+            tuple(lesions),
+            tuple(warnings),
+            provenance,
+        )
+
+    def problem(self, spacing_mm: float, device: torch.device) -> Problem:
+        """The counts and the CT on the SR grid with pixels of ``spacing_mm``: of the measurement, or of the PET.
+
+        Raises the library's errors for a region outside the PET, or a measurement that is not this PET's.
+        """
+        from .problem import Problem
+
+        if self.measurement is None:
+            return self._image_problem(spacing_mm, device)
+        measurement = self.measurement
+        problem = Problem.make(measurement, image_grid(measurement.grid, spacing_mm), self.ct, device)
+        warnings = check_measurement(measurement, self.pet, self.ct, problem.grid, problem.projector)
+        counts = {"trues_per_slice": round(measurement.trues_per_slice), "trues_per_slice_from": "the measurement"}
+        return replace(problem, counts=counts, warnings=tuple(warnings))
+
+    def _image_problem(self, spacing_mm: float, device: torch.device) -> Problem:
+        """The problem of the measurement that is made from the PET."""
+        from .physics.image_model import effective_counts, pseudo_measurement
+        from .problem import Problem
+
+        pet, scanner = self.pet, self.scanner
+        level = effective_counts(pet, scanner, self.request.trues_per_slice)
+        warnings = list(level.warnings)
+        if "fwhm_transaxial_mm" in scanner.unverified:
+            warnings.append(
+                f"No source was found for the FWHM of {scanner.name}: {scanner.fwhm_transaxial_mm:g} mm is a working "
+                "value, and it decides how much is sharpened."
+            )
+        source = pet if self.region is None else crop_to_region(pet, self.region)
+        image = source.resample_to(image_grid(source, spacing_mm), "cubic")
+        image = image.with_array(image.array.clip(0), "SUVbw")
+        share = _activity_per_slice(source) / _activity_per_slice(pet)  # below 1 in a region
+        measurement = pseudo_measurement(image, scanner, share * level.used, device)
+        problem = Problem.make(measurement, image, self.ct, device)
+        counts = {"trues_per_slice": round(level.used), **level.to_dict()}
+        return replace(problem, counts=counts, warnings=tuple(warnings))
+
+
+def read_image(image: Volume | str | Path, modality: str, option: str = "") -> Volume:
+    """A volume as given, a file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder.
+
+    Messages call a file by its name or, with ``option``, by its path and this option: patients' files share names.
+    """
+    if isinstance(image, Volume):
+        return image
+    volume = Volume.read(image, modality=modality)
+    name = f"{image} ({option})" if option else Path(image).name
+    return replace(volume, metadata={**volume.metadata, "file": name})
+
+
+def _segments(segmentation: Volume | str | Path | None) -> tuple[Segment, ...]:
+    if segmentation is None:
+        return ()
+    if isinstance(segmentation, Volume):
+        return tuple(segments_of(segmentation))
+    return tuple(segments_of(Volume.read(segmentation, unit="label"), segment_names(segmentation)))
+
+
+def _activity_per_slice(pet: Volume) -> float:
+    return float(pet.array.clip(0).sum(dtype=np.float64)) / len(pet.array)
+
+
+def _measurement(measurement: Measurement | str | Path | None) -> Measurement | None:
+    from .physics.measurement import Measurement
+
+    return Measurement.read(measurement) if isinstance(measurement, (str, Path)) else measurement
