@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ..errors import InputError
 
-GIB_EACH = 4  # of memory for painting a whole-body study
+GIB_EACH = 5  # of memory for painting a whole-body study
 ALLOWED = "PETSUPERRES_WORKERS"
 Item = TypeVar("Item")
 Result = TypeVar("Result")

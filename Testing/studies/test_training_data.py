@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from study_factory import body, write_case, write_study
 
 from PETSuperResLib.cli import run
@@ -183,10 +184,10 @@ def drawn(batches: SliceBatches) -> torch.Tensor:
 
 
 def forbid(monkeypatch) -> None:
-    def stacks(source):
+    def stack(source):
         raise AssertionError(f"{source.title} was made again")
 
-    monkeypatch.setattr(sources.SliceSource, "stacks", stacks)
+    monkeypatch.setattr(sources.SliceSource, "stack", stack)
 
 
 def test_slices_are_the_same_to_the_bit_from_memory_and_cache_and_made_once(cohort, tmp_path, monkeypatch):
@@ -199,7 +200,7 @@ def test_slices_are_the_same_to_the_bit_from_memory_and_cache_and_made_once(coho
     monkeypatch.setenv("PETSUPERRES_CACHE", str(tmp_path / "cache"))
     assert torch.equal(drawn(training_slices(cohort, None, CONFIG, QUIET)[0]), drawn(plain))
     for entry in (tmp_path / "cache").iterdir():
-        assert np.load(entry, allow_pickle=False).dtype == np.float16
+        assert load_file(entry)["slices"].dtype == np.float16
 
 
 def test_several_processes_make_the_same_slices_as_one(cohort, tmp_path):
@@ -268,8 +269,8 @@ def test_a_cohort_larger_than_the_limit_of_open_files_is_read(tmp_path, monkeypa
     stack = np.arange(2 * 2 * 4 * 4, dtype=np.float16).reshape(2, 2, 4, 4)
     paths = []
     for n in range(200):
-        paths.append(tmp_path / f"{n}.npy")
-        sources.write_entry(paths[-1], iter([sources.Stack(stack + n, 2, 3.0)]), 1)
+        paths.append(tmp_path / f"{n}.safetensors")
+        sources.write_entry(paths[-1], sources.Stack(stack + n, 2, 3.0))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
     try:
@@ -398,8 +399,8 @@ def two_volumes():
 def test_neighbours_are_of_the_same_volume_and_mirrored_at_its_ends(two_volumes, tmp_path, stored):
     entry = two_volumes
     if stored:
-        entry = tmp_path / "entry.npy"
-        sources.write_entry(entry, iter([two_volumes]), 1)
+        entry = tmp_path / "entry.safetensors"
+        sources.write_entry(entry, two_volumes)
     slices = sources.StoredSlices([entry])
     seen = [slices.around(n, 2) for n in (0, 1, 3, 5)]
     assert [pet[:, 0, 0].tolist() for pet, _, _ in seen] == [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ...phantoms.torso import random_stacks
 from ...progress import Reporter
 from ...suv.volumes import check_suv
 from ...volume import Volume
-from .cache import Stack, StoredSlices, cache_folder, entry_name, shape_of, write_entry
+from .cache import Stack, StoredSlices, cache_folder, entry_name, is_whole, write_entry
 from .config import TrainingConfig
 from .data import OUTSIDE_HU, Resolutions, SliceBatches
 
@@ -50,8 +50,12 @@ class SliceSource:
         """What a progress bar calls it."""
         return f"{self.kind} {self.case.name if self.case else self.seed}"
 
-    def stacks(self) -> Iterator[Stack]:
-        """The slices as stacks of one shape, PET in SUV and CT in HU."""
+    def stack(self) -> Stack:
+        """All its slices, PET in SUV and CT in HU."""
+        stacks = list(self._stacks())
+        return replace(stacks[0], array=np.concatenate([stack.array for stack in stacks]))
+
+    def _stacks(self) -> Iterator[Stack]:
         if self.case is None:
             pet, ct = random_stacks(self.seed, self.number, self.depth, self.slice_mm, self.size, self.pixel_mm)
             shape = (-1, self.size, self.size)
@@ -142,20 +146,16 @@ def training_slices(
 def _described(groups: dict[str, StoredSlices], cases: Sequence[Case], data: str | Path | None) -> str:
     patients = len({case.patient or case.name for case in cases})
     whose = f"{patients} patients" if patients == len(cases) else f"{len(cases)} studies of {patients} patients"
-    texts: dict[str, Callable[[int], str]] = {
-        "real": lambda n: f"{n} slices of {whose} in {Path(data or '').name}",
-        "painted": lambda n: f"{n} slices painted into their CTs",
-        "phantom": lambda n: f"{n} phantom slices",
-    }
-    return " and ".join(texts[kind](len(slices)) for kind, slices in groups.items())
+    texts = {"real": f"slices of {whose} in {Path(data or '').name}", "phantom": "phantom slices"}
+    texts["painted"] = "slices painted into their CTs"
+    return " and ".join(f"{len(slices)} {texts[kind]}" for kind, slices in groups.items())
 
 
 def _in_memory(sources: Sequence[SliceSource], report: Reporter) -> list[Stack]:
     made = []
     for n, source in enumerate(sources):
         report("loading", n / len(sources), source.title)
-        stacks = list(source.stacks())
-        made.append(Stack(np.concatenate([s.array for s in stacks]), stacks[0].depth, stacks[0].slice_mm))
+        made.append(source.stack())
     return made
 
 
@@ -164,7 +164,7 @@ def _in_cache(
 ) -> list[Path]:
     """Each source's entry, made where it is missing or damaged."""
     paths = {source: folder / source.entry(data) for source in sources}
-    missing = [source for source in sources if shape_of(paths[source]) is None]
+    missing = [source for source in sources if not is_whole(paths[source])]
     report("loading", 0.0, f"{len(sources) - len(missing)} of {len(sources)} kept from before")
     with closing(spread(partial(_make, data=data, folder=folder), missing, workers)) as made:
         for n, title in enumerate(made, 1):
@@ -173,8 +173,7 @@ def _in_cache(
 
 
 def _make(source: SliceSource, data: Path, folder: Path) -> str:
-    number = 1 if source.case is None else source.number
-    write_entry(folder / source.entry(data), source.stacks(), number)
+    write_entry(folder / source.entry(data), source.stack())
     return source.title
 
 
