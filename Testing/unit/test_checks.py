@@ -43,7 +43,8 @@ def test_a_pair_that_fits_passes_without_a_warning():
 
 
 @pytest.mark.parametrize(
-    ("share", "refused", "warned"), [(0.45, True, False), (0.55, False, True), (0.975, False, False)]
+    ("share", "refused", "warned"),
+    [(0.45, True, False), (0.55, False, True), (0.925, False, True), (0.975, False, False)],
 )
 def test_a_ct_must_cover_half_of_the_activity_and_is_warned_of_below_95_percent(share, refused, warned):
     ct = seen_until(ct_of(), 10 + round(40 * share))
@@ -78,7 +79,8 @@ def test_different_frames_of_reference_are_warned_of():
 
 
 @pytest.mark.parametrize(
-    ("factor", "refused", "warned"), [(1.08, False, False), (1.15, False, True), (1.35, True, False)]
+    ("factor", "refused", "warned"),
+    [(1.08, False, False), (1.15, False, True), (1.27, False, True), (1.35, True, False)],
 )
 def test_counts_that_differ_from_the_pet_s_by_10_percent_are_warned_of_and_by_30_refused(factor, refused, warned):
     scanner, pet = Scanner.get("Paper standard"), pet_of()
