@@ -59,10 +59,22 @@ def test_the_peak_sphere_is_centred_within_the_segment(spot, peak):
     assert lesion.suvmax == 0 and lesion.suvpeak == pytest.approx(peak, abs=0.02)
 
 
-def test_the_peak_at_the_border_of_a_volume_is_the_mean_of_what_lies_within_it():
-    grid = Volume(np.full((8, 20, 20), 3.0, np.float32), (2.0, 2.0, 2.0))
+def test_the_peak_in_a_thin_volume_is_the_mean_of_what_lies_within_it():
+    grid = Volume(np.full((3, 20, 20), 3.0, np.float32), (2.0, 2.0, 2.0))
     mask = grid.with_array(np.ones(grid.shape, np.float32), "label")
     assert measure_lesions(grid, mask)[0].suvpeak == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(("columns", "suvmax"), [(9, 1.0), (11, 9.0)])
+def test_a_voxel_counts_for_the_suvmax_when_half_of_it_lies_within_the_segment(columns, suvmax):
+    """Voxels of 4 mm, the third one hot: a quarter or three quarters of it are drawn."""
+    values = np.ones((3, 3, 5), np.float32)
+    values[:, :, 2] = 9.0
+    volume = Volume(values, (4.0, 4.0, 4.0), (1.5, 1.5, 1.5))
+    fine = Volume(np.zeros((12, 12, 20), np.float32))
+    fine.array[:, :, :columns] = 1
+    (lesion,) = measure_lesions(volume, fine)
+    assert lesion.suvmax == suvmax and lesion.suvmean > 1.0
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (1.5, 1.5, 3.27), (3, 3, 3)])

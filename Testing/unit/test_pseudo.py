@@ -95,6 +95,11 @@ def test_the_noise_that_was_put_in_is_the_noise_that_is_found():
     assert "image noise" in how
 
 
+def test_the_noise_is_relative_to_the_activity():
+    scanner, pet = Scanner.get(MCT, fwhm_transaxial_mm=5.0), noisy(0.08)
+    assert estimate(pet.with_array(5 * pet.array), scanner)[0] == pytest.approx(estimate(pet, scanner)[0], rel=1e-3)
+
+
 @pytest.mark.parametrize("pixels", [(1.5, 3.0), (3.0, 1.5)])
 def test_the_estimate_does_not_depend_on_the_pixels_in_either_direction(pixels):
     scanner = Scanner.get(MCT, fwhm_transaxial_mm=5.0)

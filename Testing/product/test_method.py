@@ -1,0 +1,228 @@
+"""What docs/method.md says of a whole reconstruction, with priors whose estimate is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ellipses import Ellipse
+from known_prior import as_it_is, known_prior
+
+from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.reconstruction import reconstruct
+from PETSuperResLib.sampling import PROFILES, Sampler, slabs
+from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.volume import Volume
+
+SHAPE = (40, 48)
+BODY = Ellipse(0, 0, 70, 56)
+PRIOR_ONLY = {"inner_first": 0, "inner_last": 0}  # no data consistency: the result is the prior's estimate
+STILL = {**PRIOR_ONLY, "steps": 1, "axial_fwhm_slices": 0.0, "shifts": False}
+
+
+def on(values: np.ndarray, unit: str, slices: int = 4) -> Volume:
+    """Slices of 4 mm voxels, all alike or as given."""
+    stack = values if values.ndim == 3 else np.repeat(values[None], slices, 0)
+    return Volume(np.ascontiguousarray(stack, np.float32), (4.0, 4.0, 4.0), unit=unit)
+
+
+def body(pixel: float = 4.0) -> np.ndarray:
+    return BODY.image(SHAPE, pixel)
+
+
+def person(slices: int = 4) -> tuple[Volume, Volume]:
+    """A body of 1 SUV with a lesion of 5, and its CT: water with a spine."""
+    spine = Ellipse(0, 36, 8, 8).image(SHAPE, 4.0)
+    pet = body() + 4 * Ellipse(-28, -12, 10, 10).image(SHAPE, 4.0)
+    return on(pet, "SUVbw", slices), on(1000 * body() - 1000 + 400 * spine, "HU", slices)
+
+
+def run(estimate, quality="standard", changes=None, pet=None, ct=None, slices=4, **options):
+    whole = person(slices)
+    options = {"scanner": "Siemens Biograph mCT", "trues_per_slice": 1e5, "device": "cpu", **options}
+    prior = known_prior(estimate) if callable(estimate) else estimate
+    return reconstruct(
+        pet or whole[0], ct or whole[1], quality=Sampler.get(quality, **(changes or {})), prior=prior, **options
+    )
+
+
+def unscaled(result) -> np.ndarray:
+    """The estimate before the factor that conserves the counts."""
+    return result.volume.array / result.report["conservation_factor"]
+
+
+# -- the path of standard and draft -----------------------------------------------------------------
+@pytest.mark.parametrize(("name", "first", "last", "steps"), [("draft", 1.8, 0.25, 2), ("standard", 3.0, 0.18, 6)])
+def test_the_network_gets_the_estimate_without_noise_at_falling_noise_levels(name, first, last, steps):
+    prior = known_prior(as_it_is)
+    run(prior, name, {**PRIOR_ONLY, "axial_fwhm_slices": 0.0})
+    ratios = [ratio for ratio, _, _ in prior.network.seen]
+    assert ratios == pytest.approx(np.geomspace(first, last, steps), rel=0.05)
+    images = [noisy.flatten().sort().values for _, noisy, _ in prior.network.seen]  # wherever it is moved to
+    for image in images[1:]:
+        torch.testing.assert_close(image, images[0], rtol=1e-3, atol=1e-3)
+
+
+def test_the_network_has_the_neighbouring_slices_mirrored_at_the_ends_and_their_distance():
+    prior = known_prior(as_it_is, neighbours=1)
+    pet, ct = person()
+    pet = pet.with_array(pet.array * np.array([1, 2, 3, 4], np.float32)[:, None, None])
+    tall = [replace(v, spacing=(4.0, 4.0, 6.0)) for v in (pet, ct)]
+    run(prior, changes=STILL, pet=tall[0], ct=tall[1])
+    (ratio, noisy, gap) = prior.network.seen[0]
+    assert gap == 6.0 and noisy.shape[:2] == (4, 3)
+    for n, (below, above) in enumerate([(1, 1), (0, 2), (1, 3), (2, 2)]):
+        assert torch.equal(noisy[n, 0], noisy[below, 1]) and torch.equal(noisy[n, 2], noisy[above, 1])
+
+
+def test_estimates_are_averaged_over_the_slices_by_a_gaussian_of_0_8_slices():
+    pet, ct = person(7)
+    marked = ct.array.copy()
+    marked[3, 18:22, 18:22] = 900.0
+    result = run(
+        lambda noisy, hu: (hu > 600)[:, None].float(), changes=PRIOR_ONLY, pet=pet, ct=ct.with_array(marked), slices=7
+    )
+    x = np.arcsinh(unscaled(result)[:, 20, 20]) / 0.5
+    edges = [math.erf((k + 0.5) / (0.8 / 2.3548) / math.sqrt(2)) for k in range(3)]
+    spread = [edges[0], (edges[1] - edges[0]) / 2, (edges[2] - edges[1]) / 2]
+    assert x[3:6] == pytest.approx(spread, abs=2e-3) and x[1:3] == pytest.approx(spread[:0:-1], abs=2e-3)
+
+
+def test_each_refinement_starts_from_the_result_before_it():
+    """With a boundless anchor the steps are EM updates: eight of them get closer to the data than one."""
+    free = {"prior_width": 1e4, "tissue_beta": 0.0, "start_iterations": 1, "inner_first": 1, "inner_last": 1}
+    flat = lambda noisy, hu: torch.full_like(noisy, 2.0)  # noqa: E731
+    lesion = [unscaled(run(flat, changes={**free, "steps": steps}))[1, 17, 16] for steps in (1, 8)]
+    assert lesion[1] > 1.3 * lesion[0]
+
+
+def test_updates_end_early_by_the_profile_s_stop_below(monkeypatch):
+    from PETSuperResLib.physics.model import ForwardModel
+
+    done, compare = [], ForwardModel.compare
+    monkeypatch.setattr(ForwardModel, "compare", lambda *args: done.append(1) or compare(*args))
+    counts = []
+    for stop in (0.0, 0.003):
+        run(as_it_is, changes={"stop_below": stop, "inner_last": 60}, trues_per_slice=3e3)
+        counts.append(len(done))
+        done.clear()
+    assert counts[1] < 0.7 * counts[0]
+
+
+def test_the_full_psf_sharpens_in_standard_and_only_late_in_paper():
+    """The prior gives the blurred PET: without the PSF nothing pulls it away, with it the lesion rises."""
+    pet, _ = person()
+    blurred = torch.asinh(torch.from_numpy(pet.array)) / 0.5
+
+    def blurred_pet(noisy, hu):
+        margins = [(n - m) // 2 for n, m in zip(noisy.shape[2:], pet.shape[1:], strict=True)]
+        return torch.nn.functional.pad(blurred, (margins[1], margins[1], margins[0], margins[0]))[:, None]
+
+    def rise(quality, **changes):
+        result = run(blurred_pet, quality, {"steps": 1, **changes}, scanner="Paper OOD")
+        return float((unscaled(result) - pet.array).max())
+
+    twenty = {"inner_first": 20, "inner_last": 20}
+    assert rise("paper", psf_from=1.0, **twenty) < 0.02
+    assert rise("paper", psf_from=0.0, **twenty) > 0.1
+    assert rise("standard", shifts=False, axial_fwhm_slices=0.0) > 0.1
+
+
+# -- samples ----------------------------------------------------------------------------------------
+def test_samples_of_standard_leave_the_estimate_as_it_is_and_take_its_factor():
+    alone, several = (run(as_it_is, changes=STILL, samples=n) for n in (1, 3))
+    np.testing.assert_array_equal(several.volume.array, alone.volume.array)
+    noise = [np.arcsinh(s.array / several.report["conservation_factor"]) / 0.5 for s in several.samples]
+    estimate = np.arcsinh(unscaled(alone)) / 0.5
+    inside = estimate > 2  # where nothing is cut off at 0
+    spread = [(n - estimate)[inside].std() for n in noise]
+    assert spread == pytest.approx([3.0] * 3, rel=0.5)  # the first step's noise over signal, cut off at 0
+    assert np.abs(np.corrcoef([(n - estimate)[inside] for n in noise]) - np.eye(3)).max() < 0.3
+    painted = run(lambda noisy, hu: (hu > -500)[:, None].float(), changes=STILL, samples=2)
+    for drawn in painted.samples:
+        np.testing.assert_allclose(drawn.array, painted.volume.array, rtol=1e-5, atol=1e-5)
+
+
+def test_the_result_of_paper_is_the_mean_of_its_samples():
+    result = run(as_it_is, "paper", {"steps": 2, **PRIOR_ONLY}, samples=3)
+    np.testing.assert_allclose(result.volume.array, np.mean([s.array for s in result.samples], 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_paper_keeps_its_noise_from_step_to_step_unless_eta_renews_it(eta):
+    prior = known_prior(lambda noisy, hu: torch.zeros_like(noisy))
+    run(prior, "paper", {"steps": 4, "eta": eta, **PRIOR_ONLY})
+    noise = [noisy.flatten() / math.hypot(ratio, 0) for ratio, noisy, _ in prior.network.seen][:3]
+    assert [float(n.std()) for n in noise] == pytest.approx([1.0] * 3, rel=0.03)
+    kept = float(torch.corrcoef(torch.stack(noise))[0, 1])
+    assert kept > 0.999 if eta == 0 else kept < 0.9
+
+
+# -- slabs and counts -------------------------------------------------------------------------------
+def test_every_slab_draws_noise_of_its_own(monkeypatch):
+    monkeypatch.setattr(slabs, "SLAB", 4)
+    result = run(as_it_is, changes={**STILL, "noise": 1.0, "start_sigma": 0.3}, slices=8)
+    x = np.arcsinh(unscaled(result)) / 0.5
+    inside = body() == 1
+    inside[14:21, 12:20] = False  # the lesion
+    same = np.corrcoef([x[k][inside] for k in range(8)])
+    assert np.abs(same - np.eye(8)).max() < 0.3
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.6])
+def test_the_result_has_the_measured_counts_whatever_the_prior_gives(factor):
+    def scaled(noisy, hu):
+        return torch.asinh(factor * torch.sinh(noisy * 0.5)) / 0.5
+
+    pet, ct = person()
+    result = run(scaled, changes={**STILL, "start_iterations": 12})
+    assert float(result.volume.array.sum()) == pytest.approx(float(pet.array.sum()), rel=2e-3)
+    assert result.report["conservation_factor"] == pytest.approx(1 / factor, rel=0.02)
+    scan = simulate(pet, ct, Scanner.get("Paper standard"), attenuation=True, spacing_mm=4.0, seed=0)
+    result = run(scaled, changes=STILL, pet=scan.lr, ct=ct, measurement=scan.measurement)
+    lines = scan.measurement.model(result.volume).forward(torch.from_numpy(result.volume.array), psf=False)
+    assert float(lines.sum()) == pytest.approx(scan.measurement.trues_per_slice * 4, rel=1e-4)
+
+
+def test_negative_values_of_the_pet_count_as_zero():
+    pet, _ = person()
+    below = pet.with_array(np.where(pet.array > 0, pet.array, np.float32(-0.02)))
+    one, other = (run(as_it_is, changes=STILL, pet=v).volume.array for v in (pet, below))
+    np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+# -- the report and the profiles --------------------------------------------------------------------
+def test_the_report_says_what_was_used():
+    report = json.loads(json.dumps(run(as_it_is, changes=STILL, scanner="GE Discovery ST", seed=7).report))
+    assert report["scanner"]["unverified"] and report["seed"] == 7 and report["samples"] == 1
+    assert report["sampler"]["start_sigma"] == 3.0 and report["sampler"]["steps"] == 1
+    assert report["trues_per_slice"] == 100_000 and report["residual"] is None
+    assert report["grid"] == {"shape": [4, 40, 48], "spacing_mm": [4.0, 4.0, 4.0]}
+
+
+@pytest.mark.parametrize(("spacing", "warned"), [(4.8, False), (5.2, True)])
+def test_pixels_more_than_25_percent_off_the_prior_s_are_warned_of(spacing, warned):
+    warnings = run(as_it_is, changes=STILL, spacing=spacing).report["warnings"]
+    assert any("trained at 4 mm" in w for w in warnings) == warned
+
+
+PROFILE_TABLE = {  # of docs/method.md
+    "draft": {"start_iterations": 12, "steps": 2, "start_sigma": 1.8, "end_sigma": 0.25, "noise": 0.0,
+              "inner_first": 16, "inner_last": 24, "prior_width": 4.0, "tissue_beta": 0.2, "psf_from": 0.0,
+              "axial_fwhm_slices": 0.8, "tissue_neighbours": 9, "stop_below": 0.003},
+    "standard": {"start_iterations": 12, "steps": 6, "start_sigma": 3.0, "end_sigma": 0.18, "noise": 0.0,
+                 "inner_first": 16, "inner_last": 24, "prior_width": 2.5, "tissue_beta": 0.07, "psf_from": 0.0,
+                 "axial_fwhm_slices": 0.8, "tissue_neighbours": 9, "stop_below": 0.003},
+    "paper": {"steps": 50, "eta": 0.0, "inner_first": 2, "inner_last": 20, "psf_from": 0.7, "momentum": 0.9,
+              "warm_start": 0.3, "step_size": 0.05},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROFILE_TABLE)
+def test_the_profiles_are_the_documented_ones(name):
+    values = PROFILES[name].to_dict()
+    assert {key: values[key] for key in PROFILE_TABLE[name]} == PROFILE_TABLE[name]
