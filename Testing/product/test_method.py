@@ -43,10 +43,16 @@ def person(slices: int = 4) -> tuple[Volume, Volume]:
 
 def run(estimate, quality="standard", changes=None, pet=None, ct=None, slices=4, **options):
     whole = person(slices)
-    options = {"scanner": "Siemens Biograph mCT", "trues_per_slice": 1e5, "device": "cpu", **options}
+    if "measurement" not in options:
+        options = {"scanner": "Siemens Biograph mCT", "trues_per_slice": 1e5, **options}
     prior = known_prior(estimate) if callable(estimate) else estimate
     return reconstruct(
-        pet or whole[0], ct or whole[1], quality=Sampler.get(quality, **(changes or {})), prior=prior, **options
+        pet or whole[0],
+        ct or whole[1],
+        device="cpu",
+        quality=Sampler.get(quality, **(changes or {})),
+        prior=prior,
+        **options,
     )
 
 
