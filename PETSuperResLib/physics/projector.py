@@ -22,7 +22,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from .backends.products import Product, Symmetries, product_for
+from .backends import Backend, Symmetries, backend_for
 from .layout import as_rows, is_slices_last
 
 
@@ -117,7 +117,7 @@ class ParallelProjector:
     bins : number of radial bins, centred on the image; 0 takes as many as cover it.
     bin_mm : bin width in mm, after radial rebinning.
     sub_views : views of the finer acquisition averaged into each view (angular rebinning).
-    product : how to multiply; None chooses by the device.
+    backend : how to multiply; None chooses by the device.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class ParallelProjector:
         bin_mm: float = 2.0,
         sub_views: int = 1,
         device: torch.device | str = "cpu",
-        product: type[Product] | None = None,
+        backend: type[Backend] | None = None,
     ):
         self.shape = (int(shape[0]), int(shape[1]))
         self.views = int(views)
@@ -138,7 +138,7 @@ class ParallelProjector:
         self.pairings, self.base = _symmetries(self.views, self.shape[0] == self.shape[1])
         self.half = (self.bins + 1) // 2
         matrix = _base_matrix(self.shape, pixel_mm, self.views, self.base, self.bins, self.half, bin_mm, sub_views)
-        self.product: Product = (product or product_for(self.device))(matrix, self.shape, self._tables(), self.device)
+        self.backend: Backend = (backend or backend_for(self.device))(matrix, self.shape, self._tables(), self.device)
 
     def _tables(self) -> Symmetries:
         """The pixel or bin of each column or row of the matrix, in every variant."""
@@ -161,18 +161,18 @@ class ParallelProjector:
         The sinogram has the image's memory layout: contiguous, or that of :func:`~.layout.slices_last`, which is
         faster.
         """
-        return self._by_blocks(self.product.forward, image, (self.views, self.bins))
+        return self._by_blocks(self.backend.forward, image, (self.views, self.bins))
 
     def adjoint(self, sinogram: Tensor) -> Tensor:
         """``(S, views, bins)`` -> ``(S, J, I)``: the transpose of :meth:`forward`, weight for weight."""
-        return self._by_blocks(self.product.adjoint, sinogram, self.shape)
+        return self._by_blocks(self.backend.adjoint, sinogram, self.shape)
 
     __call__ = forward
 
     def _by_blocks(self, work: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, int]) -> Tensor:
         """``work`` on ``(elements, slices)``, some slices at a time; ``(S, *)`` -> ``(S, *shape)``."""
         slices, turned, columns = len(x), is_slices_last(x), as_rows(x)
-        blocks = self.product.blocks(slices)
+        blocks = self.backend.blocks(slices)
         if turned and len(blocks) == 1:
             return work(columns).unflatten(0, shape).permute(2, 0, 1)
         elements = shape[0] * shape[1]

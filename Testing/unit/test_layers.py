@@ -78,7 +78,6 @@ def test_a_module_imports_from_its_layer_and_those_below(name):
     assert not higher, f"{name} imports {sorted(higher)}, which are above it"
 
 
-@pytest.mark.xfail(reason="physics.backends is being rewritten", strict=False)
 def test_no_modules_import_one_another_in_a_circle():
     TopologicalSorter(graph()).prepare()  # its error names the circle
 

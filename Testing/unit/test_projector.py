@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny import mismatch, relative
 
-from PETSuperResLib.physics.backends.products import GatherProduct, SparseProduct
+from PETSuperResLib.physics.backends import GatherBackend, SparseBackend
 from PETSuperResLib.physics.layout import slices_last
 from PETSuperResLib.physics.model import scanner_projector
 from PETSuperResLib.physics.projector import ParallelProjector, covering_bins
 from PETSuperResLib.scanner import Scanner
 
-PRODUCTS = [GatherProduct, SparseProduct]  # of a processor, and of other devices
+BACKENDS = [GatherBackend, SparseBackend]  # of a processor, and of other devices
 SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "GE Discovery ST", "GE Discovery 690/710"]
 GEOMETRIES = [  # shape, views, bins (0: covering), bin width, views summed
     ((16, 16), 12, 0, 2.0, 1),
@@ -76,15 +76,15 @@ def analytic(centre, axes, tilt, views, bins, bin_mm, sub) -> np.ndarray:
     return (np.diff(primitive, axis=1) / bin_mm).reshape(views, sub, bins).mean(1)
 
 
-@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("seed", range(12))
-def test_forward_and_adjoint_are_a_matched_pair_at_random_sizes(seed, product):
+def test_forward_and_adjoint_are_a_matched_pair_at_random_sizes(seed, backend):
     random = np.random.default_rng(seed)
     j, i = (int(n) for n in random.integers(5, 70, 2))
     shape = (j, j) if seed % 2 else (j, i)
     views, sub = int(random.integers(1, 40)), int(random.integers(1, 4))
     projector = ParallelProjector(
-        shape, random.uniform(1, 5), views, int(random.integers(0, 60)), random.uniform(1, 8), sub, product=product
+        shape, random.uniform(1, 5), views, int(random.integers(0, 60)), random.uniform(1, 8), sub, backend=backend
     )
     slices = int(random.integers(1, 100))
     z = torch.from_numpy(random.random((slices, *shape), np.float32))
@@ -102,12 +102,12 @@ def test_every_scanner_s_rebinned_projector_is_a_matched_pair(scanner, shape):
     assert mismatch(projector.forward(z), y, z, projector.adjoint(y)) < 1e-5
 
 
-@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("geometry", [*GEOMETRIES, ((90, 90), 6, 0, 2.0, 1), ((75, 100), 5, 0, 2.0, 1)], ids=str)
-def test_symmetries_give_the_matrix_built_view_by_view(geometry, product):
+def test_symmetries_give_the_matrix_built_view_by_view(geometry, backend):
     shape, views, bins, bin_mm, sub = geometry
     pixel = 2.3
-    projector = ParallelProjector(shape, pixel, views, bins, bin_mm, sub, product=product)
+    projector = ParallelProjector(shape, pixel, views, bins, bin_mm, sub, backend=backend)
     matrix = brute_force(shape, pixel, views, projector.bins, bin_mm, sub)
     z = torch.from_numpy(np.random.default_rng(0).random((2, *shape), np.float32))
     y = torch.from_numpy(np.random.default_rng(1).random((2, views, projector.bins), np.float32))
@@ -155,19 +155,19 @@ def test_rebinned_bins_are_means_of_the_fine_ones():
     assert relative(coarse.forward(image), grouped) < 1e-5
 
 
-@pytest.mark.parametrize("product", PRODUCTS)
-def test_slices_do_not_depend_on_their_neighbours_or_number(product):
-    projector = ParallelProjector((20, 20), 2.0, 16, product=product)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_slices_do_not_depend_on_their_neighbours_or_number(backend):
+    projector = ParallelProjector((20, 20), 2.0, 16, backend=backend)
     image = torch.rand(170, 20, 20, generator=torch.Generator().manual_seed(3))
     whole = projector.forward(image)
     for n in (0, 15, 16, 36, 95, 96, 169):
         assert relative(projector.forward(image[n : n + 1])[0], whole[n]) < 1e-6
 
 
-@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("slices", [1, 2, 17, 100])
-def test_the_layout_in_memory_changes_nothing_and_is_kept(slices, product):
-    projector = ParallelProjector((12, 19), 2.0, 7, product=product)
+def test_the_layout_in_memory_changes_nothing_and_is_kept(slices, backend):
+    projector = ParallelProjector((12, 19), 2.0, 7, backend=backend)
     random = torch.Generator().manual_seed(slices)
     z = torch.rand(slices, 12, 19, generator=random)
     y = torch.rand(slices, 7, projector.bins, generator=random)

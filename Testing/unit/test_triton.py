@@ -1,4 +1,4 @@
-"""The projector by Triton on a GPU, or on a CPU by Triton's interpreter (TRITON_INTERPRET=1): the other products' sums.
+"""The projector by Triton on a GPU, or on a CPU by Triton's interpreter (TRITON_INTERPRET=1): sums as of the others.
 
 The interpreter of Triton 3.6 needs NumPy before 2.4.
 """
@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import mismatch, relative
 
-from PETSuperResLib.physics.backends.products import GatherProduct, SparseProduct, product_for
+from PETSuperResLib.physics.backends import GatherBackend, SparseBackend, backend_for
 from PETSuperResLib.physics.layout import slices_last
 from PETSuperResLib.physics.projector import ParallelProjector
 
@@ -20,7 +20,7 @@ pytest.importorskip("triton", reason="needs Triton, which torch brings where it 
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1", allow_module_level=True)
 
-from PETSuperResLib.physics.backends.triton_kernel import TritonProduct, patches, works  # noqa: E402
+from PETSuperResLib.physics.backends.triton_kernel import TritonBackend, patches, works  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 if DEVICE.type == "cpu" and not works(DEVICE):
@@ -37,10 +37,10 @@ GEOMETRIES = [  # shape, views, bins (0: covering), bin width, views summed
 ]
 
 
-def pair(geometry, slices, product=TritonProduct, device=DEVICE):
+def pair(geometry, slices, backend=TritonBackend, device=DEVICE):
     """Projector, random image and random sinogram on the device."""
     shape, views, bins, bin_mm, sub = geometry
-    projector = ParallelProjector(shape, 2.3, views, bins, bin_mm, sub, device, product)
+    projector = ParallelProjector(shape, 2.3, views, bins, bin_mm, sub, device, backend)
     random = torch.Generator().manual_seed(slices)
     z, y = (torch.rand(slices, *s, generator=random) for s in (shape, (views, projector.bins)))
     return projector, z.to(device), y.to(device)
@@ -48,11 +48,11 @@ def pair(geometry, slices, product=TritonProduct, device=DEVICE):
 
 @pytest.mark.parametrize("slices", [1, 3, 16, 33, 64])
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_it_gives_what_the_other_products_do_and_is_matched(geometry, slices):
+def test_it_gives_what_the_other_backends_do_and_is_matched(geometry, slices):
     projector, z, y = pair(geometry, slices)
     lines, image = projector.forward(z), projector.adjoint(y)
-    for product, device in ((GatherProduct, torch.device("cpu")), (SparseProduct, DEVICE)):
-        other, *_ = pair(geometry, slices, product, device)
+    for backend, device in ((GatherBackend, torch.device("cpu")), (SparseBackend, DEVICE)):
+        other, *_ = pair(geometry, slices, backend, device)
         assert relative(lines.cpu(), other.forward(z.to(device)).cpu()) < 3e-6
         assert relative(image.cpu(), other.adjoint(y.to(device)).cpu()) < 3e-6
     assert mismatch(lines.cpu(), y.cpu(), z.cpu(), image.cpu()) < 1e-5
@@ -71,9 +71,9 @@ def test_the_layout_in_memory_changes_nothing_and_is_kept(slices):
 def test_parts_of_wider_tables_are_taken_where_they_lie():
     projector, z, _ = pair(((12, 12), 4, 0, 2.0, 1), 40)
     table = z.flatten(1).T.contiguous()
-    whole = projector.product.forward(table)
+    whole = projector.backend.forward(table)
     for part in (slice(0, 16), slice(16, 40), slice(3, 4), slice(5, 10)):
-        assert relative(projector.product.forward(table[:, part]).cpu(), whole[:, part].cpu()) < 1e-6
+        assert relative(projector.backend.forward(table[:, part]).cpu(), whole[:, part].cpu()) < 1e-6
 
 
 @pytest.mark.parametrize("shape", [(4, 8), (5, 7), (1, 3)])
@@ -85,23 +85,23 @@ def test_patches_hold_every_pixel_once(shape, count):
 
 
 def test_a_gpu_takes_it_where_a_trial_works(monkeypatch):
-    from PETSuperResLib.physics.backends import triton_kernel as triton_product
+    from PETSuperResLib.physics.backends import triton_kernel
 
     device = torch.device("cuda:0")
-    for answer, expected in ((True, TritonProduct), (False, SparseProduct)):
-        product_for.cache_clear()
-        monkeypatch.setattr(triton_product, "works", lambda device, answer=answer: answer)
-        assert product_for(device) is expected
-    product_for.cache_clear()
-    assert product_for(torch.device("cpu")) is GatherProduct and product_for(torch.device("mps")) is SparseProduct
+    for answer, expected in ((True, TritonBackend), (False, SparseBackend)):
+        backend_for.cache_clear()
+        monkeypatch.setattr(triton_kernel, "works", lambda device, answer=answer: answer)
+        assert backend_for(device) is expected
+    backend_for.cache_clear()
+    assert backend_for(torch.device("cpu")) is GatherBackend and backend_for(torch.device("mps")) is SparseBackend
 
 
 def test_a_trial_that_fails_raises_nothing(monkeypatch):
-    from PETSuperResLib.physics.backends import triton_kernel as triton_product
+    from PETSuperResLib.physics.backends import triton_kernel
 
     class Broken:
         def __getitem__(self, grid):
             raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr(triton_product, "_sums", Broken())
+    monkeypatch.setattr(triton_kernel, "_sums", Broken())
     assert not works(DEVICE)

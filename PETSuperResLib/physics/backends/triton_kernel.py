@@ -1,9 +1,9 @@
 """How the projector's matrix is multiplied on a GPU: one Triton kernel for both directions, without copies.
 
 Every row of a result is a sum over *streams*, the rows of the stored matrix that hold its weights in a variant of
-:class:`~.products.Symmetries`: one stream for a line, one per variant for a pixel. A program takes a tile of neighbours
-(bins of a view, or a patch of pixels), which need much the same rows of the operand, so that its cache serves most of
-them. Sums are in a fixed order: results are the same in every run.
+:class:`~.symmetries.Symmetries`: one stream for a line, one per variant for a pixel. A program takes a tile of
+neighbours (bins of a view, or a patch of pixels), which need much the same rows of the operand, so that its cache
+serves most of them. Sums are in a fixed order: results are the same in every run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .products import Symmetries
+from .symmetries import Symmetries
 
 SLICES = 128  # that are taken together
 CACHE_LINE = 32  # float32 numbers: so many slices of a row are read at once
@@ -134,7 +134,7 @@ class _Sums:
         return result
 
 
-class TritonProduct:
+class TritonBackend:
     """The matrix and its transpose, each as sums of rows of the operand by the kernel of this module."""
 
     FORWARD = Tiles()
@@ -206,8 +206,8 @@ def works(device: torch.device) -> bool:
     whole[2] = stored[0][::-1]
     x = np.arange(3 * CACHE_LINE, dtype=np.float32).reshape(3, -1)  # as wide as cases are: compiled for them too
     try:
-        product = TritonProduct(scipy.sparse.csr_array(stored), (1, 3), symmetries, device)
-        forward, adjoint = (f(torch.from_numpy(x).to(device)).cpu() for f in (product.forward, product.adjoint))
+        backend = TritonBackend(scipy.sparse.csr_array(stored), (1, 3), symmetries, device)
+        forward, adjoint = (f(torch.from_numpy(x).to(device)).cpu() for f in (backend.forward, backend.adjoint))
     except Exception:  # whatever keeps Triton from compiling or running here: no compiler, an old GPU or driver
         return False
     return np.array_equal(forward.numpy(), whole @ x) and np.array_equal(adjoint.numpy(), whole.T @ x)

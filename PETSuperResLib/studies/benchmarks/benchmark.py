@@ -22,7 +22,7 @@ from ...device import pick_device
 from ...errors import CheckpointError
 from ...files import atomic_path, check_folder, to_json
 from ...phantoms.torso import torso_phantom
-from ...physics.backends.products import product_for
+from ...physics.backends import backend_for
 from ...prior import NoiseNetwork, Prior
 from ...prior.checkpoint import BUNDLED, autocast, fast_bfloat16
 from ...progress import Callback, Reporter
@@ -92,7 +92,7 @@ def benchmark(
 
 def machine(device: torch.device = CPU) -> dict[str, Any]:
     """What the figures were measured on."""
-    versions = {} if device == CPU else {"device": str(device), "projector": product_for(device).__name__}
+    versions = {} if device == CPU else {"device": str(device), "projector": backend_for(device).__name__}
     for package in ("numpy", "scipy", "scikit-image", "astra-toolbox", "deepinv", "triton"):
         try:
             versions[package] = importlib.metadata.version(package)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...physics.backends.products import SparseProduct, to_csr
+from ...physics.backends.sparse import SparseBackend, to_csr
 from ...physics.projector import ParallelProjector, covering_bins, plain_matrix
 
 Work = Callable[[Tensor], Tensor]
@@ -65,10 +65,10 @@ def peers(geometry: Geometry, device: torch.device | str = "cpu") -> Iterator[Pe
     """
     n, g, device = geometry.slices, geometry, torch.device(device)
     ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device)
-    yield Peer("PETSuperRes", ours.forward, ours.adjoint, n, megabytes=ours.product.megabytes)
-    if device.type != "cpu" and not isinstance(ours.product, SparseProduct):
-        ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device, SparseProduct)
-        yield Peer("PETSuperRes, torch CSR", ours.forward, ours.adjoint, n, megabytes=ours.product.megabytes)
+    yield Peer("PETSuperRes", ours.forward, ours.adjoint, n, megabytes=ours.backend.megabytes)
+    if device.type != "cpu" and not isinstance(ours.backend, SparseBackend):
+        ours = ParallelProjector((g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device, SparseBackend)
+        yield Peer("PETSuperRes, torch CSR", ours.forward, ours.adjoint, n, megabytes=ours.backend.megabytes)
     del ours
     yield from _matrices(g, device)
     yield _rotation(g, device)

@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/tune_triton.py
 
-The fastest of each direction belong into ``TritonProduct.FORWARD`` and ``ADJOINT``.
+The fastest of each direction belong into ``TritonBackend.FORWARD`` and ``ADJOINT``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from PETSuperResLib.physics.backends.products import SparseProduct
-from PETSuperResLib.physics.backends.triton_kernel import Tiles, TritonProduct
+from PETSuperResLib.physics.backends import SparseBackend
+from PETSuperResLib.physics.backends.triton_kernel import Tiles, TritonBackend
 from PETSuperResLib.physics.projector import ParallelProjector
 from PETSuperResLib.studies.benchmarks.benchmark import GEOMETRIES, timed
 
@@ -42,12 +42,12 @@ def main() -> None:
         print(f"\n{geometry}, ms forward and back")
         wanted = None
         for tiles in (None, *CANDIDATES):
-            product = SparseProduct
+            backend = SparseBackend
             if tiles is not None:
-                product = type("Candidate", (TritonProduct,), {"FORWARD": tiles, "ADJOINT": tiles})
+                backend = type("Candidate", (TritonBackend,), {"FORWARD": tiles, "ADJOINT": tiles})
             try:
                 projector = ParallelProjector(
-                    (g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device, product
+                    (g.size, g.size), g.pixel_mm, g.views, g.bins, g.pixel_mm, 1, device, backend
                 )
                 found = projector.forward(z), projector.adjoint(y)
                 wanted = wanted or found

@@ -1,17 +1,10 @@
-"""How the projector's matrix is multiplied: on a CPU by weighted sums of rows, elsewhere as a sparse matrix.
-
-Where Triton works, ``triton_product.py`` does it instead. All take ``(pixels, slices)`` to ``(lines, slices)`` and back
-by a part of the matrix's rows and :class:`Symmetries`.
-"""
+"""The projector's matrix on a CPU: weighted sums of rows, vectorised along the slices."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import scipy.sparse
@@ -19,41 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .symmetries import Symmetries
+
 RUN = 6400  # pixels that are projected back together: their sums stay in a core's cache
 TILE = 32  # pixels per side whose rows stay in a core's cache while all lines take what they need of them
 COLUMNS = 16  # float32 numbers in a vector register: slices are counted in these
 MOST, MOST_OF_LARGE = 5, 3  # registers of slices that are projected together, and of large slices
 TABLE_BYTES = 20e6  # of so many slices, from which on they are large
-GPU_SLICES = 32
 
 
 @dataclass(frozen=True)
-class Symmetries:
-    """Images of a slice that see its other lines through the stored part of the matrix.
-
-    ``pixels`` ``(variants, P)``: the pixel that stands at each place of a variant. ``lines`` ``(L,)``: the entry of
-    ``(variants, rows)``, flat, that is each line of the sinogram.
-    """
-
-    pixels: np.ndarray
-    lines: np.ndarray
-
-    def places(self) -> np.ndarray:
-        """The inverse of ``pixels``: where each pixel stands in every variant, ``(variants, P)``."""
-        places = np.empty_like(self.pixels)
-        for place, pixel in zip(places, self.pixels, strict=True):
-            place[pixel] = np.arange(len(pixel), dtype=np.int32)
-        return places
-
-    def entries(self, rows: int) -> np.ndarray:
-        """The inverse of ``lines``, ``(variants, rows)``; for an entry that is no line, one past the last line."""
-        entries = np.full(len(self.pixels) * rows, len(self.lines), np.int32)
-        entries[self.lines] = np.arange(len(self.lines))
-        return entries.reshape(-1, rows)
-
-
-@dataclass(frozen=True)
-class Bags:
+class SegmentSum:
     """Weighted sums of a table's rows: row ``index[n]`` counts ``weights[n]`` (None: 1) in the sum it lies in."""
 
     index: Tensor
@@ -61,16 +30,16 @@ class Bags:
     weights: Tensor | None = None
 
     @classmethod
-    def of(cls, matrix: scipy.sparse.csr_array) -> Bags:
+    def of(cls, matrix: scipy.sparse.csr_array) -> SegmentSum:
         """One sum for each row of a matrix."""
         index, starts = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
         return cls(*map(torch.from_numpy, (index, starts, matrix.data.astype(np.float32))))
 
-    def part(self, sums: slice) -> Bags:
+    def part(self, sums: slice) -> SegmentSum:
         """Some of the sums."""
         starts = self.starts[sums.start : sums.stop + 1]
         index = slice(int(starts[0]), int(starts[-1]))
-        return Bags(self.index[index], starts - starts[0], None if self.weights is None else self.weights[index])
+        return SegmentSum(self.index[index], starts - starts[0], None if self.weights is None else self.weights[index])
 
     def __call__(self, table: Tensor) -> Tensor:
         """``(rows, slices)``, contiguous -> ``(sums, slices)``."""
@@ -80,7 +49,7 @@ class Bags:
 
 
 @dataclass(frozen=True)
-class Box:
+class PixelWindow:
     """A part of the slice, and in which order a product's rows fill it."""
 
     order: Tensor
@@ -88,8 +57,8 @@ class Box:
     columns: slice
 
     @classmethod
-    def of(cls, pixels: np.ndarray, shape: tuple[int, int], variant: int, count: int) -> Box:
-        """The box of these pixels, which are variant ``variant`` of ``count`` in each row of a product."""
+    def of(cls, pixels: np.ndarray, shape: tuple[int, int], variant: int, count: int) -> PixelWindow:
+        """The window of these pixels, which are variant ``variant`` of ``count`` in each row of a product."""
         row, column = np.divmod(pixels, shape[1])
         order = (np.argsort(pixels) * count + variant).astype(np.int32)
         first, last = (row.min(), column.min()), (row.max() + 1, column.max() + 1)
@@ -97,17 +66,21 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Together:
+class VariantTables:
     """Which rows go where if ``count`` variants are columns of one product, ``(element, variant)`` in a flat row."""
 
     count: int
     pixels: list[Tensor]  # for each product, the pixel at every place, ``(P * count,)``
     lines: Tensor  # the row of all products that is each line
     entries: list[Tensor]  # for each product, the line that is each row (one past the last: none)
-    boxes: list[list[list[Box]]]  # for each product, run of places and variant: where the run lies in the slice
+    windows: list[
+        list[list[PixelWindow]]
+    ]  # for each product, run of places and variant: where the run lies in the slice
 
     @classmethod
-    def of(cls, symmetries: Symmetries, rows: int, count: int, shape: tuple[int, int], runs: list[slice]) -> Together:
+    def of(
+        cls, symmetries: Symmetries, rows: int, count: int, shape: tuple[int, int], runs: list[slice]
+    ) -> VariantTables:
         """``count`` divides the number of variants; ``runs`` of places are whole rows of a slice of ``shape``."""
         firsts = range(0, len(symmetries.pixels), count)
         variant, row = np.divmod(symmetries.lines, rows)
@@ -123,38 +96,13 @@ class Together:
             tensor(lines),
             [tensor(entries[n : n + count].T.ravel()) for n in firsts],
             [
-                [[Box.of(symmetries.pixels[n + v][run], shape, v, count) for v in range(count)] for run in runs]
+                [[PixelWindow.of(symmetries.pixels[n + v][run], shape, v, count) for v in range(count)] for run in runs]
                 for n in firsts
             ],
         )
 
 
-class Product(Protocol):
-    """A way to multiply: ``matrix`` ``(rows, P)`` for slices of ``shape``, its other rows by ``symmetries``."""
-
-    def __init__(
-        self, matrix: scipy.sparse.csr_array, shape: tuple[int, int], symmetries: Symmetries, device: torch.device
-    ): ...
-
-    @property
-    def megabytes(self) -> float:
-        """Of what is kept."""
-        ...
-
-    def blocks(self, slices: int) -> list[int]:
-        """How many slices to take together, block by block."""
-        ...
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """``(P, slices)`` -> ``(L, slices)``, contiguous."""
-        ...
-
-    def adjoint(self, lines: Tensor) -> Tensor:
-        """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
-        ...
-
-
-class GatherProduct:
+class GatherBackend:
     """The matrix as weighted sums of rows of ``slices`` numbers: torch's embedding bags, vectorised along the slices.
 
     Forward, the sums are taken tile by tile of the image, each tile while it is in the cache, and then over the tiles.
@@ -169,18 +117,18 @@ class GatherProduct:
         transposed = scipy.sparse.csr_array(matrix.T.tocsr())
         step = max(1, RUN // shape[1]) * shape[1]
         self.runs = [slice(n, min(n + step, matrix.shape[1])) for n in range(0, matrix.shape[1], step)]
-        self.back = list(map(Bags.of(transposed).part, self.runs))
+        self.back = list(map(SegmentSum.of(transposed).part, self.runs))
         self.tiles, self.sums = _tiled(transposed, shape)
         self.limit = MOST if 4 * MOST * COLUMNS * matrix.shape[1] <= TABLE_BYTES else MOST_OF_LARGE
         self._kept: dict[str, Tensor] = {}
-        self._tables: dict[int, Together] = {}
+        self._tables: dict[int, VariantTables] = {}
 
     @property
     def megabytes(self) -> float:
         """Of what is kept, tables of one variant at a time among it."""
-        bags = (t for b in (*self.back, self.tiles, self.sums) for t in (b.index, b.starts, b.weights) if t is not None)
+        sums = (t for b in (*self.back, self.tiles, self.sums) for t in (b.index, b.starts, b.weights) if t is not None)
         tables = self.symmetries.pixels.nbytes * 2 + self.symmetries.lines.nbytes * 2
-        return (sum(t.numel() * t.element_size() for t in bags) + tables) / 1e6
+        return (sum(t.numel() * t.element_size() for t in sums) + tables) / 1e6
 
     def blocks(self, slices: int) -> list[int]:
         """How many slices to take together, block by block: evenly, in whole registers."""
@@ -188,13 +136,13 @@ class GatherProduct:
         each = -(-groups // -(-groups // self.limit)) * COLUMNS if groups else 1
         return [min(each, slices - first) for first in range(0, slices, each)]
 
-    def together(self, slices: int) -> Together:
+    def together(self, slices: int) -> VariantTables:
         """The tables for as many variants at a time as fill the rows of a product with so few slices."""
         count = len(self.symmetries.pixels)  # 4 or 8, or 2
         while count > 1 and count * slices > self.limit * COLUMNS:
             count //= 2
         if count not in self._tables:
-            self._tables[count] = Together.of(self.symmetries, self.rows, count, self.shape, self.runs)
+            self._tables[count] = VariantTables.of(self.symmetries, self.rows, count, self.shape, self.runs)
         return self._tables[count]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -227,13 +175,13 @@ class GatherProduct:
             self._buffer("rows", self.rows, tables.count * slices, lines) as rows,
         ):
             padded[:-1], padded[-1] = lines, 0
-            for entries, runs in zip(tables.entries, tables.boxes, strict=True):
+            for entries, runs in zip(tables.entries, tables.windows, strict=True):
                 torch.index_select(padded, 0, entries, out=rows.view(-1, slices))
-                for back, boxes in zip(self.back, runs, strict=True):  # each run of pixels stays in the cache
+                for back, windows in zip(self.back, runs, strict=True):  # each run of pixels stays in the cache
                     images = back(rows).view(-1, slices)
-                    for box in boxes:
-                        place = total[box.rows, box.columns]
-                        place += images.index_select(0, box.order).view_as(place)
+                    for window in windows:
+                        place = total[window.rows, window.columns]
+                        place += images.index_select(0, window.order).view_as(place)
         return total.view(-1, slices)
 
     @contextmanager
@@ -248,7 +196,7 @@ class GatherProduct:
         self._kept[name] = kept
 
 
-def _tiled(transposed: scipy.sparse.csr_array, shape: tuple[int, int]) -> tuple[Bags, Bags]:
+def _tiled(transposed: scipy.sparse.csr_array, shape: tuple[int, int]) -> tuple[SegmentSum, SegmentSum]:
     """The product with a matrix, given its transpose ``(P, rows)``, as sums within tiles and sums of those."""
     pixel = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(shape)
     index, lengths, weights, rows = [], [], [], []
@@ -262,80 +210,8 @@ def _tiled(transposed: scipy.sparse.csr_array, shape: tuple[int, int]) -> tuple[
             weights.append(part.data.astype(np.float32))
             rows.append(seen)
     starts = np.concatenate([[0], np.concatenate(lengths).cumsum()]).astype(np.int32)
-    parts = Bags(*map(torch.from_numpy, (np.concatenate(index), starts, np.concatenate(weights))))
+    parts = SegmentSum(*map(torch.from_numpy, (np.concatenate(index), starts, np.concatenate(weights))))
     row = np.concatenate(rows)
     order = np.argsort(row, kind="stable").astype(np.int32)
     starts = np.concatenate([[0], np.bincount(row, minlength=transposed.shape[1]).cumsum()]).astype(np.int32)
-    return parts, Bags(torch.from_numpy(order), torch.from_numpy(starts))
-
-
-class SparseProduct:
-    """The matrix in torch's CSR layout; the symmetric images are further columns of the same product."""
-
-    def __init__(
-        self, matrix: scipy.sparse.csr_array, shape: tuple[int, int], symmetries: Symmetries, device: torch.device
-    ):
-        self.matrix, self.transposed = to_csr(matrix, device), to_csr(scipy.sparse.csr_array(matrix.T.tocsr()), device)
-        self.rows, self.variants = matrix.shape[0], len(symmetries.pixels)
-        variant, row = np.divmod(symmetries.lines, self.rows)
-        offset = np.arange(self.variants, dtype=np.int32)
-        tables = (
-            symmetries.pixels.T.ravel(),  # (place, variant) -> pixel
-            row * self.variants + variant,  # line -> (row, variant)
-            symmetries.entries(self.rows).T.ravel(),  # (row, variant) -> line
-            symmetries.places().T * self.variants + offset,  # pixel -> its (place, variant)
-        )
-        self.pixels, self.lines, self.entries, self.places = (
-            torch.from_numpy(np.ascontiguousarray(table, np.int32)).to(device) for table in tables
-        )
-
-    @property
-    def megabytes(self) -> float:
-        """Of what is kept."""
-        return 16e-6 * self.matrix.values().numel()
-
-    def blocks(self, slices: int) -> list[int]:
-        """How many slices to take together, block by block."""
-        return [min(GPU_SLICES, slices - first) for first in range(0, slices, GPU_SLICES)]
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """``(P, slices)`` -> ``(L, slices)``, contiguous."""
-        slices = pixels.shape[1]
-        values = self.matrix @ pixels.index_select(0, self.pixels).view(-1, self.variants * slices)
-        return values.view(-1, slices).index_select(0, self.lines)
-
-    def adjoint(self, lines: Tensor) -> Tensor:
-        """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
-        slices = lines.shape[1]
-        lines = torch.cat([lines, lines.new_zeros(1, slices)])
-        values = lines.index_select(0, self.entries).view(-1, self.variants * slices)
-        images = (self.transposed @ values).view(-1, slices)
-        return F.embedding_bag(self.places, images, mode="sum")
-
-
-def to_csr(matrix: scipy.sparse.csr_array, device: torch.device) -> Tensor:
-    """A scipy matrix as a float32 tensor in torch's CSR layout."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR layout "beta"
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int32)),
-            torch.from_numpy(matrix.indices.astype(np.int32)),
-            torch.from_numpy(matrix.data.astype(np.float32)),
-            size=matrix.shape,
-            device=device,
-        )
-
-
-@lru_cache
-def product_for(device: torch.device) -> type[Product]:
-    """The product for a device: on CUDA Triton's, where a trial of it works."""
-    if device.type == "cpu":
-        return GatherProduct
-    if device.type == "cuda":
-        try:
-            from .triton_kernel import TritonProduct, works
-        except Exception:  # no Triton for this system, or one that does not fit its Python or torch
-            return SparseProduct
-        if works(device):
-            return TritonProduct
-    return SparseProduct
+    return parts, SegmentSum(torch.from_numpy(order), torch.from_numpy(starts))
