@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from typing import Any
 
 from PySide6 import QtCore, QtWidgets
@@ -96,10 +95,3 @@ class ctkMessageBox(dialogs.QMessageBox):
 
 
 CLASSES = (ctkCollapsibleButton, ctkMessageBox)
-
-
-def make_module() -> types.ModuleType:
-    """The module to be imported as ``ctk``."""
-    module = types.ModuleType("ctk")
-    module.__dict__.update({cls.__name__: cls for cls in CLASSES})
-    return module

@@ -28,8 +28,7 @@ def start() -> tuple[Any, Any]:
     from . import application as parts
     from . import ctk_widgets, dialogs, layouts, modules, sample_data
 
-    ctk = ctk_widgets.make_module()
-    sys.modules["ctk"], sys.modules["SampleData"] = ctk, sample_data.make_module()
+    sys.modules["ctk"], sys.modules["SampleData"] = ctk_widgets, sample_data
     for name, found in {
         "QMessageBox": dialogs.QMessageBox,
         "QFileDialog": dialogs.QFileDialog,
