@@ -53,6 +53,14 @@ def host() -> Any:
 
 
 @pytest.fixture
+def case(host: Any) -> Any:
+    """PET, CT and segments of a body with two hot cubes, in the scene."""
+    from panel_case import make_case
+
+    return make_case()
+
+
+@pytest.fixture
 def fake(host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A runner under the test's control, which the panel's logic gets."""
     import mrml_scene

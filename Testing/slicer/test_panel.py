@@ -16,12 +16,6 @@ if slicer_host.missing():
 import slicer  # noqa: E402
 
 
-@pytest.fixture
-def case(host):
-    """PET, CT and segments of a body with two hot cubes."""
-    return make_case()
-
-
 def test_the_modules_own_test_passes_in_the_panel(panel, host):
     from mrml_scene import load_module
 

@@ -21,12 +21,6 @@ main()
 """
 
 
-@pytest.fixture
-def case(host):
-    """PET, CT and segments of a body with two hot cubes."""
-    return make_case()
-
-
 def _same(panel, case):
     panel.ui.ctSelector.setCurrentNode(case.pet)
 

@@ -12,12 +12,6 @@ if slicer_host.missing():
 import slicer  # noqa: E402
 
 
-@pytest.fixture
-def case(host):
-    """PET, CT and segments of a body with two hot cubes."""
-    return make_case()
-
-
 def test_apply_waits_for_what_is_missing(panel, host, case):
     ui = panel.ui
     assert not ui.applyButton.enabled and "PET and the CT" in ui.statusLabel.text

@@ -10,19 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer_host
-from panel_case import choose, finish, make_case, responsive, text
+from panel_case import choose, finish, responsive, text
 
 if slicer_host.missing():
     pytest.skip(slicer_host.missing(), allow_module_level=True)
 import slicer  # noqa: E402
 
 from PETSuperResLib import suv_volume  # noqa: E402
-
-
-@pytest.fixture
-def case(host):
-    """PET, CT and segments of a body with two hot cubes."""
-    return make_case()
 
 
 def test_the_lesion_table_follows_the_segments(panel, host, fake, case):

@@ -17,11 +17,9 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     contentsCollapsed = QtCore.Signal(bool)
     HEADER = 24
 
-    def __init__(self, text: Any = None, parent: Any = None) -> None:
-        title = text if isinstance(text, str) else ""
-        super().__init__(parent if isinstance(text, str) else text or parent)
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
         self._hidden: list[Any] = []
-        self.setText(title)
         self.setCheckable(True)
         self.setChecked(True)
         self.setContentsMargins(0, self.HEADER, 0, 0)
