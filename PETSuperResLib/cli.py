@@ -15,6 +15,12 @@ from .commands import data, development, dicom, imaging, measuring, studies
 from .errors import PETSuperResError
 from .version import __version__
 
+HELPERS = {  # by option, the command that helps to choose a value
+    **dict.fromkeys(("scanner", "setting"), "'petsuperres presets' lists the names"),
+    "measurement": "'petsuperres simulate' makes one",
+    "prior": "'petsuperres train' makes one",
+    "split": "'petsuperres manifest' makes one",
+}
 LASTING = {"train", "batch", "evaluate", "benchmark", "demo", "study"}  # these keep what they have done
 
 
@@ -56,7 +62,7 @@ def run(arguments: list[str] | None = None) -> int:
         path = where.command_path if where else "petsuperres"
         return _fail(f"{error.format_message()} See '{path} --help'.")
     except PETSuperResError as error:
-        return _fail(f"{error}{_how(error.option)}")
+        return _fail(_with_option(str(error), error.option, words))
     except MemoryError:
         return _fail("Not enough memory for this volume: use --region for a part of it, or a machine with more.")
     except BrokenPipeError:  # the reader of the output has gone, as in 'petsuperres presets | head'
@@ -84,12 +90,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _how(option: str) -> str:
-    """How an option is given in a shell, to follow a message of the library."""
-    if not option:
-        return ""
-    more = "; 'petsuperres presets' lists the names" if option == "scanner" else ""
-    return f" (--{option.replace('_', '-')}{more})"
+def _with_option(message: str, option: str, words: list[str]) -> str:
+    """A message of the library, with how the option that it is about is given in a shell; ``words`` are the command."""
+    command: click.Command = cli
+    for word in words:
+        command = command.commands.get(word, command) if isinstance(command, click.Group) else command
+    own = f"--{option.replace('_', '-')}" if option in {one.name for one in command.params} else ""
+    how = "; ".join(part for part in (own, HELPERS.get(option, "")) if part)
+    return f"{message.removesuffix('.')} ({how})." if how else message
 
 
 def _fail(message: str) -> int:

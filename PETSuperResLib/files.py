@@ -46,9 +46,9 @@ def check_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     parent = next((p for p in (folder, *folder.absolute().parents) if p.exists()), Path("/"))
     if not parent.is_dir():
-        raise OutputError(f"{parent} is a file, not a folder: choose another --out.")
+        raise OutputError(f"{parent} is a file, not a folder: choose another place for the results.", "out")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"No permission to write to {parent}: choose another --out.")
+        raise OutputError(f"No permission to write to {parent}: choose another place for the results.", "out")
     return folder
 
 
@@ -56,7 +56,7 @@ def check_file(path: str | Path) -> Path:
     """The file's path, if its folder exists or can be made and it is none itself; else as :func:`check_folder`."""
     path = Path(path)
     if path.is_dir():
-        raise OutputError(f"{path} is a folder: give --out the name of a file.")
+        raise OutputError(f"{path} is a folder: give the name of a file.", "out")
     check_folder(path.parent)
     return path
 

@@ -88,11 +88,13 @@ class Scanner:
             raise ScannerError("A scanner description must be a JSON object with at least name and fwhm_transaxial_mm.")
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
-            raise ScannerError(f"Scanner '{values['name']}': unknown field {unknown[0]}; see 'petsuperres presets'.")
+            raise ScannerError(
+                f"Scanner '{values['name']}': unknown field {unknown[0]}: a preset shows the fields.", "scanner"
+            )
         try:
             return cls(**values)
         except TypeError as error:
-            raise ScannerError(f"Scanner '{values['name']}': {error}; see 'petsuperres presets'.") from error
+            raise ScannerError(f"Scanner '{values['name']}': {error}: a preset shows the fields.", "scanner") from error
 
     @classmethod
     def get(cls, scanner: Scanner | str | Path | dict[str, Any], **changes: Any) -> Scanner:
@@ -131,18 +133,17 @@ def _find(name: str) -> Scanner:
         return next(iter(own.values()))
     known = {n.lower(): s for n, s in presets().items()}
     if name.lower() not in known:
-        raise ScannerError(f"Unknown scanner '{name}': {_suggestion(name, presets())}")
+        near = _suggestion(name, presets()) or "give the name of a preset, or a JSON file."
+        raise ScannerError(f"Unknown scanner '{name}': {near}", "scanner")
     return known[name.lower()]
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:
-    """``did you mean ...?`` with the names that contain this one, or the nearest by spelling, or where to find them."""
+    """``did you mean ...?`` with the names that contain this one, or the nearest by spelling; else empty."""
     known = {_letters(n): n for n in names}
     near = [n for letters, n in known.items() if _letters(name) in letters][:4] if _letters(name) else []
     near = near or [known[letters] for letters in get_close_matches(_letters(name), known, 1, 0.5)]
-    if not near:
-        return "'petsuperres presets' lists the names, or give a JSON file."
-    return f"did you mean {' or '.join(repr(n) for n in near)}?"
+    return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
 
 
 def setting(name: Scanner | str) -> Scanner:
@@ -151,7 +152,8 @@ def setting(name: Scanner | str) -> Scanner:
         return Scanner.get(SETTINGS[name.lower()])
     if isinstance(name, str) and not name.lower().endswith(".json") and name.lower() not in map(str.lower, presets()):
         near = _suggestion(name, [*SETTINGS, *presets()])
-        raise ScannerError(f"Unknown setting '{name}': use standard or ood, or a scanner preset; {near}")
+        told = f"use standard or ood, or a scanner preset{f'; {near}' if near else '.'}"
+        raise ScannerError(f"Unknown setting '{name}': {told}", "setting")
     return Scanner.get(name)
 
 

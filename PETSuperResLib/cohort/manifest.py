@@ -19,6 +19,7 @@ from .parallel import spread
 
 FORMAT = "petsuperres-manifest-1"
 PARTS = ("train", "validation", "test")
+REMEDY = "give another split, or make a manifest of the data folder"
 SHARE = 0.1  # of the patients, each for validation and for test
 
 
@@ -95,7 +96,7 @@ def read_split(folder: str | Path, part: str, split: str | Path | None = None) -
     path = _split_file(Path(folder), split)
     names = _read(path).get(part)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path} is not a split file with a list '{part}': {_remedy(path)}.")
+        raise InputError(f"{path} is not a split file with a list '{part}': {REMEDY}.", "split")
     return names
 
 
@@ -104,14 +105,14 @@ def split_cases(folder: str | Path, part: str, split: str | Path | None = None) 
     names = read_split(folder, part, split)
     path = _split_file(Path(folder), split)
     if not names:
-        raise InputError(f"{path} names no case to {part} with: {_remedy(path)}.")
+        raise InputError(f"{path} names no case to {part} with: {REMEDY}.", "split")
     content = _read(path)
     if content.get("format") != FORMAT:
         return find_cases(folder, names)
     try:
         return [_case(name, content["cases"][name], Path(folder), path) for name in names]
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged (no complete entry {error}): write it anew, {_remedy(path)}.") from error
+        raise InputError(f"{path} is damaged (no complete entry {error}): write it anew.", "split") from error
 
 
 def _checked(case: Case) -> tuple[Case, dict[str, Any], str]:
@@ -132,7 +133,7 @@ def _parts_of(folder: Path, split: str | Path | None, cases: Sequence[Case]) -> 
     content = _read(path)
     known = [part for part in PARTS if part in content]
     if not known:
-        raise InputError(f"{path} is not a split file with lists {', '.join(PARTS)}: {_remedy(path)}.")
+        raise InputError(f"{path} is not a split file with lists {', '.join(PARTS)}: {REMEDY}.", "split")
     named: dict[str, str] = {}
     for part in known:
         for name in read_split(folder, part, path):
@@ -148,7 +149,8 @@ def _parts_of(folder: Path, split: str | Path | None, cases: Sequence[Case]) -> 
         if together.setdefault(case.patient, parts[case.name]) != parts[case.name]:
             raise InputError(
                 f"{path} puts studies of one patient ({case.name} and another) into {together[case.patient]} and "
-                f"{parts[case.name]}: keep a patient in one part, or tell patients apart with --patient-pattern."
+                f"{parts[case.name]}: keep a patient in one part, or tell patients apart by the patient pattern.",
+                "patient_pattern",
             )
     return parts
 
@@ -166,14 +168,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a split file: {_remedy(path)}.") from error
+        raise InputError(f"{path} cannot be read as a split file: {REMEDY}.", "split") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} is not a split file with lists {', '.join(PARTS)}: {_remedy(path)}.")
+        raise InputError(f"{path} is not a split file with lists {', '.join(PARTS)}: {REMEDY}.", "split")
     return content
-
-
-def _remedy(path: Path) -> str:
-    return f"give one with --split, or make one with 'petsuperres manifest --data {path.parent} --out manifest.json'"
 
 
 def _row(case: Case, folder: Path) -> dict[str, Any]:
@@ -193,7 +191,7 @@ def _case(name: str, row: Mapping[str, Any], folder: Path, manifest: Path) -> Ca
     for path in (pet, ct, *([lesions] if lesions else [])):
         if not path.exists():
             raise InputError(
-                f"{manifest} names {path}, which is not there: give --data as it was, or {_remedy(manifest)}."
+                f"{manifest} names {path}, which is not there: give the data folder as it was, or {REMEDY}.", "split"
             )
     return Case(name, pet, ct, lesions, row["kind"], row["patient"], row.get("pet_series"), row.get("ct_series"))
 
@@ -213,5 +211,5 @@ def summary(content: Mapping[str, Any]) -> str:
         if rows:
             lines += [f"{title:<11} {len(rows)}", *(f"  {row}" for row in rows)]
     if len({row["patient"] for row in cases.values()}) < 3:
-        lines.append("All cases train: to divide them, three patients are needed (see --patient-pattern).")
+        lines.append("All cases train: to divide them, three patients are needed (see the patient pattern).")
     return "\n".join(lines)

@@ -63,7 +63,7 @@ class EffectiveCounts:
         return [
             f"The counts estimated from {self.noise}, {_thousands(self.from_noise)} trues per slice, differ from the "
             f"preset's {_thousands(self.nominal)} by a factor of {ratio:.0f}, and {_thousands(self.used)} are used: "
-            "check the preset (its FWHM enters the estimate), or state the counts (trues_per_slice); lower "
+            "check the preset (its FWHM enters the estimate), or state the counts (trues per slice); lower "
             "counts smooth more."
         ]
 

@@ -106,13 +106,13 @@ class Measurement:
         """Read what :meth:`write` wrote; raises :class:`InputError` for anything else."""
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"No measurement file {path}: make one with 'petsuperres simulate'.")
+            raise InputError(f"No measurement file {path}: give one of a simulation.", "measurement")
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if metadata.get("format") != FORMAT:
-                raise InputError(f"{path} is not a measurement: make one with 'petsuperres simulate'.")
+                raise InputError(f"{path} is not a measurement: give one of a simulation.", "measurement")
             grid = json.loads(metadata["grid"])
             return cls(
                 Scanner.from_dict(json.loads(metadata["scanner"])),
@@ -124,6 +124,4 @@ class Measurement:
                 metadata["kind"],
             )
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                f"{path} is not a readable measurement: make it again with 'petsuperres simulate'."
-            ) from error
+            raise InputError(f"{path} is not a readable measurement: simulate it again.", "measurement") from error

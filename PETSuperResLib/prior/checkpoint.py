@@ -122,7 +122,7 @@ class Prior:
         bundled = path is None
         path = Path(path or BUNDLED)
         if not path.is_file():
-            raise CheckpointError(f"No prior at {path}: give a .safetensors file made by 'petsuperres train'.")
+            raise CheckpointError(f"No prior at {path}: give a .safetensors file made by training.", "prior")
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if bundled and BUNDLED_SHA256.is_file() and BUNDLED_SHA256.read_text().split()[:1] != [sha256]:
             raise CheckpointError(f"The bundled prior {path.name} is damaged (SHA-256 differs): install again.")
@@ -132,10 +132,10 @@ class Prior:
                 stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"{path} is not a readable safetensors file: give one made by 'petsuperres train'."
+                f"{path} is not a readable safetensors file: give one made by training.", "prior"
             ) from error
         if metadata.get("format") != FORMAT:
-            raise CheckpointError(f"{path} is not a PETSuperRes prior: give one made by 'petsuperres train'.")
+            raise CheckpointError(f"{path} is not a PETSuperRes prior: give one made by training.", "prior")
         if metadata.get("tensors_sha256") not in (None, tensors_sha256(stored)):
             raise CheckpointError(f"{path} is damaged (SHA-256 of its weights differs): give another copy of it.")
         weights = {name: weight.float() for name, weight in stored.items()}

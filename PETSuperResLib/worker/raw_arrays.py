@@ -15,7 +15,7 @@ from ..errors import InputError, OutputError
 from ..volume import Volume
 
 MAGIC = b"NRRD0004\n"
-MARK = "petsuperres exchange"
+MARK = "petsuperres raw array"
 BLOCK = 1 << 22  # bytes
 
 

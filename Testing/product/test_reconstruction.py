@@ -270,8 +270,8 @@ def test_the_report_tells_both_estimates_of_the_counts_and_what_was_used(run, re
 
 def test_a_contradiction_between_noise_and_scanner_is_warned_about_until_counts_are_stated(run):
     low = Scanner.get("Siemens Biograph mCT", trues_per_slice=100.0)
-    assert any("trues_per_slice" in w for w in run(scanner=low).report["warnings"])
-    assert not any("trues_per_slice" in w for w in run(scanner=low, trues_per_slice=1e5).report["warnings"])
+    assert any("(trues per slice)" in w for w in run(scanner=low).report["warnings"])
+    assert not any("(trues per slice)" in w for w in run(scanner=low, trues_per_slice=1e5).report["warnings"])
 
 
 def test_a_region_keeps_the_weight_of_its_counts(run, monkeypatch):

@@ -165,7 +165,7 @@ def test_a_contradiction_by_more_than_a_factor_of_4_is_told_with_its_remedy(esti
     told = EffectiveCounts(7e5, estimate, "image noise (9 %)").warnings
     assert bool(told) == warned
     if warned:
-        assert "700 k" in told[0] and "trues_per_slice" in told[0] and "\n" not in told[0]
+        assert "700 k" in told[0] and "trues per slice" in told[0] and "\n" not in told[0]
 
 
 def test_stated_counts_are_taken_as_they_are_without_a_warning():

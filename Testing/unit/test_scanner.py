@@ -80,8 +80,8 @@ def test_own_scanner_from_a_file(tmp_path):
         ("vision", r"did you mean 'Siemens Biograph Vision 600' or 'Siemens Biograph Vision Quadra'"),
         ("mct", r"did you mean 'Siemens Biograph mCT'"),
         ("Simens Biograf mCT", r"did you mean 'Siemens Biograph mCT'"),
-        ("xyzzy", r"'petsuperres presets' lists the names"),
-        ("?", r"'petsuperres presets' lists the names"),
+        ("xyzzy", r"give the name of a preset, or a JSON file"),
+        ("?", r"give the name of a preset, or a JSON file"),
     ],
 )
 def test_unknown_preset_names_the_nearest_in_a_short_sentence(name, told):
