@@ -85,7 +85,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from PETSuperResSlicer.panel.run import JobPanel
         from PETSuperResSlicer.panel.units import UnitsPanel
 
-        self.units = UnitsPanel(self.ui, self.onConverted, self.say)
+        self.units = UnitsPanel(self.ui, self.logic, self.onConverted, self.say)
         self.lesions = LesionsPanel(self.ui, self.say)
         self.job = JobPanel(self.ui, self.logic, self.onFinished, self.onFailed)
         self.result = ResultPanel(self.ui, self.logic, self.say)

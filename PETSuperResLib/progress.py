@@ -7,9 +7,9 @@ preview. A callback that raises :class:`~PETSuperResLib.errors.Cancelled` stops 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from .volume import Volume
@@ -32,6 +32,16 @@ class Event:
 
 
 Callback = Callable[[Event], None]
+T = TypeVar("T")
+
+
+def at_once(steps: Generator[None, None, T]) -> T:
+    """What a generator returns that does long work in steps, so that an event loop may run between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 class Reporter:

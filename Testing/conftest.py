@@ -93,12 +93,12 @@ def working(host: Any, prior_file: Path, tmp_path: Path) -> Iterator[Any]:
     mrml_scene.load_module()  # what follows may be imported then
     from panel_case import choose
     from PETSuperResSlicer import sample_data as sample
-    from PETSuperResSlicer.worker.client import WorkerRunner
+    from PETSuperResSlicer.worker.client import WorkerClient
 
     host.reset()
     panel = host.open_module()
     (tmp_path / "private").mkdir()
-    panel.logic._runner = WorkerRunner(folder=tmp_path / "private")
+    panel.logic._runner = WorkerClient(folder=tmp_path / "private")
     pet, ct, segments = sample.phantom_nodes(shape=(8, 64, 96), lesions=2)
     choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
     panel.ui.priorEdit.setText(str(prior_file))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,10 +11,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from PETSuperResSlicer.mrml.provenance import RESEARCH_USE as RESEARCH_USE
 
-_SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-if os.path.isdir(os.path.join(_SOURCE, "PETSuperResLib")) and _SOURCE not in sys.path:
-    sys.path.append(_SOURCE)  # run from the source tree; an installed extension has the library beside this file
-
+GRACE_S = 2.0  # at the end, for a process to take back what it has half written
 DEFAULT_PRESET = "Siemens Biograph mCT"
 
 
@@ -65,38 +60,29 @@ class PETSuperResLogic(_Base):
         self._injected = runner is not None
         self._runner = runner
         self._task: Any = None
-        self._saving: Any = None
+        self._apart: list[Any] = []  # tasks in processes of their own
 
     @property
     def runner(self) -> Any:
         """The runner of background jobs, made at the first use."""
         if self._runner is None:
-            from PETSuperResSlicer.worker.client import WorkerRunner
+            from PETSuperResSlicer.worker.client import WorkerClient
 
-            self._runner = WorkerRunner()
+            self._runner = WorkerClient()
         return self._runner
 
     def close(self) -> None:
-        """End the worker processes and what they are doing; nobody is called back."""
-        if self._saving is not None:
-            self._saving.close()
-        if self._task is not None:
-            self._task.quiet, self._task.running = True, False
+        """End the worker processes and what they are doing; nothing is called back."""
+        for task in [*self._apart, *filter(None, [self._task])]:
+            task.quiet, task.running = True, False
+        for task in self._apart:
+            task.runner.close(grace_s=GRACE_S)
         if self._runner is not None:
             self._runner.close()
 
     def askDevices(self, onFacts: Callable[[dict[str, Any]], None]) -> None:
-        """Ask a worker process for ``devices`` and ``versions``; ``onFacts`` gets its message (or an error)."""
-        from PETSuperResSlicer.worker.turns import pollWhile
-
-        answers: list[dict[str, Any]] = []
-
-        def take(message: dict[str, Any]) -> None:
-            answers.append(message)
-            onFacts(message)
-
-        self.runner.ping(take)
-        pollWhile(lambda: not answers, self.runner.poll)
+        """Get ``devices`` and ``versions`` from a worker process; ``onFacts`` gets its message (or an error)."""
+        self.runner.ping(onFacts)
 
     def presetNames(self) -> list[str]:
         """Names of the bundled scanner presets."""
@@ -120,22 +106,19 @@ class PETSuperResLogic(_Base):
         preset: Any = DEFAULT_PRESET,
         quality: str = "standard",
         waitForCompletion: bool = True,
-        samples: int = 1,
-        seed: int = 0,
-        device: str = "auto",
-        region: Any = None,
+        *,
         progress: Callable[[Any], None] | None = None,
-        measurement: Any = None,
-        prior: Any = None,
         onDone: Callable[[Any], None] | None = None,
         onError: Callable[[Exception], None] | None = None,
         onPreview: Callable[[Any], None] | None = None,
+        **options: Any,
     ) -> Any:
         """Super-resolve a PET volume node (SUVbw) with its CT; returns the new vtkMRMLScalarVolumeNode.
 
-        ``preset`` is a scanner's name, JSON file or Scanner, ``quality`` draft, standard or paper,
-        ``region`` as in :func:`PETSuperResLib.reconstruct` (LPS mm), ``measurement`` a simulated or given
-        sinogram in place of the one made from the PET, and ``prior`` a file in place of the bundled one. The
+        ``preset`` is a scanner's name, JSON file or Scanner, ``quality`` draft, standard or paper, and ``options`` are
+        the other fields of :class:`PETSuperResLib.request.Request`: ``samples``, ``seed``, ``device``, ``region``
+        (LPS mm), ``prior`` (a file in place of the bundled one), ``measurement`` (a simulated or given sinogram in
+        place of the one made from the PET), ``spacing``, ``trues_per_slice``. The
         node enters the scene only on success, beside the PET in the subject hierarchy, shown with the PET's window
         and colours, marked as SUVbw and with its provenance as node attributes ``PETSuperRes.*``; with
         ``samples`` above 1 a second node holds their standard deviation (node reference
@@ -148,6 +131,7 @@ class PETSuperResLogic(_Base):
         estimate so far (a PETSuperResLib Volume).
         """
         from PETSuperResLib.errors import InputError
+        from PETSuperResLib.request import Request
         from PETSuperResSlicer.mrml import volumes as mrml
         from PETSuperResSlicer.mrml.units import require_suv
 
@@ -155,36 +139,34 @@ class PETSuperResLogic(_Base):
             raise InputError(f"No {'PET' if petNode is None else 'CT'} volume is selected: choose one.")
         pet, ct = mrml.voxels_of_node(petNode, "SUVbw"), mrml.voxels_of_node(ctNode, "HU")
         require_suv(petNode)
-        settings = {"quality": quality, "samples": samples, "seed": seed, "device": device, "region": region}
-        settings |= {name: value for name, value in (("measurement", measurement), ("prior", prior)) if value}
+        request = Request(pet, ct, preset, quality, **options)
         scene = petNode.GetScene() or slicer.mrmlScene
 
         def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
-            nodes = (petNode, ctNode, scene)
-            return self._addResult(nodes, volumes["sr"], volumes.get("std"), preset, settings, report)
+            return self._addResult((petNode, ctNode, scene), volumes["sr"], volumes.get("std"), request, report)
 
         if waitForCompletion and not self._injected:
             from PETSuperResLib import reconstruct
 
-            result = reconstruct(pet.volume(), ct.volume(), scanner=preset, progress=progress, **settings)
+            result = reconstruct(pet.volume(), ct.volume(), preset, quality, progress=progress, **options)
             node = finish({"sr": result.volume, **result.maps}, dict(result.report))
             if onDone is not None:
                 onDone(node)
             return node
-        from PETSuperResSlicer.worker.task import sendable
+        from PETSuperResSlicer.worker.task import job_of
 
-        job = {"pet": pet, "ct": ct, "preview": onPreview is not None, **sendable(preset, settings)}
+        job = {"preview": onPreview is not None, **job_of(request)}
         task = self._start(job, finish, progress, onDone, onError, onPreview)
         return task.wait() if waitForCompletion else task
 
     def startPhantom(
         self, finish: Callable[[dict[str, Any], dict[str, Any]], Any], progress: Callable[[Any], None] | None = None
     ) -> Any:
-        """Have the worker generate the sample case; the task's result is what ``finish(volumes, report)`` returns."""
+        """Generate the demo case in the worker; the task's result is what ``finish(volumes, report)`` returns."""
         return self._start({"type": "phantom"}, finish, progress, None, lambda _error: None)
 
     def _start(self, job: dict[str, Any], *callbacks: Any) -> Any:
-        """Hand a job to the runner, when it has done with the one before."""
+        """Hand a job to the runner, once the one before has ended."""
         from PETSuperResLib.errors import InputError
         from PETSuperResSlicer.worker.task import Task
 
@@ -193,16 +175,15 @@ class PETSuperResLogic(_Base):
                 raise InputError("A job is running already: cancel it or wait for it.")
             with suppress(Exception):
                 self._task.wait()  # a second at most
-        self._task = Task(self.runner, *callbacks)
-        return self._task.start(job)
+        self._task = Task(self.runner, *callbacks).start(job)
+        return self._task
 
     def _addResult(
         self,
         nodes: tuple[Any, Any, Any],
         volume: Any,
         std: Any,
-        preset: Any,
-        settings: dict[str, Any],
+        request: Any,
         report: dict[str, Any],
     ) -> Any:
         """Put a finished result into the scene, with its units, provenance and place."""
@@ -210,15 +191,15 @@ class PETSuperResLogic(_Base):
         from PETSuperResSlicer.mrml import volumes as mrml
 
         petNode, ctNode, scene = nodes
-        asked = getattr(preset, "name", preset)
-        scanner = report.get("scanner") or {"name": asked}
+        preset = request.scanner.name
+        scanner = report.get("scanner") or {"name": preset}
         name = f"{petNode.GetName()} SR ({scanner['name']})".replace("/", "-")  # saved under its name
         node = mrml.add_derived(volume, scene.GenerateUniqueName(name), provenance.SUPER_RESOLVED, petNode, scene)
-        used = {name: settings[name] for name in ("quality", "samples", "seed")}
+        used = {name: getattr(request, name) for name in ("quality", "samples", "seed")}
         provenance.record(node, petNode, ctNode, used, report)
-        provenance.set_preset(node, str(asked))
+        provenance.set_preset(node, preset)
         mrml.show_like(node, petNode)
-        if settings["samples"] > 1 and std is not None:
+        if request.samples > 1 and std is not None:
             title = f"{node.GetName()} standard deviation"
             spread = mrml.add_derived(std, title, provenance.DEVIATION_IMAGE, petNode, scene)
             provenance.record(spread, petNode, ctNode, used, {"version": report.get("version", "")})
@@ -261,9 +242,35 @@ class PETSuperResLogic(_Base):
         """
         from PETSuperResSlicer.mrml import dicom as dicom
 
-        job = dicom.dicomJob(srNode, folder, source)
+        job = dicom.dicom_job(srNode, folder, source)
         if waitForCompletion:
             return dicom.write(job)
-        if self._saving is None:
-            self._saving = dicom.Saving()
-        return self._saving.start(job, onDone, onError)
+        return self._startApart({"type": "dicom", **job}, lambda _volumes, report: report["files"], onDone, onError)
+
+    def suvFromDicom(
+        self,
+        petNode: Any,
+        stated: Any,
+        onDone: Callable[[Any], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Read the DICOM series of a PET node as SUVbw in a process of its own; returns the task.
+
+        ``onDone`` gets the volume. What is ``stated`` (:class:`PETSuperResSlicer.mrml.units.Stated`) replaces the
+        header's. Raises nothing: ``onError`` gets the :class:`UnitsError` that names what is missing, and
+        :class:`InputError` when the series no longer has the node's shape.
+        """
+        from PETSuperResSlicer.mrml import units
+
+        return self._startApart(*units.suv_job(petNode, stated), onDone, onError)
+
+    def _startApart(self, job: dict[str, Any], finish: Any, onDone: Any = None, onError: Any = None) -> Any:
+        """Run a job in a process that ends with it, also while another job runs."""
+        from PETSuperResSlicer.worker.client import WorkerClient
+        from PETSuperResSlicer.worker.task import Task
+
+        client = WorkerClient()
+        self._apart = [task for task in self._apart if task.running]
+        task = Task(client, finish, onDone=onDone, onError=onError, ended=client.close).start(job)
+        self._apart.append(task)
+        return task

@@ -156,6 +156,31 @@ class DicomJob(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SuvJob(Job):
+    """A DICOM PET series as SUVbw: ``pet`` in the folder ``out``, without compression.
+
+    ``source`` is a file of the series or its folder. Weight in kg, dose in Bq and time of injection, where they are
+    given, replace the header's.
+    """
+
+    source: str = option("file")
+    out: str = option("text")
+    weight_kg: float | None = option("number", None)
+    dose_bq: float | None = option("number", None)
+    injected: str | None = option("text", None)
+
+    def run(self, tools: Tools) -> Answer:
+        """Read and write; the report has ``evidence``, what the SUVs rest on."""
+        from ..dicom.read import read_series
+        from ..suv.evidence import Overrides
+
+        tools.progress(Event("reading", 0.0, "reading the DICOM series"))
+        overrides = Overrides(self.weight_kg, self.dose_bq, self.injected)
+        volume = read_series(self.source, modality="PT", overrides=overrides)
+        return {"pet": write_raw(volume, check_folder(self.out) / "pet.nrrd")}, {"evidence": volume.metadata["suv"]}
+
+
+@dataclass(frozen=True, kw_only=True)
 class LesionsJob(Job):
     """Segments measured in several images.
 
@@ -190,5 +215,6 @@ JOBS: dict[str, type[Job]] = {
     "reconstruct": ReconstructJob,
     "phantom": PhantomJob,
     "dicom": DicomJob,
+    "suv": SuvJob,
     "lesions": LesionsJob,
 }

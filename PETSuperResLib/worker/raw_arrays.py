@@ -1,17 +1,19 @@
-"""Volumes between two processes: uncompressed NRRD, read and written by large blocks that leave other threads running.
+"""Volumes between two processes: uncompressed NRRD, read and written in steps of one block.
 
-Compressing a whole-body PET takes longer than a draft of it, and the general readers hold Python's lock
-meanwhile, which freezes a GUI. The files are ordinary NRRD: https://teem.sourceforge.net/nrrd/format.html.
+Compressing a whole-body PET takes longer than a draft of it, and the general readers and writers return only when
+they are done, which freezes a GUI. The files are ordinary NRRD: https://teem.sourceforge.net/nrrd/format.html.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..progress import at_once
 from ..volume import Volume
 
 MAGIC = b"NRRD0004\n"
@@ -25,6 +27,19 @@ def write_raw(volume: Volume, path: str | Path) -> Path:
     Raises :class:`OutputError` when the disk is full or the folder cannot be written to; no part of a
     file is left.
     """
+    return at_once(write_steps(volume, path))
+
+
+def read_raw(path: str | Path, modality: str | None = None) -> Volume:
+    """Read what :func:`write_raw` wrote; any other image goes to :meth:`Volume.read`.
+
+    Raises :class:`InputError` for a missing or incomplete file.
+    """
+    return at_once(read_steps(path, modality))
+
+
+def write_steps(volume: Volume, path: str | Path) -> Generator[None, None, Path]:
+    """:func:`write_raw` as a generator that stops after each block; no part of a file is left when it is closed."""
     path = Path(path)
     matrix = volume.ijk_to_lps
     axes = " ".join(f"({','.join(repr(float(v)) for v in matrix[:3, n])})" for n in range(3))
@@ -49,19 +64,18 @@ def write_raw(volume: Volume, path: str | Path) -> Path:
             data = np.ascontiguousarray(volume.array, "<f4").data.cast("B")
             for first in range(0, len(data), BLOCK):
                 file.write(data[first : first + BLOCK])
+                yield
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         reason = error.strerror or error
         raise OutputError(f"{path} could not be written: {reason}; free space or use another folder.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
-def read_raw(path: str | Path, modality: str | None = None) -> Volume:
-    """Read what :func:`write_raw` wrote; any other image goes to :meth:`Volume.read`.
-
-    Raises :class:`InputError` for a missing or incomplete file.
-    """
+def read_steps(path: str | Path, modality: str | None = None) -> Generator[None, None, Volume]:
+    """:func:`read_raw` as a generator that stops after each block."""
     path = Path(path)
     if not path.is_file():
         return Volume.read(path, modality=modality)
@@ -79,6 +93,7 @@ def read_raw(path: str | Path, modality: str | None = None) -> Volume:
             data, done = array.data.cast("B"), 0
             while done < len(data) and (got := file.readinto(data[done : done + BLOCK])):
                 done += got
+                yield
             if done < len(data):
                 raise ValueError("the file is cut off")
             columns = [np.array(_numbers(axis)) for axis in fields["space directions"].split()]

@@ -164,6 +164,18 @@ def facts() -> dict[str, Any]:
     return {"versions": versions | {"torch": torch.__version__}, "devices": devices}
 
 
+def stand_apart() -> None:
+    """Lead a process group of its own, so that it can be killed with all children, at a lower priority."""
+    if os.name == "nt":
+        import ctypes
+
+        ctypes.windll.kernel32.SetPriorityClass(-1, 0x4000)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        if os.getpgrp() != os.getpid():
+            os.setsid()
+        os.nice(5)
+
+
 def _lines(descriptor: int) -> Iterator[bytes]:
     """Lines of a file descriptor. Unbuffered: a buffered reader's lock would hold up the end of the process."""
     rest = b""
@@ -186,8 +198,9 @@ def main() -> int:
             answers.flush()
 
     worker = Worker(send, "--with-client" in sys.argv[1:])
-    if worker.with_client and hasattr(os, "nice"):
-        os.nice(5)  # the client's window comes first
+    if worker.with_client:
+        stand_apart()
+        send(encode("ready", pid=os.getpid()))
     listener = threading.Thread(target=worker.listen, args=(_lines(0),), daemon=True)
     listener.start()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,7 +32,7 @@ def scene():
 
 
 @pytest.fixture
-def case(scene):
+def case(host, scene):
     """PET and CT nodes of a hot sphere in a round body, a logic with a fake runner, and what was called back."""
     module = mrml_scene.load_module()
     from PETSuperResSlicer.mrml import volumes as mrml
@@ -74,13 +73,13 @@ def test_a_background_job_is_handed_over_whole_and_ends_with_its_node(scene, cas
     assert Scanner.from_dict(job["scanner"]) == SCANNER and job["region"] == list(region)
     case.runner.say("progress", stage="slices", fraction=0.5, message="step 1 of 2", remaining_s=3.0)
     case.runner.say("preview", volume=case.volume)
-    task.poll()
+    case.runner.deliver()
     assert [kind for kind, _ in case.seen] == ["progress", "preview"]
     assert case.seen[0][1].fraction == 0.5 and case.seen[0][1].remaining_s == 3.0
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before  # nothing before success
     doubled = case.volume.with_array(2 * case.volume.array)
     case.runner.say("result", volumes={"sr": doubled, "std": case.volume}, report={"prior_sha256": "ab12"})
-    task.poll()
+    case.runner.deliver()
     kind, node = case.seen[-1]
     assert kind == "done" and task.result is node and not task.running
     assert node.GetName() == "PET SR (Small)" and node.GetAttribute("PETSuperRes.report.prior_sha256") == "ab12"
@@ -104,8 +103,7 @@ def test_a_cancelled_job_leaves_no_node_and_says_so(scene, case, by):
     case.runner.say("progress", stage="s", fraction=0.1, message="", remaining_s=None)
     if by == "task":
         task.cancel()
-    task.poll()
-    task.poll()
+    case.runner.deliver()
     assert case.runner.cancels == 1 and not task.running
     assert [kind for kind, _ in case.seen] == ["error"] and isinstance(case.seen[0][1], Cancelled)
     assert scene.GetNumberOfNodes() == before
@@ -124,7 +122,7 @@ def test_a_closed_task_calls_nobody(case):
     task = case.logic.process(case.pet, case.ct, waitForCompletion=False, **case.calls)
     case.runner.say("progress", stage="s", fraction=0.1, message="", remaining_s=None)
     task.close()
-    task.poll()
+    case.runner.deliver()
     assert case.seen == [] and not task.running
 
 
@@ -147,7 +145,7 @@ def test_inputs_deleted_while_the_job_runs_do_no_harm(scene, case):
 
 
 def test_a_full_disk_is_told_before_the_job_begins(case, monkeypatch):
-    def start(_job, _onEvent):
+    def start(_job, _on_event):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(case.runner, "start", start)
@@ -170,19 +168,16 @@ def test_bad_input_is_refused_before_a_job_begins(case):
 def test_the_real_worker_gives_what_the_same_call_gives_here(case, tmp_path, monkeypatch):
     """In the background, waiting for it, and in this process: the same volume; nothing is left behind."""
     from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.worker.client import WorkerRunner
+    from PETSuperResSlicer.worker.client import WorkerClient
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     prior = Prior(tiny_network(), info={"pixel_mm": 4.0}).save(tmp_path / "p.safetensors")
     (tmp_path / "private").mkdir()
     settings = {"preset": SCANNER, "quality": "draft", "samples": 2, "device": "cpu", "prior": prior}
-    logic = case.module.PETSuperResLogic(WorkerRunner(folder=tmp_path / "private"))
+    logic = case.module.PETSuperResLogic(WorkerClient(folder=tmp_path / "private"))
     try:
         task = logic.process(case.pet, case.ct, waitForCompletion=False, **settings, **case.calls)
-        ends = time.monotonic() + 60
-        while task.running and time.monotonic() < ends:
-            task.poll()
-            time.sleep(0.02)
+        task.wait()
         assert case.seen[-1][0] == "done", case.seen[-1]
         nodes = [case.seen[-1][1], logic.process(case.pet, case.ct, **settings)]
     finally:

@@ -236,7 +236,7 @@ serve.main()
     ],
 )
 def test_what_the_worker_says_of_an_unexpected_error_is_in_the_log_to_report(working, refused, what, told, logged):
-    working.logic.runner.command = [sys.executable, "-c", BROKEN.format(what=what)]
+    working.logic.runner.command = [sys.executable, "-c", BROKEN.format(what=what), "--with-client"]
     before = working.ui.logText.plainText
     assert told in refused() and "\n" not in working.ui.statusLabel.text
     log = working.ui.logText.plainText[len(before) :]
@@ -268,7 +268,7 @@ def test_an_error_of_the_panel_itself_is_in_the_log_with_its_traceback(panel, ho
 @pytest.mark.parametrize("limit", [0, 30_000])
 def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(working, host, tmp_path, limit):
     before = nodes_in_scene()
-    working.logic.runner.command = [sys.executable, "-c", LIMITED.format(limit=limit)]
+    working.logic.runner.command = [sys.executable, "-c", LIMITED.format(limit=limit), "--with-client"]
     working.ui.applyButton.click()
     assert host.spin(120, until=lambda: not working.job.running)
     told = working.ui.statusLabel.text

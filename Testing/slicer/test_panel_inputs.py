@@ -60,7 +60,7 @@ def test_the_job_gets_what_was_chosen(panel, host, fake, case):
     panel.ui.seedSpinBox.setValue(9)
     panel.ui.applyButton.click()
     job = fake.jobs[0]
-    assert job["scanner"] == PRESET and job["quality"] == "draft" and job["samples"] == 3 and job["seed"] == 9
+    assert job["scanner"]["name"] == PRESET and job["quality"] == "draft" and job["samples"] == 3 and job["seed"] == 9
     assert list(job["region"]) == pytest.approx([-10, 10, 30, 50, 705, 725])
     assert job["pet"].unit == "SUVbw" and "prior" not in job
 

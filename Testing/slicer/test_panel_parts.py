@@ -14,6 +14,7 @@ from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series
 
 from PETSuperResLib.errors import CheckpointError, GeometryError, InputError, UnitsError  # noqa: E402
 from PETSuperResLib.prior.checkpoint import BUNDLED  # noqa: E402
+from PETSuperResLib.progress import at_once  # noqa: E402
 from PETSuperResLib.volume import Volume  # noqa: E402
 
 
@@ -124,14 +125,26 @@ def test_an_empty_or_constant_volume_is_refused(scene, nodes):
     assert units.recognise(nodes.pet).kind == units.REFUSED
 
 
-def test_a_dicom_pet_in_bq_is_converted_by_its_header(dicom):
+def suv_of(node, folder, **stated):
+    """The SUV volume of a node's series, as the worker's job and the module make it."""
+    from PETSuperResSlicer.mrml import units as units
+
+    from PETSuperResLib.worker.jobs import SuvJob, Tools
+    from PETSuperResLib.worker.raw_arrays import read_raw
+
+    job, finish = units.suv_job(node, units.Stated(**stated))
+    run = SuvJob.from_message({**job, "out": str(folder)}).run
+    files, report = run(Tools(lambda _path: None, lambda _event: None, lambda _file: None))
+    return finish({key: read_raw(file) for key, file in files.items()}, report)
+
+
+def test_a_dicom_pet_in_bq_is_converted_by_its_header(dicom, tmp_path):
     from PETSuperResSlicer.mrml import units as units
     from PETSuperResSlicer.mrml import volumes as mrml
 
     node = dicom()
     assert units.recognise(node).kind == units.CONVERT
-    path = units.dicom_file(node)
-    volume = units.suv_from_dicom(path, node.GetImageData().GetDimensions()[::-1], node.GetName(), units.Stated())
+    volume = suv_of(node, tmp_path)
     suv = units.add_suv_node(node, volume, volume.metadata["suv"])
     np.testing.assert_allclose(mrml.volume_from_node(suv).array, suv_pattern(), rtol=2e-3)
     assert units.recognise(suv).usable and "factor_min" in suv.GetAttribute("PETSuperRes.suv")
@@ -148,26 +161,28 @@ def test_a_dicom_pet_in_suv_is_used_as_it_is(dicom):
     assert mrml.unit_of_node(node) == "SUVbw"
 
 
-def test_what_the_header_lacks_is_named_and_can_be_stated(dicom):
+def test_what_the_header_lacks_is_named_and_can_be_stated(dicom, tmp_path):
     from PETSuperResSlicer.mrml import units as units
 
     def lose_weight(dataset):
         del dataset.PatientWeight
 
     node = dicom(edit=lose_weight)
-    path, shape = units.dicom_file(node), node.GetImageData().GetDimensions()[::-1]
     with pytest.raises(UnitsError, match="PatientWeight"):
-        units.suv_from_dicom(path, shape, "FDG", units.Stated())
-    volume = units.suv_from_dicom(path, shape, "FDG", units.Stated(weight_kg=70.0))
+        suv_of(node, tmp_path)
+    volume = suv_of(node, tmp_path, weight_kg=70.0)
     np.testing.assert_allclose(volume.array, suv_pattern(), rtol=2e-3)
 
 
-def test_a_cropped_dicom_volume_is_not_mixed_up_with_its_series(dicom):
+def test_a_cropped_dicom_volume_is_not_mixed_up_with_its_series(dicom, tmp_path):
     from PETSuperResSlicer.mrml import units as units
 
     node = dicom()
+    import slicer
+
+    slicer.util.updateVolumeFromArray(node, np.zeros((3, 5, 4), np.float32))
     with pytest.raises(InputError, match="whole DICOM series"):
-        units.suv_from_dicom(units.dicom_file(node), (3, 5, 4), "FDG", units.Stated())
+        suv_of(node, tmp_path)
 
 
 def test_a_dicom_ct_is_not_taken_as_pet(dicom):
@@ -386,9 +401,9 @@ def test_the_difference_is_sr_minus_pet_on_the_results_grid(nodes):
 
     mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array + 0.5)
     images = mrml.volume_from_node(nodes.pet), mrml.volume_from_node(nodes.result)
-    difference = compare.add_difference(compare.difference_of(*images), nodes.pet, nodes.result)
+    difference = compare.add_difference(at_once(compare.difference_steps(*images)), nodes.pet, nodes.result)
     np.testing.assert_allclose(mrml.volume_from_node(difference).array, 0.5, atol=1e-5)
-    again = compare.add_difference(compare.difference_of(*images), nodes.pet, nodes.result)
+    again = compare.add_difference(at_once(compare.difference_steps(*images)), nodes.pet, nodes.result)
     assert difference.GetScene() is None and nodes.result.GetNodeReference(provenance.DIFFERENCE) is again
     colours = again.GetDisplayNode().GetColorNode()
     low, middle, high = np.zeros(4), np.zeros(4), np.zeros(4)

@@ -55,13 +55,13 @@ def test_a_stroke_of_changes_is_measured_once(panel, host, fake, case, monkeypat
 
     choose(panel, host, case)
     finish(panel, host, fake, case)
-    calls, measure = [], lesions.measure
+    calls, measure = [], lesions.measure_nodes
 
     def count(*arguments):
         calls.append(1)
         return measure(*arguments)
 
-    monkeypatch.setattr(lesions, "measure", count)
+    monkeypatch.setattr(lesions, "measure_nodes", count)
     for _ in range(20):
         case.segments.GetSegmentation().GetNthSegment(0).Modified()
         case.segments.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
@@ -205,7 +205,7 @@ def test_a_series_that_is_not_finished_leaves_nothing(panel, host, saved, tmp_pa
     if how == "closed":
         panel.cleanup()
     else:
-        panel.result.saving.runner._backend.process.stdin.close()  # what the worker sees of it
+        panel.result.saving.runner.process.process.closeWriteChannel()  # what the worker sees of it
         ends = time.monotonic() + 10
         while target.parent.exists() and time.monotonic() < ends:
             time.sleep(0.05)

@@ -59,9 +59,9 @@ def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_anoth
     panel.ui.qualityComboBox.setCurrentIndex(1)  # standard: there is time to kill it
     panel.ui.applyButton.click()
     runner = panel.logic.runner
-    assert host.spin(60, until=lambda: runner._backend is not None and panel.ui.progressBar.value >= progress)
+    assert host.spin(60, until=lambda: runner.process is not None and panel.ui.progressBar.value >= progress)
     began = time.monotonic()
-    runner._backend.process.kill()
+    runner.process.process.kill()
     assert host.spin(5, until=lambda: not panel.job.running)
     took = time.monotonic() - began
     assert took < 1.0, f"{took:.2f} s"
@@ -96,13 +96,13 @@ def test_runs_cancels_and_deaths_end_in_time_where_slicer_s_event_loop_runs_no_t
     print(f"a run takes {took[1]:.2f} s, {took[2]:.2f} s as in Slicer")
     assert took[2] < took[1] + 0.5
     assert run(panel.ui.applyButton.click, samples=50) < 1.0 and "Cancelled" in panel.ui.statusLabel.text
-    assert run(lambda: panel.logic.runner._backend.process.kill(), samples=50) < 1.0
+    assert run(lambda: panel.logic.runner.process.process.kill(), samples=50) < 1.0
     assert "ended unexpectedly" in panel.ui.statusLabel.text
 
 
 MOMENTS = {  # when to cancel: what the panel shows then
     "at once": lambda panel: True,
-    "worker there": lambda panel: panel.logic.runner._backend is not None,
+    "worker there": lambda panel: panel.logic.runner.process is not None,
     "reading": lambda panel: panel.ui.statusLabel.text.startswith("reading"),
     "sampling": lambda panel: "step" in panel.ui.statusLabel.text,
     "preview": lambda panel: panel.job.preview is not None,
@@ -137,9 +137,9 @@ def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, t
         c.GetID(): c.GetForegroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     }
     assert host.spin(5, until=lambda: not list((tmp_path / "private").iterdir()))  # a volume that is half written
-    backend = panel.logic.runner._backend
+    process = panel.logic.runner.process
     panel.logic.close()
-    assert backend is None or backend.process.poll() is not None
+    assert process is None or not process.running
 
 
 @pytest.mark.slow
@@ -178,13 +178,13 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
 
     def state():
         classes = Counter(n.GetClassName() for n in slicer.util.getNodesByClass("vtkMRMLNode"))
-        worker = panel.logic.runner._backend.process.pid
+        worker = panel.logic.runner.process.pid
         open_files = len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{worker}/fd"))
         return classes, worker, open_files, threading.active_count()
 
     for number in range(4):  # what is loaded, made or cached once
         one(number)
-    before, memory = state(), (memory_mb(), memory_mb(panel.logic.runner._backend.process.pid))
+    before, memory = state(), (memory_mb(), memory_mb(panel.logic.runner.process.pid))
     for number in range(4, 14):
         one(number)
     assert state() == before

@@ -11,19 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import slicer_host
 from geometry import ROOT, radius
 from tiny import tiny_network
 
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.volume import Volume
+from PETSuperResLib.worker.protocol import FINAL
 from PETSuperResLib.worker.raw_arrays import read_raw, write_raw
 
+if slicer_host.missing():
+    pytest.skip(slicer_host.missing(), allow_module_level=True)
+slicer_host.start()  # Qt's event loop
 sys.path.insert(0, str(ROOT / "PETSuperRes"))
 from PETSuperResSlicer.worker import client as module  # noqa: E402
-from PETSuperResSlicer.worker.process import findPython  # noqa: E402
+from PETSuperResSlicer.worker.process import find_python  # noqa: E402
 
 SCANNER = {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
-FINAL = module.FINAL
 posix = pytest.mark.skipif(os.name != "posix", reason="looks at process groups and signals")
 
 
@@ -43,7 +47,7 @@ def case(tmp_path_factory) -> dict[str, object]:
 def runner(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    made = module.WorkerRunner(folder=tmp_path)
+    made = module.WorkerClient(folder=tmp_path)
     yield made
     made.close()
     assert files(tmp_path) == set()
@@ -53,11 +57,16 @@ def files(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
+def events() -> None:
+    """Let Qt deliver what has come."""
+    sys.modules["qt"].QApplication.processEvents()
+
+
 def wait(runner, seen: list[dict], *kinds: str, limit: float = 120.0) -> dict:
-    """Poll until a message of one of ``kinds`` has come; the first such message."""
+    """Run the event loop until a message of one of ``kinds`` has come; the first such message."""
     first, ends = len(seen), time.monotonic() + limit
     while time.monotonic() < ends:
-        runner.poll()
+        events()
         for message in seen[first:]:
             if message["type"] in kinds:
                 return message
@@ -132,7 +141,7 @@ def test_the_second_run_starts_in_under_a_second(runner, case):
     began = time.monotonic()
     runner.start({**case, "seed": 1}, seen.append)
     while not any("step" in m.get("message", "") for m in seen):
-        runner.poll()
+        events()
         time.sleep(0.005)
     assert time.monotonic() - began < 1.0
     wait(runner, seen, *FINAL)
@@ -155,8 +164,8 @@ def test_cancel_ends_the_job_within_a_second_and_leaves_nothing(runner, case, tm
     runner.start({**case, "quality": "paper", "samples": 50}, seen.append)
     ends = time.monotonic() + 60
     while when != "at once" and time.monotonic() < ends:
-        runner.poll()
-        if any("step" in m["message"] for m in seen) or (when == "starting" and len(seen) > 1):
+        events()
+        if any("step" in m["message"] for m in seen) or (when == "starting" and runner.process.ready):
             break
         time.sleep(0.01)
     began = time.monotonic()
@@ -175,15 +184,15 @@ def test_a_killed_worker_is_reported_and_the_next_job_gets_a_new_one(runner, cas
     seen: list[dict] = []
     runner.start({**case, "quality": "paper", "samples": 50}, seen.append)
     while not any("step" in m["message"] for m in seen):
-        runner.poll()
+        events()
         time.sleep(0.01)
-    process = runner._backend.process
+    pid = runner.process.pid
     began = time.monotonic()
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     message = wait(runner, seen, *FINAL, limit=5)
     assert time.monotonic() - began < 1.0
     assert message["type"] == "error" and "signal 9" in message["message"] and "again" in message["message"]
-    assert files(tmp_path) == set() and not alive(process.pid)
+    assert files(tmp_path) == set() and not alive(pid)
     assert run(runner, case)[-1]["type"] == "result"
 
 
@@ -193,7 +202,7 @@ def test_ten_runs_leave_neither_files_nor_processes(runner, case, tmp_path):
     for seed in range(10):
         pet = case["pet"].with_array(case["pet"].array * (1 + 0.1 * seed))
         assert run(runner, {**case, "pet": pet, "seed": seed})[-1]["type"] == "result"
-        pids.add(runner._backend.process.pid)
+        pids.add(runner.process.pid)
         assert files(tmp_path) == set()
         descriptors.append(len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0)
     assert len(pids) == 1 and max(descriptors[1:]) == descriptors[1]
@@ -206,12 +215,12 @@ def test_close_ends_the_worker_and_no_event_comes_afterwards(runner, case, tmp_p
     seen: list[dict] = []
     runner.start({**case, "quality": "paper", "samples": 50}, seen.append)
     while not any("step" in m["message"] for m in seen):
-        runner.poll()
+        events()
         time.sleep(0.01)
-    pid, count = runner._backend.process.pid, len(seen)
+    pid, count = runner.process.pid, len(seen)
     runner.close()
     assert not runner.running and not alive(pid) and files(tmp_path) == set()
-    runner.poll()
+    events()
     assert len(seen) == count
 
 
@@ -222,18 +231,21 @@ def test_the_worker_ends_with_its_client_and_removes_the_folder(case, tmp_path):
     (tmp_path / "private").mkdir()
     client = f"""
 import json, sys, time
-sys.path[:0] = [{str(ROOT / "PETSuperRes")!r}, {str(ROOT)!r}]
-from PETSuperResSlicer.worker.client import WorkerRunner
+sys.path[:0] = [{str(ROOT / "PETSuperRes")!r}, {str(ROOT)!r}, {str(ROOT / "Testing" / "support")!r}]
+from slicer_host import pythonqt
+qt = sys.modules["qt"] = pythonqt.make_module()
+application = qt.QCoreApplication([])
+from PETSuperResSlicer.worker.client import WorkerClient
 from PETSuperResLib.volume import Volume
 job = json.loads(sys.argv[1])
-runner, seen = WorkerRunner(folder={str(tmp_path / "private")!r}), []
+runner, seen = WorkerClient(folder={str(tmp_path / "private")!r}), []
 for name in ("pet", "ct"):
     job[name] = Volume.read(job[name], unit="SUVbw" if name == "pet" else "HU")
 runner.start(job, seen.append)
 while not any("step" in m["message"] for m in seen):
-    runner.poll()
+    application.processEvents()
     time.sleep(0.01)
-print(runner._backend.process.pid, flush=True)
+print(runner.process.pid, flush=True)
 time.sleep(60)
 """
     import json
@@ -284,19 +296,26 @@ def fake(runner, tmp_path_factory, code: str) -> None:
     runner.command = [sys.executable, "-u", str(script)]
 
 
-ANSWER = """
+READY = """
+os.setsid()
+print(json.dumps({"version": 1, "id": None, "type": "ready", "pid": os.getpid()}))
+"""
+ANSWER = (
+    READY
+    + """
 line = json.loads(sys.stdin.readline())
 def say(kind, **content):
     print(json.dumps({"version": 1, "id": line["id"], "type": kind, **content}))
 """
+)
 
 
 @posix
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (ANSWER + "say('progress', message='', fraction=0)\nprint('%&?!')\ntime.sleep(60)", "not understood"),
-        (ANSWER + "print(json.dumps({'version': 2, 'id': line['id'], 'type': 'result'}))\ntime.sleep(60)", "version 2"),
+        (ANSWER + "say('progress', message='', fraction=0)\nprint('%&?!')\ntime.sleep(60)", "no message"),
+        ("print(json.dumps({'version': 2, 'id': None, 'type': 'ready'}))\ntime.sleep(60)", "another version"),
         ("sys.exit('No module named torch')", "No module named torch"),
         ("print('rubbish')\nprint('[]')", "exit code 0"),
         (ANSWER + "print(json.dumps({'version': 1, 'id': None, 'type': 'error', 'message': 'what'}))", "understand"),
@@ -316,8 +335,8 @@ def test_a_worker_that_misbehaves_gives_one_error_and_is_gone(runner, case, tmp_
 
 
 def test_what_a_start_script_prints_does_no_harm(runner, case, tmp_path_factory):
-    fake(runner, tmp_path_factory, f"print('Welcome')\nsys.path.insert(0, {str(ROOT)!r})\n"
-         "from PETSuperResLib.worker.serve import main\nsys.exit(main())")  # fmt: skip
+    code = "print('Welcome')\nsys.argv.append('--with-client')\nfrom PETSuperResLib.worker.serve import main\nmain()"
+    fake(runner, tmp_path_factory, f"sys.path.insert(0, {str(ROOT)!r})\n{code}")
     assert run(runner, case)[-1]["type"] == "result"
 
 
@@ -332,9 +351,9 @@ def test_a_worker_that_ignores_cancel_is_ended_with_its_children(runner, case, t
     seen: list[dict] = []
     runner.start(case, seen.append)
     while not any(m["message"].isdigit() for m in seen):
-        runner.poll()
+        events()
         time.sleep(0.01)
-    pids = [runner._backend.process.pid, int(seen[-1]["message"])]
+    pids = [runner.process.pid, int(seen[-1]["message"])]
     began = time.monotonic()
     runner.cancel()
     assert wait(runner, seen, *FINAL)["type"] == "cancelled" and time.monotonic() - began < 1.0
@@ -368,6 +387,6 @@ def test_slicers_python_is_found_beside_its_launcher(tmp_path, monkeypatch):
     (tmp_path / "bin" / name).touch()
     for launcher in ("Slicer", "bin/SlicerApp-real"):
         monkeypatch.setattr(sys, "executable", str(tmp_path / launcher))
-        assert findPython() == str(tmp_path / "bin" / name)
+        assert find_python() == str(tmp_path / "bin" / name)
     monkeypatch.undo()
-    assert findPython() == sys.executable
+    assert find_python() == sys.executable

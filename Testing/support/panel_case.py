@@ -15,36 +15,39 @@ PRESET = "Siemens Biograph mCT"
 
 
 class FakeRunner:
-    """A worker under the test's control: what :meth:`say` is given is delivered at the next poll."""
+    """A worker under the test's control: what :meth:`say` is given comes from the event loop, or by :meth:`deliver`."""
 
     def __init__(self):
         self.running, self.jobs, self.messages = False, [], []
-        self.onEvent = lambda message: None
+        self.on_event = lambda message: None
         self.cancels, self.closed = 0, False
         self.automatic = False  # gives the PET back at once
 
-    def start(self, job, onEvent):
+    def start(self, job, on_event):
         self.jobs.append(job)
-        self.running, self.onEvent = True, onEvent
+        self.running, self.on_event = True, on_event
         if self.automatic:
             self.say("result", volumes={"sr": job["pet"].volume(copy=True)}, report={})
 
     def say(self, kind, **content):
+        import qt
+
         self.messages.append({"type": kind, **content})
+        qt.QTimer.singleShot(0, self.deliver)
 
     def cancel(self):
         self.cancels += 1
         self.say("cancelled")
 
-    def poll(self):
+    def deliver(self):
         while self.messages:
             message = self.messages.pop(0)
             if message["type"] in ("result", "error", "cancelled"):
                 self.running = False
-            self.onEvent(message)
+            self.on_event(message)
 
-    def ping(self, onEvent):
-        self.onEvent = onEvent
+    def ping(self, on_event):
+        self.on_event = on_event
         self.say("pong", devices=["cpu", "cuda:0 Big GPU"], versions={})
 
     def close(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -142,11 +143,8 @@ def _nameView(composite: Any, shown: str) -> None:
         node.SetLayoutLabel(next(label for label, _orientation, what in VIEWS.values() if what == shown))
 
 
-def difference_of(pet: Any, result: Any) -> Any:
-    """SR - PET on the result's grid as a backend volume (both backend volumes; may run in a thread).
-
-    Some slices at a time: a call of SimpleITK keeps all other threads waiting, the GUI's too.
-    """
+def difference_steps(pet: Any, result: Any) -> Generator[None, None, Any]:
+    """SR - PET on the result's grid, of backend volumes; a generator that stops after some slices."""
     difference = np.empty_like(result.array)
     slices, rows, columns = result.shape
     step = max(1, BLOCK // (rows * columns))
@@ -159,6 +157,7 @@ def difference_of(pet: Any, result: Any) -> Any:
         high = np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 1, size)
         before = pet.crop(low, high).resample_to(block, "linear", 0.0)
         np.subtract(block.array, before.array, out=difference[first:last])
+        yield
     return result.with_array(difference, "SUVbw")
 
 

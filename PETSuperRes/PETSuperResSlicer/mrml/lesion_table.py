@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ import slicer
 import vtk
 
 from PETSuperResLib.lesions import measures
+from PETSuperResLib.progress import at_once
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.segments import mask_steps
 
 COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
 TABLE_MEASURES = tuple((name, m.title, m.unit, m.description) for name, m in measures.MEASURES.items())
@@ -32,18 +34,37 @@ class Measured:
 def measure(
     images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str = 2.5
 ) -> Measured:
-    """Measure every mask in every image; backend volumes only, so it may run in a thread.
+    """Measure every mask in every image.
 
     ``images`` are (title, SUV volume), the first one the input; ``masks`` (name, mask). A segment outside
     a later image (a result of a region) is left out there. Raises the library's errors.
     """
+    return at_once(measure_steps(images, masks, threshold))
+
+
+def measure_steps(
+    images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str
+) -> Generator[None, None, Measured]:
+    """:func:`measure` as a generator that stops after each segment of each image."""
     segments = [measures.Segment.of(mask, 1, name, label) for label, (name, mask) in enumerate(masks, 1)]
-    columns = [
-        (title, measures.measure_lesions(volume, segments, threshold=threshold, skip_outside=number > 0))
-        for number, (title, volume) in enumerate(images)
-    ]
+    columns: list[tuple[str, list[Any]]] = []
+    for number, (title, volume) in enumerate(images):
+        columns.append((title, []))
+        for segment in segments:
+            yield
+            found = measures.measure_lesions(volume, [segment], threshold=threshold, skip_outside=number > 0)
+            columns[-1][1].extend(found)
     centres = [segment.centre() for segment in segments]
     return Measured(columns, [(-x, -y, z) for x, y, z in centres])
+
+
+def measure_nodes(
+    images: Sequence[tuple[str, Any]], segmentation: Any, threshold: float | str
+) -> Generator[None, None, Measured]:
+    """Measure the segments of a node in (title, volume node)s, in steps."""
+    volumes = [(title, mrml.voxels_of_node(node).volume()) for title, node in images]
+    masks = yield from mask_steps(segmentation)
+    return (yield from measure_steps(volumes, masks, threshold))
 
 
 def fill_lesion_table(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:

@@ -7,6 +7,7 @@ themselves, which can rule SUV out but never prove it. Nothing is guessed.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,21 +120,25 @@ def confirm(node: Any) -> None:
     mark_unit(node, "SUVbw")
 
 
-def suv_from_dicom(path: str, shape: tuple[int, ...], name: str, stated: Stated) -> Any:
-    """The SUVbw volume of the DICOM series that ``path`` belongs to; touches no MRML, so it may run in a thread.
+def suv_job(node: Any, stated: Stated) -> tuple[dict[str, Any], Callable[[dict[str, Any], dict[str, Any]], Any]]:
+    """The worker's job that reads the DICOM series of a node as SUVbw, and what makes the volume of its answer.
 
-    What is stated replaces the header's. Raises :class:`UnitsError` naming what is missing, and
-    :class:`InputError` when the series no longer has the node's (K, J, I) ``shape``.
+    The answer's volume has its evidence as metadata ``suv``. Raises :class:`InputError` when the series no longer has
+    the node's shape.
     """
-    from PETSuperResLib.dicom.read import read_series
-    from PETSuperResLib.errors import InputError
-    from PETSuperResLib.suv.evidence import Overrides
+    from dataclasses import replace
 
-    overrides = Overrides(stated.weight_kg, stated.dose_bq, stated.injected or None)
-    volume = read_series(path, modality="PT", overrides=overrides)
-    if volume.shape != tuple(shape):
-        raise InputError(f"'{name}' is not its whole DICOM series (cropped or resampled): load the series again.")
-    return volume
+    from PETSuperResLib.errors import InputError
+
+    shape, name = node.GetImageData().GetDimensions()[::-1], node.GetName()
+    given = {"weight_kg": stated.weight_kg, "dose_bq": stated.dose_bq, "injected": stated.injected or None}
+
+    def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
+        if volumes["pet"].shape != shape:
+            raise InputError(f"'{name}' is not its whole DICOM series (cropped or resampled): load the series again.")
+        return replace(volumes["pet"], metadata={"suv": report["evidence"]})
+
+    return {"type": "suv", "source": dicom_file(node), **given}, finish
 
 
 def suv_factor(stated: Stated) -> tuple[float, dict[str, Any]]:

@@ -12,7 +12,7 @@ from slicer.util import VTKObservationMixin
 
 from PETSuperResSlicer.mrml import lesion_table as lesions
 from PETSuperResSlicer.mrml import provenance
-from PETSuperResSlicer.worker.background import Background
+from PETSuperResSlicer.worker.steps import Steps
 
 DELAY_MS = 400  # of silence after the last change, so that a brush stroke is measured once
 
@@ -25,7 +25,7 @@ class LesionsPanel(VTKObservationMixin):
         self.ui, self.say = ui, say
         self.params: Any = None
         self.measured: lesions.Measured | None = None
-        self.background = Background()
+        self.steps = Steps()
         self._watched: tuple[Any, ...] = ()
         self.timer = qt.QTimer()
         self.timer.setSingleShot(True)
@@ -80,7 +80,7 @@ class LesionsPanel(VTKObservationMixin):
     def close(self) -> None:
         """Stop following."""
         self.timer.stop()
-        self.background.drop()
+        self.steps.drop()
         self.removeObservers()
         self._watched = ()
 
@@ -88,24 +88,14 @@ class LesionsPanel(VTKObservationMixin):
         self.timer.start()
 
     def refresh(self) -> None:
-        """Measure now, in a thread; the table changes when the numbers are there."""
-        from PETSuperResLib.errors import PETSuperResError
-        from PETSuperResSlicer.mrml import volumes as mrml
-        from PETSuperResSlicer.mrml.segments import segments_of_node
-
+        """Measure now, in steps; the table changes when the numbers are there."""
         result, pet, segmentation, threshold = self._watched or (None,) * 4
         if result is None or pet is None or segmentation is None:
             self._clear(hint(result, segmentation))
             return
-        try:
-            images = [(title, mrml.voxels_of_node(node)) for title, node in (("PET", pet), ("SR", result))]
-            segments = segments_of_node(segmentation)
-        except PETSuperResError as error:
-            self._failed(error)
-            return
         watched = self._watched
-        self.background.run(
-            lambda: lesions.measure([(title, v.volume()) for title, v in images], segments.masks(), threshold),
+        self.steps.run(
+            lesions.measure_nodes([("PET", pet), ("SR", result)], segmentation, threshold),
             lambda measured: self._show(measured) if watched == self._watched else None,
             self._failed,
         )
@@ -139,7 +129,7 @@ class LesionsPanel(VTKObservationMixin):
 
     def _clear(self, text: str) -> None:
         """No numbers rather than numbers of something else."""
-        self.background.drop()
+        self.steps.drop()
         self.measured = None
         self._fill([])
         self.ui.lesionsLabel.setText(text)

@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from PETSuperResSlicer.mrml import compare, provenance
-from PETSuperResSlicer.worker.background import Background
+from PETSuperResSlicer.worker.steps import Steps
 
 
 class ResultPanel:
@@ -19,7 +19,7 @@ class ResultPanel:
     def __init__(self, ui: Any, logic: Any, say: Callable[..., None]) -> None:
         self.ui, self.logic, self.say = ui, logic, say
         self.params: Any = None
-        self.background = Background()
+        self.steps = Steps()
         self.saving: Any = None  # the task that writes a DICOM series
         for name, slot in {
             "compareButton": self.onCompare,
@@ -38,7 +38,7 @@ class ResultPanel:
 
     def close(self) -> None:
         """The scene goes: stop what is under way but for a series that is being saved, which needs no scene."""
-        self.background.drop()
+        self.steps.drop()
 
     def show(self, result: Any, pet: Any, ct: Any) -> None:
         """Show a new result over the CT, and say what the checks noted."""
@@ -72,11 +72,8 @@ class ResultPanel:
             if pet.GetScene() is not None and result.GetScene() is not None:
                 compare.show_difference(compare.add_difference(volume, pet, result))
 
-        self.background.run(
-            lambda: compare.difference_of(*(v.volume() for v in images)),
-            done,
-            lambda error: self.say(str(error), error=True),
-        )
+        difference = compare.difference_steps(*(v.volume() for v in images))
+        self.steps.run(difference, done, lambda error: self.say(str(error), error=True))
 
     def onSwitch(self, *_unused: Any) -> None:
         """Exchange PET and result in the slice views."""

@@ -8,8 +8,6 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from PETSuperResSlicer.mrml import units as units
-from PETSuperResSlicer.mrml.inputs import dicom_file
-from PETSuperResSlicer.worker.background import Background
 
 NUCLIDES = ["F-18", "Ga-68", "Cu-64", "Zr-89", "C-11", "N-13", "O-15", "Rb-82", "I-124"]
 
@@ -17,12 +15,12 @@ NUCLIDES = ["F-18", "Ga-68", "Cu-64", "Zr-89", "C-11", "N-13", "O-15", "Rb-82", 
 class UnitsPanel:
     """Keeps the row up to date; ``converted(node)`` gets the new SUV volume, ``say(text, error)`` what happened."""
 
-    def __init__(self, ui: Any, converted: Callable[[Any], None], say: Callable[..., None]) -> None:
-        self.ui, self.converted, self.say = ui, converted, say
+    def __init__(self, ui: Any, logic: Any, converted: Callable[[Any], None], say: Callable[..., None]) -> None:
+        self.ui, self.logic, self.converted, self.say = ui, logic, converted, say
         self.node: Any = None
         self._seen: tuple[Any, ...] | None = None
         self.found = units.Recognition(units.REFUSED, "")
-        self.background = Background()
+        self.reading: Any = None  # the task that reads a DICOM series
         ui.nuclideComboBox.addItems(NUCLIDES)
         ui.unitsButton.connect("clicked(bool)", self.onButton)
         self.show(None)
@@ -50,7 +48,8 @@ class UnitsPanel:
 
     def close(self) -> None:
         """Stop what is under way."""
-        self.background.drop()
+        if self.reading is not None:
+            self.reading.close()
 
     def stated(self) -> units.Stated:
         """What the form says."""
@@ -68,7 +67,7 @@ class UnitsPanel:
         from PETSuperResLib.errors import PETSuperResError
 
         node = self.node
-        if node is None or self.background.running:
+        if node is None or (self.reading is not None and self.reading.running):
             return
         try:
             if self.found.kind == units.UNSURE:
@@ -86,14 +85,10 @@ class UnitsPanel:
             self._failed(error)
 
     def _fromDicom(self, node: Any) -> None:
-        path, stated, shape = dicom_file(node), self.stated(), node.GetImageData().GetDimensions()[::-1]
-        name = node.GetName()
         self.ui.unitsButton.setEnabled(False)
         self.ui.unitsLabel.setText(_("reading the DICOM series..."))
-        self.background.run(
-            lambda: units.suv_from_dicom(path, shape, name, stated),
-            lambda volume: self._add(node, volume, volume.metadata["suv"]),
-            self._failed,
+        self.reading = self.logic.suvFromDicom(
+            node, self.stated(), lambda volume: self._add(node, volume, volume.metadata["suv"]), self._failed
         )
 
     def _add(self, source: Any, volume: Any, evidence: dict[str, Any]) -> None:

@@ -1,298 +1,245 @@
 """Runs the backend in a process of its own, so that nothing that happens there can freeze or end Slicer.
 
 The process is ``python -m PETSuperResLib.worker`` (see there for the messages). It is kept between jobs and
-ends with its client. Nothing of Slicer or Qt is needed: the owner calls :meth:`WorkerRunner.poll` from time
-to time, in Slicer from a timer, and gets every message on its own thread.
+ends with its client. Everything here happens on the main thread: Qt's signals bring the messages, and volumes are
+written and read in steps.
 """
 
 from __future__ import annotations
 
-import atexit
 import itertools
-import os
-import queue
-import shutil
 import tempfile
-import threading
-import time
 import traceback
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Protocol
 
-from PETSuperResLib.worker.protocol import FINAL, VERSION
-from PETSuperResSlicer.worker.process import Backend, findPython
-from PETSuperResSlicer.worker.turns import atWork
+import qt
 
-PATIENCE_S = 0.7  # a worker that has not answered a cancel by then is ended
-STARTUP_S = 180.0  # until a new worker must have said something
-TAIL = 40  # lines of the worker's standard error that go with an error that nobody expected
+from PETSuperResLib.volume import Volume
+from PETSuperResLib.worker.protocol import FINAL
+from PETSuperResLib.worker.raw_arrays import read_steps, write_steps
+from PETSuperResSlicer.worker.process import Process, find_python
+from PETSuperResSlicer.worker.steps import Steps
+
+PATIENCE_S = 0.7  # a worker that has not answered a cancel by then is killed
+STARTUP_S = 180.0  # until a new worker must be ready
+TAIL = 40  # lines of the worker's standard error that go with an unexpected error
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 
 class Runner(Protocol):
-    """What the logic needs; one job at a time."""
+    """What the logic needs; one job at a time. Events come from the event loop."""
 
-    running: bool
-
-    def start(self, job: dict[str, Any], onEvent: OnEvent) -> None:
+    def start(self, job: dict[str, Any], on_event: OnEvent) -> None:
         """Begin a job: fields of a worker's job (``PETSuperResLib.worker.jobs``), volumes in place of files."""
 
-    def cancel(self) -> None:
-        """Ask the job to stop; it ends with ``cancelled`` within a second."""
+    def ping(self, on_event: OnEvent) -> None:
+        """Get the worker's versions and devices: ``pong``, or ``error``."""
 
-    def poll(self) -> None:
-        """Deliver what has come since the last call, on the caller's thread."""
+    def cancel(self) -> None:
+        """Stop the job; it ends with ``cancelled`` within a second."""
 
     def close(self) -> None:
         """End everything now; no event comes afterwards."""
 
 
-class _Job:
-    """One job: its messages' id, its private folder, and how far it has come."""
+class _Sent:
+    """One job under way."""
 
-    def __init__(self, name: str, content: dict[str, Any], onEvent: OnEvent, parent: str | None) -> None:
-        self.name, self.content, self.onEvent = name, content, onEvent
-        self.folder = Path(tempfile.mkdtemp(prefix="petsuperres-", dir=parent))  # for this user only
-        self.lock = threading.Lock()
-        self.over = self.writing = False
-        self.cancelled: float | None = None  # when
-
-    def write(self) -> dict[str, Any] | None:
-        """Write the job's volumes into its folder; the message to send, or None when it ended meanwhile."""
-        from PETSuperResLib.volume import Volume
-        from PETSuperResLib.worker.raw_arrays import write_raw
-
-        fields: dict[str, Any] = {"type": "reconstruct", "private": str(self.folder), "out": str(self.folder)}
-        if "pet" in self.content:
-            fields |= {"raw": True, "out": str(self.folder / "sr.nrrd")}
-        try:
-            for key, value in self.content.items():
-                if self.over:
-                    return None
-                if hasattr(value, "volume"):  # still in its node; made here because it takes long
-                    value = value.volume()
-                if isinstance(value, Volume):
-                    value = str(write_raw(value, self.folder / f"{key}.nrrd"))
-                elif hasattr(value, "write"):
-                    value = str(value.write(self.folder / f"{key}.safetensors"))
-                elif isinstance(value, Path):
-                    value = str(value)
-                fields[key] = value
-            if fields.get("raw") and not str(fields["out"]).endswith(".nrrd"):
-                fields["raw"] = False
-            return {"id": self.name, **fields}
-        finally:
-            with self.lock:
-                self.writing = False
-                self._clean()
-
-    def end(self) -> None:
-        """The job is over; its folder goes, once nothing is written into it any more."""
-        with self.lock:
-            self.over = True
-            self._clean()
-
-    def _clean(self) -> None:
-        if self.over and not self.writing:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def __init__(self, name: str, on_event: OnEvent, parent: str | None) -> None:
+        self.name, self.on_event = name, on_event
+        self.folder = tempfile.TemporaryDirectory(prefix="petsuperres-", dir=parent, ignore_cleanup_errors=True)
+        self.sent = self.cancelled = False
 
 
-class WorkerRunner:
-    """Runs jobs in a worker process that stays alive between them.
+class WorkerClient:
+    """Runs jobs in a worker process that stays alive between them; a :class:`Runner`.
 
-    ``python`` is the interpreter (Slicer's own, unless given) and ``folder`` where the private folders are made
-    (the system's place for temporary files). A job may hold :class:`PETSuperResLib.volume.Volume` objects as
-    ``pet`` and ``ct``, or what has a method ``volume()`` that makes one; they go by uncompressed files. The events
-    are the worker's messages, a ``preview`` with its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and,
-    with several samples, ``std``; of a phantom ``pet``, ``ct`` and ``labels``); each job ends with exactly one of
-    ``result``, ``error`` (with ``log``, lines, where nobody expected it) and ``cancelled``.
+    ``folder`` is where the private folders are made (the system's place for temporary files) and ``command`` starts
+    another worker. A job may hold :class:`PETSuperResLib.volume.Volume` objects or
+    :class:`PETSuperResSlicer.mrml.volumes.Voxels`; they go by uncompressed files. The events are the worker's
+    messages, a ``preview`` with its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and, with several
+    samples, ``std``; of a phantom ``pet``, ``ct`` and ``labels``); each job ends with exactly one of ``result``,
+    ``error`` (with ``log``, lines, where it was unexpected) and ``cancelled``.
     """
 
-    def __init__(self, python: str | None = None, folder: str | os.PathLike[str] | None = None) -> None:
-        self.python, self.folder = python, None if folder is None else str(folder)
-        self.command: list[str] | None = None  # in place of the worker's, for tests
-        self._backend: Backend | None = None
-        self._job: _Job | None = None
+    def __init__(self, folder: Any = None, command: list[str] | None = None) -> None:
+        self.folder, self.command = None if folder is None else str(folder), command
+        self.process: Process | None = None
+        self._job: _Sent | None = None
         self._asked: dict[str, OnEvent] = {}
-        self._inbox: queue.Queue[tuple[Backend | None, dict[str, Any] | None]] = queue.Queue()
-        self._lock = threading.RLock()
         self._numbers = itertools.count(1)
-        self._delivering = False
-        atexit.register(_closeIfAlive, weakref.ref(self))
+        self._steps = Steps()
+        self._deadline = qt.QTimer()  # by which the worker must have answered
+        self._deadline.setSingleShot(True)
+        self._deadline.connect("timeout()", self._overdue)
 
     @property
     def running(self) -> bool:
         """Whether a job has not ended yet."""
         return self._job is not None
 
-    @property
-    def log(self) -> list[str]:
-        """The last lines of the worker's standard error."""
-        return list(self._backend.log) if self._backend else []
+    def start(self, job: dict[str, Any], on_event: OnEvent) -> None:
+        """Begin a job; returns at once.
 
-    def start(self, job: dict[str, Any], onEvent: OnEvent) -> None:
-        """Begin a job; returns at once. Raises RuntimeError while another one runs, OSError without a folder."""
+        Raises RuntimeError while another one runs or without a process, OSError without a folder.
+        """
         if self._job is not None:
             raise RuntimeError("A job is running already: cancel it or wait for it.")
-        self._job = current = _Job(f"job-{next(self._numbers)}", dict(job), onEvent, self.folder)
-        current.writing = True
-        self._post(current, "progress", fraction=0.0, stage="starting", message="starting", remaining_s=None)
-        threading.Thread(target=self._launch, args=(current,), daemon=True).start()
+        self._start_process()
+        current = self._job = _Sent(f"job-{next(self._numbers)}", on_event, self.folder)
+        self._steps.run(write_inputs(job, Path(current.folder.name)), self._send, self._failed)
 
-    def ping(self, onEvent: OnEvent) -> None:
-        """Ask the worker (started if need be) for versions and devices; ``pong`` or ``error`` comes by poll()."""
+    def ping(self, on_event: OnEvent) -> None:
+        """Get versions and devices of the worker, which is started if need be."""
         name = f"ping-{next(self._numbers)}"
-        self._asked[name] = onEvent
-
-        def ask() -> None:
-            try:
-                with atWork():
-                    backend = self._worker(lambda: name in self._asked)
-                    if backend is not None:
-                        backend.send({"type": "ping", "id": name})
-            except (OSError, RuntimeError) as error:
-                self._inbox.put((None, {"version": VERSION, "id": name, "type": "error", "message": str(error)}))
-
-        threading.Thread(target=ask, daemon=True).start()
+        self._asked[name] = on_event
+        self._start_process().send("ping", name)
 
     def cancel(self) -> None:
-        """Ask the job to stop; without an answer the worker is ended."""
-        job, backend = self._job, self._backend
-        if job is None or job.cancelled is not None:
+        """Stop the job; a worker that does not answer is killed."""
+        job = self._job
+        if job is None or job.cancelled:
             return
-        job.cancelled = time.monotonic()
-        if backend is not None:
-            backend.send({"type": "cancel", "id": job.name})
+        job.cancelled = True
+        if job.sent and self.process is not None:
+            self.process.send("cancel", job.name)
+        self._deadline.start(round(1000 * PATIENCE_S) if job.sent else 0)
 
-    def poll(self) -> None:
-        """Deliver what has come; a call from within a callback does nothing."""
-        if self._delivering:
-            return
-        self._delivering = True
-        try:
-            while True:
-                try:
-                    source, message = self._inbox.get_nowait()
-                except queue.Empty:
-                    break
-                if source is None or source is self._backend:
-                    self._take(message)
-            self._watch()
-        finally:
-            self._delivering = False
+    def close(self, grace_s: float = 0.0) -> None:
+        """End the worker and remove the private folder; no event comes afterwards.
 
-    def close(self) -> None:
-        """End the worker and remove the private folder; no event comes afterwards."""
+        A worker that runs a job has ``grace_s`` to take back what it has half written.
+        """
         job, self._job = self._job, None
         self._asked.clear()
+        self._end_process(grace_s if job is not None else 0.0)
         if job is not None:
-            job.over = True
-        self._drop()
-        if job is not None:
-            job.end()
+            job.folder.cleanup()
 
-    def _launch(self, job: _Job) -> None:
-        """On a thread of its own: write the volumes and send the job."""
-        try:
-            with atWork():
-                message = job.write()
-                backend = self._worker(lambda: not job.over) if message is not None else None
-                if backend is not None:
-                    backend.send(message)
-                    if job.cancelled is not None:
-                        backend.send({"type": "cancel", "id": job.name})
-        except Exception as error:
-            from PETSuperResLib.errors import PETSuperResError
-            from PETSuperResLib.worker.raw_arrays import without_private_folder
+    def _start_process(self) -> Process:
+        if self.process is None:
+            command = self.command or [find_python(), "-m", "PETSuperResLib.worker", "--with-client"]
+            self.process = Process(command, self._take, self._lost)
+            self._deadline.start(round(1000 * STARTUP_S))
+        return self.process
 
-            told = without_private_folder(error, job.folder)
-            expected = isinstance(told, PETSuperResError)
-            details = [] if expected else "".join(traceback.format_exception(error)).splitlines()
-            self._post(job, "error", message=str(told), details=details)
+    def _end_process(self, grace_s: float = 0.0) -> None:
+        self._steps.drop()
+        self._deadline.stop()
+        process, self.process = self.process, None
+        if process is not None:
+            process.end(grace_s)
 
-    def _worker(self, wanted: Callable[[], bool]) -> Backend | None:
-        """The living worker or a new one; None when, in the meantime, nobody wants it any more."""
-        with self._lock:
-            backend = self._backend
-            if not wanted():
-                return None
-            if backend is None or backend.process.poll() is not None:
-                if backend is not None:
-                    backend.end()
-                command = [self.python or findPython(), "-u", "-m", "PETSuperResLib.worker", "--with-client"]
-                backend = Backend(self.command or command, lambda source, m: self._inbox.put((source, m)))
-                self._backend = backend
-            return backend
+    def _send(self, message: dict[str, Any]) -> None:
+        """The inputs are written."""
+        assert self._job is not None and self.process is not None
+        self._job.sent = True
+        self.process.send(message.pop("type"), self._job.name, **message)
 
-    def _drop(self) -> None:
-        with self._lock:
-            backend, self._backend = self._backend, None
-        if backend is not None:
-            backend.end()
-
-    def _post(self, job: _Job, kind: str, **content: Any) -> None:
-        self._inbox.put((None, {"version": VERSION, "id": job.name, "type": kind, **content}))
-
-    def _take(self, message: dict[str, Any] | None) -> None:
-        if message is None:
-            self._lost(self._backend.epitaph())
-        elif message["type"] == "rubbish":
-            self._lost("The backend process said something that is not understood: reinstall the extension.")
-        elif message["type"] == "foreign":
-            self._lost(
-                f"The backend process speaks version {message['version']} of the messages and this module version "
-                f"{VERSION}: restart Slicer, or reinstall the extension."
-            )
-        elif message.get("id") in self._asked:
-            self._asked.pop(message["id"])(message)
-        elif self._job is not None and message.get("id") == self._job.name:
-            self._deliver(message)
-        elif self._job is not None and message["type"] == "error" and message.get("id") is None:
+    def _take(self, message: dict[str, Any]) -> None:
+        job, kind, name = self._job, message["type"], message.get("id")
+        if kind == "ready":
+            if job is None or not job.cancelled:
+                self._deadline.stop()
+        elif name in self._asked:
+            self._asked.pop(name)(message)
+        elif job is not None and name == job.name:
+            self._deliver(job, message)
+        elif job is not None and kind == "error" and name is None:
             self._lost(f"The backend process did not understand the job ({message.get('message')}): restart Slicer.")
 
-    def _deliver(self, message: dict[str, Any]) -> None:
-        job = self._job
-        assert job is not None
-        if job.cancelled is not None and message["type"] not in FINAL:
-            return
-        if message["type"] not in FINAL:
-            job.onEvent(message)
-            return
-        if job.cancelled is not None:  # it may have ended by itself just before: what was asked for holds
-            message = {**message, "type": "cancelled", "message": "Cancelled at your request; nothing was written."}
-        if message.get("details"):
-            said, details = self.log, message["details"]  # which said holds already, unless it is still under way
-            message = {**message, "log": (said if details[-1] in said else said + details)[-TAIL:]}
-        self._job = None
-        job.end()
-        job.onEvent(message)
+    def _deliver(self, job: _Sent, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if job.cancelled or kind == "error" or kind == "cancelled":
+            if kind in FINAL:
+                self._finish(message)
+        elif kind == "preview":
+            self._steps.run(
+                read_steps(message["file"]),
+                lambda volume: job.on_event({**message, "volume": volume}),
+                lambda _error: None,  # the worker has removed it meanwhile
+            )
+        elif kind == "result":
+            files = {key: file for key, file in (message.get("files") or {}).items() if key != "report"}
+            read = read_outputs(files)
+            self._steps.run(read, lambda volumes: self._finish({**message, "volumes": volumes}), self._failed)
+        else:
+            job.on_event(message)
 
-    def _watch(self) -> None:
-        """What time tells: a cancel without an answer, a worker that never spoke."""
-        job, backend = self._job, self._backend
-        now = time.monotonic()
-        if job is not None and job.cancelled is not None and now - job.cancelled > PATIENCE_S:
-            job.over = True  # before the worker goes, so that the launching thread sends nothing more
+    def _failed(self, error: Exception) -> None:
+        """The volumes could not be written or read."""
+        from PETSuperResLib.errors import PETSuperResError
+        from PETSuperResLib.worker.raw_arrays import without_private_folder
+
+        assert self._job is not None
+        told = without_private_folder(error, self._job.folder.name)
+        lines = [] if isinstance(told, PETSuperResError) else "".join(traceback.format_exception(error)).splitlines()
+        self._finish({"type": "error", "message": str(told), "details": lines})
+
+    def _finish(self, message: dict[str, Any]) -> None:
+        """The job has ended; the worker stays."""
+        job, self._job = self._job, None
+        assert job is not None
+        self._steps.drop()
+        if self.process is None or self.process.ready:
+            self._deadline.stop()
+        if job.cancelled:  # it may have ended by itself just before
+            message = {"type": "cancelled"}
+        details = message.get("details")
+        if details:
+            seen = [] if self.process is None else list(self.process.log)
+            message = {**message, "log": (seen if details[-1] in seen else seen + details)[-TAIL:]}
+        job.folder.cleanup()
+        job.on_event(message)
+
+    def _overdue(self) -> None:
+        """No answer within the time allowed."""
+        job = self._job
+        if job is not None and job.cancelled and not job.sent:
+            self._finish({"type": "cancelled"})
+        elif job is not None and job.cancelled:
             self._lost("")
-        elif backend is not None and not backend.heard and now - backend.born > STARTUP_S and (job or self._asked):
+        else:
             self._lost("The backend process did not answer: restart Slicer, or restart the computer.")
 
     def _lost(self, reason: str) -> None:
-        """The worker is of no use any more: end it, and tell whoever waits."""
-        backend = self._backend
-        self._drop()
-        content = {"message": reason, "log": list(backend.log)[-TAIL:] if backend is not None else []}
+        """The worker is of no use any more: end it, and report it to everybody who waits."""
+        log = [] if self.process is None else list(self.process.log)[-TAIL:]
+        self._end_process()
+        message = {"type": "error", "message": reason, "log": log}
         asked, self._asked = self._asked, {}
-        for name, onEvent in asked.items():
-            onEvent({"version": VERSION, "id": name, "type": "error", **content})
+        for on_event in asked.values():
+            on_event(message)
         if self._job is not None:
-            self._deliver({"version": VERSION, "id": self._job.name, "type": "error", **content})
+            self._finish(message)
 
 
-def _closeIfAlive(reference: weakref.ref[WorkerRunner]) -> None:
-    runner = reference()
-    if runner is not None:
-        runner.close()
+def write_inputs(job: dict[str, Any], folder: Path) -> Generator[None, None, dict[str, Any]]:
+    """Write a job's volumes into its private folder; returns the fields of the message."""
+    raw = "pet" in job
+    fields: dict[str, Any] = {"type": "reconstruct", "private": str(folder), "out": str(folder)}
+    if raw:
+        fields |= {"raw": True, "out": str(folder / "sr.nrrd")}
+    for key, value in job.items():
+        if hasattr(value, "volume"):  # still in its node
+            value = value.volume()
+            yield
+        if isinstance(value, Volume):
+            value = str((yield from write_steps(value, folder / f"{key}.nrrd")))
+        elif hasattr(value, "write"):
+            value = str(value.write(folder / f"{key}.safetensors"))
+        elif isinstance(value, Path):
+            value = str(value)
+        fields[key] = value
+    return fields
+
+
+def read_outputs(files: dict[str, str]) -> Generator[None, None, dict[str, Any]]:
+    """Read a result's volumes, by name."""
+    volumes = {}
+    for key, file in files.items():
+        volumes[key] = yield from read_steps(file)
+    return volumes

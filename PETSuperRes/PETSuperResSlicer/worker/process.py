@@ -1,29 +1,29 @@
-"""The backend as a process: which Python runs it, what it says, and how it ends with everything it started."""
+"""The backend's process: which Python runs it, its messages as Qt's signals, and how it ends with its children."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from PETSuperResLib.worker.protocol import VERSION
-from PETSuperResSlicer.worker.turns import atWork
+import qt
 
-LIBRARY = Path(__file__).resolve().parents[2]  # installed: beside this file; source tree: one folder up
-LIBRARY = LIBRARY if (LIBRARY / "PETSuperResLib").is_dir() else LIBRARY.parent
+import PETSuperResLib
+from PETSuperResLib.worker.protocol import MalformedMessageError, VersionMismatchError, decode, encode
+
+LIBRARY = Path(PETSuperResLib.__file__).parents[1]  # where "python -m" finds the library
+WAIT_MS = 5000  # for the process to begin or to be gone, at most
 
 
-def findPython() -> str:
+def find_python() -> str:
     """The Python of this application: ``PythonSlicer`` in Slicer, whose own executable may be its launcher."""
     own, suffix = Path(sys.executable or ""), ".exe" if os.name == "nt" else ""
     folders = [own.parent, own.parent / "bin", own.parent.parent / "bin"]
@@ -40,110 +40,113 @@ def findPython() -> str:
     return found
 
 
-def killTree(process: subprocess.Popen[bytes]) -> None:
-    """End a process that leads a group of its own, with all its children, and wait for it."""
-    if os.name == "nt":
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-        command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-        if process.poll() is None:
-            with suppress(subprocess.TimeoutExpired):
-                subprocess.run(command, check=False, timeout=5, creationflags=0x08000000, **quiet)
-            process.kill()
-    else:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # the group's number stays taken while a child lives
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=5)
+def kill_group(leader: int) -> None:
+    """End a worker, which leads a process group, and all its children."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
-class Backend:
-    """One worker process; what it says goes to ``put``, the end of its output as ``None``."""
+class Process:
+    """One worker process.
 
-    def __init__(self, command: list[str], put: Callable[[Backend, dict[str, Any] | None], None]) -> None:
-        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-        paths = [str(LIBRARY), *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-        own: dict[str, Any] = {"start_new_session": True}
+    From the event loop are called ``on_message(message)`` for each message, the first of which is ``ready``, and once
+    ``on_end(reason)`` when the process has ended by itself or writes what is no message. Raises RuntimeError where the
+    process cannot be started.
+    """
+
+    def __init__(
+        self, command: list[str], on_message: Callable[[dict[str, Any]], None], on_end: Callable[[str], None]
+    ) -> None:
+        self.on_message, self.on_end = on_message, on_end
+        self.ready = self.ended = False
+        self.log: deque[str] = deque(maxlen=50)  # of its standard error
+        self._lines: deque[bytes] = deque()
+        self._part = b""  # of a line
+        self._kill_group: Callable[[], Any] = lambda: None  # known when the worker is ready
+        self.process = qt.QProcess()
+        self.process.setWorkingDirectory(str(LIBRARY))
+        self.process.connect("readyReadStandardOutput()", self._read)
+        self.process.connect("readyReadStandardError()", self._read_log)
+        self.process.connect("finished(int,QProcess::ExitStatus)", self._finished)
+        self.process.start(command[0], command[1:])
+        if not self.process.waitForStarted(WAIT_MS):
+            raise RuntimeError(f"The backend process cannot be started ({command[0]}): reinstall Slicer.")
+
+    @property
+    def pid(self) -> int:
+        """The number of the process; in Slicer of the launcher that started the worker."""
+        return int(self.process.processId())
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return bool(self.process.state() != qt.QProcess.NotRunning)
+
+    def send(self, kind: str, name: str, **content: Any) -> None:
+        """Write one message; where the process has gone, ``on_end`` reports it."""
+        self.process.write(encode(kind, name, **content))
+
+    def end(self, grace_s: float = 0.0) -> None:
+        """End the process and its children and wait for it; nothing is called any more.
+
+        It is killed, unless it ends within ``grace_s`` by itself at the end of its input.
+        """
+        self.ended = True
+        if grace_s:
+            self.process.closeWriteChannel()
+            self.process.waitForFinished(round(1000 * grace_s))
+        self._kill_group()
+        if not self.running:
+            return
         if os.name == "nt":
-            # no console window, a process group of its own, a priority below the GUI's
-            own = {"creationflags": 0x08000000 | 0x00000200 | 0x00004000}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen(command, env=environment, cwd=str(LIBRARY), **pipes, **own)
-        self.put, self.born, self.heard = put, time.monotonic(), False
-        self.log: deque[str] = deque(maxlen=50)
-        self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=f, daemon=True) for f in (self._listen, self._keepLog)]
-        for thread in self.threads:
-            thread.start()
+            command = ["taskkill", "/F", "/T", "/PID", str(self.pid)]
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(command, check=False, timeout=5, creationflags=0x08000000, capture_output=True)
+        self.process.kill()
+        self.process.waitForFinished(WAIT_MS)
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Write one message; a process that has gone is told by the end of its output, not here."""
-        with suppress(OSError, ValueError), self.lock:
-            self.process.stdin.write(json.dumps({"version": VERSION, **message}).encode() + b"\n")
-            self.process.stdin.flush()
-
-    def end(self) -> None:
-        """Kill the process and its children and close the pipes."""
-        killTree(self.process)
-        pipes = (self.process.stdout, self.process.stderr)
-        for thread, pipe in zip(self.threads, pipes, strict=True):
-            thread.join(timeout=1)
-            if not thread.is_alive():  # closing a pipe that somebody reads would wait for the reader
-                pipe.close()
-        with suppress(OSError, ValueError):
-            self.process.stdin.close()
-
-    def epitaph(self) -> str:
-        """One sentence on why the process is gone; ends what is left of it."""
-        self.end()  # what it wrote last is in the log then
-        code = self.process.returncode
+    def exit_reason(self) -> str:
+        """One sentence on why the process has ended."""
+        code = self.process.exitCode()
         last = next((line for line in reversed(self.log) if line.strip()), "")
         how = f"exit code {code}" + (f", {last}" if last else "")
-        if code is not None and code < 0:
-            how = f"killed by signal {-code}, perhaps for lack of memory"
+        if os.name == "posix" and self.process.exitStatus() == qt.QProcess.CrashExit:
+            how = f"killed by signal {code}, perhaps for lack of memory"
         return f"The backend process ended unexpectedly ({how}): press Apply to try again, or use a smaller region."
 
-    def _listen(self) -> None:
-        with suppress(OSError, ValueError):
-            for line in self.process.stdout:
-                if line.strip():
-                    with atWork():
-                        self.put(self, self._understand(line))
-        self.put(self, None)
+    def _finished(self, *_unused: Any) -> None:
+        self._read()
+        self._read_log()
+        self._stop(self.exit_reason())
 
-    def _understand(self, line: bytes) -> dict[str, Any]:
-        """The message of a line, its volumes read; a message of type ``rubbish`` for anything else."""
+    def _stop(self, reason: str) -> None:
+        if not self.ended:
+            self.end()
+            self.on_end(reason)
+
+    def _read(self) -> None:
+        *lines, self._part = (self._part + self.process.readAllStandardOutput().data()).split(b"\n")
+        self._lines.extend(line for line in lines if line.strip())
+        while self._lines and not self.ended:
+            self._take(self._lines.popleft())
+
+    def _take(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            message = decode(line)
+        except VersionMismatchError:
+            self._stop("The backend process is of another version than this module: restart Slicer, or reinstall it.")
+            return
+        except MalformedMessageError:
             self.log.append(line.decode("utf-8", "replace").strip()[:200])
-            # what a start script prints before the worker takes over its output does no harm
-            return {"type": "rubbish"} if self.heard else {"type": "noise"}
-        self.heard = True
-        if message.get("version") != VERSION:
-            return {"type": "foreign", "version": message.get("version")}
-        try:
-            return {**message, **_volumes(message)}
-        except Exception as error:
-            if message["type"] == "preview":
-                return {"type": "noise"}
-            return {"version": VERSION, "id": message.get("id"), "type": "error", "message": str(error)}
+            if self.ready:  # before, a start script may print something
+                self._stop("The backend process wrote something that is no message: reinstall the extension.")
+            return
+        if message["type"] == "ready":
+            self.ready = True
+            if os.name == "posix":  # also at the end of Slicer, whatever becomes of this object
+                self._kill_group = weakref.finalize(self, kill_group, int(message["pid"]))
+        self.on_message(message)
 
-    def _keepLog(self) -> None:
-        with suppress(OSError, ValueError):
-            for line in self.process.stderr:
-                self.log.append(line.decode("utf-8", "replace").rstrip()[:500])
-
-
-def _volumes(message: dict[str, Any]) -> dict[str, Any]:
-    """``volume`` of a preview and ``volumes`` of a result, read here so that the GUI's thread needn't."""
-    from PETSuperResLib.worker.raw_arrays import read_raw
-
-    if message["type"] == "preview" and message.get("file"):
-        return {"volume": read_raw(message["file"])}
-    if message["type"] == "result":
-        files = message.get("files") or {}
-        return {"volumes": {key: read_raw(file) for key, file in files.items() if key != "report"}}
-    return {}
+    def _read_log(self) -> None:
+        text = self.process.readAllStandardError().data().decode("utf-8", "replace")
+        self.log.extend(line.rstrip()[:500] for line in text.splitlines())

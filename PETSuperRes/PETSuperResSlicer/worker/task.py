@@ -1,4 +1,4 @@
-"""A job that was started in the background: what the logic hands to whoever asked for it."""
+"""A job that was started in the background: what the logic hands to its caller."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from PETSuperResSlicer.worker.turns import pollWhile
+from PETSuperResLib.errors import Cancelled, InputError
+from PETSuperResLib.request import Request, options
+from PETSuperResLib.worker.protocol import error_of, event_of
+from PETSuperResLib.worker.raw_arrays import no_temporary_files
 
 
 class Task:
-    """One job of a runner; its callbacks come from :meth:`poll`, on the thread that calls it.
+    """One job of a runner; its callbacks come from Slicer's event loop.
 
     ``finish(volumes, report)`` makes of the worker's result what ``onDone`` gets. Exactly one of ``onDone``
-    (with that) and ``onError`` (an exception; ``Cancelled`` when it was cancelled) is called. In Slicer a timer
-    polls; elsewhere call :meth:`poll` now and then, or :meth:`wait`.
+    (with that) and ``onError`` (an exception; ``Cancelled`` when it was cancelled) is called, after ``ended``.
     """
 
     def __init__(
@@ -27,8 +30,9 @@ class Task:
         onDone: Callable[[Any], None] | None = None,
         onError: Callable[[Exception], None] | None = None,
         onPreview: Callable[[Any], None] | None = None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self.runner, self.finish = runner, finish
+        self.runner, self.finish, self.ended = runner, finish, ended
         self.progress, self.onDone, self.onError, self.onPreview = progress, onDone, onError, onPreview
         self.running = True
         self.cancelled = self.quiet = False
@@ -37,23 +41,14 @@ class Task:
 
     def start(self, job: dict[str, Any]) -> Task:
         """Begin; raises the library's errors where the job cannot even be handed over."""
-        from PETSuperResLib.worker.raw_arrays import no_temporary_files
-
         try:
             self.runner.start(job, self._take)
         except OSError as error:
-            self.running = False
             raise no_temporary_files(error.filename or "the folder for them", error) from error
-        pollWhile(lambda: self.running, self.poll)
         return self
 
-    def poll(self) -> None:
-        """Deliver what has come since the last call."""
-        if self.running:
-            self.runner.poll()
-
     def cancel(self) -> None:
-        """Ask the job to stop; ``onError(Cancelled)`` follows within a second."""
+        """Stop the job; ``onError(Cancelled)`` follows within a second."""
         if self.running:
             self.cancelled = True
             self.runner.cancel()
@@ -64,34 +59,36 @@ class Task:
         self.cancel()
 
     def wait(self) -> Any:
-        """Poll until the job has ended; returns its result or raises its error."""
-        while self.running:
-            self.poll()
-            time.sleep(0.02)
+        """Run the event loop until the job has ended; returns its result or raises its error. Ctrl-C cancels it."""
+        import qt
+
+        try:
+            while self.running:
+                qt.QApplication.processEvents()
+                time.sleep(0.005)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
         if self.error is not None:
             raise self.error
         return self.result
 
     def _take(self, message: dict[str, Any]) -> None:
-        from PETSuperResLib.errors import Cancelled
-
         kind = message["type"]
         if kind == "result":
             try:
-                self._end(self.finish(message.get("volumes") or {}, message.get("report") or {}), None)
+                result = self.finish(message.get("volumes") or {}, message.get("report") or {})
             except Exception as error:
                 self._end(None, error)
+            else:
+                self._end(result, None)
         elif kind == "cancelled":
             self._end(None, Cancelled())
         elif kind == "error":
-            from PETSuperResLib.worker.protocol import error_of
-
             self._end(None, error_of(message))
         elif self.quiet or self.cancelled:
             return
         elif kind == "progress" and self.progress is not None:
-            from PETSuperResLib.worker.protocol import event_of
-
             try:
                 self.progress(event_of(message))
             except Cancelled:
@@ -100,9 +97,8 @@ class Task:
             self.onPreview(message["volume"])
 
     def _end(self, result: Any, error: Exception | None) -> None:
-        if not self.running:
-            raise error if error is not None else RuntimeError("The job has ended already.")
         self.running, self.result, self.error = False, result, error
+        self.ended()
         onDone, onError = self.onDone, self.onError
         self.progress = self.onDone = self.onError = self.onPreview = None  # what they hold is free
         if self.quiet:
@@ -116,19 +112,19 @@ class Task:
             logging.error("PETSuperRes: %s", "\n".join([str(error), *getattr(error, "log", ())]))
 
 
-def sendable(preset: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as a worker process takes them: text and numbers, and objects that write themselves to a file."""
-    from PETSuperResLib.errors import InputError
+def job_of(request: Request) -> dict[str, Any]:
+    """The worker's job of a request whose images, and perhaps measurement, are objects of this process.
 
-    given = {name: value for name, value in settings.items() if value is not None}
-    if not isinstance(given["quality"], str):
+    Raises :class:`InputError` for what cannot be sent to another process: a loaded prior, a sampler.
+    """
+    objects = {}
+    for name, about in options(Request).items():
+        value = getattr(request, name)
+        if about.form == "file" and value is not None and not isinstance(value, (str, os.PathLike)):
+            if not hasattr(value, "volume") and not hasattr(value, "write"):
+                raise InputError(f"A loaded {name} runs with waitForCompletion=True only: give its file instead.")
+            objects[name] = value
+    if not isinstance(request.quality, str):
         raise InputError("A sampler of your own runs with waitForCompletion=True only: name a quality instead.")
-    for name in ("prior", "measurement"):
-        if isinstance(given.get(name), os.PathLike):
-            given[name] = os.fspath(given[name])
-    if not isinstance(given.get("prior", ""), str):
-        raise InputError("A loaded prior runs with waitForCompletion=True only: give its file instead.")
-    if "region" in given:
-        given["region"] = [float(v) for v in given["region"]]
-    given["samples"], given["seed"] = int(given["samples"]), int(given["seed"])
-    return {**given, "scanner": preset.to_dict() if hasattr(preset, "to_dict") else preset and str(preset)}
+    plain = replace(request, **dict.fromkeys(objects, "written by the client")).to_dict()
+    return {name: value for name, value in {**plain, **objects}.items() if value is not None}
