@@ -18,7 +18,7 @@ from tiny import table, write_phantom
 from PETSuperResLib import __version__
 from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.errors import InputError
-from PETSuperResLib.studies.evaluation import references
+from PETSuperResLib.studies import subjects
 from PETSuperResLib.studies.evaluation.evaluate import METRIC_COLUMNS, evaluate
 from PETSuperResLib.studies.methods import METHODS, named
 
@@ -35,7 +35,7 @@ def data(tmp_path_factory):
 def tables(data, prior_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(references, "SHARP_TORSOS", 0)
+        patch.setattr(subjects, "SHARP_TORSOS", 0)
         evaluate(data, out, settings=["standard"], references=["real", "sharp"], prior=prior_file,
                  methods=["lr", "psf-osem", "psf-osem-oracle", "ours-draft"])  # fmt: skip
     return out
@@ -72,7 +72,7 @@ def test_the_summary_keeps_references_apart_and_says_what_it_is_for(tables):
 
 def test_a_sharp_reference_is_the_same_every_time_and_on_2_mm(data):
     cases = find_cases(data)
-    one, again = (references.subjects(cases, "sharp")[0].load()[0] for _ in range(2))
+    one, again = (subjects.subjects(cases, "sharp")[0].load()[0] for _ in range(2))
     assert np.array_equal(one.array, again.array) and one.spacing[:2] == (2.0, 2.0)
 
 
@@ -159,9 +159,9 @@ def test_quick_takes_a_few_slices_of_two_patients_and_trains_shortly(data, prior
 
 
 def test_a_subject_is_cut_about_its_hottest_lesion(data):
-    (subject,) = references.subjects(find_cases(data), "real")
+    (subject,) = subjects.subjects(find_cases(data), "real")
     pet, _, mask = subject.load()
-    part, _, labels = references.middle(subject, 4).load()
+    part, _, labels = subjects.middle(subject, 4).load()
     assert part.shape[0] == 4 and labels.shape == part.shape
     inside = mask.resample_to(pet, "nearest").array > 0
     assert part.array[labels.array > 0].max() == pet.array[inside].max()
@@ -172,7 +172,7 @@ def test_a_run_on_some_slices_takes_them_of_every_subject(data, prior_file, tmp_
     evaluate(data, tmp_path / "all", settings=["standard"], methods=["lr"], prior=prior_file)
     some, every = table(tmp_path / "metrics.csv"), table(tmp_path / "all" / "metrics.csv")
     assert [r["patient"] for r in some] == ["one"] and some[0]["psnr"] != every[0]["psnr"]
-    cohort = references.Cohort(data, part="test", references=["real"], slices=3)
+    cohort = subjects.Cohort(data, part="test", references=["real"], slices=3)
     assert [subject.load()[0].shape[0] for subject in cohort.subjects()] == [3]
 
 

@@ -16,8 +16,7 @@ from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.prior.schedule import NoiseSchedule
 from PETSuperResLib.progress import Reporter
 from PETSuperResLib.studies.evaluation.evaluate import evaluate
-from PETSuperResLib.studies.evaluation.training_set import training_cases
-from PETSuperResLib.studies.methods import METHODS, FitOptions, MethodCase, TrainingCase, pairs, petdm, srdpm
+from PETSuperResLib.studies.methods import METHODS, FitOptions, MethodCase, pairs, petdm, srdpm
 from PETSuperResLib.studies.methods.conditioning import conditioned_prior
 from PETSuperResLib.studies.methods.diffusion import ddim_step, falling
 from PETSuperResLib.studies.methods.learned import Recipe, fit_restorer, restore_with
@@ -26,16 +25,17 @@ from PETSuperResLib.studies.methods.pairs import Pairs
 from PETSuperResLib.studies.methods.petdm import ENCODER_SHARE, LatentDiffusion
 from PETSuperResLib.studies.methods.srdpm import ConditionalDiffusion, ConditionalNetwork
 from PETSuperResLib.studies.methods.supervised import DEEPSR, SRCNN, STRONGEST, UNET
+from PETSuperResLib.studies.subjects import Subject, training_subjects
 
 RECIPES = {r.name: r for r in (SRCNN, UNET, DEEPSR, STRONGEST, srdpm.RECIPE, petdm.RECIPE)}
 
 
-def phantom_case(seed: int) -> TrainingCase:
+def phantom_case(seed: int) -> Subject:
     def load():
         phantom = torso_phantom(seed, (4, 48, 64), (4.0, 4.0, 4.0), 2, "abdomen")
-        return phantom.pet, phantom.ct
+        return phantom.pet, phantom.ct, phantom.labels
 
-    return TrainingCase(f"phantom {seed}", {"seed": seed}, load)
+    return Subject(f"phantom {seed}", {"seed": seed}, load)
 
 
 CASES = [phantom_case(10), phantom_case(11)]
@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
-    pet, ct = phantom_case(12).load()
+    pet, ct, _ = phantom_case(12).load()
     simulation = simulate(pet, ct, "standard")
     return MethodCase(simulation, ct, tiny_prior(tmp_path_factory.mktemp("prior")), seed=3)
 
@@ -60,7 +60,7 @@ def scans(folder):
 
 def small(name: str, **changes: object) -> Recipe:
     """A UNet that learns in seconds."""
-    values = {"steps": 120, "batch": 4, "size": 64, "warmup": 10, "ema": 0.95, "learning_rate": 3e-3, **changes}
+    values = {"steps": 240, "batch": 4, "size": 64, "warmup": 10, "ema": 0.95, "learning_rate": 3e-3, **changes}
     return Recipe(name=name, build=lambda: ImageRestorer(UNet(1, (8, 16, 32))), **values)  # type: ignore[arg-type]
 
 
@@ -110,7 +110,7 @@ def test_no_training_cases_and_one_that_cannot_serve_are_named(folder):
         Pairs.make([], FitOptions(folder), Reporter(None))
     phantom = small_phantom()
     cold = phantom.pet.with_array(np.zeros_like(phantom.pet.array))
-    broken = TrainingCase("patient 7", {"seed": "cold"}, lambda: (cold, phantom.ct))
+    broken = Subject("patient 7", {"seed": "cold"}, lambda: (cold, phantom.ct, None))
     with pytest.raises(InputError, match="patient 7.*no positive voxel"):
         Pairs.make([broken], FitOptions(folder), Reporter(None))
 
@@ -138,7 +138,7 @@ def test_a_second_fit_reads_what_the_first_kept_and_gives_the_same_image(trained
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"counts": "high"}, {"steps": 119}, {"limit_minutes": 9.0}, {"recipe": 1e-4}, {"cases": 1}]
+    "change", [{"seed": 1}, {"counts": "high"}, {"steps": 239}, {"limit_minutes": 9.0}, {"recipe": 1e-4}, {"cases": 1}]
 )
 def test_whatever_decides_the_weights_trains_anew(trained, folder, change, monkeypatch):
     def stop(*_):
@@ -319,8 +319,8 @@ def data(tmp_path_factory):
 
 
 def test_training_images_are_the_training_patients_own_and_painted(data):
-    cases = training_cases(data)
-    assert [c.name for c in cases] == ["one-real", "one-painted"]
+    cases = training_subjects(data)
+    assert [c.name for c in cases] == ["one-real", "one-sharp"]
     (real, _), (painted, ct) = (c.load() for c in cases)
     assert painted.spacing[0] == 2.0 and painted.shape == ct.shape and real.spacing[0] == 4.0
     assert cases[0].decides != cases[1].decides

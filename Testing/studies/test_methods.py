@@ -14,9 +14,10 @@ from PETSuperResLib.errors import InputError
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.sampling.penalties import EPSILON_SUV, RelativeDifference, bowsher_pairs, half_offsets, ties
-from PETSuperResLib.studies.methods import METHODS, FitOptions, Method, MethodCase, TrainingCase, restore
+from PETSuperResLib.studies.methods import METHODS, FitOptions, Method, MethodCase, restore
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_RDP, MapSettings, map_image
 from PETSuperResLib.studies.methods.penalised import objective, penalised
+from PETSuperResLib.studies.subjects import Subject
 
 SPACING = (2.0, 2.0, 3.0)
 SHAPE = (3, 7, 6)
@@ -70,7 +71,7 @@ def test_a_method_that_learns_restores_after_fit_only(case, tmp_path):
     with pytest.raises(InputError, match="fit"):
         untrained.restore(case)
     assert untrained.fit is not None
-    known = TrainingCase("one", {}, lambda: (case.simulation.truth, case.ct))
+    known = Subject("one", {}, lambda: (case.simulation.truth, case.ct, None))
     trained = untrained.fit([known], FitOptions(tmp_path))
     assert trained.restore(case).array.mean() == pytest.approx(case.simulation.truth.array.mean(), rel=1e-4)
 

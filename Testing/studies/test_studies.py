@@ -13,8 +13,9 @@ from tiny import table, write_phantom
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.sampling import PROFILES
+from PETSuperResLib.studies import subjects
 from PETSuperResLib.studies.benchmarks import scaling
-from PETSuperResLib.studies.evaluation import nema, references, robustness
+from PETSuperResLib.studies.evaluation import nema, robustness
 from PETSuperResLib.studies.evaluation import quality_vs_time as front
 from PETSuperResLib.studies.evaluation.false_lesions import contrast, false_lesions
 
@@ -74,7 +75,7 @@ def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
 
 
 def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_file, tmp_path):
-    cohort = references.Cohort(data, references=["real"], prior=prior_file)
+    cohort = subjects.Cohort(data, references=["real"], prior=prior_file)
     robustness.robustness_study(cohort, tmp_path, quality="draft")
     found = table(tmp_path / "robustness.csv")
     assert len(found) == 2 * len(robustness.VARIANTS)
@@ -118,7 +119,7 @@ def test_only_what_the_reference_lacks_is_a_false_lesion(flat, height, spots):
 
 
 def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(references, "SHARP_TORSOS", 0)
+    monkeypatch.setattr(subjects, "SHARP_TORSOS", 0)
     monkeypatch.setattr(front, "STEPS", (1, 2))
     monkeypatch.setattr(front, "SLICES", 2)
     monkeypatch.setattr(front, "_variants", lambda made=front._variants: [v for v in made() if v[0] != "paper"])

@@ -28,8 +28,8 @@ from ..methods.classical import OSEM_UPDATES, PSF_OSEM_UPDATES
 from ..methods.map import MAP_RDP, map_penalty
 from ..methods.penalised import START_UPDATES, penalised
 from ..plotting import save_figure
+from ..subjects import MIN_LESION_ML, PIXEL_MM, SHARP_SEED
 from .metrics import body_mask
-from .references import MIN_LESION_ML, PIXEL_MM, SHARP_SEED
 
 TORSO_SEED = SHARP_SEED + 104  # neither trained on nor used to choose a profile; six lesions and much liver
 TORSO_SHAPE, SLICE_MM, LESIONS = (24, 128, 176), 3.0, 8

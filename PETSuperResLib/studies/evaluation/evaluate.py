@@ -7,22 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...cohort.cases import find_cases
 from ...cohort.distributed import Team, team_on
-from ...cohort.manifest import read_split
+from ...cohort.manifest import split_cases
 from ...errors import InputError
 from ...files import write_csv
 from ...lesions.measures import COLUMNS
 from ...physics.simulation import COUNT_LEVELS
 from ...prior import Prior
 from ...progress import Callback, Reporter
-from ..methods import FitOptions, Method, named
+from ..methods import METHODS, FitOptions, Method, named
+from ..subjects import REFERENCES, Subject, subjects, training_subjects
 from ..training.cache import cache_folder
 from .figures import method_figure
-from .references import REFERENCES, subjects
 from .report import write_report
 from .summary import write_summary
-from .training_set import fit_facts, fitted
 from .trials import Results, Trial, run_trial
 
 METRIC_COLUMNS = (
@@ -70,7 +68,7 @@ def evaluate(
                 raise InputError(f"The {what} '{value}' is not in this version: use {', '.join(known)}.")
     if quick:
         limit, fit_minutes, slices = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES, slices or QUICK_SLICES
-    patients = find_cases(data, read_split(data, part, split))[:limit]
+    patients = split_cases(data, part, split)[:limit]
     chosen_subjects = [subject for reference in references for subject in subjects(patients, reference, slices)]
     loaded, out = Prior.load(prior), Path(out)
     folder = cache_folder(cache) or out / "trained"
@@ -83,13 +81,20 @@ def evaluate(
             for level in counts
         ]
         ready: dict[str, dict[str, Method]] = {}
-        training = QUICK_TRAINING if quick else None
+        learning = any(METHODS[name].fit for name in names)
+        training = training_subjects(data, split, QUICK_TRAINING if quick else None) if learning else []
         for level in counts:
             options = FitOptions(folder, level, seed, device, fit_minutes, progress=progress)
-            ready[level] = team.first_then_others(partial(fitted, names, data, split, options, training))
-        fit = fit_facts(names, data, split, fit_minutes, training)
+            ready[level] = team.first_then_others(partial(_fitted, names, training, options))
+        fit = {"minutes": fit_minutes, "images": [subject.decides for subject in training]}
         _run(trials, ready, loaded, fit, out, team, progress, command)
     return out / "summary.md"
+
+
+def _fitted(names: Sequence[str], training: Sequence[Subject], options: FitOptions) -> dict[str, Method]:
+    """Methods by name, those that learn trained (or read from the options' folder)."""
+    methods = {name: METHODS[name] for name in names}
+    return {name: method if method.fit is None else method.fit(training, options) for name, method in methods.items()}
 
 
 def _run(

@@ -20,8 +20,8 @@ from ...prior import Prior
 from ...progress import Callback, Reporter
 from ...sampling import PROFILES, UNKNOWN_HU, Sampler, sample
 from ...volume import Volume
+from ..subjects import Cohort
 from .metrics import whole_field
-from .references import Cohort
 
 SLICES = 8
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16)

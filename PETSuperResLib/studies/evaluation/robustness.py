@@ -14,12 +14,11 @@ from ...prior import Prior
 from ...progress import Callback, Reporter
 from ...reconstruction import sample_measurement
 from ...volume import Volume
+from ..subjects import AIR_HU, Cohort, Subject
 from .false_lesions import FALSE, SPOT_MM, false_lesions
 from .metrics import body_mask, whole_field, within_body
-from .references import Cohort, Subject
 from .summary import heading
 
-AIR_HU = -1000.0
 COLUMNS = (
     *("patient", "reference", "setting", "counts", "variant", "psnr", "ssim", "nmse", "psnr_body", "change_db"),
     *("false_lesions", "false_contrast", "slices"),

@@ -16,10 +16,8 @@ from ...physics.simulation import Simulation, simulate
 from ...prior import Prior
 from ...volume import Volume
 from ..methods import METHODS, Method, MethodCase
+from ..subjects import AIR_HU, Subject
 from .metrics import body_mask, whole_field, within_body
-from .references import Subject
-
-AIR_HU = -1000.0
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """The compared methods behind one interface: a measurement (and the CT) in, a volume on the SR grid out.
 
 A :class:`Method` says what it follows and needs, and restores a :class:`MethodCase`; :data:`METHODS` names
-them as tables and command line do. One that learns has a ``fit`` that takes :class:`TrainingCase` and
+them as tables and command line do. One that learns has a ``fit`` that takes :class:`Subject` and
 :class:`FitOptions` and returns the method that restores.
 """
 
-from .interface import FitOptions, Method, MethodCase, TrainingCase
+from .interface import FitOptions, Method, MethodCase
 from .registry import GROUPS, METHODS, named, restore
 
-__all__ = ["GROUPS", "METHODS", "FitOptions", "Method", "MethodCase", "TrainingCase", "named", "restore"]
+__all__ = ["GROUPS", "METHODS", "FitOptions", "Method", "MethodCase", "named", "restore"]

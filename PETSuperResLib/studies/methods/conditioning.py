@@ -16,6 +16,7 @@ from ...prior import Prior
 from ...prior.checkpoint import BUNDLED_SHA256
 from ...progress import Reporter
 from ...volume import Volume
+from ..subjects import Subject
 from ..training.cache import Stack, StoredSlices
 from ..training.config import TrainingConfig, read_recipe, with_conditioning
 from ..training.data import SliceBatches
@@ -23,7 +24,7 @@ from ..training.learner import PriorLearner
 from ..training.loop import Loop
 from ..training.prefetch import Prefetcher
 from ..training.sources import slices_of
-from .interface import FitOptions, Method, MethodCase, TrainingCase
+from .interface import FitOptions, Method, MethodCase
 
 STEPS = 4000
 SOURCES = {
@@ -38,7 +39,7 @@ def conditioned(name: str, conditioning: str, profile: str, run: Callable[[Metho
     def untrained(case: MethodCase) -> Volume:
         raise InputError(f"Method '{name}' is not trained.")
 
-    def fit(cases: Sequence[TrainingCase], options: FitOptions) -> Method:
+    def fit(cases: Sequence[Subject], options: FitOptions) -> Method:
         prior = conditioned_prior(conditioning, cases, options)
         return replace(method, fit=None, run=lambda case: run(replace(case, prior=prior)))
 
@@ -54,7 +55,7 @@ def conditioned(name: str, conditioning: str, profile: str, run: Callable[[Metho
     return method
 
 
-def conditioned_prior(conditioning: str, cases: Sequence[TrainingCase], options: FitOptions) -> Prior:
+def conditioned_prior(conditioning: str, cases: Sequence[Subject], options: FitOptions) -> Prior:
     """A prior of that ``conditioning`` ("concat", "none"), trained on the true images of ``cases``.
 
     Read if an equal call left it in ``options.folder``, where it is kept.
@@ -87,7 +88,7 @@ def conditioned_prior(conditioning: str, cases: Sequence[TrainingCase], options:
 
 def _train(
     config: TrainingConfig,
-    cases: Sequence[TrainingCase],
+    cases: Sequence[Subject],
     folder: Path,
     team: Team,
     report: Reporter,
@@ -119,8 +120,9 @@ def _train(
     report("done", 1.0)
 
 
-def _stack(case: TrainingCase, pixel_mm: float) -> Stack:
+def _stack(case: Subject, pixel_mm: float) -> Stack:
     try:
-        return slices_of(*case.load(), pixel_mm)
+        pet, ct, _ = case.load()
+        return slices_of(pet, ct, pixel_mm)
     except PETSuperResError as error:
         raise type(error)(f"Training case {case.name}: {error}") from error

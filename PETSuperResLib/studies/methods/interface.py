@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...errors import InputError
 from ...physics.simulation import Simulation
 from ...prior import Prior
 from ...progress import Callback
 from ...volume import Volume
+from ..subjects import Subject
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,6 @@ class MethodCase:
     prior: Prior
     seed: int = 0
     device: str = "auto"
-
-
-@dataclass(frozen=True)
-class TrainingCase:
-    """A training image: ``load`` gives its PET (SUVbw, taken as the truth) and CT (HU).
-
-    ``decides`` is all that decides them, as plain JSON values: what is made of them is kept under its hash.
-    """
-
-    name: str
-    decides: dict[str, Any]
-    load: Callable[[], tuple[Volume, Volume]] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ class Method:
     filled_in : what the source leaves open and this project chose; empty if nothing.
     needs_ct : the result depends on ``case.ct``.
     needs_pairs : it learns from pairs of LR and true images; other methods that learn see true images only.
-    fit : for methods that learn, which restore nothing before it: training cases in, the trained method out.
+    fit : for methods that learn, which restore nothing before it: training subjects in, the trained method out.
     """
 
     name: str
@@ -84,7 +72,7 @@ class Method:
     filled_in: str = ""
     needs_ct: bool = False
     needs_pairs: bool = False
-    fit: Callable[[Sequence[TrainingCase], FitOptions], Method] | None = field(default=None, repr=False)
+    fit: Callable[[Sequence[Subject], FitOptions], Method] | None = field(default=None, repr=False)
 
     @property
     def description(self) -> str:

@@ -21,9 +21,10 @@ from ...grid import centred_resize
 from ...prior.checkpoint import autocast, tensors_sha256
 from ...progress import Reporter
 from ...volume import Volume
+from ..subjects import AIR_HU, Subject
 from ..training.loop import Loop, LoopConfig
-from .interface import FitOptions, Method, MethodCase, TrainingCase
-from .pairs import AIR_HU, Pairs, channels, entry_name
+from .interface import FitOptions, Method, MethodCase
+from .pairs import Pairs, channels, entry_name
 
 PAD = 32  # image sides are padded to multiples of it
 SLICES_PER_BATCH = 16
@@ -66,7 +67,7 @@ class Recipe(LoopConfig):
         def untrained(case: MethodCase) -> Volume:
             raise InputError(f"Method '{self.name}' is not trained.")
 
-        def fit(cases: Sequence[TrainingCase], options: FitOptions) -> Method:
+        def fit(cases: Sequence[Subject], options: FitOptions) -> Method:
             model = fit_restorer(self, cases, options)
             return replace(method, fit=None, run=lambda case: restore_with(model, case))
 
@@ -74,7 +75,7 @@ class Recipe(LoopConfig):
         return method
 
 
-def fit_restorer(recipe: Recipe, cases: Sequence[TrainingCase], options: FitOptions) -> Restorer:
+def fit_restorer(recipe: Recipe, cases: Sequence[Subject], options: FitOptions) -> Restorer:
     """Train on the pairs of ``cases``, or read what an equal call left in ``options.folder``.
 
     The result is the moving average of the weights (:class:`~..training.loop.Loop`). An interrupted fit goes on where
@@ -145,7 +146,7 @@ def restore_with(model: Restorer, case: MethodCase) -> Volume:
     return grid.with_array(result.numpy(), "SUVbw")
 
 
-def _hash(recipe: Recipe, model: Restorer, cases: Sequence[TrainingCase], options: FitOptions) -> str:
+def _hash(recipe: Recipe, model: Restorer, cases: Sequence[Subject], options: FitOptions) -> str:
     """Of everything that decides a restorer's weights."""
     decides = {
         "recipe": repr(recipe),

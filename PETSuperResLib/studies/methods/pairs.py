@@ -24,9 +24,9 @@ from ...physics.model import osem
 from ...physics.simulation import Simulation, simulate
 from ...progress import Reporter
 from ...volume import Volume
-from .interface import FitOptions, TrainingCase
+from ..subjects import AIR_HU, Subject
+from .interface import FitOptions
 
-AIR_HU = -1000.0
 EM_UPDATES = (12, 24, 48)  # PSF-OSEM images: before, about and beyond the best number of updates
 CHANNELS = ("truth", "lr", *(f"em{n}" for n in EM_UPDATES), "ct")
 
@@ -66,7 +66,7 @@ class Pairs:
         self.shares = np.array(self.depths) / sum(self.depths)
 
     @classmethod
-    def make(cls, cases: Sequence[TrainingCase], options: FitOptions, report: Reporter) -> Pairs:
+    def make(cls, cases: Sequence[Subject], options: FitOptions, report: Reporter) -> Pairs:
         """Simulate the scans that ``options.folder`` does not hold yet (standard setting, ``options.counts``)."""
         if not cases:
             raise InputError("There are no training patients: name them under 'train' in the split file.")
@@ -104,16 +104,16 @@ class Pairs:
         return {name: torch.stack(patches) for name, patches in drawn.items()}
 
 
-def entry_name(case: TrainingCase, number: int, options: FitOptions) -> str:
+def entry_name(case: Subject, number: int, options: FitOptions) -> str:
     """The file name of a case's pair: a readable part, and a hash of all that decides its values."""
     readable = re.sub(r"[^A-Za-z0-9.-]+", "_", case.name)[-60:].strip("_.")
     decides = {"case": case.decides, "number": number, "counts": options.counts, "seed": options.seed}
     return f"pair-{readable}-{hash_of(decides)}.safetensors"
 
 
-def _write(path: Path, case: TrainingCase, number: int, options: FitOptions) -> None:
+def _write(path: Path, case: Subject, number: int, options: FitOptions) -> None:
     try:
-        pet, ct = case.load()
+        pet, ct, _ = case.load()
         seed = options.seed * 10_007 + 1 + number  # not that of evaluated scans, which is the seed itself
         simulation = simulate(pet, ct, "standard", options.counts, seed=seed, device=options.device)
     except PETSuperResError as error:

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from ..subjects import AIR_HU
 from .cache import Pair, StoredSlices
 
-OUTSIDE_HU = -1000.0
 EXACT_SHARE = 0.4  # of the patches keep the slice's own pixels; interpolated ones are a little blurred
 MISREGISTERED_SHARE = 0.3  # of the interpolated patches have a CT that is off by a few mm
 THIN_MM = 2.8  # of such slices every second one is sometimes taken, so that other spacings are seen
@@ -91,13 +91,13 @@ class SliceBatches:
         if self.resolutions is not None:
             pet, resolution = self.resolutions.blur(number, pet, random)
         images = torch.from_numpy(np.concatenate([pet, ct[None]])).float()[None]
-        images[:, -1] -= OUTSIDE_HU  # zero padding then means air
+        images[:, -1] -= AIR_HU  # zero padding then means air
         zoom = 1.0
         if random.random() < EXACT_SHARE:
             moved = self._cut(images, random)
         else:
             moved, zoom = self._warp(images, random)
-        moved[:, -1] += OUTSIDE_HU
+        moved[:, -1] += AIR_HU
         moved[:, :-1] *= math.exp(random.normal(0, 0.3))
         if self.resolutions is not None and random.random() >= self.resolutions.stated:
             resolution = math.nan

@@ -15,14 +15,15 @@ from ...cohort.manifest import split_cases
 from ...cohort.parallel import spread
 from ...errors import PETSuperResError
 from ...files import fingerprint
-from ...phantoms.painting import anatomy_of, paint
+from ...phantoms.painting import paint
 from ...phantoms.torso import random_stacks
 from ...progress import Reporter
 from ...suv.volumes import check_suv
 from ...volume import Volume
+from ..subjects import AIR_HU, case_anatomy
 from .cache import Stack, StoredSlices, cache_folder, entry_name, is_whole, write_entry
 from .config import TrainingConfig
-from .data import OUTSIDE_HU, Resolutions, SliceBatches
+from .data import Resolutions, SliceBatches
 
 GAPS_MM = (2.0, 2.5, 4.0, 5.0)  # slice spacings that a prior with neighbours sees beside the patients' own
 PHANTOM_DEPTH = 8  # slices of a phantom volume for such a prior
@@ -70,12 +71,10 @@ class SliceSource:
 
     def _painted(self) -> Iterator[Stack]:
         assert self.case is not None
-        pet = self.case.pet()
-        grid = pet.grid((self.pixel_mm, self.pixel_mm, self.slice_mm or pet.spacing[2]))
-        anatomy = anatomy_of(self.case.ct().resample_to(grid, "linear", OUTSIDE_HU), self.case.lesions(), self.seed)
+        anatomy = case_anatomy(self.case, self.case.pet(), self.pixel_mm, self.seed, self.slice_mm or None)
         for number in range(self.number):
             made = paint(anatomy, self.seed + number)
-            yield Stack(_pairs(made.pet.array, made.ct.array), grid.shape[0], grid.spacing[2])
+            yield Stack(_pairs(made.pet.array, made.ct.array), len(made.pet.array), made.pet.spacing[2])
 
     def entry(self, folder: Path) -> str:
         """The name of its file in a cache, given the data folder."""
@@ -188,7 +187,7 @@ def slices_of(pet: Volume, ct: Volume, pixel_mm: float) -> Stack:
     """The slices of a PET (SUV) and its CT (HU) with pixels of ``pixel_mm``."""
     grid = pet.grid((pixel_mm, pixel_mm, pet.spacing[2]))
     own = pet.resample_to(grid, "cubic").array.clip(0, 200)
-    guide = ct.resample_to(grid, "linear", OUTSIDE_HU).array
+    guide = ct.resample_to(grid, "linear", AIR_HU).array
     return Stack(_pairs(own, guide), grid.shape[0], grid.spacing[2])
 
 

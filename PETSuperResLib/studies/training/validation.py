@@ -19,7 +19,7 @@ from ...cohort.cases import Case
 from ...cohort.manifest import read_split, split_cases
 from ...errors import InputError
 from ...grid import centred_resize
-from ...phantoms.painting import anatomy_of, paint
+from ...phantoms.painting import paint
 from ...phantoms.torso import torso_phantom
 from ...physics.model import ForwardModel, scanner_projector
 from ...physics.projector import ParallelProjector
@@ -29,14 +29,14 @@ from ...progress import Reporter
 from ...sampling import UNKNOWN_HU, Sampler, sample
 from ...volume import Volume
 from ..evaluation.metrics import psnr
+from ..subjects import AIR_HU, case_anatomy
 from .config import TrainingConfig
-from .data import OUTSIDE_HU
 
 SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6)  # noise over signal at which the loss is taken
 SHOWN_SIGMAS = (0.2, 0.8)  # at which a sheet shows the one-step estimate
 PATIENTS, SLICES, MARGIN = 4, 4, 8  # at most; MARGIN slices on either side are painted too, for the anatomy
 SEED = 60_000  # of phantoms, paintings, counts and noise
-AIR_HU = -900.0  # the loss is taken where the CT shows more than air
+BODY_HU = -900.0  # the loss is taken where the CT shows more than air
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def validation_scans(
         report("validation patients", n / len(cases), case.name)
         pet, ct = case.pet(), case.ct()
         scans.append(make(case.name, "real", _middle(pet, SLICES), ct))
-        scans.append(make(case.name, "painted", *_painted(case, pet, ct, config.pixel_mm, SEED + n)))
+        scans.append(make(case.name, "painted", *_painted(case, pet, config.pixel_mm, SEED + n)))
     return scans, f"{len(cases)} validation patients"
 
 
@@ -144,7 +144,7 @@ def _denoise(prior: Prior, scan: Scan, sigma: float, seed: int) -> tuple[float, 
     size = (int(scan.pet.shape[1]), int(scan.pet.shape[2]))
     padded = tuple(-(-n // STRIDE) * STRIDE for n in size)
     x0 = centred_resize(prior.transform.to_model(scan.pet), padded)[:, None]  # type: ignore[arg-type]
-    ct = centred_resize(scan.ct - OUTSIDE_HU, padded) + OUTSIDE_HU  # type: ignore[arg-type]
+    ct = centred_resize(scan.ct - AIR_HU, padded) + AIR_HU  # type: ignore[arg-type]
     t = torch.full((len(x0),), prior.schedule.step_at(sigma), device=x0.device)
     signal, noise = prior.schedule.signal_noise(t)
     random = torch.Generator().manual_seed(seed)
@@ -155,7 +155,7 @@ def _denoise(prior: Prior, scan: Scan, sigma: float, seed: int) -> tuple[float, 
     error = ((eps - drawn) / signal).square()[:, 0]  # of v, as eps = signal v + noise x_t
     estimate = prior.schedule.tweedie(x_t, eps, t)
     activity = centred_resize(prior.transform.to_activity(estimate)[:, 0], size).clamp_min(0)
-    return float(error[ct > AIR_HU].mean()), activity.cpu().numpy()
+    return float(error[ct > BODY_HU].mean()), activity.cpu().numpy()
 
 
 class _Maker:
@@ -193,10 +193,8 @@ def _torso(seed: int, pixel_mm: float) -> tuple[Volume, Volume]:
     return made.pet, made.ct
 
 
-def _painted(case: Case, pet: Volume, ct: Volume, pixel_mm: float, seed: int) -> tuple[Volume, Volume]:
-    near = _middle(pet, SLICES + 2 * MARGIN)
-    grid = near.grid((pixel_mm, pixel_mm, near.spacing[2]))
-    made = paint(anatomy_of(ct.resample_to(grid, "linear", OUTSIDE_HU), case.lesions(), seed), seed)
+def _painted(case: Case, pet: Volume, pixel_mm: float, seed: int) -> tuple[Volume, Volume]:
+    made = paint(case_anatomy(case, _middle(pet, SLICES + 2 * MARGIN), pixel_mm, seed), seed)
     return _middle(made.pet, SLICES), _middle(made.ct, SLICES)
 
 

@@ -19,7 +19,6 @@ from tune_sampler import Scan, scans
 
 from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.studies.evaluation.metrics import whole_field
-from PETSuperResLib.studies.evaluation.references import REFERENCES
 from PETSuperResLib.studies.methods.map import (
     MAP_BOWSHER,
     MAP_BOWSHER_SHARP,
@@ -29,6 +28,7 @@ from PETSuperResLib.studies.methods.map import (
     map_penalty,
 )
 from PETSuperResLib.studies.methods.penalised import penalised
+from PETSuperResLib.studies.subjects import REFERENCES
 
 UPDATES = (20, 40, 80)
 BETAS = (0.1, 0.2, 0.3, 0.5)

@@ -6,7 +6,7 @@
 ``DIR`` holds the case folders and ``split.json`` with its ``validation`` patients; the package must be
 installed. Eight middle slices of each reference and setting; a row is the mean PSNR (dB), SSIM and NMSE
 over references, and the processor time. First the peers: PSF-OSEM at several numbers of updates, with the
-updates and filter that are best for each scan, and the MAP references. Then the sampler, one variant in each
+updates and filter that are best for each scan, and the MAP subjects. Then the sampler, one variant in each
 row; ``--vary`` gives them.
 ``--limit 1``, the first patient only, takes about 5 minutes on one busy CPU core; all take accordingly more.
 """
@@ -32,8 +32,8 @@ from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import COUNT_LEVELS, simulate
 from PETSuperResLib.sampling import UNKNOWN_HU, sample
 from PETSuperResLib.studies.evaluation.metrics import whole_field
-from PETSuperResLib.studies.evaluation.references import REFERENCES, subjects
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_BOWSHER_SHARP, MAP_RDP, map_image
+from PETSuperResLib.studies.subjects import REFERENCES, subjects
 
 SLICES = 8
 SETTINGS = ("standard", "ood")

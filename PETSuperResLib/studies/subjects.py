@@ -1,0 +1,152 @@
+"""What studies train on and measure against: patients' own PET, sharp noise-free uptake in their anatomy, torsos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cohort.case import Case
+from ..cohort.manifest import split_cases
+from ..files import fingerprint
+from ..lesions.measures import split_segments
+from ..phantoms.painting import Anatomy, anatomy_of, paint
+from ..phantoms.torso import torso_phantom
+from ..physics.simulation import Simulation, simulate
+from ..volume import Volume
+
+REFERENCES = ("real", "sharp")
+TRAINING_SEED = 50_000  # of the paintings that compared methods learn from; the prior's are below 40 000
+SHARP_SEED = 90_000  # of the paintings and torsos that methods are measured against
+SHARP_TORSOS = 2
+PIXEL_MM = 2.0
+AIR_HU = -1000.0
+MIN_LESION_ML = 0.5  # smaller parts of a contour are specks of its resampling
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One image of a study: ``load`` gives PET (SUVbw, taken as the truth), CT (HU) and lesion labels (or None).
+
+    ``decides`` is all that decides them, as plain JSON values: what is made of them is kept under its hash.
+    ``reference``: ``real``, the patient's own PET, or ``sharp``, uptake without noise.
+    """
+
+    name: str
+    decides: dict[str, Any]
+    load: Callable[[], tuple[Volume, Volume, Volume | None]] = field(repr=False)
+    reference: str = "real"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The patients of a study and how they are scanned: all at the standard setting with ``counts``."""
+
+    data: str | Path  # folder of case folders
+    part: str = "validation"  # of the split
+    references: Sequence[str] = REFERENCES
+    counts: str = "realistic"
+    split: str | Path | None = None
+    limit: int | None = None
+    slices: int | None = None  # of each, about the hottest one in the lesions; None: all
+    prior: str | Path | None = None  # None: the bundled one
+    seed: int = 0
+    device: str = "auto"
+
+    def subjects(self) -> list[Subject]:
+        """The references of the patients, one kind after the other."""
+        cases = split_cases(self.data, self.part, self.split)[: self.limit]
+        return [subject for reference in self.references for subject in subjects(cases, reference, self.slices)]
+
+    def scan(self, pet: Volume, ct: Volume) -> Simulation:
+        """The simulated scan of a subject."""
+        return simulate(pet, ct, "standard", self.counts, seed=self.seed, device=self.device)
+
+
+def subjects(cases: Sequence[Case], reference: str, slices: int | None = None) -> list[Subject]:
+    """What methods are measured against on ``cases``; with ``slices``, so many of each by :func:`middle`.
+
+    ``real``: each patient's PET, CT and contour. ``sharp``: uptake without noise painted into each
+    patient's CT at 2 mm (:mod:`~PETSuperResLib.phantoms.painting`), and generated torsos.
+    """
+    if reference == "real":
+        found = [real(case) for case in cases]
+    else:
+        found = [painted(case, SHARP_SEED + n, lesions=5) for n, case in enumerate(cases)]
+        found += [_torso(n) for n in range(SHARP_TORSOS)]
+    return found if slices is None else [middle(subject, slices) for subject in found]
+
+
+def training_subjects(data: str | Path, split: str | Path | None = None, limit: int | None = None) -> list[Subject]:
+    """Two images of every ``train`` patient: the own PET, and sharp uptake without noise painted into the CT."""
+    cases = split_cases(data, "train", split)[:limit]
+    found = [*map(real, cases), *(painted(case, TRAINING_SEED + n) for n, case in enumerate(cases))]
+    return [replace(subject, name=f"{subject.name}-{subject.reference}") for subject in found]
+
+
+def real(case: Case) -> Subject:
+    """A patient's own PET and CT, and the contour's connected parts as labels."""
+
+    def load() -> tuple[Volume, Volume, Volume | None]:
+        mask = case.lesions()
+        return case.pet(), case.ct(), None if mask is None else _large(mask)
+
+    return Subject(case.name, _facts(case), load)
+
+
+def painted(case: Case, seed: int, lesions: int | None = None) -> Subject:
+    """Sharp uptake without noise painted into a patient's CT at 2 mm, with ``lesions`` (None: 2 to 9)."""
+
+    def load() -> tuple[Volume, Volume, Volume | None]:
+        made = paint(case_anatomy(case, case.pet(), PIXEL_MM, seed), seed, lesions)
+        return made.pet, made.ct, made.labels if made.labels.array.any() else None
+
+    return Subject(case.name, _facts(case) | {"painting": [seed, lesions]}, load, "sharp")
+
+
+def case_anatomy(case: Case, pet: Volume, pixel_mm: float, seed: int, slice_mm: float | None = None) -> Anatomy:
+    """The anatomy of a case's CT and contour on the grid of ``pet`` with pixels of ``pixel_mm``, to be painted."""
+    grid = pet.grid((pixel_mm, pixel_mm, slice_mm or pet.spacing[2]))
+    return anatomy_of(case.ct().resample_to(grid, "linear", AIR_HU), case.lesions(), seed)
+
+
+def middle(subject: Subject, slices: int) -> Subject:
+    """The same subject with its PET cut to so many axial slices about the hottest one in the lesions."""
+
+    def load() -> tuple[Volume, Volume, Volume | None]:
+        pet, ct, mask = subject.load()
+        inside = None if mask is None else mask.resample_to(pet, "nearest").array > 0
+        hot = np.where(inside, pet.array, 0) if inside is not None and inside.any() else pet.array
+        first = int(np.argmax(hot.max((1, 2)))) - slices // 2
+        first = max(0, min(first, pet.shape[0] - slices))
+        part = pet.crop((0, 0, first), (pet.shape[2], pet.shape[1], min(pet.shape[0], first + slices)))
+        return part, ct, None if mask is None else mask.resample_to(part, "nearest")
+
+    return replace(subject, load=load, decides=subject.decides | {"slices": slices})
+
+
+def _facts(case: Case) -> dict[str, Any]:
+    files = case.sources()
+    return {"series": [case.pet_series, case.ct_series], "files": fingerprint(files, files[0].parent.parent)}
+
+
+def _torso(number: int) -> Subject:
+    def load() -> tuple[Volume, Volume, Volume | None]:
+        made = torso_phantom(SHARP_SEED + number, (24, 128, 176), (PIXEL_MM, PIXEL_MM, 3.0))
+        return made.pet, made.ct, made.labels
+
+    return Subject(f"torso_{number + 1}", {"torso": SHARP_SEED + number}, load, "sharp")
+
+
+def _large(mask: Volume) -> Volume:
+    """The contour's connected parts as labels, without specks (the largest is always kept)."""
+    parts = split_segments(mask)
+    array = parts.array.copy()
+    for label in range(2, int(array.max()) + 1):
+        inside = array == label
+        if inside.sum() * parts.voxel_ml < MIN_LESION_ML:
+            array[inside] = 0
+    return parts.with_array(array, "label")
