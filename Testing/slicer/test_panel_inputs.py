@@ -185,10 +185,10 @@ def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, 
     assert panel.params.pet is None
     scene.SetURL(str(tmp_path / "scene.mrml"))
     assert scene.Import()
-    host.spin(0.5)
+    assert host.spin(10, until=lambda: panel.ui.lesionsTable.rowCount > 0)
     assert panel.params.preset == PRESET and panel.params.fwhm == 7.25
     assert panel.params.pet.GetName() == "PET" and panel.params.ct.GetName() == "CT"
-    assert panel.params.result.GetName() == made and panel.ui.lesionsTable.rowCount > 0
+    assert panel.params.result.GetName() == made
     assert not host.errors
 
 
