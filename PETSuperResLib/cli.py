@@ -1,4 +1,4 @@
-"""The command line ``petsuperres``: exits 0 on success, and 2 with one clear line on anything a user can cure."""
+"""The command line ``petsuperres``: exits 0 on success, 2 with one clear line on bad input, 130 when interrupted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from types import FrameType
 import click
 
 from .commands import data, development, dicom, imaging, measuring, studies
-from .errors import PETSuperResError
+from .errors import Cancelled, PETSuperResError
 from .version import __version__
 
+INTERRUPTED = 130  # the exit code, as shells have it
 HELPERS = {  # by option, the command that helps to choose a value
     **dict.fromkeys(("scanner", "setting"), "'petsuperres presets' lists the names"),
     "measurement": "'petsuperres simulate' makes one",
@@ -56,7 +57,9 @@ def run(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as answer:
         return answer.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return _fail("Cancelled." if LASTING & set(words[:1]) else "Cancelled; nothing was written.")
+        return _fail("Cancelled." if LASTING & set(words[:1]) else "Cancelled; nothing was written.", INTERRUPTED)
+    except Cancelled as error:
+        return _fail(str(error), INTERRUPTED)
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         path = where.command_path if where else "petsuperres"
@@ -100,6 +103,6 @@ def _with_option(message: str, option: str, words: list[str]) -> str:
     return f"{message.removesuffix('.')} ({how})." if how else message
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 2) -> int:
     print(f"petsuperres: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return code

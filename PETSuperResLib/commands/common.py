@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ slices_option = click.option(
 )
 
 
+EVERY_S = 30.0  # between two lines of progress where there is no terminal
 MTV = 2.5  # SUV from which MTV and TLG count, unless another threshold is given
 
 
@@ -64,10 +66,11 @@ def request_options(shared: bool = False) -> Callable[[Any], Any]:
 
 
 class Bar:
-    """A progress callback that shows stage, share done and remaining time on a terminal, and nothing in a pipe."""
+    """A progress callback with stage, share done and time left: a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self) -> None:
         self.bar: Any = None
+        self.said = time.monotonic()
 
     def __enter__(self) -> Bar:
         if sys.stderr.isatty():
@@ -78,9 +81,14 @@ class Bar:
         return self
 
     def __call__(self, event: Event) -> None:
+        step = event.message or event.stage
         if self.bar is None:
+            if time.monotonic() - self.said > EVERY_S:
+                self.said = time.monotonic()
+                left = "" if event.remaining_s is None else f", {event.remaining_s / 3600:.1f} h left"
+                click.echo(f"{100 * event.fraction:5.1f} %  {step}{left}", err=True)
             return
-        self.bar.set_description(event.message or event.stage, refresh=False)
+        self.bar.set_description(step, refresh=False)
         if event.remaining_s is not None:
             minutes, seconds = divmod(round(event.remaining_s), 60)
             self.bar.set_postfix_str(f"{minutes}:{seconds:02d} left", refresh=False)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from .common import Bar, VariadicCommand, command_line, device_option, seed_option, slices_option
-
-if TYPE_CHECKING:
-    from ..progress import Callback, Event
 
 
 @click.command(short_help="The whole path on a generated phantom (source tree only).")
@@ -92,31 +88,13 @@ def train(
                 split=split,
                 limit_minutes=limit_minutes,
                 device=device,
-                progress=bar if sys.stderr.isatty() else _lines(),
+                progress=bar,
                 cache=cache,
             )
     except KeyboardInterrupt as stop:
         raise Cancelled("Cancelled; the same command goes on from the state in --out.") from stop
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"Wrote {checkpoint}.")
-
-
-def _lines(every_s: float = 30.0) -> Callback:
-    """A progress callback for a log file: a line now and then, with the time left."""
-    import time
-
-    last = -every_s
-
-    def show(event: Event) -> None:
-        nonlocal last
-        if time.monotonic() - last < every_s:
-            return
-        last = time.monotonic()
-        left = event.remaining_s
-        after = "" if left is None else f", {int(left // 3600)}:{int(left % 3600 // 60):02d} h left"
-        click.echo(f"{100 * event.fraction:5.1f} %  {event.message or event.stage}{after}", err=True)
-
-    return show
 
 
 @click.command(cls=VariadicCommand, short_help="Compare methods on simulated scans of test patients.")
@@ -206,7 +184,7 @@ def evaluate(
             quick=quick,
             seed=seed,
             device=device,
-            progress=bar if sys.stderr.isatty() else _lines(),
+            progress=bar,
             command=command_line(),
         )
     if os.environ.get("RANK", "0") == "0":

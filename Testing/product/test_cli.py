@@ -261,17 +261,17 @@ def test_printed_preset_serves_as_a_scanner_of_ones_own(case, backend, capsys, t
 
 
 @pytest.mark.parametrize(
-    ("failure", "told"),
+    ("failure", "told", "code"),
     [
-        (KeyboardInterrupt(), "Cancelled"),
-        (Cancelled(), "Cancelled"),
-        (MemoryError(), "memory"),
-        (OSError(28, "No space left on device"), "No space left"),
+        (KeyboardInterrupt(), "Cancelled", 130),
+        (Cancelled(), "Cancelled", 130),
+        (MemoryError(), "memory", 2),
+        (OSError(28, "No space left on device"), "No space left", 2),
     ],
 )
-def test_a_run_that_stops_half_way_exits_2_and_leaves_nothing(case, backend, capsys, failure, told):
+def test_a_run_that_stops_half_way_says_so_and_leaves_nothing(case, backend, capsys, failure, told, code):
     backend.fail = failure
-    assert reconstruct(case, "--segmentation", case["mask"]) == 2
+    assert reconstruct(case, "--segmentation", case["mask"]) == code
     assert told in one_line(capsys)
     assert files(case["out"]) == set()
 
@@ -309,7 +309,7 @@ def test_interrupted_process_says_so_and_leaves_nothing(case, number, tmp_path):
     started = process.stdout.readline()
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert (started, process.returncode) == ("started\n", 2), error
+    assert (started, process.returncode) == ("started\n", 130), error
     assert error == "petsuperres: Cancelled; nothing was written.\n"
     assert files(case["out"]) == set()
 
@@ -403,6 +403,18 @@ def test_progress_bar_shows_the_time_left_on_a_terminal(monkeypatch):
         report.began = time.monotonic() - 60
         report("sampling", 0.5, "step 25 of 50")
     assert "step 25 of 50" in screen.getvalue() and "50%" in screen.getvalue() and "1:00 left" in screen.getvalue()
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
+    from PETSuperResLib.commands import common
+    from PETSuperResLib.progress import Event
+
+    clock = [0.0]
+    monkeypatch.setattr(common.time, "monotonic", lambda: clock[0])
+    with Bar() as bar:
+        for clock[0] in range(0, 65):
+            bar(Event("sampling", clock[0] / 100, "step 2", 7200.0))
+    assert capsys.readouterr().err.splitlines() == [" 31.0 %  step 2, 2.0 h left", " 62.0 %  step 2, 2.0 h left"]
 
 
 def test_the_time_left_of_a_part_is_that_of_the_whole_job():

@@ -15,6 +15,7 @@ from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.files import write_csv
 from PETSuperResLib.lesions.measures import (
     COLUMNS,
+    Segment,
     compare,
     lesion_rows,
     measure_lesions,
@@ -95,6 +96,13 @@ def test_segment_volume_survives_any_change_of_grid(direction):
     weights, _ = segments_of(mask)[0].weights(coarse)
     assert weights.max() <= 1
     assert weights.sum() * coarse.voxel_ml == pytest.approx(mask.array.sum() * mask.voxel_ml, rel=0.03)
+
+
+def test_a_lesions_weights_are_made_once_for_each_volume(sphere_pet, monkeypatch):
+    made, weights = [], Segment.weights
+    monkeypatch.setattr(Segment, "weights", lambda self, volume: made.append(volume) or weights(self, volume))
+    measure_lesions(sphere_pet, ball((2, 2, 2), 12), reference=sphere_pet, skip_outside=True)
+    assert len(made) == 2
 
 
 def test_turned_mask_measures_the_same_place():
