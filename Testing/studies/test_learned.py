@@ -321,7 +321,7 @@ def data(tmp_path_factory):
 def test_training_images_are_the_training_patients_own_and_painted(data):
     cases = training_subjects(data)
     assert [c.name for c in cases] == ["one-real", "one-sharp"]
-    (real, _), (painted, ct) = (c.load() for c in cases)
+    (real, *_), (painted, ct, _) = (c.load() for c in cases)
     assert painted.spacing[0] == 2.0 and painted.shape == ct.shape and real.spacing[0] == 4.0
     assert cases[0].decides != cases[1].decides
     json.dumps([c.decides for c in cases])
