@@ -11,9 +11,13 @@ import pytest
 import torch
 from ellipses import Ellipse
 from known_prior import as_it_is, known_prior
+from tiny import relative
 
+from PETSuperResLib.inputs import Inputs
+from PETSuperResLib.physics.image_model import pseudo_measurement
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.reconstruction import reconstruct
+from PETSuperResLib.request import Request
 from PETSuperResLib.sampling import PROFILES, Sampler, slabs
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
@@ -199,6 +203,29 @@ def test_negative_values_of_the_pet_count_as_zero():
     below = pet.with_array(np.where(pet.array > 0, pet.array, np.float32(-0.02)))
     one, other = (run(as_it_is, changes=STILL, pet=v).volume.array for v in (pet, below))
     np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+def test_where_there_is_no_ct_the_start_expects_activity_and_the_prior_sees_air():
+    pet, ct = person()
+    part = ct.crop((0, 0, 0), (37, 40, 4))  # the body goes on until column 41
+    started = unscaled(run(as_it_is, changes={**STILL, "start_iterations": 1}, ct=part))[1]
+    assert started[20, 39] > 0.5 * started[20, 30] > 20 * started[2, 4]  # beyond the CT, in the body, in its air
+    painted = run(lambda noisy, hu: (hu > -500)[:, None].float(), changes=STILL, ct=part).volume.array
+    assert painted[1, 20, 30] > 0.1 > 1e-3 > painted[1, 20, 46]
+
+
+def test_the_pet_is_interpolated_smoothly_onto_the_grid_by_physical_coordinates():
+    def blob(shape, spacing, origin):
+        grid = Volume(np.zeros(shape, np.float32), spacing, origin, unit="SUVbw")
+        x, y = (np.arange(n) * mm + first for n, mm, first in zip(shape[:0:-1], spacing, origin, strict=False))
+        return grid.with_array(np.repeat(np.exp(-(y[:, None] ** 2 + (x - 6) ** 2) / (2 * 14**2))[None], 4, 0))
+
+    pet = blob((4, 33, 37), (5.0, 6.0, 4.0), (-90.0, -96.0, 0.0))
+    ct = pet.with_array(1000 * np.minimum(1, 20 * pet.array) - 900, "HU")
+    problem = Inputs.of(Request(pet, ct, "Paper standard", trues_per_slice=1e5)).problem(4.0, torch.device("cpu"))
+    exact = blob(problem.grid.shape, problem.grid.spacing, problem.grid.origin)
+    expected = pseudo_measurement(exact, problem.measurement.scanner, 1e5)
+    assert relative(problem.measurement.counts, expected.counts) < 0.003
 
 
 # -- the report and the profiles --------------------------------------------------------------------

@@ -133,6 +133,8 @@ def test_metabolic_volume_follows_the_threshold(threshold, edge):
     counted = values[values >= edge - 1e-6]
     assert lesion.mtv_ml == pytest.approx(counted.size / 1000)
     assert lesion.tlg == pytest.approx(counted.mean() * counted.size / 1000, rel=1e-5)
+    if edge == 2.5:
+        assert measure_lesions(volume, volume.with_array(np.ones_like(values), "label")) == [lesion]  # the usual one
 
 
 def test_deltas_and_error_against_a_reference(sphere_pet):

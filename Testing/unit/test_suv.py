@@ -512,6 +512,13 @@ def test_slightly_negative_suv_is_warned_of() -> None:
     assert "negative voxels" in check_suv(Volume(_noise(1.0, -0.05)))[0]
 
 
+@pytest.mark.parametrize(("high", "told"), [(0.008, "small"), (0.02, None), (40.0, None), (60.0, "large")])
+def test_very_small_and_very_large_suvs_are_warned_of(high: float, told: str | None) -> None:
+    """``high`` is the 95th percentile."""
+    warnings = check_suv(Volume(_noise(high / 3.0)))
+    assert [f"very {told} values" in w for w in warnings] == ([True] if told else [])
+
+
 @pytest.mark.parametrize(
     ("array", "error", "message"),
     [

@@ -12,6 +12,7 @@ from geometry import rotation
 
 from PETSuperResLib.errors import GeometryError, InputError, OutputError
 from PETSuperResLib.files import atomic_path
+from PETSuperResLib.grid import crop_to_region
 from PETSuperResLib.volume import Volume
 
 
@@ -129,3 +130,11 @@ def test_writing_below_a_file_or_with_an_unknown_suffix_is_refused(tmp_path):
         Volume(np.zeros((2, 2, 2))).write(tmp_path / "file" / "v.nii.gz")
     with pytest.raises(OutputError, match="suffix"):
         Volume(np.zeros((2, 2, 2))).write(tmp_path / "v.jpg")
+
+
+def test_a_region_comes_with_24_mm_around_it():
+    pet = Volume(np.zeros((40, 60, 70), np.float32), (2.0, 2.0, 2.0))
+    part = crop_to_region(pet, (50, 60, 40, 70, 30, 40))
+    low, high = part.corners().min(0), part.corners().max(0)
+    np.testing.assert_allclose(low, (50 - 24, 40 - 24, 30 - 24), atol=2.0)
+    np.testing.assert_allclose(high, (60 + 24, 70 + 24, 40 + 24), atol=3.0)
