@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -127,6 +128,14 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.shortcut.setParent(None)
             self.shortcut.deleteLater()
             self.shortcut = None
+
+    def onReload(self) -> None:
+        """Developer mode: load the module's package anew with its file, and open the new panel."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == "PETSuperResSlicer"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+        if slicer.modules.PETSuperResWidget is not self:  # it could be loaded
+            slicer.modules.PETSuperResWidget.enter()
 
     def onSceneStartClose(self, *_unused: Any) -> None:
         """The scene goes: stop the job, forget the parameters."""

@@ -227,12 +227,18 @@ slicer.modules.petsuperres.enter()
 host.window.setFocus()
 QtTest.QTest.keyClick(host.window, Qt.Key.Key_S)
 assert shown() == pet
+code = sys.modules["PETSuperResSlicer.panel.result"]
+panel.onReload()
+assert slicer.modules.PETSuperResWidget is not panel
+assert sys.modules["PETSuperResSlicer.panel.result"] is not code
+QtTest.QTest.keyClick(host.window, Qt.Key.Key_S)
+assert shown() == result
 print("done", flush=True)
 """
 
 
-def test_the_key_switches_and_typing_its_letter_does_not():
-    """The key as it is pressed, in a window of its own: shortcuts need the active one."""
+def test_the_key_switches_also_after_reload_and_typing_its_letter_does_not():
+    """The key as it is pressed, in a window of its own: shortcuts need the active one. Reload loads the package, too."""
     apart(KEY)
 
 
