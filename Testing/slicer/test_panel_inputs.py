@@ -58,11 +58,26 @@ def test_the_job_gets_what_was_chosen(panel, host, fake, case):
     panel.ui.qualityComboBox.setCurrentIndex(0)
     panel.ui.samplesSpinBox.setValue(3)
     panel.ui.seedSpinBox.setValue(9)
+    panel.ui.truesSpinBox.setValue(250_000)
     panel.ui.applyButton.click()
     job = fake.jobs[0]
     assert job["scanner"]["name"] == PRESET and job["quality"] == "draft" and job["samples"] == 3 and job["seed"] == 9
-    assert list(job["region"]) == pytest.approx([-10, 10, 30, 50, 705, 725])
+    assert list(job["region"]) == pytest.approx([-10, 10, 30, 50, 705, 725]) and job["trues_per_slice"] == 250_000
     assert job["pet"].unit == "SUVbw" and "prior" not in job
+
+
+def test_the_panel_offers_the_options_of_a_request_within_its_limits(panel, host, fake, case):
+    """An option is written in the request; what the panel does not offer is named here."""
+    from PETSuperResLib.request import Request, options
+
+    choose(panel, host, case)
+    bound = {w.property("SlicerParameterName"): w for w in vars(panel.ui).values()} | {"device": None, "scanner": None}
+    assert set(options(Request)) - set(bound) == {"measurement", "spacing", "margin"}
+    for name, about in options(Request).items():
+        if name in bound and about.form in ("whole", "number"):
+            assert about.low <= bound[name].minimum and bound[name].maximum <= about.high, name
+    panel.ui.applyButton.click()
+    assert "trues_per_slice" not in fake.jobs[0] and fake.jobs[0]["samples"] == 1
 
 
 def test_a_region_made_in_the_panel_is_ready_to_use(panel, host, fake, case):

@@ -238,7 +238,7 @@ print("done", flush=True)
 
 
 def test_the_key_switches_also_after_reload_and_typing_its_letter_does_not():
-    """The key as it is pressed, in a window of its own: shortcuts need the active one. Reload loads the package, too."""
+    """The key as it is pressed, in a window of its own: shortcuts need the active one. Reload loads the package too."""
     apart(KEY)
 
 

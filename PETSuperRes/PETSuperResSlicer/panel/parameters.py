@@ -12,6 +12,7 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import Choice, GuiConnector, WithinRange, parameterNodeWrapper
 
+from PETSuperResLib.request import Request, options
 from PETSuperResLib.scanner import Scanner, presets
 from PETSuperResSlicer.mrml.lesion_table import MEASURES
 
@@ -58,6 +59,7 @@ class PETSuperResParameters:
     doseFraction: Annotated[float, WithinRange(0.001, 10.0)] = 1.0
     background: Annotated[float, WithinRange(0.0, 5.0)] = 0.3
     physicsOf: str = ""  # the preset whose values were put into the five fields above
+    trues_per_slice: Annotated[float, WithinRange(0.0, 1e9)] = 0.0  # effective counts; 0: estimated
     samples: Annotated[int, WithinRange(1, 64)] = 1
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     device: str = "auto"  # as torch names it; which there are, the worker says
@@ -66,6 +68,13 @@ class PETSuperResParameters:
     result: vtkMRMLScalarVolumeNode
     plotMeasure: Annotated[str, Choice(MEASURES)] = MEASURES[0]
     chart: vtkMRMLPlotChartNode
+
+
+def options_of(params: Any) -> dict[str, Any]:
+    """The options of the :class:`Request` that are parameters of the same name; what is 0 or empty is left to it."""
+    names = [n for n, about in options(Request).items() if about.form in ("whole", "number", "text") or n == "prior"]
+    found = {name: getattr(params, name, None) for name in names}
+    return {name: value.value if isinstance(value, Quality) else value for name, value in found.items() if value}
 
 
 def fillPhysics(params: Any) -> None:

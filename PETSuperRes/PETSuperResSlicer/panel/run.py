@@ -35,7 +35,7 @@ class JobPanel:
         """Check the inputs and start; raises the library's errors for inputs that cannot be used."""
         from PETSuperResLib.errors import InputError
         from PETSuperResSlicer.mrml.units import require_suv
-        from PETSuperResSlicer.panel.parameters import scannerOf
+        from PETSuperResSlicer.panel.parameters import options_of, scannerOf
 
         if inputs.missing(params):
             raise InputError(f"{inputs.missing(params)} first.")
@@ -52,17 +52,13 @@ class JobPanel:
                 params.pet,
                 params.ct,
                 preset=scannerOf(params),
-                quality=params.quality.value,
                 waitForCompletion=False,
-                samples=params.samples,
-                seed=params.seed,
-                device=params.device,
                 region=region,
-                prior=params.prior or None,
                 progress=self.onProgress,
                 onDone=self._onDone,
                 onError=self._onError,
                 onPreview=self.onPreview,
+                **options_of(params),
             )
         except Exception:
             self._end()
