@@ -1,4 +1,4 @@
-"""The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series, lesions.
+"""The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series, its SUVs.
 
 A job is made of a message (``from_message``: its options, checked) and runs with what the worker gives it:
 :class:`Tools`. It answers with files by name and a report.
@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,41 +180,9 @@ class SuvJob(Job):
         return {"pet": write_raw(volume, check_folder(self.out) / "pet.nrrd")}, {"evidence": volume.metadata["suv"]}
 
 
-@dataclass(frozen=True, kw_only=True)
-class LesionsJob(Job):
-    """Segments measured in several images.
-
-    ``volumes``: SUV volumes by title, the first one the input; a segment outside a later one is left out there.
-    ``segments``: objects with ``name``, ``file`` (a label map) and ``label`` (its value there, 1 unless given), in
-    the order of the answer; several may share a file.
-    """
-
-    volumes: dict[str, str] = option("object")
-    segments: list[dict[str, Any]] = option("list")
-    threshold: str = option("text", "2.5")
-
-    def run(self, tools: Tools) -> Answer:
-        """Measure; the report has ``columns``, (title, lesions) of each volume, a lesion being the fields of
-        :class:`~PETSuperResLib.lesions.measures.Lesion`, and ``centres`` of the segments in LPS mm."""
-        from ..lesions.measures import Segment, measure_lesions
-
-        masks = {file: read_raw(file) for file in {one["file"] for one in self.segments}}
-        segments = [
-            Segment.of(masks[one["file"]], int(one.get("label", 1)), one["name"], number)
-            for number, one in enumerate(self.segments, 1)
-        ]
-        columns = []
-        for number, (title, file) in enumerate(self.volumes.items()):
-            tools.progress(Event("measuring", number / len(self.volumes), title))
-            found = measure_lesions(read_raw(file), segments, threshold=self.threshold, skip_outside=number > 0)
-            columns.append((title, [asdict(lesion) for lesion in found]))
-        return {}, {"columns": columns, "centres": [segment.centre() for segment in segments]}
-
-
 JOBS: dict[str, type[Job]] = {
     "reconstruct": ReconstructJob,
     "phantom": PhantomJob,
     "dicom": DicomJob,
     "suv": SuvJob,
-    "lesions": LesionsJob,
 }

@@ -134,30 +134,6 @@ def test_out_may_be_a_volume_file(shared, case, tmp_path):
     assert names(tmp_path) == {"result.nrrd", "result_std.nrrd", "result.json"}
 
 
-def test_lesions_are_measured_in_several_volumes_also_where_segments_overlap(shared, case, tmp_path):
-    """Two segments in one file and one that overlaps them in a file of its own; the second volume is a part."""
-    pet = Volume.read(case["pet"])
-    inner, outer = (np.where(radius(pet) < r, 1.0, 0.0) for r in (9, 13))
-    two = pet.with_array(inner + 2.0 * (radius(pet, (30.0, 0.0, 0.0)) < 9), "label")
-    files = {
-        "two": two.write(tmp_path / "two.nrrd"),
-        "one": pet.with_array(outer, "label").write(tmp_path / "one.nrrd"),
-    }
-    part = pet.with_array(2 * pet.array).crop((8, 8, 0), (20, 24, 6)).write(tmp_path / "part.nrrd")
-    segments = [
-        {"name": "inner", "file": str(files["two"]), "label": 1},
-        {"name": "outer", "file": str(files["one"])},
-        {"name": "cold", "file": str(files["two"]), "label": 2},
-    ]
-    shared.send("lesions", "l", volumes={"PET": case["pet"], "SR": str(part)}, segments=segments, threshold="41%")
-    report = shared.until("result", "error")["report"]
-    (first, before), (second, after) = report["columns"]
-    assert (first, second) == ("PET", "SR")
-    assert [(b["name"], b["label"], b["suvmax"]) for b in before] == [("inner", 1, 8), ("outer", 2, 8), ("cold", 3, 1)]
-    assert [(a["name"], a["suvmax"]) for a in after] == [("inner", 16), ("outer", 16)], "cold lies outside the part"
-    assert report["centres"][2] == pytest.approx([30, 0, 0], abs=4.1)
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
