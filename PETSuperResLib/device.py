@@ -1,6 +1,9 @@
-"""Choice of the device."""
+"""Choice of the device and of its arithmetic."""
 
 from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 
@@ -20,3 +23,19 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError(f"Device '{name}' is not available on this machine: use auto or cpu.")
     return device
+
+
+def autocast(device: torch.device) -> Any:
+    """bfloat16 where the device computes it well: CUDA, and CPUs with AVX-512 BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16)
+    if device.type == "cpu" and fast_bfloat16():
+        return torch.autocast("cpu", torch.bfloat16)
+    return nullcontext()
+
+
+def fast_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (an emulation would be slower than float32)."""
+    capabilities = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool((capabilities and capabilities()) or (amx and amx()))

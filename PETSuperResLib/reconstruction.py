@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -87,8 +86,8 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     samples = []
     for n in range(1, 1 + drawn):
         part = report.part(n / (1 + drawn), (n + 1) / (1 + drawn))
-        samples.append(factor * slabs.run(replace(sampler, noise=1.0), request.seed + n, part))
-    if sampler.noise and samples:  # the mean of samples of a profile that samples
+        samples.append(factor * slabs.run(sampler.drawing, request.seed + n, part))
+    if samples and sampler.drawing == sampler:  # the mean of samples of a profile that samples
         estimate = np.mean(samples, axis=0)
     grid = problem.grid
     volume = grid.with_array(estimate, "SUVbw")

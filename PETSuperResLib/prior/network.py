@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -188,16 +189,41 @@ class Level(nn.Module):
         return x if self.attention is None else self.attention(x, tokens)
 
 
-class NoiseNetwork(nn.Module):
-    """Predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 of a slice from its ``x_t`` and its neighbours'.
+class PriorNetwork(nn.Module):
+    """What a network must offer to be a prior's: :data:`~.checkpoint.ARCHITECTURES` lists those there are.
 
-    ``x_t`` is ``(B, 1 + 2 neighbours, H, W)``, the slice itself in the middle. Noise is independent from
-    slice to slice and anatomy is not, so neighbours tell them apart; with none the prior is 2D.
-
-    :meth:`PETSuperResLib.prior.Prior.epsilon` turns it into the noise eps; v keeps the target's
-    variance at one at every noise level (Salimans and Ho, 2022), where eps would lose the image at
-    high noise.
+    It predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 of a slice from its ``x_t`` and its neighbours', given
+    the CT. v has the variance one at every noise level (Salimans and Ho, 2022).
     """
+
+    architecture: ClassVar[str]  # its name in a checkpoint
+    Config: ClassVar[type]  # of its configuration, a dataclass of plain values that the checkpoint holds
+    stride: ClassVar[int]  # image sides are multiples of it
+    config: Any  # with ``neighbours``, the slices it sees on either side, among its fields
+
+    def tokens(self, ct: Tensor) -> tuple[Tensor, ...]:
+        """What the network keeps of a normalised CT ``(B, 2, H, W)``: encoded once, used at every step."""
+        raise NotImplementedError
+
+    def forward(
+        self, x_t: Tensor, log_ratio: Tensor, tokens: tuple[Tensor, ...], slice_mm: Tensor | None = None
+    ) -> Tensor:
+        """v ``(B, 1, H, W)``, float32.
+
+        ``x_t`` is ``(B, 1 + 2 neighbours, H, W)``, the slice itself in the middle, ``log_ratio`` ``(B,)`` the log of
+        noise over signal, and ``slice_mm`` ``(B,)`` the slice spacing (None: :data:`SLICE_MM`).
+        """
+        raise NotImplementedError
+
+
+class NoiseNetwork(PriorNetwork):
+    """The UNet of this module.
+
+    Noise is independent from slice to slice and anatomy is not, so neighbours tell them apart; with none the prior
+    is 2D, and the slice spacing does not matter.
+    """
+
+    architecture, Config, stride = "unet-ct-attention", NetworkConfig, STRIDE
 
     def __init__(self, config: NetworkConfig = NetworkConfig()):
         super().__init__()
@@ -235,7 +261,6 @@ class NoiseNetwork(nn.Module):
         nn.init.zeros_(self.leave[2].weight)  # type: ignore[arg-type]
 
     def tokens(self, ct: Tensor) -> tuple[Tensor, ...]:
-        """What the network keeps of a normalised CT ``(B, 2, H, W)``: encode once, use at every step."""
         if self.ct_encoder is not None:
             return self.ct_encoder(ct)
         return (self.patch(ct),) if self.config.conditioning == "concat" else ()
@@ -243,10 +268,6 @@ class NoiseNetwork(nn.Module):
     def forward(
         self, x_t: Tensor, log_ratio: Tensor, tokens: tuple[Tensor, ...], slice_mm: Tensor | None = None
     ) -> Tensor:
-        """``x_t``, log noise-to-signal ratio ``(B,)``, tokens, slice spacing ``(B,)`` -> v ``(B, 1, H, W)``, float32.
-
-        ``slice_mm`` matters only to a network with neighbours (None: :data:`SLICE_MM`).
-        """
         frequency = 2.0 ** torch.linspace(-3, 4, 32, device=x_t.device)
         angle = log_ratio[:, None] * frequency
         waves = [angle.sin(), angle.cos()]
@@ -268,38 +289,3 @@ class NoiseNetwork(nn.Module):
         x = F.interpolate(self.from2(x), scale_factor=2, mode="nearest")
         x = self.up1(torch.cat([x, one], dim=1), embedding, None)
         return self.unpatch(self.leave(x)).float()
-
-
-def with_neighbours(stack: Tensor, neighbours: int) -> Tensor:
-    """Each slice of ``(S, 1, H, W)`` between its neighbours: ``(S, 1 + 2 neighbours, H, W)``, mirrored at the ends."""
-    if not neighbours:
-        return stack
-    last = len(stack) - 1
-    around = torch.arange(last + 1)[:, None] + torch.arange(-neighbours, neighbours + 1)
-    around = around % max(1, 2 * last)
-    return stack[torch.minimum(around, 2 * last - around).to(stack.device), 0]
-
-
-def widened(state: dict[str, Tensor], neighbours: int) -> dict[str, Tensor]:
-    """The weights of a 2D network as those of one that sees ``neighbours`` but does not heed them yet."""
-    state = dict(state)
-    own, gap = state["enter.weight"], state["embed.0.weight"]
-    unheeded = own.new_zeros(len(own), 4 * neighbours, *own.shape[2:])
-    state["enter.weight"] = torch.cat([unheeded, own[:, :4], unheeded, own[:, 4:]], dim=1)
-    state["embed.0.weight"] = torch.cat([gap, gap.new_zeros(len(gap), 1)], dim=1)
-    return state
-
-
-def guided_otherwise(state: dict[str, Tensor], network: NoiseNetwork) -> dict[str, Tensor]:
-    """The weights of a network for one that differs at most in its conditioning: what both have is shared.
-
-    Attention that the first one lacks starts as the network has it, CT channels unheeded, what the other lacks is
-    left out: so the ablations can start from one trained prior.
-    """
-    own = network.state_dict()
-    shared = {name: state.get(name, value) for name, value in own.items()}
-    enter = shared["enter.weight"]
-    more = own["enter.weight"].shape[1] - enter.shape[1]
-    unheeded = enter.new_zeros(len(enter), max(0, more), *enter.shape[2:])
-    shared["enter.weight"] = torch.cat([enter[:, : own["enter.weight"].shape[1]], unheeded], dim=1)
-    return shared

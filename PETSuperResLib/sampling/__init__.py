@@ -1,7 +1,9 @@
-"""DDIM with data consistency and the coarse-to-fine schedule PPCR (section 2.4)."""
+"""Samplers of the posterior: functions of one signature, each with the profile of values that it reads."""
 
-from ..problem import UNKNOWN_HU
-from .ddim import Seam, sample
-from .profiles import PROFILES, Sampler
+from .paper import Paper
+from .profiles import PROFILES
+from .sampler import Sampler
+from .slabs import Slabs, SlabState
+from .standard import Standard
 
-__all__ = ["PROFILES", "UNKNOWN_HU", "Sampler", "Seam", "sample"]
+__all__ = ["PROFILES", "Paper", "Sampler", "SlabState", "Slabs", "Standard"]

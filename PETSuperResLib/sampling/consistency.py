@@ -1,4 +1,4 @@
-"""Data consistency: the refinement of Tweedie's estimate under the measurement, (8) and (9)."""
+"""Data consistency of the profile ``standard``: anchored EM, the estimate near Tweedie's that explains the counts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from torch import Tensor
 
 from ..physics.layout import as_rows, parts, slices_last
 from ..physics.model import ForwardModel
-from .penalties import RelativeDifference, Ties, ties
-from .profiles import Sampler
-
-SENSITIVITY_FLOOR = 1e-3  # of its maximum: pixels that no line sees keep their value
+from .penalties import QuadraticSurrogate
 
 
 def map_em(
@@ -23,7 +20,7 @@ def map_em(
     weight: Tensor,
     iterations: int,
     psf: bool = True,
-    tied: Ties | None = None,
+    ties: QuadraticSurrogate | None = None,
     stop_below: float = 0.0,
 ) -> Tensor:
     """Minimise the Poisson loss (5) plus ``sum weight (z - anchor)^2 / 2`` from ``z``, all ``(S, J, I)``.
@@ -32,7 +29,7 @@ def map_em(
     ``weight z^2 + (s - weight anchor) z - e = 0`` with ``s = A^T 1`` and ``e = z A^T(y / (A z + b))``.
     It keeps z positive, needs no step size and is independent of counts and scanner units. Nesterov's
     momentum between the updates, dropped in a slice whose objective rises, makes 16 of them reach what takes about 50
-    without; with no weight it is an accelerated ML-EM. ``tied`` adds its sum over pairs to the objective, and the
+    without; with no weight it is an accelerated ML-EM. ``ties`` adds its sum over pairs to the objective, and the
     separable parabola above it to the surrogate.
 
     ``iterations`` is the most that are done. A slice keeps its image once an update has lowered its objective by less
@@ -50,15 +47,15 @@ def map_em(
     stopped = torch.zeros_like(momentum, dtype=torch.bool)
     for _ in range(iterations):
         back, loss = model.compare(ahead, y, psf)
-        pull = None if tied is None else as_rows(tied.pull(ahead))
+        pull = None if ties is None else as_rows(ties.pull(ahead))
         rows = [as_rows(x) for x in (ahead, back, anchor, weight, sensitivity, new)]
         for part in parts(rows[0]):
             x, e, middle, a, s, result = (r[part] for r in rows)
             off = x - middle
             twice = (off * off).mul_(a)  # the penalties' double
             b = s - a * middle
-            if tied is not None and pull is not None:
-                strength = as_rows(tied.strength)[part]
+            if ties is not None and pull is not None:
+                strength = as_rows(ties.strength)[part]
                 held, pulled = strength * x, pull[part]
                 twice += (held - pulled).mul_(x)
                 b -= held.add_(pulled)  # the slope, less the curvature times x
@@ -84,42 +81,3 @@ def map_em(
         if stop_below and bool(stopped.all()):
             break
     return z.contiguous()
-
-
-def nesterov_descent(
-    model: ForwardModel, y: Tensor, z: Tensor, iterations: int, step: float, momentum: float, psf: bool = True
-) -> Tensor:
-    """(9) with Nesterov's acceleration: z <- z - step * gradient (6) / sensitivity, kept non-negative."""
-    sensitivity = model.sensitivity if psf else model.sensitivity_no_psf
-    rate = step / sensitivity.clamp_min(SENSITIVITY_FLOOR * sensitivity.max())
-    ahead, velocity = z, torch.zeros_like(z)
-    for _ in range(iterations):
-        velocity = momentum * velocity - rate * model.gradient(ahead, y, psf)
-        z = (z + velocity).clamp_min(0.0)
-        ahead = (z + momentum * velocity).clamp_min(0.0)
-    return z
-
-
-def refine(
-    sampler: Sampler,
-    model: ForwardModel,
-    y: Tensor,
-    tweedie: Tensor,
-    previous: Tensor,
-    spread: Tensor,
-    step: int,
-    penalty: RelativeDifference | None = None,
-) -> Tensor:
-    """One step's data consistency: ``tweedie`` and ``previous`` estimates in SUV -> refined estimate.
-
-    ``spread`` is the standard deviation in SUV that the prior allows around ``tweedie``, and ``penalty`` ties voxels
-    of one tissue, where ``tweedie`` shows no edge between them (map-em).
-    """
-    psf, inner = sampler.full_psf(step), sampler.inner(step)
-    if sampler.consistency == "none" or inner == 0:
-        return tweedie
-    if sampler.consistency == "map-em":
-        tied = None if penalty is None else ties(penalty, tweedie, sampler.tissue_beta)
-        return map_em(model, y, previous, tweedie, spread**-2, inner, psf, tied, sampler.stop_below)
-    start = tweedie if step == 0 else (1 - sampler.warm_start) * tweedie + sampler.warm_start * previous
-    return nesterov_descent(model, y, start, inner, sampler.step_size, sampler.momentum, psf)

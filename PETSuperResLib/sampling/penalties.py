@@ -134,7 +134,7 @@ def bowsher_pairs(ct: Tensor, spacing: tuple[float, float, float], neighbours: i
     return chosen
 
 
-class Ties:
+class QuadraticSurrogate:
     """``sum over pairs c_jk (z_j - z_k)^2 / 2`` with coefficients ``c_jk`` that do not depend on z.
 
     Volumes are taken with their slices innermost in memory, as one row of numbers in which the neighbour at an offset
@@ -192,7 +192,7 @@ def ct_guided(
     return RelativeDifference(spacing, gamma, bowsher_pairs(smooth, spacing, neighbours, reach), reach)
 
 
-def ties(penalty: RelativeDifference, estimate: Tensor, beta: float) -> Ties:
+def quadratic_surrogate(penalty: RelativeDifference, estimate: Tensor, beta: float) -> QuadraticSurrogate:
     """``beta`` times the penalty, its potential replaced by the parabola that touches it at an estimate.
 
     Of phi(a, b) = d^2 / (s + gamma |d|) with d = a - b and s = a + b held, the parabola that lies above and touches
@@ -214,4 +214,4 @@ def ties(penalty: RelativeDifference, estimate: Tensor, beta: float) -> Ties:
             total = (a + b).add_(EPSILON_SUV)
             whole = (a - b).abs_().mul_(penalty.gamma).add_(total)
             c[here].mul_(total.add_(whole).div_(whole.square_()))
-    return Ties(pairs, estimate)
+    return QuadraticSurrogate(pairs, estimate)

@@ -9,15 +9,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..prior import Prior
+from ..prior import Denoiser, Prior
 from ..problem import Problem
 from ..progress import Reporter
-from .ddim import Seam, sample
-from .profiles import Sampler
+from .sampler import Sampler
 
 SLAB = 64  # slices reconstructed together, at most
 CPU_BATCH_PIXELS = 8 * 128**2
-NETWORK_COST = 50  # a network evaluation takes about as long as so many EM updates (on a CPU, 128 x 128)
+
+
+class SlabState:
+    """The slices that a slab shares with the one before and the one after, at every stage of a sampler's run.
+
+    ``known`` slices at the beginning are those that ``below`` kept; ``kept`` are those of this slab that the next one
+    begins with. Without arguments: a slab that is the whole volume.
+    """
+
+    def __init__(self, below: SlabState | None = None, kept: slice = slice(0, 0)):
+        self.kept, self.stages = kept, list[Tensor]()
+        self.known = below.kept.stop - below.kept.start if below else 0
+        self._below = below.stages if below else []
+
+    def meet(self, values: Tensor) -> None:
+        """One stage: the known slices of ``values`` ``(S, ...)`` become what they were there, the kept ones are kept.
+
+        A sampler calls it, in the same order in every slab, for all that later steps mix between slices.
+        """
+        if self.known:
+            values[: self.known] = self._below[len(self.stages)].to(values.device)
+        self.stages.append(values[self.kept].clone())
 
 
 class Slabs:
@@ -30,22 +50,17 @@ class Slabs:
         self.halo = max(math.ceil(axial), prior.neighbours + 1)
         self.batch = batch_size(problem.grid.shape[1:], problem.device)
 
-    def run(self, sampler: Sampler, seed: int = 0, report: Reporter | None = None) -> np.ndarray:
+    def run(self, profile: Sampler, seed: int = 0, report: Reporter | None = None) -> np.ndarray:
         """The whole volume's estimate, ``(K, J, I)`` in SUV; ``report`` may raise to stop."""
         report = report or Reporter(None)
-        count = self.problem.grid.shape[0]
         out = np.zeros(self.problem.grid.shape, np.float32)
-        below: Seam | None = None
-        low = 0  # where a slab begins, with what it has from the one before
+        count, below = len(out), None
         slabs = slabs_of(count, self.halo)
         for first, last in slabs:
             part = report.part(first / count, last / count)
             while True:
                 try:
-                    kept = max(low, last - self.halo)
-                    above = Seam(slice(kept - low, last - low)) if last < count else None
-                    out[first:last] = self._slab(sampler, seed, (low, first, last), out, part, (below, above))
-                    low, below = kept, above
+                    below = self._slab(profile, seed, (first, last), out, part, below)
                     break
                 except torch.cuda.OutOfMemoryError:
                     self._use_less_memory()
@@ -55,31 +70,36 @@ class Slabs:
 
     def _slab(
         self,
-        sampler: Sampler,
+        profile: Sampler,
         seed: int,
-        slices: tuple[int, int, int],
+        slices: tuple[int, int],
         out: np.ndarray,
         report: Reporter,
-        seams: tuple[Seam | None, Seam | None],
-    ) -> np.ndarray:
-        """``slices`` (low, first, last): those from first to last; those from low on are known from the slab before.
+        below: SlabState | None,
+    ) -> SlabState:
+        """Write the ``slices`` (first, last) into ``out``; returns the state that the next slab begins with.
 
-        A halo above the last is computed along.
+        Slices that are known from the slab before, and a halo above the last, are computed along.
         """
-        low, first, last = slices
+        first, last = slices
+        low = first - (below.kept.stop - below.kept.start if below else 0)
+        own, kept = slice(first - low, last - low), max(0, last - low - self.halo)
+        state = SlabState(below, slice(kept, last - low) if last < len(out) else slice(0, 0))
         model, counts, ct = self.problem.part(low, min(len(out), last + self.halo))
-        done = _work(sampler)
+        done = np.cumsum(profile.costs) / sum(profile.costs)
 
         def show(step: int, steps: int, z: Tensor) -> None:
             if report.callback is None:
                 return
             preview = out.copy()
-            preview[first:last] = z[first - low : last - low].cpu().numpy()
+            preview[first:last] = z[own].cpu().numpy()
             shown = self.problem.grid.with_array(preview, "SUVbw")
-            report(f"slices {first + 1}-{last} of {len(out)}", done[step], f"step {step} of {steps}", shown)
+            report(f"slices {first + 1}-{last} of {len(out)}", float(done[step]), f"step {step} of {steps}", shown)
 
-        z = sample(sampler, self.prior, model, counts, ct, seed + first, self.batch, show, *seams)
-        return z[first - low : last - low].cpu().numpy()
+        denoiser = Denoiser(self.prior, ct, model.spacing[2], self.batch)
+        z = profile.sample(denoiser, model, counts, profile, seed + first, show, state)
+        out[first:last] = z[own].cpu().numpy()
+        return state
 
     def _use_less_memory(self) -> None:
         torch.cuda.empty_cache()
@@ -105,10 +125,3 @@ def slabs_of(count: int, halo: int) -> list[tuple[int, int]]:
 def batch_size(shape: tuple[int, ...], device: torch.device) -> int:
     """Slices of ``shape`` that go through the network together: on a CPU no more than keep it busy."""
     return 16 if device.type != "cpu" else min(16, max(1, CPU_BATCH_PIXELS // (shape[0] * shape[1])))
-
-
-def _work(sampler: Sampler) -> list[float]:
-    """The share of a slab's work that is done after the start and after each step."""
-    costs = [NETWORK_COST * sampler.flips + sampler.inner(step) for step in range(sampler.steps)]
-    done = np.cumsum([sampler.start_iterations, *costs])
-    return [float(v) for v in done / done[-1]]

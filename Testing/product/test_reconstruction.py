@@ -19,11 +19,12 @@ from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.progress import Event
 from PETSuperResLib.reconstruction import reconstruct
-from PETSuperResLib.sampling import Sampler
+from PETSuperResLib.sampling import Sampler, Standard, slabs
+from PETSuperResLib.sampling.standard import sample_standard
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
-QUICK = Sampler("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
+QUICK = Standard("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
 
 STRONG = Sampler.get(QUICK, start_iterations=20, inner_first=8, inner_last=8)
 
@@ -307,20 +308,19 @@ def test_the_scanner_of_the_dicom_header_needs_no_name(run):
 def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
     """One slice at a time, a second per step: the estimate falls from slab to slab instead of starting again."""
     from PETSuperResLib import progress
-    from PETSuperResLib.sampling import slabs
 
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(slabs, "SLAB", 1)
 
-    def steady(sampler, prior, model, y, ct, seed, batch, callback, below, above):
+    def steady(denoiser, model, counts, profile, seed, callback, state):
         z = torch.ones(model.shape)
-        for step in range(sampler.steps):
+        for step in range(profile.steps):
             clock[0] += 1.0
-            callback(step + 1, sampler.steps, z)
+            callback(step + 1, profile.steps, z)
         return z
 
-    monkeypatch.setattr(slabs, "sample", steady)
+    monkeypatch.setattr(Standard, "sample", property(lambda profile: steady))
     events: list[Event] = []
     run(progress=events.append, quality=Sampler.get(QUICK, start_iterations=0))
     left = [e.remaining_s for e in events if e.preview is not None]
@@ -328,8 +328,6 @@ def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):
 
 
 def test_tokens_are_remembered_for_another_run_but_not_from_slab_to_slab(run, prior, monkeypatch):
-    from PETSuperResLib.sampling import slabs
-
     run()
     assert prior.memory.known
     monkeypatch.setattr(slabs, "SLAB", 2)
@@ -339,46 +337,39 @@ def test_tokens_are_remembered_for_another_run_but_not_from_slab_to_slab(run, pr
 
 @pytest.mark.parametrize("count", [1, 64, 65, 128, 326, 1000])
 def test_slabs_follow_each_other_and_with_their_halos_are_no_larger_than_one(count):
-    from PETSuperResLib.sampling.slabs import SLAB, slabs_of
-
-    slabs = slabs_of(count, 3)
-    assert [k for first, last in slabs for k in range(first, last)] == list(range(count))
-    sizes = [min(count, last + 3) - max(0, first - 3) for first, last in slabs]
-    assert max(sizes) <= SLAB and max(sizes) - min(sizes) <= 7
+    ends = slabs.slabs_of(count, 3)
+    assert [k for first, last in ends for k in range(first, last)] == list(range(count))
+    sizes = [min(count, last + 3) - max(0, first - 3) for first, last in ends]
+    assert max(sizes) <= slabs.SLAB and max(sizes) - min(sizes) <= 7
 
 
 def test_a_slab_goes_on_where_the_one_before_ended(run, result, monkeypatch):
     """Slabs of two slices give the whole volume's estimate; each begins with the last slices of the one before."""
-    from PETSuperResLib.sampling import slabs as loop
-
-    real, slabs = loop.sample, []
+    runs = []
 
     def recorded(*given):
-        slabs.append((real(*given), *given[-2:]))
-        return slabs[-1][0]
+        runs.append((sample_standard(*given), given[-1]))
+        return runs[-1][0]
 
-    monkeypatch.setattr(loop, "sample", recorded)
-    monkeypatch.setattr(loop, "slabs_of", lambda count, halo: [(0, 2), (2, count)])
+    monkeypatch.setattr(Standard, "sample", property(lambda profile: recorded))
+    monkeypatch.setattr(slabs, "slabs_of", lambda count, halo: [(0, 2), (2, count)])
     estimate, whole = run().volume.array, result.volume.array
     assert np.linalg.norm(estimate - whole) < 0.01 * np.linalg.norm(whole)
-    (first, nothing, left), (second, met, last) = slabs
-    assert nothing is None and last is None and met is left
-    kept = first[left.slices]
-    assert len(kept) and torch.equal(second[: len(kept)], kept)
+    (first, left), (second, met) = runs
+    assert left.known == 0 and met.known == len(first[left.kept]) > 0
+    assert torch.equal(second[: met.known], first[left.kept])
 
 
 def test_a_full_gpu_is_answered_by_smaller_batches_and_then_the_cpu(run, result, monkeypatch):
-    from PETSuperResLib.sampling import slabs
+    batches = []
 
-    real, batches = slabs.sample, []
-
-    def full_until_moved(sampler, prior, model, y, ct, seed, batch, *others):
-        batches.append(batch)
+    def full_until_moved(denoiser, *others):
+        batches.append(denoiser.batch)
         if len(batches) < 6:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(sampler, prior, model, y, ct, seed, batch, *others)
+        return sample_standard(denoiser, *others)
 
-    monkeypatch.setattr(slabs, "sample", full_until_moved)
+    monkeypatch.setattr(Standard, "sample", property(lambda profile: full_until_moved))
     again = run()
     assert batches == [16, 8, 4, 2, 1, 16]
     np.testing.assert_array_equal(again.volume.array, result.volume.array)

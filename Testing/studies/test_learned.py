@@ -13,12 +13,11 @@ from tiny import relative, small_phantom, tiny_prior
 from PETSuperResLib.errors import Cancelled, InputError
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
-from PETSuperResLib.prior.schedule import NoiseSchedule
+from PETSuperResLib.prior import Denoiser
 from PETSuperResLib.progress import Reporter
 from PETSuperResLib.studies.evaluation.evaluate import evaluate
 from PETSuperResLib.studies.methods import METHODS, FitOptions, MethodCase, pairs, petdm, srdpm
 from PETSuperResLib.studies.methods.conditioning import conditioned_prior
-from PETSuperResLib.studies.methods.diffusion import ddim_step, falling
 from PETSuperResLib.studies.methods.learned import Recipe, fit_restorer, restore_with
 from PETSuperResLib.studies.methods.networks import TRANSFORM, ImageRestorer, UNet, image_channels, srcnn, vdsr
 from PETSuperResLib.studies.methods.pairs import Pairs
@@ -280,30 +279,6 @@ def test_petdm_sees_no_lr_image_in_training(done, scans):
     assert not METHODS["petdm"].needs_pairs and METHODS["srdpm"].needs_pairs
 
 
-def test_ddim_recovers_an_image_from_its_noise_when_the_estimate_is_true():
-    schedule = NoiseSchedule()
-    random = torch.Generator().manual_seed(0)
-    x0, noise = torch.randn(1, 1, 8, 8, generator=random), torch.randn(1, 1, 8, 8, generator=random)
-    steps = list(falling(schedule.steps, 10, 600))
-    assert steps[0][0] == 600 and steps[-1] == (0, None)
-    signal, sigma = schedule.signal_noise(torch.tensor([600]))
-    x_t = signal * x0 + sigma * noise
-    for t, following in steps:
-        own, own_sigma = schedule.signal_noise(torch.tensor([t]))
-        assert torch.allclose(x_t, own * x0 + own_sigma * noise, atol=1e-4)
-        x_t = ddim_step(schedule, x_t, x0, t, following)
-    assert torch.equal(x_t, x0)
-
-
-def test_fresh_noise_keeps_the_noise_level():
-    schedule, random = NoiseSchedule(), torch.Generator().manual_seed(0)
-    x0 = torch.zeros(1, 1, 200, 200)
-    x_t, fresh = (torch.randn(x0.shape, generator=random) for _ in range(2))
-    sigma = float(schedule.signal_noise(torch.tensor([900]))[1])
-    x = ddim_step(schedule, sigma * x_t, x0, 900, 500, 1.0, fresh)
-    assert float(x.std()) == pytest.approx(float(schedule.signal_noise(torch.tensor([500]))[1]), rel=0.02)
-
-
 # Through evaluate
 
 
@@ -370,9 +345,9 @@ def test_a_prior_of_another_conditioning_starts_from_the_bundled_one_and_is_kept
 @pytest.mark.parametrize(("conditioning", "heeds"), [("concat", True), ("none", False)])
 def test_a_prior_heeds_the_ct_only_if_it_is_conditioned_on_it(conditioning, heeds, tmp_path):
     prior = conditioned_prior(conditioning, CASES, FitOptions(tmp_path, steps=1))
-    x = torch.randn(2, 1 + 2 * prior.neighbours, 32, 32, generator=torch.Generator().manual_seed(0))
-    t, water, air = torch.tensor([300, 300]), torch.zeros(2, 32, 32), torch.full((2, 32, 32), -1000.0)
-    with_water, with_air = (prior.epsilon(x, t, prior.tokens(ct), 2.0) for ct in (water, air))
+    x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    water, air = torch.zeros(2, 32, 32), torch.full((2, 32, 32), -1000.0)
+    with_water, with_air = (Denoiser(prior, ct, 2.0).epsilon(x, 300) for ct in (water, air))
     assert torch.equal(with_water, with_air) is not heeds
 
 

@@ -13,7 +13,13 @@ from tiny import in_float64, random_model, small_phantom, tiny_prior
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.simulation import simulate
-from PETSuperResLib.sampling.penalties import EPSILON_SUV, RelativeDifference, bowsher_pairs, half_offsets, ties
+from PETSuperResLib.sampling.penalties import (
+    EPSILON_SUV,
+    RelativeDifference,
+    bowsher_pairs,
+    half_offsets,
+    quadratic_surrogate,
+)
 from PETSuperResLib.studies.methods import METHODS, FitOptions, Method, MethodCase, restore
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_RDP, MapSettings, map_image
 from PETSuperResLib.studies.methods.penalised import objective, penalised
@@ -132,30 +138,30 @@ def test_a_tie_is_the_parabola_that_touches_the_potential_and_lies_above(gamma, 
         return torch.tensor([[[1 - d / 2, 1 + d / 2]]], dtype=torch.float64)  # whatever d, the sum is 2
 
     function = RelativeDifference(SPACING, gamma)
-    tied = ties(function, pair(d0), beta=1.0)
+    ties = quadratic_surrogate(function, pair(d0), beta=1.0)
     differences = np.linspace(-1.99, 1.99, 81)
-    parabola = np.array([float((tied.slope(pair(d)) * pair(d)).sum()) / 2 for d in differences])
+    parabola = np.array([float((ties.slope(pair(d)) * pair(d)).sum()) / 2 for d in differences])
     potential = np.array([float(function.value(pair(d))) for d in differences])
-    touch = float((tied.slope(pair(d0)) * pair(d0)).sum()) / 2 - float(function.value(pair(d0)))
+    touch = float((ties.slope(pair(d0)) * pair(d0)).sum()) / 2 - float(function.value(pair(d0)))
     assert (parabola - potential - touch).min() > -1e-9
 
 
 @pytest.mark.parametrize("kind", ["all", "bowsher"])
 def test_ties_have_their_value_gradient_and_a_bound_of_their_hessian(kind):
     function, estimate, z = penalty(kind, 2.0), activity(1), activity(4)
-    tied, value = ties(function, estimate, beta=0.3), 0.0
+    ties, value = quadratic_surrogate(function, estimate, beta=0.3), 0.0
     for weight, near, far in function.pairs(estimate.shape):
         total = estimate[near] + estimate[far] + 0.01
         edge = 2.0 * (estimate[near] - estimate[far]).abs()
         c = 0.3 * weight * (2 * total + edge) / (total + edge) ** 2
         value += float((c * (z[near] - z[far]) ** 2).sum()) / 2
-    assert float((tied.slope(z) * z).sum()) / 2 == pytest.approx(value, rel=1e-9)
+    assert float((ties.slope(z) * z).sum()) / 2 == pytest.approx(value, rel=1e-9)
     random = torch.Generator().manual_seed(2)
     one, other = (torch.randn(SHAPE, generator=random, dtype=torch.float64) for _ in range(2))
-    assert float((tied.slope(one) * other).sum()) == pytest.approx(float((tied.slope(other) * one).sum()), rel=1e-9)
-    curvature = float((tied.slope(one) * one).sum())
-    assert 0 <= curvature <= float((tied.curvature * one.square()).sum())
-    assert float(tied.slope(torch.full_like(z, 3.0)).abs().max()) < 1e-12
+    assert float((ties.slope(one) * other).sum()) == pytest.approx(float((ties.slope(other) * one).sum()), rel=1e-9)
+    curvature = float((ties.slope(one) * one).sum())
+    assert 0 <= curvature <= float((ties.curvature * one.square()).sum())
+    assert float(ties.slope(torch.full_like(z, 3.0)).abs().max()) < 1e-12
 
 
 # Bowsher's choice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,17 +13,16 @@ from tiny import in_float64, random_model, relative, small_phantom, tiny_prior
 
 from PETSuperResLib.physics.model import EPSILON, osem
 from PETSuperResLib.physics.simulation import simulate
-from PETSuperResLib.studies.methods import METHODS, MethodCase, diffusion
-from PETSuperResLib.studies.methods.diffusion import Denoiser
+from PETSuperResLib.prior import Denoiser
+from PETSuperResLib.sampling import SlabState
+from PETSuperResLib.studies.methods import METHODS, MethodCase
 from PETSuperResLib.studies.methods.posterior import (
     DPS,
-    SCOREPET,
-    DPSSettings,
-    ScorePETSettings,
+    ScorePET,
     anchored_em,
     deviance_gradient,
-    dps,
-    scorepet,
+    sample_dps,
+    sample_scorepet,
 )
 
 
@@ -39,7 +39,7 @@ def parts(case):
     grid = case.simulation.truth
     ct = torch.from_numpy(case.ct.resample_to(grid, "linear", -1000.0).array)
     model = case.simulation.measurement.model(grid)
-    return Denoiser(case.prior, ct, True, grid.spacing[2]), model, case.simulation.measurement.counts
+    return Denoiser(case.prior, ct, grid.spacing[2]), model, case.simulation.measurement.counts
 
 
 # Gradients
@@ -66,26 +66,17 @@ def test_the_deviance_has_the_gradient_that_dps_follows_with_empty_bins_too():
 @pytest.mark.parametrize("neighbours", [0, 1])
 @pytest.mark.parametrize("guided", [True, False])
 def test_the_gradient_through_the_prior_is_that_of_its_estimate(neighbours, guided, tmp_path, monkeypatch):
-    monkeypatch.setattr(diffusion, "autocast", lambda device: nullcontext())
-    monkeypatch.setattr(diffusion, "SLICES_PER_BATCH", 2)  # neighbours reach into other batches
+    monkeypatch.setattr("PETSuperResLib.prior.denoiser.autocast", lambda device: nullcontext())
     prior = tiny_prior(tmp_path, neighbours=neighbours)
     random = torch.Generator().manual_seed(0)
     ct = 300 * torch.randn((5, 14, 30), generator=random)
-    denoiser = Denoiser(prior, ct, guided, 3.0)
-    x, weight, direction = (torch.randn(denoiser.shape, generator=random) for _ in range(3))
+    denoiser = Denoiser(prior, ct, 3.0, batch=2, guided=guided)  # neighbours reach into other batches
+    x, weight, direction = (denoiser.noise(random) for _ in range(3))
     gradient = denoiser.pull_back(x, 300, weight)
     h = 1e-2
     ahead, behind = (denoiser.estimate(x + t * h * direction, 300).double() for t in (1, -1))
     rise = float((weight * (ahead - behind)).sum()) / (2 * h)
     assert float((gradient * direction).sum()) == pytest.approx(rise, rel=0.01)
-
-
-def test_the_estimate_is_the_priors_own(case, parts):
-    denoiser = parts[0]
-    x = torch.randn(denoiser.shape, generator=torch.Generator().manual_seed(0))
-    ct = torch.from_numpy(case.ct.resample_to(case.simulation.truth, "linear", -1000.0).array)
-    own = case.prior.denoise(x, torch.full((len(x),), 200), case.prior.tokens(denoiser.pad(ct + 1000)[:, 0] - 1000))
-    assert relative(denoiser.estimate(x, 200), own) < 0.02  # bfloat16 in part, where the CPU has it
 
 
 # ScorePET's updates
@@ -117,28 +108,38 @@ def misfit(model, y, z) -> float:
 
 
 def test_dps_is_drawn_to_the_counts_and_follows_its_seed(parts):
-    denoiser, model, y = parts
-    settings = DPSSettings(steps=6, zeta=1.0)
-    with_data = dps(settings, denoiser, model, y, 1)
+    _, model, y = parts
+    profile = DPS(steps=6, zeta=1.0)
+    with_data = sample_dps(*parts, profile, 1)
     assert float(with_data.min()) >= 0 and bool(torch.isfinite(with_data).all())
-    assert torch.equal(with_data, dps(settings, denoiser, model, y, 1))
-    assert not torch.equal(with_data, dps(settings, denoiser, model, y, 2))
-    without = dps(replace(settings, zeta=0.0), denoiser, model, y, 1)
+    assert torch.equal(with_data, sample_dps(*parts, profile, 1))
+    assert not torch.equal(with_data, sample_dps(*parts, profile, 2))
+    without = sample_dps(*parts, replace(profile, zeta=0.0), 1)
     assert misfit(model, y, with_data) < misfit(model, y, without)
 
 
 def test_scorepet_fits_the_counts_less_the_heavier_its_anchor(parts):
-    denoiser, model, y = parts
-    settings = ScorePETSettings(steps=5)
-    free, held = (scorepet(replace(settings, beta=b, inner=6), denoiser, model, y, 1) for b in (0.0, 30.0))
+    _, model, y = parts
+    free, held = (sample_scorepet(*parts, ScorePET(steps=5, beta=b, inner=6), 1) for b in (0.0, 30.0))
     assert float(free.min()) >= 0 and misfit(model, y, free) < misfit(model, y, held)
-    assert torch.equal(free, scorepet(replace(settings, beta=0.0, inner=6), denoiser, model, y, 1))
+    assert torch.equal(free, sample_scorepet(*parts, ScorePET(steps=5, beta=0.0, inner=6), 1))
+
+
+@pytest.mark.parametrize("profile", [DPS(steps=3), ScorePET(steps=3)], ids=lambda profile: profile.name)
+def test_they_have_the_signature_of_every_sampler(parts, profile):
+    """A callback at every step, and slabs whose shared slices are the same."""
+    denoiser, model, y = parts
+    seen, state = [], SlabState(kept=slice(1, len(y)))
+    first = profile.sample(*parts, profile, 0, lambda step, steps, z: seen.append((step, steps)), state)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    second = profile.sample(denoiser, model, y.flip(0), profile, 7, None, SlabState(state))
+    assert torch.equal(second[: len(y) - 1], first[1:])
 
 
 @pytest.mark.parametrize("name", ["dps", "scorepet", "no-ct"])
 def test_the_ct_changes_the_diffusion_methods_that_need_it_and_no_others(name, case, monkeypatch):
-    monkeypatch.setattr("PETSuperResLib.studies.methods.posterior.DPS", replace(DPS, steps=3))
-    monkeypatch.setattr("PETSuperResLib.studies.methods.posterior.SCOREPET", replace(SCOREPET, steps=3))
+    monkeypatch.setattr("PETSuperResLib.studies.methods.posterior.DPS", partial(DPS, steps=3))
+    monkeypatch.setattr("PETSuperResLib.studies.methods.posterior.ScorePET", partial(ScorePET, steps=3))
     method = METHODS[name]
     one = method.restore(case)
     assert one.array.shape == case.simulation.truth.array.shape and one.unit == "SUVbw"

@@ -20,7 +20,7 @@ from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.cohort.distributed import Team
 from PETSuperResLib.cohort.manifest import read_split
 from PETSuperResLib.errors import Cancelled, CheckpointError, InputError
-from PETSuperResLib.prior import NetworkConfig, NoiseNetwork, Prior
+from PETSuperResLib.prior import Denoiser, NetworkConfig, NoiseNetwork, Prior
 from PETSuperResLib.studies.training.config import RECIPES, read_recipe, with_conditioning
 from PETSuperResLib.studies.training.data import SliceBatches
 from PETSuperResLib.studies.training.learner import PriorLearner
@@ -156,10 +156,9 @@ def test_a_run_that_sees_neighbours_starts_where_a_2d_prior_ended(whole, tmp_pat
     network = replace(CONFIG, neighbours=1)
     path = train(None, tmp_path, replace(SETTINGS, steps=0, start_from=str(first), network=network), device="cpu")
     flat, deep = Prior.load(first), Prior.load(path)
-    stack = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    t, ct = torch.full((2,), 400), torch.zeros(2, 32, 32)
-    expected = flat.epsilon(stack[:, 1:2], t, flat.tokens(ct))
-    assert torch.allclose(deep.epsilon(stack, t, deep.tokens(ct), 5.0), expected, atol=2e-2)
+    x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected, got = (Denoiser(prior, torch.zeros(2, 32, 32), 5.0).epsilon(x, 400) for prior in (flat, deep))
+    assert torch.allclose(got, expected, atol=2e-2)
 
 
 def test_a_run_with_neighbours_learns_to_heed_them(tmp_path):

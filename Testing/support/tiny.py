@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import csv
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from PETSuperResLib.phantoms.torso import Phantom, torso_phantom
 from PETSuperResLib.physics.model import ForwardModel
 from PETSuperResLib.prior import NetworkConfig, NoiseNetwork, Prior
+from PETSuperResLib.prior.network import PriorNetwork
 from PETSuperResLib.scanner import Scanner
 
 CONFIG = NetworkConfig(widths=(16, 16, 16), heads=2)
@@ -37,6 +40,36 @@ def tiny_prior(folder: Path, conditioning: str = "cross-attention", neighbours: 
     path = folder / f"{conditioning}.safetensors"
     Prior(tiny_network(conditioning, neighbours=neighbours), info={"pixel_mm": 2.0, "trained_on": "nothing"}).save(path)
     return Prior.load(path)
+
+
+@dataclass(frozen=True)
+class GaussianConfig:
+    """Mean and standard deviation in model space."""
+
+    mean: float = 2.0
+    std: float = 0.3
+    neighbours: int = 0
+
+
+class GaussianNetwork(PriorNetwork):
+    """The exact denoiser of independent normal voxels, whose mean is 0 where the CT shows air."""
+
+    architecture, Config, stride = "gaussian", GaussianConfig, 4
+
+    def __init__(self, config: GaussianConfig = GaussianConfig()):
+        super().__init__()
+        self.config, self.weight = config, nn.Parameter(torch.ones(1))
+
+    def tokens(self, ct: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (ct[:, :1] > -0.9,)
+
+    def forward(self, x_t, log_ratio, tokens, slice_mm=None):
+        ratio = log_ratio.exp()[:, None, None, None]
+        signal = (1 + ratio**2).rsqrt()
+        noise, variance = ratio * signal, self.config.std**2
+        mean = self.weight * self.config.mean * tokens[0]
+        x0 = mean + variance * signal * (x_t - signal * mean) / (signal**2 * variance + noise**2)
+        return signal * (x_t - signal * x0) / noise - noise * x0
 
 
 @cache

@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import json
 import math
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -14,19 +16,22 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny import CONFIG, relative, tiny_network, tiny_prior
+from tiny import CONFIG, GaussianConfig, GaussianNetwork, relative, tiny_network, tiny_prior
+from torch import nn
 
 from PETSuperResLib.errors import CheckpointError
 from PETSuperResLib.prior import (
     STRIDE,
     AsinhTransform,
+    Denoiser,
     NetworkConfig,
     NoiseNetwork,
     NoiseSchedule,
     Prior,
     checkpoint,
-    with_neighbours,
 )
+from PETSuperResLib.prior.card import card
+from PETSuperResLib.prior.denoiser import with_neighbours
 from PETSuperResLib.prior.memory import TokenMemory, size_of
 from PETSuperResLib.prior.network import WindowCrossAttention
 from PETSuperResLib.prior.transform import normalise_ct
@@ -110,16 +115,13 @@ def test_neighbours_are_mirrored_at_the_ends_of_a_stack():
 def test_a_prior_with_neighbours_uses_them_and_their_distance(tmp_path):
     prior = tiny_prior(tmp_path, neighbours=1)
     assert prior.neighbours == 1
-    random = torch.Generator().manual_seed(0)
-    stack = with_neighbours(torch.randn(3, 1, 32, 32, generator=random), 1)
-    t, tokens = torch.full((3,), 300), prior.tokens(ct(0, 3, 32, 32))
-    eps = prior.epsilon(stack, t, tokens, 3.0)
-    assert eps.shape == (3, 1, 32, 32)
-    other = stack.clone()
-    other[:, 0] = 0
-    assert relative(prior.epsilon(other, t, tokens, 3.0), eps) > 1e-3
-    assert relative(prior.epsilon(stack, t, tokens, 6.0), eps) > 1e-4
-    assert prior.denoise(stack, t, tokens).shape == eps.shape
+    x = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    near, far = (Denoiser(prior, ct(0, 3, 32, 32), slice_mm) for slice_mm in (3.0, 6.0))
+    eps, other = near.epsilon(x, 300), x.clone()
+    other[0] = 0
+    change = (near.epsilon(other, 300) - eps).abs().amax((1, 2, 3))
+    assert change[1] > 1e-2 and change[2] == 0  # one slice to either side
+    assert relative(far.epsilon(x, 300), eps) > 1e-4
 
 
 def test_a_ct_is_seen_whole_and_in_a_soft_tissue_window():
@@ -141,31 +143,85 @@ def test_any_size_that_is_a_multiple_of_the_stride_works(conditioning, size):
 @pytest.mark.parametrize(("conditioning", "depends"), [("cross-attention", True), ("concat", True), ("none", False)])
 def test_the_answer_depends_on_the_ct_only_where_it_should(tmp_path, conditioning, depends):
     prior = tiny_prior(tmp_path, conditioning)
-    x, t = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(1)), torch.tensor([300])
-    one, other = (prior.epsilon(x, t, prior.tokens(ct(seed, 1, 32, 32))) for seed in (1, 2))
+    x = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    one, other = (Denoiser(prior, ct(seed, 1, 32, 32)).epsilon(x, 300) for seed in (1, 2))
     assert (relative(one, other) > 1e-4) == depends
 
 
 def test_attention_finds_the_place_in_the_ct(prior):
     """A change in a corner of the CT changes the answer most there, whatever the image's size."""
-    x, t = torch.zeros(1, 1, 96, 96), torch.tensor([300])
+    x = torch.zeros(1, 1, 96, 96)
     before, after = ct(1, 1, 96, 96), ct(1, 1, 96, 96)
     after[:, :24, :24] += 400
-    change = (prior.epsilon(x, t, prior.tokens(before)) - prior.epsilon(x, t, prior.tokens(after))).abs()[0, 0]
+    change = (Denoiser(prior, before).epsilon(x, 300) - Denoiser(prior, after).epsilon(x, 300)).abs()[0, 0]
     assert float(change[:24, :24].mean()) > 2 * float(change[48:, 48:].mean())
 
 
 def test_slices_of_a_batch_do_not_influence_one_another(prior):
     x, guide = torch.randn(3, 1, 32, 32), ct(0, 3, 32, 32)
-    t = torch.full((3,), 200)
-    together = prior.epsilon(x, t, prior.tokens(guide))
-    alone = prior.epsilon(x[1:2], t[:1], prior.tokens(guide[1:2]))
+    together = Denoiser(prior, guide).epsilon(x, 200)
+    alone = Denoiser(prior, guide[1:2]).epsilon(x[1:2], 200)
     assert relative(alone[0], together[1]) < 0.01  # bfloat16 sums may differ
 
 
-def test_another_size_is_refused(prior):
-    with pytest.raises(ValueError, match=f"multiple of {STRIDE}"):
-        prior.tokens(torch.zeros(1, 40, 32))
+@pytest.mark.parametrize("slack", [0, 7])
+def test_slices_of_any_size_are_padded_to_the_networks_and_come_back(prior, slack):
+    denoiser = Denoiser(prior, ct(0, 2, 22, 40), slack=slack)
+    image = torch.rand(2, 22, 40)
+    x = denoiser.pad(image)
+    assert all(n % STRIDE == 0 and n >= own + slack for n, own in zip(x.shape[2:], image.shape[1:], strict=True))
+    assert torch.equal(denoiser.crop(x), image) and x.sum() == pytest.approx(float(image.sum()), rel=1e-5)
+    assert denoiser.estimate(denoiser.noise(torch.Generator()), 300).shape == x.shape
+    assert float(denoiser.padded_ct[:, 0].max()) == -1000.0  # air around the CT
+
+
+def test_an_estimate_and_the_noise_belong_to_each_other(prior):
+    """(7), and its inverse."""
+    denoiser, schedule = Denoiser(prior, ct(0, 2, 32, 32)), prior.schedule
+    x = denoiser.noise(torch.Generator().manual_seed(0))
+    x0, eps = denoiser.estimate(x, 300), denoiser.epsilon(x, 300)
+    assert relative(schedule.tweedie(x, eps, 300), x0) < 1e-4
+    assert relative(schedule.epsilon(x, x0, 300), eps) < 1e-4
+    assert relative(schedule.noisy(x0, eps, 300), x) < 1e-4
+
+
+def test_the_steps_of_ddim_lead_from_exact_noise_to_the_image():
+    schedule, random = NoiseSchedule(), torch.Generator().manual_seed(0)
+    x0, noise = (torch.randn(1, 1, 8, 8, generator=random) for _ in range(2))
+    steps = list(schedule.falling(10, 600))
+    assert steps[0][0] == 600 and steps[-1] == (0, None)
+    x = schedule.noisy(x0, noise, 600)
+    for t, following in steps:
+        assert torch.allclose(x, schedule.noisy(x0, noise, t), atol=1e-4)
+        x = schedule.ddim(x0, schedule.epsilon(x, x0, t), t, following)
+    assert torch.equal(x, x0)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_draws_from_a_prior_that_is_known(eta):
+    """Normal voxels: from noise come samples of their mean and spread, whatever the share of fresh noise."""
+    prior = Prior(GaussianNetwork())
+    denoiser, random = Denoiser(prior, torch.zeros(1, 64, 64)), torch.Generator().manual_seed(0)
+    x = denoiser.noise(random)
+    for t, following in prior.schedule.falling(500):
+        x = prior.schedule.ddim(
+            denoiser.estimate(x, t), denoiser.epsilon(x, t), t, following, eta, denoiser.noise(random)
+        )
+    assert float(x.mean()) == pytest.approx(2.0, abs=0.02)
+    assert float(x.std()) == pytest.approx(0.3, rel=0.06)
+
+
+def test_the_steps_of_ddim_draw_as_much_fresh_noise_as_eta_says():
+    """x at the next time keeps the variance of its level, and what is fresh in it grows with eta."""
+    schedule, random = NoiseSchedule(), torch.Generator().manual_seed(0)
+    eps, fresh = (torch.randn(1, 1, 200, 200, generator=random) for _ in range(2))
+    shares = []
+    for eta in (0.0, 0.5, 1.0):
+        x = schedule.ddim(torch.zeros_like(eps), eps, 600, 300, eta, fresh)
+        assert float(x.var()) == pytest.approx(1 - float(schedule.alpha_bar[300]), rel=0.02)
+        shares.append(float((x * fresh).mean()))
+    assert shares[0] == pytest.approx(0, abs=0.01) and shares[2] == pytest.approx(2 * shares[1], rel=0.05)
+    assert shares[2] > 0.1
 
 
 def test_the_bundled_architecture_fits_in_16_mb():
@@ -278,29 +334,68 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+def test_another_architecture_is_read_by_its_name(tmp_path, monkeypatch):
+    made = Prior(GaussianNetwork(GaussianConfig(1.5)), info={"pixel_mm": 2.0})
+    path = made.save(tmp_path / "p.safetensors")
+    with pytest.raises(CheckpointError, match="does not fit"):
+        Prior.load(path)
+    monkeypatch.setitem(checkpoint.ARCHITECTURES, "gaussian", GaussianNetwork)
+    read = Prior.load(path)
+    assert isinstance(read.network, GaussianNetwork) and read.network.config == made.network.config
+
+
+def test_a_prior_that_names_no_architecture_has_the_first_one(tmp_path):
+    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
+    assert metadata_of(path)["architecture"] == "unet-ct-attention" and "architecture" not in metadata_of(
+        checkpoint.BUNDLED
+    )
+    rewrite(path, architecture=None)
+    assert Prior.load(path).network.config == CONFIG
+
+
+def test_the_card_is_read_without_torch(tmp_path):
+    path = Prior(tiny_network(), info={"trained_on": "nothing", "licence": "none"}).save(tmp_path / "p.safetensors")
+    program = (
+        "import sys; sys.modules['torch'] = None; from PETSuperResLib.prior.card import card; print(card(sys.argv[1]))"
+    )
+    told = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == card(path) == "trained on nothing; licence none"
+    assert "trained on" in card() and "2 mm pixels" in card()
+
+
 def test_a_ct_is_encoded_again_only_when_it_or_the_weights_have_changed(monkeypatch):
     prior, encoded = Prior(tiny_network()), []
     encode = prior.network.tokens
     monkeypatch.setattr(prior.network, "tokens", lambda ct: encoded.append(1) or encode(ct))
-    one, other = ct(1, 2, 32, 32), ct(2, 2, 32, 32)
-    first = prior.tokens(one)
-    assert prior.tokens(one.clone()) is first and len(encoded) == 1
-    changed = prior.tokens(other)
-    assert len(encoded) == 2 and not torch.equal(changed[0], first[0])
+    x, one, other = torch.zeros(2, 1, 32, 32), ct(1, 2, 32, 32), ct(2, 2, 32, 32)
+
+    def epsilon(ct):
+        return Denoiser(prior, ct).epsilon(x, 300)
+
+    first = epsilon(one)
+    assert torch.equal(epsilon(one.clone()), first) and len(encoded) == 1
+    assert not torch.equal(epsilon(other), first) and len(encoded) == 2
     with torch.no_grad():
         next(prior.network.ct_encoder.parameters()).mul_(1.5)  # as an optimiser does
-    again = prior.tokens(one)
-    assert len(encoded) == 3 and not torch.equal(again[0], first[0])
+    assert not torch.equal(epsilon(one), first) and len(encoded) == 3
 
 
 def test_no_more_tokens_are_remembered_than_fit():
-    prior = Prior(tiny_network())
-    size = size_of(prior.tokens(ct(0, 1, 32, 32)))
-    prior.memory = TokenMemory(3 * size)
-    kept = [prior.tokens(ct(seed, 1, 32, 32)) for seed in range(4)]
-    assert [prior.tokens(ct(seed, 1, 32, 32)) is kept[seed] for seed in (1, 2, 3, 0)] == [True, True, True, False]
-    prior.memory = TokenMemory(size - 1)
-    assert prior.tokens(ct(0, 1, 32, 32)) is not prior.tokens(ct(0, 1, 32, 32)) and not prior.memory.known
+    network, ct = nn.Identity(), [torch.full((1, 4), float(n)) for n in range(4)]
+    tokens = (torch.zeros(10),)
+    memory, made = TokenMemory(3 * size_of(tokens)), []
+
+    def remembered(n: int) -> bool:
+        memory.tokens(ct[n], network, lambda: made.append(n) or tokens)
+        return n not in made
+
+    for n in range(4):
+        remembered(n)
+    made.clear()
+    assert [remembered(n) for n in (1, 2, 3, 0)] == [True, True, True, False]
+    memory = TokenMemory(size_of(tokens) - 1)
+    memory.tokens(ct[0], network, lambda: tokens)
+    assert not memory.known
 
 
 def explicit_window_attention(module, x, tokens):

@@ -1,19 +1,22 @@
-"""Data consistency and the sampler: the paper's schedule to the letter, and iterations that do what they claim."""
+"""Data consistency and the samplers: the paper's schedule to the letter, and iterations that do what they claim."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from tiny import random_model, relative, tiny_prior
+from tiny import GaussianConfig, GaussianNetwork, random_model, relative, tiny_prior
 
 from PETSuperResLib.errors import Cancelled, InputError
 from PETSuperResLib.physics.model import ForwardModel, osem
-from PETSuperResLib.sampling import PROFILES, Sampler, sample
-from PETSuperResLib.sampling.consistency import map_em, nesterov_descent, refine
-from PETSuperResLib.sampling.ddim import completed_ct, timesteps
-from PETSuperResLib.sampling.penalties import ct_guided, ties
+from PETSuperResLib.prior import Denoiser, Prior
+from PETSuperResLib.sampling import PROFILES, Paper, Sampler, SlabState, Standard
+from PETSuperResLib.sampling.body import completed_ct
+from PETSuperResLib.sampling.consistency import map_em
+from PETSuperResLib.sampling.paper import descend
+from PETSuperResLib.sampling.penalties import ct_guided, quadratic_surrogate
 from PETSuperResLib.scanner import Scanner, setting
 
 
@@ -23,34 +26,45 @@ def prior(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def case():
+def case(prior):
     model, z, y = random_model(0, (3, 24, 28))
     ct = torch.rand(z.shape, generator=torch.Generator().manual_seed(9)) * 1000 - 950
-    return model, y, ct
+    return Denoiser(prior, ct, 4.0), model, y
 
 
-# -- the paper's profile --------------------------------------------------------------------------
+def run(profile, denoiser, model, y, *others, **more):
+    return profile.sample(denoiser, model, y, profile, *others, **more)
+
+
+# -- profiles -------------------------------------------------------------------------------------
 def test_the_profile_paper_is_the_paper_s():
     paper = PROFILES["paper"]
-    assert paper.steps == 50 and paper.start_sigma is None and paper.noise == 1.0
+    assert paper.steps == 50 and paper.eta == 0
     assert [paper.full_psf(k) for k in range(50)] == [False] * 35 + [True] * 15  # steps 1-35, 36-50
     inner = [paper.inner(k) for k in range(50)]
     assert inner[0] == 2 and inner[-1] == 20 and inner == sorted(inner)
     assert max(abs(m - (2 + 18 * k / 49)) for k, m in enumerate(inner)) <= 0.5
     assert (paper.momentum, paper.warm_start, paper.step_size) == (0.9, 0.3, 0.05)
-    assert paper.consistency == "gradient"
 
 
-def test_its_steps_run_from_pure_noise_to_none(prior):
-    t = timesteps(PROFILES["paper"], prior)
+def levels(monkeypatch, denoiser, model, y, profile) -> list[int]:
+    """The t at which the network is evaluated."""
+    seen, epsilon = [], Denoiser.epsilon
+    monkeypatch.setattr(Denoiser, "epsilon", lambda self, x, t, *a, **k: seen.append(t) or epsilon(self, x, t, *a, **k))
+    run(profile, denoiser, model, y)
+    return seen
+
+
+def test_its_steps_run_from_pure_noise_to_none(case, monkeypatch):
+    t = levels(monkeypatch, *case, PROFILES["paper"])
     assert t[0] == 999 and t[-1] == 0 and len(t) == 50
     assert len({a - b for a, b in zip(t, t[1:], strict=False)}) <= 2  # equidistant to rounding
 
 
 @pytest.mark.parametrize("name", ["draft", "standard"])
-def test_the_other_profiles_fall_from_their_start_to_their_end(prior, name):
-    profile = PROFILES[name]
-    ratios = [float(prior.schedule.noise_ratio()[t]) for t in timesteps(profile, prior)]
+def test_the_other_profiles_fall_from_their_start_to_their_end(case, monkeypatch, name):
+    profile, schedule = PROFILES[name], case[0].prior.schedule
+    ratios = [float(schedule.noise_ratio()[t]) for t in levels(monkeypatch, *case, profile)]
     assert ratios == sorted(ratios, reverse=True) and len(ratios) == profile.steps
     assert ratios[0] == pytest.approx(profile.start_sigma, rel=0.1)
     assert ratios[-1] == pytest.approx(profile.end_sigma, rel=0.1)
@@ -58,18 +72,11 @@ def test_the_other_profiles_fall_from_their_start_to_their_end(prior, name):
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"steps": 0},
-        {"flips": 3},
-        {"stop_below": -1.0},
-        {"consistency": "hope"},
-        {"inner_first": -1},
-        {"start_sigma": 0.01, "end_sigma": 0.1},
-    ],
+    [{"steps": 0}, {"flips": 3}, {"stop_below": -1.0}, {"inner_first": -1}, {"start_sigma": 0.01, "end_sigma": 0.1}],
 )
 def test_impossible_samplers_are_refused(changes):
     with pytest.raises(InputError):
-        Sampler(**changes)
+        Sampler.get("standard", **changes)
 
 
 def test_an_unknown_quality_is_refused_with_the_known_ones():
@@ -98,15 +105,15 @@ def test_map_em_never_raises_its_objective_and_stays_positive(strength, seed):
     assert values[-1] < values[0]
 
 
-def plain_map_em(model, y, z, anchor, weight, iterations, psf, tied):
+def plain_map_em(model, y, z, anchor, weight, iterations, psf, ties):
     """What map_em computes, formula by formula, in float64 but for the projections."""
     z, anchor, weight = z.clamp_min(1e-4).double(), anchor.double(), weight.double()
     sensitivity = (model.sensitivity if psf else model.sensitivity_no_psf).double()
-    curvature = 0.0 if tied is None else tied.curvature.double()
+    curvature = 0.0 if ties is None else ties.curvature.double()
     ahead, momentum, last = z, torch.ones(len(z), 1, 1).double(), math.inf
     for _ in range(iterations):
         mean = model.mean(ahead.float(), psf).double() + 1e-6
-        slope = torch.zeros_like(z) if tied is None else tied.slope(ahead.float()).double()
+        slope = torch.zeros_like(z) if ties is None else ties.slope(ahead.float()).double()
         loss = (mean - y * torch.log(mean)).sum((1, 2), keepdim=True)
         loss = loss + ((weight * (ahead - anchor) ** 2 + slope * ahead) / 2).sum((1, 2), keepdim=True)
         momentum, last = torch.where(loss > last, 1.0, momentum), loss
@@ -124,17 +131,17 @@ def plain_map_em(model, y, z, anchor, weight, iterations, psf, tied):
 def test_map_em_computes_its_formulas(with_ties, psf, attenuation):
     model, truth, y = random_model(3, (5, 24, 28), attenuation)
     anchor, weight = truth.flip(2), 0.5 + truth
-    tied = None
+    ties = None
     if with_ties:
         ct = torch.rand(truth.shape, generator=torch.Generator().manual_seed(5)) * 1000
-        tied = ties(ct_guided(ct, model.spacing, 9, 0.0, 10.0), anchor, 0.3)
+        ties = quadratic_surrogate(ct_guided(ct, model.spacing, 9, 0.0, 10.0), anchor, 0.3)
     start = torch.ones_like(truth)
-    plain = plain_map_em(model, y, start, anchor, weight, 12, psf, tied)
-    assert relative(map_em(model, y, start, anchor, weight, 12, psf, tied), plain) < 1e-5
+    plain = plain_map_em(model, y, start, anchor, weight, 12, psf, ties)
+    assert relative(map_em(model, y, start, anchor, weight, 12, psf, ties), plain) < 1e-5
 
 
 def updates_counted(model, monkeypatch):
-    """A list that grows by one with every update that the model is asked for."""
+    """A list that grows by one with every update that the model makes."""
     done, compare = [], model.compare
     monkeypatch.setattr(model, "compare", lambda *args: done.append(1) or compare(*args))
     return done
@@ -222,100 +229,120 @@ def test_ties_make_map_em_smoother_within_a_tissue_and_spare_the_edge():
     flat = torch.where(ct > 0, 4.0, 1.0)
 
     def value(z):
-        return float(model.loss(z, y)) + float((tied.slope(z) * z).double().sum()) / 2
+        return float(model.loss(z, y)) + float((ties.slope(z) * z).double().sum()) / 2
 
-    tied = ties(penalty, flat, 5.0)
+    ties = quadratic_surrogate(penalty, flat, 5.0)
     values = [value(start)]
     z = start
     for _ in range(15):
-        z = map_em(model, y, z, free, free, 1, tied=tied)
+        z = map_em(model, y, z, free, free, 1, ties=ties)
         values.append(value(z))
     assert max(b - a for a, b in zip(values, values[1:], strict=False)) < 1e-6 * abs(values[0])
     loose = map_em(model, y, start, free, free, 15)
     within = [float((v[:, :, 1:] - v[:, :, :-1])[:, :, : truth.shape[2] // 2 - 1].abs().mean()) for v in (z, loose)]
     assert within[0] < 0.7 * within[1]
-    across = tied.slope(flat)
+    across = ties.slope(flat)
     assert float(across[:, 1:-1].abs().max()) < 0.5 * 5.0  # whole neighbours that differ by 3 SUV hardly pull
 
 
-# -- Nesterov -------------------------------------------------------------------------------------
+# -- the paper's descent --------------------------------------------------------------------------
 def test_nesterov_s_descent_lowers_the_loss_and_stays_positive():
     model, truth, y = random_model(1)
     start = torch.full_like(truth, 1.5)
-    z = nesterov_descent(model, y, start, 40, 0.05, 0.9)
+    z = descend(model, y, start, Paper(), 40, True)
     assert float(model.loss(z, y)) < float(model.loss(start, y)) - 10
     assert float(z.min()) >= 0
 
 
-def test_one_step_without_momentum_is_the_scaled_gradient():
+@pytest.mark.parametrize("psf", [False, True])
+def test_one_step_without_momentum_is_the_scaled_gradient(psf):
     model, truth, y = random_model(1)
-    z = nesterov_descent(model, y, truth, 1, 0.05, 0.9)
-    expected = (truth - 0.05 * model.gradient(truth, y) / model.sensitivity).clamp_min(0)
-    assert relative(z, expected) < 1e-5
+    sensitivity = model.sensitivity if psf else model.sensitivity_no_psf
+    expected = (truth - 0.05 * model.gradient(truth, y, psf) / sensitivity).clamp_min(0)
+    assert relative(descend(model, y, truth, Paper(), 1, psf), expected) < 1e-5
 
 
 def test_momentum_goes_further_than_none():
     model, truth, y = random_model(1)
     start = torch.full_like(truth, 1.5)
-    losses = [float(model.loss(nesterov_descent(model, y, start, 10, 0.02, mu), y)) for mu in (0.0, 0.9)]
+    profiles = (Paper(momentum=mu, step_size=0.02) for mu in (0.0, 0.9))
+    losses = [float(model.loss(descend(model, y, start, profile, 10, True), y)) for profile in profiles]
     assert losses[1] < losses[0]
 
 
-def test_the_warm_start_mixes_in_the_previous_estimate():
-    model, truth, y = random_model(1)
-    still = Sampler(consistency="gradient", inner_first=1, inner_last=1, step_size=1e-12, warm_start=0.3)
-    tweedie, previous = truth + 1, truth
-    assert relative(refine(still, model, y, tweedie, previous, truth, 1), truth + 0.7) < 1e-5
-    assert relative(refine(still, model, y, tweedie, previous, truth, 0), tweedie) < 1e-5
+# -- samplers -------------------------------------------------------------------------------------
+QUICK = Standard("quick", steps=3, start_sigma=0.5, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
+NO_DATA = {"inner_first": 0, "inner_last": 0}
 
 
-def test_without_consistency_the_prior_is_left_alone():
-    model, truth, y = random_model(1)
-    assert refine(Sampler(consistency="none"), model, y, truth, truth + 1, truth, 3) is truth
-
-
-# -- sampling -------------------------------------------------------------------------------------
-QUICK = Sampler("quick", steps=3, start_sigma=0.5, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
-
-
-def test_the_same_seed_gives_the_same_sample_and_another_another(prior, case):
-    model, y, ct = case
-    noisy = Sampler.get(QUICK, noise=1.0, eta=0.3)
-    one, same, other = (sample(noisy, prior, model, y, ct, seed) for seed in (4, 4, 5))
+@pytest.mark.parametrize("profile", [replace(QUICK, noise=1.0), Paper(steps=3)], ids=["standard", "paper"])
+def test_the_same_seed_gives_the_same_sample_and_another_another(case, profile):
+    one, same, other = (run(profile, *case, seed) for seed in (4, 4, 5))
     assert torch.equal(one, same) and relative(other, one) > 1e-3
+    assert profile.drawing == profile
 
 
-def test_the_mean_path_needs_no_seed(prior, case):
-    model, y, ct = case
-    assert torch.equal(sample(QUICK, prior, model, y, ct, 1), sample(QUICK, prior, model, y, ct, 2))
+def test_the_mean_path_needs_no_seed(case):
+    assert torch.equal(run(QUICK, *case, 1), run(QUICK, *case, 2))
+    assert QUICK.drawing == replace(QUICK, noise=1.0)
 
 
-def test_results_do_not_depend_on_how_slices_are_batched(prior, case):
-    model, y, ct = case
-    assert relative(sample(QUICK, prior, model, y, ct, batch=2), sample(QUICK, prior, model, y, ct, batch=16)) < 0.01
+@pytest.mark.parametrize("neighbours", [0, 2])
+def test_results_do_not_depend_on_how_slices_are_batched(case, tmp_path, neighbours):
+    denoiser, model, y = case
+    denoiser = replace(denoiser, prior=tiny_prior(tmp_path, neighbours=neighbours))
+    assert relative(run(QUICK, replace(denoiser, batch=2), model, y), run(QUICK, denoiser, model, y)) < 0.01
 
 
-@pytest.mark.parametrize("profile", ["draft", "standard", "paper"])
-def test_every_profile_gives_finite_positive_activity_that_explains_the_counts(prior, case, profile):
-    model, y, ct = case
-    z = sample(PROFILES[profile], prior, model, y, ct, seed=0)
-    assert z.shape == ct.shape and torch.isfinite(z).all() and float(z.min()) >= 0
+@pytest.mark.parametrize("name", ["draft", "standard", "paper"])
+def test_every_profile_gives_finite_positive_activity_that_explains_the_counts(case, name):
+    _, model, y = case
+    z = run(PROFILES[name], *case)
+    assert z.shape == model.shape and torch.isfinite(z).all() and float(z.min()) >= 0
     assert float(model.mean(z).sum()) == pytest.approx(float(y.sum()), rel=0.1)
 
 
-def test_mirrored_evaluations_are_averaged_in_place(prior, case):
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_without_data_the_paper_s_sampler_draws_from_the_prior(eta):
+    denoiser, model, y = gaussian_case(shape=(2, 24, 28))
+    z = run(Paper(steps=200, eta=eta, warm_start=0.0, **NO_DATA), denoiser, model, y)
+    x = denoiser.prior.transform.to_model(z)
+    assert float(x.mean()) == pytest.approx(2.0, abs=0.03) and float(x.std()) == pytest.approx(0.3, rel=0.1)
+
+
+def test_the_warm_start_mixes_in_the_previous_estimate():
+    """With no step at all, the prior's estimates of successive steps are averaged."""
+    found = {}
+    for warm in (0.0, 0.3):
+        estimates = found[warm] = []
+        profile = Paper(steps=3, inner_first=1, inner_last=1, step_size=1e-12, warm_start=warm)
+        run(profile, *gaussian_case(), callback=lambda step, steps, z, e=estimates: e.append(z))
+    assert torch.equal(found[0.0][0], found[0.3][0])
+    assert relative(found[0.3][1], 0.7 * found[0.0][1] + 0.3 * found[0.0][0]) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["paper", "standard"])
+def test_the_psf_comes_in_when_the_schedule_says(case, monkeypatch, name):
+    _, model, _ = case
+    seen, method = [], "gradient" if name == "paper" else "compare"
+    real = getattr(model, method)
+    monkeypatch.setattr(model, method, lambda z, y, psf=True: seen.append(psf) or real(z, y, psf))
+    run(Sampler.get(name, steps=4, psf_from=0.5, inner_first=1, inner_last=1), *case)
+    assert seen[-4:] == [False, False, True, True]
+
+
+def test_mirrored_evaluations_are_averaged_in_place(case):
     """Flips must be undone: an average over mirrors of a mirror-blind prior changes little, not the geometry."""
-    model, y, ct = case
-    one, four = (sample(Sampler.get(QUICK, flips=n), prior, model, y, ct) for n in (1, 4))
+    one, four = (run(replace(QUICK, flips=n), *case) for n in (1, 4))
     assert torch.isfinite(four).all()
-    assert relative(four, one) < 0.5 * relative(one.flip(1), one)
+    assert 0 < relative(four, one) < 0.5 * relative(one.flip(1), one)
 
 
-def test_the_callback_sees_every_step_and_can_stop(prior, case):
-    model, y, ct = case
+@pytest.mark.parametrize(("profile", "first"), [(QUICK, 0), (Paper(steps=3), 1)], ids=["standard", "paper"])
+def test_the_callback_sees_every_step_and_can_stop(case, profile, first):
     seen = []
-    sample(QUICK, prior, model, y, ct, callback=lambda step, steps, z: seen.append((step, steps, z.shape)))
-    assert seen == [(n, 3, ct.shape) for n in (0, 1, 2, 3)]  # the start, and every step
+    run(profile, *case, callback=lambda step, steps, z: seen.append((step, steps, z.shape)))
+    assert seen == [(n, 3, case[1].shape) for n in range(first, 4)]
 
     def stop(step: int, steps: int, z: torch.Tensor) -> None:
         seen.append(step)
@@ -323,27 +350,78 @@ def test_the_callback_sees_every_step_and_can_stop(prior, case):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        sample(QUICK, prior, model, y, ct, callback=stop)
-    assert seen[4:] == [0, 1, 2]
+        run(profile, *case, callback=stop)
+    assert seen[-1] == 2
 
 
-def test_a_prior_that_sees_neighbours_samples_stacks_and_single_batches_alike(tmp_path):
-    model, z, y = random_model(0, (5, 24, 28), attenuation=False)
-    prior = tiny_prior(tmp_path, neighbours=2)
-    hu = torch.full(z.shape, 40.0)
-    runs = [sample(Sampler(steps=2), prior, model, y, hu, batch=n) for n in (16, 2)]
-    assert relative(runs[0], runs[1]) < 1e-4 and float(runs[0].min()) >= 0
-
-
-def test_moving_the_image_over_the_grid_moves_nothing_in_the_result(tmp_path):
+def test_moving_the_image_over_the_grid_moves_nothing_in_the_result():
     """A network that is blind to the grid gives the same estimate with and without shifts."""
-    model, z, y = random_model(1, (2, 24, 28), attenuation=False)
-    prior = tiny_prior(tmp_path)
-    for parameter in prior.network.parameters():
-        parameter.zero_()
-    hu = torch.full(z.shape, 40.0)
-    moved, still = (sample(Sampler(steps=3, shifts=s), prior, model, y, hu) for s in (True, False))
+    moved, still = (run(Standard(steps=3, shifts=s), *gaussian_case()) for s in (True, False))
     assert relative(moved, still) < 1e-4
+
+
+@pytest.mark.parametrize("profile", [replace(QUICK, noise=1.0), Paper(steps=3)], ids=["standard", "paper"])
+def test_slices_that_two_slabs_share_are_the_same_in_both(case, tmp_path, profile):
+    denoiser, model, y = case
+    denoiser = replace(denoiser, prior=tiny_prior(tmp_path, neighbours=1))
+    state = SlabState(kept=slice(1, 3))
+    first = run(profile, denoiser, model, y, 0, state=state)
+    second = run(profile, denoiser, model, y.flip(0), 7, state=SlabState(state))
+    assert torch.equal(second[:2], first[1:]) and not torch.equal(second[2], first[2])
+
+
+# -- what docs/method.md says of the profile standard -----------------------------------------------
+def gaussian_case(shape=(3, 24, 28), mean=2.0, ct=0.0, std=0.3):
+    """A prior whose posterior is known where there are no data, in a body (or a CT) with counts of random activity."""
+    model, z, y = random_model(1, shape, attenuation=False)
+    ct = torch.full(shape, ct) if isinstance(ct, float) else ct
+    return Denoiser(Prior(GaussianNetwork(GaussianConfig(mean, std))), ct, 4.0), model, y
+
+
+def roughness(z: torch.Tensor) -> float:
+    return float(z.diff(dim=2).abs().mean() / z.mean())
+
+
+def test_a_wider_anchor_lets_the_counts_decide_more():
+    denoiser, model, y = gaussian_case(mean=3.0)
+    losses = [float(model.loss(run(replace(QUICK, prior_width=w), denoiser, model, y), y)) for w in (0.2, 1.0, 5.0)]
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_ties_keep_the_noise_out_within_a_tissue_and_not_across_its_border():
+    ct = torch.zeros(3, 24, 28)
+    ct[:, :, 14:] = 500.0
+    loose, tied = (run(replace(QUICK, inner_last=20, tissue_beta=b), *gaussian_case(ct=ct)) for b in (0.0, 1.0))
+    assert roughness(tied[:, :, :14]) < 0.8 * roughness(loose[:, :, :14])
+    one_tissue = run(replace(QUICK, inner_last=20, tissue_beta=1.0), *gaussian_case())
+    step = [float((z[:, :, 14] - z[:, :, 13]).abs().mean()) for z in (tied, one_tissue)]
+    assert step[0] > 1.2 * step[1]
+
+
+def started(denoiser, model, y, updates: int) -> torch.Tensor:
+    """The starting estimate."""
+    seen = []
+    run(replace(QUICK, start_iterations=updates), denoiser, model, y, callback=lambda step, steps, z: seen.append(z))
+    return seen[0]
+
+
+def test_the_start_leaves_little_activity_in_the_air_that_the_ct_shows(cut_off):
+    model, z, ct, missing = cut_off
+    y, whole = model.mean(z), torch.where(disc(20), 40.0, -1000.0)
+    denoiser = Denoiser(Prior(GaussianNetwork()), whole, 4.0)
+    outside = ~disc(26)  # beyond the margin of 8 mm
+    guided, uniform = (float(image[outside].mean()) for image in (started(denoiser, model, y, 3), osem(model, y, 3)))
+    assert guided < 0.2 * uniform
+    grown = started(replace(denoiser, ct=ct), model, y, 12)
+    assert float(grown[missing].mean()) > 0.7 * 2.0  # what the CT cuts off grows back
+
+
+def test_the_prior_sees_water_where_the_ct_is_cut_off_and_the_activity_goes_on(cut_off):
+    model, z, ct, missing = cut_off
+    denoiser = Denoiser(Prior(GaussianNetwork()), ct, 4.0)  # nothing where the CT shows air
+    estimate = run(replace(QUICK, start_iterations=20, **NO_DATA), denoiser, model, model.mean(z))
+    assert float(estimate[missing].median()) > 0.5 * float(estimate[disc(15)].median())
+    assert float(estimate[~disc(26)].max()) < 0.1
 
 
 # -- a CT that does not show the whole body ---------------------------------------------------------

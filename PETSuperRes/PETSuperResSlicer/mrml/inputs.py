@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 from typing import Any
 
 import slicer
@@ -162,32 +160,10 @@ def _patientItem(node: Any) -> int:
 
 
 def prior_card(path: str) -> str:
-    """The model-card line of a prior, from the head of its file (no weights are read); empty path: the bundled one.
+    """The model-card line of a prior's file; of the bundled one for an empty path.
 
     Raises :class:`CheckpointError` when the file is missing or no prior.
     """
-    from PETSuperResLib.errors import CheckpointError
+    from PETSuperResLib.prior.card import card
 
-    if not path:
-        import PETSuperResLib
-
-        path = os.path.join(os.path.dirname(PETSuperResLib.__file__), "Resources", "prior.safetensors")
-    if not os.path.isfile(path):
-        raise CheckpointError(f"No prior at {path}: choose a .safetensors file made by 'petsuperres train'.")
-    try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(os.path.getsize(path), 1 << 24):
-                raise ValueError("no header")
-            metadata = json.loads(file.read(length)).get("__metadata__") or {}
-        info = json.loads(metadata.get("info") or "{}")
-        if not str(metadata.get("format", "")).startswith("PETSuperRes prior"):
-            raise ValueError("another format")
-    except (OSError, ValueError, struct.error, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is not a PETSuperRes prior (damaged or another file): give one made by 'petsuperres train'."
-        ) from error
-    pixel = f"{info['pixel_mm']:g} mm pixels" if "pixel_mm" in info else ""
-    trained = f"trained on {info['trained_on']}" if info.get("trained_on") else ""
-    licence = f"licence {info['licence']}" if info.get("licence") else ""
-    return "; ".join(part for part in (trained, pixel, licence) if part) or "a prior without a model card"
+    return card(path or None)

@@ -18,13 +18,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...device import pick_device
+from ...device import fast_bfloat16, pick_device
 from ...errors import CheckpointError
 from ...files import atomic_path, check_folder, to_json
 from ...phantoms.torso import torso_phantom
 from ...physics.backends import backend_for
-from ...prior import NoiseNetwork, Prior
-from ...prior.checkpoint import BUNDLED, autocast, fast_bfloat16
+from ...prior import Denoiser, NoiseNetwork, Prior
+from ...prior.card import BUNDLED
+from ...prior.network import PriorNetwork
 from ...progress import Callback, Reporter
 from ...reconstruction import reconstruct
 from .projector_peers import Geometry, Peer, check, peers
@@ -244,20 +245,20 @@ def benchmark_prior() -> tuple[Prior, str]:
         return Prior(network.to(memory_format=torch.channels_last)), "untrained"  # type: ignore[call-overload]
 
 
-def network_speed(network: NoiseNetwork, peak: dict[str, float], batch: int = BATCH) -> dict[str, Any]:
+def network_speed(network: PriorNetwork, peak: dict[str, float], batch: int = BATCH) -> dict[str, Any]:
     """Images and GFLOP per second, of processor time as the peak is, of the noise predictor as the sampler calls it.
 
     Where the network is: on a CPU or GPU.
     """
     prior = Prior(network)
     device = prior.device
-    x = torch.randn(batch, 1 + 2 * prior.neighbours, SIZE, SIZE, device=device)
-    t = torch.full((batch,), 300, device=device)
-    tokens = prior.tokens(torch.rand(batch, SIZE, SIZE, device=device) * 1000 - 1000)
+    denoiser = Denoiser(prior, torch.rand(batch, SIZE, SIZE, device=device) * 1000 - 1000, batch=batch)
+    x = torch.randn(batch, 1, SIZE, SIZE, device=device)
+    denoiser.epsilon(x, 300)  # encodes the CT
     counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode(), autocast(device):
-        network(x, torch.zeros(batch, device=device), tokens)
-    seconds = timed(lambda: prior.epsilon(x, t, tokens), 3.0, device)
+    with counter:
+        denoiser.epsilon(x, 300)
+    seconds = timed(lambda: denoiser.epsilon(x, 300), 3.0, device)
     kind = "bfloat16" if device.type == "cuda" or (device.type == "cpu" and fast_bfloat16()) else "float32"
     speed = counter.get_total_flops() * threads(device) / compared(seconds, device) / 1e9
     return {

@@ -9,7 +9,7 @@ import torch
 from ...physics.layout import slices_last
 from ...physics.model import ForwardModel
 from ...sampling.consistency import map_em
-from ...sampling.penalties import ct_guided, ties
+from ...sampling.penalties import ct_guided, quadratic_surrogate
 from ...scanner import Scanner
 from .scaling import SCANNER, case
 
@@ -36,7 +36,7 @@ def update_speed(
     model = ForwardModel(Scanner.get(SCANNER), (slices, size, size), spacing, background=1.0, device=device)
     z = slices_last(torch.from_numpy(pet.array).to(device).clamp_min(0.0))
     y = slices_last(model.mean(z))
-    tied = ties(ct_guided(torch.from_numpy(ct.array).to(device), spacing, 9, 2.0, 10.0), z, 0.2)
+    ties = quadratic_surrogate(ct_guided(torch.from_numpy(ct.array).to(device), spacing, 9, 2.0, 10.0), z, 0.2)
     weight, start = torch.full_like(z, 4.0), torch.ones_like(z)
     _ = model.sensitivity  # once per case
     work: dict[str, tuple[Callable[[], object], int]] = {
@@ -44,8 +44,8 @@ def update_speed(
         "back-projection": (lambda: model.projector.adjoint(y), 1),
         "two blurs": (lambda: model.psf(model.psf(z)), 1),
         "these, ratio and likelihood": (lambda: model.compare(z, y), 1),
-        "ties": (lambda: tied.pull(z), 1),
-        "whole update": (lambda: map_em(model, y, start, z, weight, UPDATES, tied=tied), UPDATES),
+        "ties": (lambda: ties.pull(z), 1),
+        "whole update": (lambda: map_em(model, y, start, z, weight, UPDATES, ties=ties), UPDATES),
     }
     rows: list[dict[str, float | str]] = []
     for name, (run, count) in work.items():

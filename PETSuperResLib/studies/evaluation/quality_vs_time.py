@@ -16,9 +16,10 @@ from ...device import pick_device
 from ...files import atomic_path, write_csv
 from ...physics.measurement import Measurement
 from ...physics.simulation import Simulation
-from ...prior import Prior
+from ...prior import Denoiser, Prior
+from ...problem import UNKNOWN_HU
 from ...progress import Callback, Reporter
-from ...sampling import PROFILES, UNKNOWN_HU, Sampler, sample
+from ...sampling import PROFILES, Sampler
 from ...volume import Volume
 from ..subjects import Cohort
 from .metrics import whole_field
@@ -85,13 +86,11 @@ def _measure(
         model = measurement.model(truth, device)
         model.sensitivity  # noqa: B018  made once, not part of the sampler's time
         began = time.perf_counter()
-        image = sample(sampler, prior, model, measurement.counts.to(device), ct.to(device)).cpu().numpy()
+        denoiser = Denoiser(prior, ct.to(device), truth.spacing[2])
+        image = sampler.sample(denoiser, model, measurement.counts.to(device), sampler).cpu().numpy()
         seconds = (time.perf_counter() - began) / len(image)
         scores.setdefault(reference, []).append(whole_field(truth.array, image) | {"seconds": seconds})
-    work = {
-        "evaluations": sampler.steps * sampler.flips,
-        "updates": sampler.start_iterations + sum(sampler.inner(n) for n in range(sampler.steps)),
-    }
+    work = {"evaluations": sampler.steps * sampler.evaluations, "updates": sum(sampler.updates)}
     return [
         {"sampler": name, "change": change, "reference": reference}
         | {key: float(np.mean([s[key] for s in found])) for key in found[0]}

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...cohort.distributed import Team
-from ...device import pick_device
+from ...device import autocast, pick_device
 from ...errors import InputError
 from ...files import atomic_path, hash_of
 from ...grid import centred_resize
-from ...prior.checkpoint import autocast, tensors_sha256
+from ...prior.checkpoint import tensors_sha256
 from ...progress import Reporter
 from ...volume import Volume
 from ..subjects import AIR_HU, Subject

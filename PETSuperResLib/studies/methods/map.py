@@ -9,12 +9,11 @@ from torch import Tensor
 
 from ...device import pick_device
 from ...physics.model import ForwardModel
+from ...prior.denoiser import AIR_HU
 from ...sampling.penalties import RelativeDifference, ct_guided
 from ...volume import Volume
 from .interface import Method, MethodCase
 from .penalised import penalised
-
-AIR_HU = -1000.0
 
 
 @dataclass(frozen=True)

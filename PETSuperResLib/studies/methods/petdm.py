@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ...prior.network import GlobalCrossAttention, Level
 from ...prior.schedule import NoiseSchedule
 from ...prior.transform import normalise_ct
-from .diffusion import ddim_step, falling
 from .learned import Recipe, Restorer
 from .networks import TRANSFORM
 
@@ -98,19 +97,17 @@ class LatentDiffusion(Restorer):
         latent = latent.detach()
         t = torch.randint(NOISE_STEPS, (len(x),), generator=random).to(x.device)
         noise = torch.randn(latent.shape, generator=random).to(x.device)
-        signal, sigma = self.schedule.signal_noise(t)
-        clean = self.network(signal * latent + sigma * noise, t, normalise_ct(batch["ct"][:, 0]))
+        clean = self.network(self.schedule.noisy(latent, noise, t), t, normalise_ct(batch["ct"][:, 0]))
         return (clean - latent).square().mean() + (self.decoder(clean) - x).square().mean()
 
     def restore(self, images: dict[str, Tensor], random: torch.Generator) -> Tensor:
         latent = self.encoder(TRANSFORM.to_model(images["lr"]))
         guide = normalise_ct(images["ct"][:, 0])
         noise = torch.randn(latent.shape, generator=random).to(latent.device)
-        signal, sigma = self.schedule.signal_noise(torch.tensor([FIRST_STEP], device=latent.device))
-        x_t = signal * latent + sigma * noise
-        for t, following in falling(NOISE_STEPS, FIRST_STEP + 1, FIRST_STEP):
+        x_t = self.schedule.noisy(latent, noise, FIRST_STEP)
+        for t, following in self.schedule.falling(FIRST_STEP + 1, FIRST_STEP):
             clean = self.network(x_t, torch.full((len(x_t),), t, device=x_t.device), guide)
-            x_t = ddim_step(self.schedule, x_t, clean, t, following)
+            x_t = self.schedule.ddim(clean, self.schedule.epsilon(x_t, clean, t), t, following)
         return TRANSFORM.to_activity(self.decoder(x_t).float())
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
+from ...prior.denoiser import AIR_HU
 from ...reconstruction import reconstruct, sample_measurement
 from ...sampling import Sampler
 from ...volume import Volume
 from .classical import CLASSICAL
 from .conditioning import conditioned
 from .interface import Method, MethodCase
-from .map import AIR_HU, MAP_METHODS
+from .map import MAP_METHODS
 from .petdm import PETDM
 from .posterior import POSTERIOR
 from .srdpm import SRDPM
@@ -23,12 +24,14 @@ from .supervised import SUPERVISED
 PAPER = "Yang et al., CT-conditioned diffusion prior with physics-constrained sampling for PET super-resolution"
 
 
-def _ours(quality: str, change: Callable[[Sampler], Sampler] = lambda s: s) -> Callable[[MethodCase], Volume]:
+def _ours(quality: str, **changes: Any) -> Callable[[MethodCase], Volume]:
+    profile = Sampler.get(quality, **changes)
+
     def run(case: MethodCase) -> Volume:
         return reconstruct(
             case.simulation.lr,
             case.ct,
-            quality=change(Sampler.get(quality)),
+            quality=profile,
             seed=case.seed,
             device=case.device,
             prior=case.prior,
@@ -62,19 +65,19 @@ OURS = (
     Method("ours-paper", _ours("paper"), f"{PAPER}; its published schedule.", "the network's sizes.", needs_ct=True),
     Method(
         "no-dc",
-        _ours("paper", lambda s: replace(s, consistency="none")),
+        _ours("paper", inner_first=0, inner_last=0, warm_start=0.0),
         f"{PAPER}; Table 3 without data consistency.",
         needs_ct=True,
     ),
     Method(
         "no-psf",
-        _ours("paper", lambda s: replace(s, psf_from=1.0)),
+        _ours("paper", psf_from=1.0),
         f"{PAPER}; Table 3 without the PSF in the model.",
         needs_ct=True,
     ),
     Method(
         "no-ppcr",
-        _ours("paper", lambda s: replace(s, psf_from=0.0, inner_first=11, inner_last=11)),
+        _ours("paper", psf_from=0.0, inner_first=11, inner_last=11),
         f"{PAPER}; Table 3 without the progressive schedule.",
         "full PSF and the schedule's mean of 11 inner iterations in every step.",
         needs_ct=True,
@@ -83,21 +86,21 @@ OURS = (
     Method("no-ct", _without_ct("paper"), f"{PAPER}; the published schedule, with air where the CT would be."),
     Method(
         "standard-no-dc",
-        _ours("standard", lambda s: replace(s, consistency="none")),
+        _ours("standard", inner_first=0, inner_last=0, tissue_beta=0.0),
         f"{PAPER}; profile standard without data consistency.",
         "its start, PSF-OSEM, stays.",
         needs_ct=True,
     ),
     Method(
         "standard-no-psf",
-        _ours("standard", lambda s: replace(s, psf_from=1.0)),
+        _ours("standard", psf_from=1.0),
         f"{PAPER}; profile standard without the PSF in the model.",
         "its start, PSF-OSEM, stays.",
         needs_ct=True,
     ),
     Method(
         "standard-no-ties",
-        _ours("standard", lambda s: replace(s, tissue_beta=0.0, prior_width=1.8, inner_last=4)),
+        _ours("standard", tissue_beta=0.0, prior_width=1.8, inner_last=4),
         f"{PAPER}; profile standard without ties in a tissue.",
         "the anchor and the updates that suit their absence: with its own the noise comes in.",
         needs_ct=True,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...prior.denoiser import velocity
 from ...prior.network import GlobalCrossAttention, NetworkConfig, NoiseNetwork
 from ...prior.schedule import NoiseSchedule
-from .diffusion import ddim_step, falling
 from .learned import Recipe, Restorer
 from .networks import TRANSFORM
 
@@ -46,24 +46,20 @@ class ConditionalDiffusion(Restorer):
         x0 = TRANSFORM.to_model(batch["truth"])
         t = torch.randint(self.schedule.steps, (len(x0),), generator=random).to(x0.device)
         noise = torch.randn(x0.shape, generator=random).to(x0.device)
-        signal, sigma = self.schedule.signal_noise(t)
-        v = self._v(signal * x0 + sigma * noise, t, batch["lr"])
-        return (v - (signal * noise - sigma * x0)).square().mean()
+        v = self._velocity(self.schedule.noisy(x0, noise, t), t, batch["lr"])
+        return (v - self.schedule.velocity(x0, noise, t)).square().mean()
 
     def restore(self, images: dict[str, Tensor], random: torch.Generator) -> Tensor:
         lr = images["lr"]
         x_t = torch.randn(lr.shape, generator=random).to(lr.device)
-        for t, following in falling(self.schedule.steps, STEPS):
-            when = torch.full((len(lr),), t, device=lr.device)
-            signal, sigma = self.schedule.signal_noise(when)
-            x0 = signal * x_t - sigma * self._v(x_t, when, lr)
-            x_t = ddim_step(self.schedule, x_t, x0, t, following)
+        for t, following in self.schedule.falling(STEPS):
+            x0, eps = self.schedule.of_velocity(x_t, self._velocity(x_t, t, lr), t)
+            x_t = self.schedule.ddim(x0, eps, t, following)
         return TRANSFORM.to_activity(x_t)
 
-    def _v(self, x_t: Tensor, t: Tensor, lr: Tensor) -> Tensor:
-        signal, sigma = self.schedule.signal_noise(t)
+    def _velocity(self, x_t: Tensor, t: Tensor | int, lr: Tensor) -> Tensor:
         guide = torch.cat([TRANSFORM.to_model(lr), (lr / LINEAR_SUV).clamp_max(4.0)], dim=1)
-        return self.network(x_t, torch.log(sigma / signal).flatten(), self.network.tokens(guide))  # type: ignore[no-any-return]
+        return velocity(self.network, self.schedule, x_t, t, self.network.tokens(guide))
 
 
 RECIPE = Recipe(

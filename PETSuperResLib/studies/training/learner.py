@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...device import autocast
 from ...errors import InputError
-from ...prior import AsinhTransform, NoiseNetwork, NoiseSchedule, Prior, guided_otherwise, widened
-from ...prior.checkpoint import autocast
+from ...prior import AsinhTransform, NoiseNetwork, NoiseSchedule, Prior
+from ...prior.denoiser import velocity
+from ...prior.transfer import adapted_weights
 from ...prior.transform import normalise_ct
 from .config import TrainingConfig
 
@@ -53,14 +55,13 @@ class PriorLearner(nn.Module):
         x0 = self.transform.to_model(pet).view(len(pet), 1 + 2 * neighbours, *pet.shape[-2:])
         noise = torch.randn((config.batch, *x0.shape[1:]), generator=random)[own].to(device)
         keep = (torch.rand(config.batch, generator=random) >= config.ct_dropout)[own].to(device)
-        signal, sigma = self.noise.signal_noise(t)
-        x_t = (signal * x0 + sigma * noise).contiguous(memory_format=torch.channels_last)
-        target = (signal * noise - sigma * x0)[:, neighbours : neighbours + 1]
+        x_t = self.noise.noisy(x0, noise, t)
+        target = self.noise.velocity(x0, noise, t)[:, neighbours : neighbours + 1]
         guide = normalise_ct(ct) * keep[:, None, None, None]
         guide = guide.contiguous(memory_format=torch.channels_last)
         slice_mm = stated[0].float() if neighbours else None
         with autocast(device) if config.mixed_precision else nullcontext(), self._stating(stated):
-            v = self.network(x_t, torch.log(sigma / signal).flatten(), self.network.tokens(guide), slice_mm)
+            v = velocity(self.network, self.noise, x_t, t, self.network.tokens(guide), slice_mm)
         return (v - target).square().mean()
 
     @contextmanager
@@ -108,17 +109,17 @@ def _first_weights(config: TrainingConfig) -> NoiseNetwork:
     network = NoiseNetwork(config.network)
     if config.start_from:
         prior = Prior.load(None if config.start_from == "bundled" else config.start_from)
-        state, theirs = prior.network.state_dict(), prior.network.config
-        if replace(theirs, neighbours=config.network.neighbours, conditioning=config.network.conditioning) != (
-            config.network
-        ) or theirs.neighbours not in (0, config.network.neighbours):
+        theirs, wanted = prior.network, config.network
+        if (
+            not isinstance(theirs, NoiseNetwork)
+            or replace(theirs.config, neighbours=wanted.neighbours, conditioning=wanted.conditioning) != wanted
+            or theirs.config.neighbours not in (0, wanted.neighbours)
+        ):
             raise InputError(
                 f"The prior '{config.start_from}' has another network than the configuration: give its 'network', "
                 "or start from random weights."
             )
-        if theirs.neighbours != config.network.neighbours:
-            state = widened(state, config.network.neighbours)
-        network.load_state_dict(guided_otherwise(state, network))
+        network.load_state_dict(adapted_weights(theirs, network))
     return network
 
 

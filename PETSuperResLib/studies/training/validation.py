@@ -18,18 +18,18 @@ from torch import Tensor
 from ...cohort.cases import Case
 from ...cohort.manifest import read_split, split_cases
 from ...errors import InputError
-from ...grid import centred_resize
 from ...phantoms.painting import paint
 from ...phantoms.torso import torso_phantom
 from ...physics.model import ForwardModel, scanner_projector
 from ...physics.projector import ParallelProjector
 from ...physics.simulation import simulate
-from ...prior import STRIDE, Prior, with_neighbours
+from ...prior import Denoiser, Prior
+from ...problem import UNKNOWN_HU
 from ...progress import Reporter
-from ...sampling import UNKNOWN_HU, Sampler, sample
+from ...sampling import Sampler
 from ...volume import Volume
 from ..evaluation.metrics import psnr
-from ..subjects import AIR_HU, case_anatomy
+from ..subjects import case_anatomy
 from .config import TrainingConfig
 
 SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6)  # noise over signal at which the loss is taken
@@ -119,14 +119,14 @@ def validate(prior: Prior, scans: list[Scan], show: Callable[[float], None] = la
     losses: dict[float, list[float]] = {sigma: [] for sigma in SIGMAS}
     qualities: dict[str, list[float]] = {}
     shown: list[SheetRow] = []
-    sampler = Sampler.get("draft")
+    profile = Sampler.get("draft")
     for number, scan in enumerate(scans):
         show(number / len(scans))
-        estimates = {}
+        denoiser, estimates = Denoiser(prior, scan.ct, scan.model.spacing[2]), {}
         for sigma in SIGMAS:
-            loss, estimates[sigma] = _denoise(prior, scan, sigma, SEED + number)
+            loss, estimates[sigma] = _denoise(denoiser, scan, sigma, SEED + number)
             losses[sigma].append(loss)
-        draft = sample(sampler, prior, scan.model, scan.counts, scan.ct, SEED).cpu().numpy()
+        draft = profile.sample(denoiser, scan.model, scan.counts, profile, SEED).cpu().numpy()
         truth = scan.pet.cpu().numpy()
         quality = psnr(truth, draft)
         qualities.setdefault(scan.kind, []).append(quality)
@@ -139,23 +139,16 @@ def validate(prior: Prior, scans: list[Scan], show: Callable[[float], None] = la
     return Outcome({"loss": float(np.mean(list(by_level.values()))), **by_level, **by_kind}, shown)
 
 
-def _denoise(prior: Prior, scan: Scan, sigma: float, seed: int) -> tuple[float, np.ndarray]:
+def _denoise(denoiser: Denoiser, scan: Scan, sigma: float, seed: int) -> tuple[float, np.ndarray]:
     """The loss of v over what is not air, and the one-step estimate (7) in SUV, at one noise level."""
-    size = (int(scan.pet.shape[1]), int(scan.pet.shape[2]))
-    padded = tuple(-(-n // STRIDE) * STRIDE for n in size)
-    x0 = centred_resize(prior.transform.to_model(scan.pet), padded)[:, None]  # type: ignore[arg-type]
-    ct = centred_resize(scan.ct - AIR_HU, padded) + AIR_HU  # type: ignore[arg-type]
-    t = torch.full((len(x0),), prior.schedule.step_at(sigma), device=x0.device)
-    signal, noise = prior.schedule.signal_noise(t)
-    random = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(x0.shape, generator=random).to(x0.device)
-    x_t = signal * x0 + noise * drawn
-    seen = with_neighbours(x_t, prior.neighbours)
-    eps = prior.epsilon(seen, t, prior.tokens(ct), scan.model.spacing[2])
-    error = ((eps - drawn) / signal).square()[:, 0]  # of v, as eps = signal v + noise x_t
-    estimate = prior.schedule.tweedie(x_t, eps, t)
-    activity = centred_resize(prior.transform.to_activity(estimate)[:, 0], size).clamp_min(0)
-    return float(error[ct > BODY_HU].mean()), activity.cpu().numpy()
+    schedule, transform = denoiser.prior.schedule, denoiser.prior.transform
+    t = schedule.step_at(sigma)
+    drawn = denoiser.noise(torch.Generator().manual_seed(seed))
+    x_t = schedule.noisy(denoiser.pad(transform.to_model(scan.pet)), drawn, t)
+    eps = denoiser.epsilon(x_t, t)
+    error = ((eps - drawn) / schedule.signal_noise(t)[0]).square()[:, 0]  # of v, as eps = signal v + noise x_t
+    activity = transform.to_activity(denoiser.crop(schedule.tweedie(x_t, eps, t))).clamp_min(0)
+    return float(error[denoiser.padded_ct > BODY_HU].mean()), activity.cpu().numpy()
 
 
 class _Maker:

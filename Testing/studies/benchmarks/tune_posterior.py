@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from PETSuperResLib.cohort.cases import find_cases
@@ -19,18 +18,18 @@ from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.studies.evaluation.metrics import whole_field
 from PETSuperResLib.studies.methods import METHODS, MethodCase
-from PETSuperResLib.studies.methods.posterior import DPS, SCOREPET, dps, run_sampler, scorepet
+from PETSuperResLib.studies.methods.posterior import DPS, ScorePET, run_sampler
 from PETSuperResLib.volume import Volume
 
 DPS_CHOICES = (
-    *(replace(DPS, steps=50, zeta=zeta) for zeta in (0.3, 1.0, 3.0)),
-    replace(DPS, steps=50, zeta=1.0, eta=0.0),
-    replace(DPS, steps=100, zeta=1.0),
+    *(DPS(steps=50, zeta=zeta) for zeta in (0.3, 1.0, 3.0)),
+    DPS(steps=50, zeta=1.0, eta=0.0),
+    DPS(steps=100, zeta=1.0),
 )
 SCOREPET_CHOICES = (
-    *(replace(SCOREPET, beta=beta) for beta in (0.1, 0.5, 1.0, 4.0, 30.0)),
-    *(replace(SCOREPET, beta=0.025, inner=inner) for inner in (15, 30)),
-    *(replace(SCOREPET, beta=0.5, inner=inner) for inner in (2, 8)),
+    *(ScorePET(beta=beta) for beta in (0.1, 0.5, 1.0, 4.0, 30.0)),
+    *(ScorePET(beta=0.025, inner=inner) for inner in (15, 30)),
+    *(ScorePET(beta=0.5, inner=inner) for inner in (2, 8)),
 )
 
 
@@ -55,10 +54,8 @@ def main() -> None:
 
     for name in ("lr", "psf-osem", "ours-standard"):
         show(name, METHODS[name].restore)
-    for choice in DPS_CHOICES:
-        show(str(choice), partial(run_sampler, partial(dps, choice), choice.guided))
-    for settings in SCOREPET_CHOICES:
-        show(str(settings), partial(run_sampler, partial(scorepet, settings), settings.guided))
+    for profile in (*DPS_CHOICES, *SCOREPET_CHOICES):
+        show(str(profile), partial(run_sampler, profile))
 
 
 if __name__ == "__main__":

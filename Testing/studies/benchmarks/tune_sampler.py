@@ -17,7 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,7 +30,8 @@ from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.physics.model import ForwardModel, osem
 from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import COUNT_LEVELS, simulate
-from PETSuperResLib.sampling import UNKNOWN_HU, sample
+from PETSuperResLib.prior import Denoiser
+from PETSuperResLib.problem import UNKNOWN_HU
 from PETSuperResLib.studies.evaluation.metrics import whole_field
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_BOWSHER_SHARP, MAP_RDP, map_image
 from PETSuperResLib.studies.subjects import REFERENCES, subjects
@@ -147,9 +148,14 @@ def main() -> None:
     ):
         row(name, all_scans, lambda s, m=settings: map_image(m, s.model, s.counts, s.ct).numpy())  # type: ignore[misc]
     for change in arguments.vary:
-        sampler = replace(Sampler.get(arguments.profile), **change)
+        profile = Sampler.get(arguments.profile, **change)
         name = arguments.profile + "".join(f", {k} {v}" for k, v in change.items())
-        row(name, all_scans, lambda s, p=sampler: sample(p, prior, s.model, s.counts, s.ct).numpy())  # type: ignore[misc]
+
+        def estimate(scan: Scan, profile: Sampler = profile) -> np.ndarray:
+            denoiser = Denoiser(prior, scan.ct, scan.model.spacing[2])
+            return profile.sample(denoiser, scan.model, scan.counts, profile).numpy()
+
+        row(name, all_scans, estimate)
 
 
 if __name__ == "__main__":
