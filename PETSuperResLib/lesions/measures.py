@@ -28,19 +28,20 @@ Block = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Measure:
-    """How a figure of a lesion is named in tables: heading, unit and meaning."""
+    """How a figure of a lesion is named in tables: heading, unit, meaning, and heading of a narrow column."""
 
     title: str
     unit: str
     description: str
+    short: str
     thresholded: bool = False  # whether it depends on the MTV threshold
 
 
-def _figure(title: str, unit: str, description: str, thresholded: bool = False) -> Any:
-    return field(metadata={"measure": Measure(title, unit, description, thresholded)})
+def _figure(*about: Any) -> Any:
+    return field(metadata={"measure": Measure(*about)})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lesion:
     """SUVs of one segment in one volume; the last three only where a reference was given.
 
@@ -50,11 +51,13 @@ class Lesion:
     label: int
     name: str
     voxels: int  # voxels of the volume at least half within the segment
-    suvmax: float = _figure("SUVmax", "g/mL", "Highest voxel of the segment")
-    suvmean: float = _figure("SUVmean", "g/mL", "Mean over the segment")  # weighted with the part of each voxel inside
-    suvpeak: float = _figure("SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment")
-    mtv_ml: float = _figure("MTV", "mL", "Metabolic tumour volume", True)
-    tlg: float = _figure("TLG", "g", "Total lesion glycolysis, SUVmean x MTV", True)  # in SUV mL
+    suvmax: float = _figure("SUVmax", "g/mL", "Highest voxel of the segment", "SUVmax")
+    suvmean: float = _figure(
+        "SUVmean", "g/mL", "Mean over the segment", "mean"
+    )  # weighted with each voxel's part inside
+    suvpeak: float = _figure("SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment", "peak")
+    mtv_ml: float = _figure("MTV", "mL", "Metabolic tumour volume", "MTV mL", True)
+    tlg: float = _figure("TLG", "g", "Total lesion glycolysis, SUVmean x MTV", "TLG g", True)  # in SUV mL
     delta_suvmax_percent: float | None = None  # 100 (SUVmax - reference's) / reference's, signed
     delta_suvmean_percent: float | None = None
     nmse: float | None = None  # sum (value - reference)^2 / sum reference^2 within the segment
@@ -165,7 +168,7 @@ def measure_lesions(
         figures = _figures(volume, segment, weights, block, threshold)
         if reference is not None:
             figures |= _against(figures, volume, segment, reference, threshold)
-        lesions.append(Lesion(segment.label, segment.name, **figures))
+        lesions.append(Lesion(label=segment.label, name=segment.name, **figures))
     return lesions
 
 

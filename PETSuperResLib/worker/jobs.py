@@ -1,4 +1,4 @@
-"""The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series, its SUVs.
+"""The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series.
 
 A job is made of a message (``from_message``: its options, checked) and runs with what the worker gives it:
 :class:`Tools`. It answers with files by name and a report.

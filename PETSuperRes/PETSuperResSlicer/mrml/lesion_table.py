@@ -20,6 +20,7 @@ from PETSuperResSlicer.mrml.segments import mask_steps
 
 COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
 TABLE_MEASURES = tuple((name, m.title, m.unit, m.description) for name, m in measures.MEASURES.items())
+SHORT = [m.short for m in measures.MEASURES.values()]  # headings of narrow columns
 MEASURES = [title for _attribute, title, *_more in TABLE_MEASURES]
 
 

@@ -36,7 +36,7 @@ class LesionsPanel(VTKObservationMixin):
     def _prepare(self) -> None:
         table = self.ui.lesionsTable
         table.setColumnCount(2 + len(lesions.MEASURES))
-        table.setHorizontalHeaderLabels(["Lesion", "", "SUVmax", "mean", "peak", "MTV mL", "TLG g"])
+        table.setHorizontalHeaderLabels(["Lesion", "", *lesions.SHORT])
         table.verticalHeader().setVisible(False)
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         for column in (0, 1):
