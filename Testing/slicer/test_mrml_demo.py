@@ -22,10 +22,10 @@ def run(tmp_path_factory):
     """A small demo whose reconstruction is an interpolation, so that it takes seconds."""
     import PETSuperResLib
 
-    def reconstruct(pet, _ct, measurement, progress=None, **_settings):
+    def reconstruct(pet, *_others, measurement, **_settings):
         values = pet.resample_to(measurement.grid, "linear").array.clip(0)
         volume = measurement.grid.with_array(values, "SUVbw")
-        return SimpleNamespace(volume=volume, samples=None, std=None, report={"method": "interpolation"})
+        return SimpleNamespace(volume=volume, maps={}, report={"method": "interpolation"})
 
     mrml_scene.start().Clear(0)
     folder = tmp_path_factory.mktemp("demo")

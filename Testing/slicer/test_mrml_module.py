@@ -61,14 +61,14 @@ def backend(monkeypatch):
 
     calls = []
 
-    def reconstruct(pet, ct, progress=None, **settings):
-        calls.append({"pet": pet, "ct": ct, **settings})
+    def reconstruct(pet, ct, scanner, quality, progress=None, **settings):
+        calls.append({"pet": pet, "ct": ct, "scanner": scanner, "quality": quality, **settings})
         if progress:
             progress(Event("sampling", 0.5, "step 1 of 2", 3.0))
         fine = pet.grid([s / 2 for s in pet.spacing])
         volume = pet.resample_to(fine, "nearest").with_array(2 * pet.resample_to(fine, "nearest").array, "SUVbw")
         std = volume.with_array(0.1 * volume.array)
-        return SimpleNamespace(volume=volume, samples=None, std=std, report={"prior_sha256": "ab12", "steps": 50})
+        return SimpleNamespace(volume=volume, maps={"std": std}, report={"prior_sha256": "ab12", "steps": 50})
 
     monkeypatch.setitem(vars(PETSuperResLib), "reconstruct", reconstruct)
     return calls
