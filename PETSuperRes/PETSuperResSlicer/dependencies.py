@@ -17,7 +17,7 @@ NO_EXTENSION = _("{what}: install the PyTorch extension from the Extensions Mana
 UNCHANGED = _("The installation changed nothing ({what}): restart Slicer and press Apply before using other modules.")
 
 
-def ensureDependencies() -> bool:
+def ensure_dependencies() -> bool:
     """Install what is lacking or too old, after asking; returns whether any version has changed.
 
     Only the worker imports torch, which takes seconds: here its version is looked up. Raises PETSuperResError where
@@ -25,19 +25,19 @@ def ensureDependencies() -> bool:
     """
     before = _versions()
     if _lacking(TORCH):
-        _installTorch()
-    _installPackages()
+        _install_torch()
+    _install_packages()
     importlib.invalidate_caches()
     return _versions() != before
 
 
-def _installTorch() -> None:
+def _install_torch() -> None:
     from PETSuperResLib.errors import PETSuperResError
 
     try:
         import PyTorchUtils
     except ImportError as error:
-        raise PETSuperResError(NO_EXTENSION.format(what=_torchNow())) from error
+        raise PETSuperResError(NO_EXTENSION.format(what=_torch_now())) from error
     wanted = TORCH.removeprefix("torch")
     try:
         torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=wanted)
@@ -47,10 +47,10 @@ def _installTorch() -> None:
         raise PETSuperResError(DECLINED.format(what=TORCH))
     importlib.invalidate_caches()
     if _lacking(TORCH):
-        raise PETSuperResError(UNCHANGED.format(what=_torchNow()))
+        raise PETSuperResError(UNCHANGED.format(what=_torch_now()))
 
 
-def _torchNow() -> str:
+def _torch_now() -> str:
     """What is wrong with the torch there is."""
     found = _versions()[TORCH]
     if found is None:
@@ -59,7 +59,7 @@ def _torchNow() -> str:
     return str(_("PyTorch {found} is too old, {least} or newer is needed").format(found=found, least=least))
 
 
-def _installPackages() -> None:
+def _install_packages() -> None:
     """Through slicer.packaging; before Slicer 5.11 what is lacking or too old, after asking."""
     from PETSuperResLib.errors import PETSuperResError
 

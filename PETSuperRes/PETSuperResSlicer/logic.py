@@ -92,9 +92,9 @@ class PETSuperResLogic(_Base):
 
     def ensureDependencies(self) -> None:
         """Install what the backend lacks, after asking; torch through the PyTorch extension."""
-        from PETSuperResSlicer.dependencies import ensureDependencies
+        from PETSuperResSlicer.dependencies import ensure_dependencies
 
-        if ensureDependencies() and self._runner is not None:
+        if ensure_dependencies() and self._runner is not None:
             self._runner.close()  # a worker that started without them
             if not self._injected:
                 self._runner = None
@@ -143,7 +143,7 @@ class PETSuperResLogic(_Base):
         scene = petNode.GetScene() or slicer.mrmlScene
 
         def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
-            return self._addResult((petNode, ctNode, scene), volumes["sr"], volumes.get("std"), request, report)
+            return self._add_result((petNode, ctNode, scene), volumes["sr"], volumes.get("std"), request, report)
 
         if waitForCompletion and not self._injected:
             from PETSuperResLib import reconstruct
@@ -178,7 +178,7 @@ class PETSuperResLogic(_Base):
         self._task = Task(self.runner, *callbacks).start(job)
         return self._task
 
-    def _addResult(
+    def _add_result(
         self,
         nodes: tuple[Any, Any, Any],
         volume: Any,
@@ -245,7 +245,7 @@ class PETSuperResLogic(_Base):
         job = dicom.dicom_job(srNode, folder, source)
         if waitForCompletion:
             return dicom.write(job)
-        return self._startApart({"type": "dicom", **job}, lambda _volumes, report: report["files"], onDone, onError)
+        return self._start_apart({"type": "dicom", **job}, lambda _volumes, report: report["files"], onDone, onError)
 
     def suvFromDicom(
         self,
@@ -262,9 +262,9 @@ class PETSuperResLogic(_Base):
         """
         from PETSuperResSlicer.mrml import units
 
-        return self._startApart(*units.suv_job(petNode, stated), onDone, onError)
+        return self._start_apart(*units.suv_job(petNode, stated), onDone, onError)
 
-    def _startApart(self, job: dict[str, Any], finish: Any, onDone: Any = None, onError: Any = None) -> Any:
+    def _start_apart(self, job: dict[str, Any], finish: Any, onDone: Any = None, onError: Any = None) -> Any:
         """Run a job in a process that ends with it, also while another job runs."""
         from PETSuperResSlicer.worker.client import WorkerClient
         from PETSuperResSlicer.worker.task import Task

@@ -54,7 +54,7 @@ def load() -> list[Any]:
     logic = PETSuperResLogic()
     logic.ensureDependencies()
     try:
-        task = logic.startPhantom(addNodes, lambda event: slicer.util.showStatusMessage(f"Phantom: {event.message}"))
+        task = logic.startPhantom(add_nodes, lambda event: slicer.util.showStatusMessage(f"Phantom: {event.message}"))
         _making.append(task)
         while task.running:
             slicer.app.processEvents()
@@ -80,10 +80,10 @@ def phantom_nodes(**changes: Any) -> list[Any]:
 
     case = demo_case(**changes)
     volumes = {"pet": case.simulation.lr, "ct": case.phantom.ct, "labels": case.phantom.labels}
-    return addNodes(volumes, {"lesions": case.names})
+    return add_nodes(volumes, {"lesions": case.names})
 
 
-def addNodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
+def add_nodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
     """Put a generated case into the scene, under a folder of its own; ``report`` names the lesions by label."""
     from PETSuperResLib.phantoms.demo_case import SETTING
     from PETSuperResSlicer.mrml import provenance

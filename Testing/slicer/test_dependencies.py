@@ -33,7 +33,7 @@ def needs(host, monkeypatch):
         return found
 
     monkeypatch.setattr(module, "version", version)
-    return SimpleNamespace(module=module, run=module.ensureDependencies, have=lambda **names: there.update(names))
+    return SimpleNamespace(module=module, run=module.ensure_dependencies, have=lambda **names: there.update(names))
 
 
 def torch_extension(monkeypatch, install):
