@@ -127,12 +127,12 @@ def check_measurement(
         lines = lines * measurement.attenuation
     expected = lines.double().sum((1, 2)).numpy()
     difference = float(np.abs(expected - slices)[seen].sum() / slices[seen].sum())
-    told = (
+    message = (
         f"The PET's activity in the slices differs from the measured one by {math.ceil(1000 * difference) / 10:.1f} %"
     )
     if difference > MAX_DIFFERENCE:
-        raise GeometryError(f"{told}; at most {100 * MAX_DIFFERENCE:.0f} % is accepted: {remedy}.")
-    return [f"{told}: check that the measurement was made with this PET."] if difference > NOTED_DIFFERENCE else []
+        raise GeometryError(f"{message}; at most {100 * MAX_DIFFERENCE:.0f} % is accepted: {remedy}.")
+    return [f"{message}: check that the measurement was made with this PET."] if difference > NOTED_DIFFERENCE else []
 
 
 def _activity(pet: Volume) -> tuple[Volume, np.ndarray]:

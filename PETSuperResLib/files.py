@@ -83,7 +83,7 @@ def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
             for path, write in writers.items():
                 try:
                     write(temporary[path])
-                except OutputError as error:  # tell the name that was asked for
+                except OutputError as error:  # the target is named instead
                     raise OutputError(str(error).replace(str(temporary[path]), str(path))) from error
     except BaseException:
         for folder in sorted(folders, reverse=True):  # the innermost first

@@ -76,5 +76,5 @@ class Reporter:
         return part
 
     def start_clock(self, fraction: float) -> None:
-        """Estimate the time left from now on, at ``fraction`` of this reporter: what came before tells nothing."""
+        """Estimate the time left from now on, at ``fraction`` of this reporter; the time before is left out."""
         self.began, self.offset = time.monotonic(), self.start + (self.end - self.start) * fraction

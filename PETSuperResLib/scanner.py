@@ -152,8 +152,8 @@ def setting(name: Scanner | str) -> Scanner:
         return Scanner.get(SETTINGS[name.lower()])
     if isinstance(name, str) and not name.lower().endswith(".json") and name.lower() not in map(str.lower, presets()):
         near = _suggestion(name, [*SETTINGS, *presets()])
-        told = f"use standard or ood, or a scanner preset{f'; {near}' if near else '.'}"
-        raise ScannerError(f"Unknown setting '{name}': {told}", "setting")
+        choice = f"use standard or ood, or a scanner preset{f'; {near}' if near else '.'}"
+        raise ScannerError(f"Unknown setting '{name}': {choice}", "setting")
     return Scanner.get(name)
 
 

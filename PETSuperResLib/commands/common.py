@@ -70,7 +70,7 @@ class Bar:
 
     def __init__(self) -> None:
         self.bar: Any = None
-        self.said = time.monotonic()
+        self.shown = time.monotonic()
 
     def __enter__(self) -> Bar:
         if sys.stderr.isatty():
@@ -83,8 +83,8 @@ class Bar:
     def __call__(self, event: Event) -> None:
         step = event.message or event.stage
         if self.bar is None:
-            if time.monotonic() - self.said > EVERY_S:
-                self.said = time.monotonic()
+            if time.monotonic() - self.shown > EVERY_S:
+                self.shown = time.monotonic()
                 left = "" if event.remaining_s is None else f", {event.remaining_s / 3600:.1f} h left"
                 click.echo(f"{100 * event.fraction:5.1f} %  {step}{left}", err=True)
             return

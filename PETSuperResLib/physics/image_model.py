@@ -1,7 +1,7 @@
 """A pseudo-measurement from a reconstructed PET: what the scanner would have counted.
 
 A clinic keeps images, not sinograms. The image is projected with the scanner's geometry and scaled to
-the counts that would give its noise, so that G(H z) + b can be compared with it: the PSF then asks for
+the counts that would give its noise, so that G(H z) + b can be compared with it: the estimate is then
 an image that, blurred, is the one at hand.
 """
 
@@ -19,7 +19,7 @@ from ..volume import Volume
 from .measurement import Measurement
 from .model import scanner_projector
 
-COUNT_LIMITS = (2e4, 2e7)  # trues per slice outside which an estimate is not believed
+COUNT_LIMITS = (2e4, 2e7)  # trues per slice to which an estimate is limited
 CONTRADICTION = 4.0  # estimate from noise over nominal counts, or the reverse, from which the user is warned
 
 

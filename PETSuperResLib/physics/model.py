@@ -129,7 +129,7 @@ def scanner_projector(
 ) -> ParallelProjector:
     """G of a scanner on slices of ``shape``: its views and bins, rebinned.
 
-    Bins that cannot see the slice are left out; ``bins`` asks for a measurement's own number.
+    Bins that cannot see the slice are left out; ``bins`` is a measurement's own number, where there is one.
     """
     bin_mm = scanner.bin_size_mm * scanner.radial_rebinning
     bins = bins or min(

@@ -62,7 +62,7 @@ class Job:
 class ReconstructJob(Job):
     """A reconstruction; its message has the fields of the :class:`Request` beside these.
 
-    ``out`` is a folder, or the volume file to write (its suffix says so). ``preview``: show estimates meanwhile.
+    ``out`` is a folder, or the volume file to write, by its suffix. ``preview``: show estimates meanwhile.
     ``raw``: read and write .nrrd without compression, for a client that reads it at once.
     """
 

@@ -85,7 +85,7 @@ def failure_of(error: Exception) -> dict[str, Any]:
 
 
 def error_of(message: dict[str, Any]) -> WorkerError:
-    """The error of an ``error`` message; ``log`` (lines) is what the client knows besides ``details``."""
+    """The error of an ``error`` message; ``log``: lines that a client added, in place of ``details``."""
     log = message.get("log") or message.get("details") or ()
     sentence = message.get("message") or "The job failed: see the log."
     return WorkerError(sentence, log, message.get("option") or "")

@@ -7,7 +7,7 @@ The messages stand in :mod:`~PETSuperResLib.worker.protocol`, the jobs and their
 - ``ping``: ``pong`` with versions and devices, also while a job runs.
 - ``quit``: stops the running job and ends; the end of the input lets the jobs already sent finish.
 
-With ``--with-client`` the end of the input, which tells that the client is gone, ends the process soon and
+With ``--with-client`` the end of the input, where the client is gone, ends the process soon and
 removes the folders that its jobs named as ``private``; the process then has a lower priority than the client.
 
 Needs nothing but the backend, so that it runs under Slicer's Python: ``python -m PETSuperResLib.worker``.
@@ -57,7 +57,7 @@ class Worker:
             try:
                 message = decode(line)
                 name = message.get("id")
-                if self._request(name, message):
+                if self._act(name, message):
                     self.jobs.put(None)
                     return
             except VersionMismatchError as error:
@@ -70,7 +70,7 @@ class Worker:
             self.leave()
 
     def leave(self) -> None:
-        """End the process soon, whatever it does; nobody waits for an answer any more."""
+        """End the process within :data:`LEAVE_S`; there is no client for an answer any more."""
         self.done.wait(LEAVE_S)
         for folder in self.private:
             shutil.rmtree(folder, ignore_errors=True)
@@ -102,7 +102,7 @@ class Worker:
             self.cancelled.discard(name)
             self._answer(name, kind, **content)
 
-    def _request(self, name: Any, message: dict[str, Any]) -> bool:
+    def _act(self, name: Any, message: dict[str, Any]) -> bool:
         """Act on one request; True for ``quit``."""
         kind = message["type"]
         if kind in JOBS:
@@ -140,7 +140,7 @@ class Worker:
         return {"files": {key: str(path) for key, path in files.items()}, "report": report}
 
     def _load(self, path: str | None) -> Any:
-        """The prior of a job, read again only when another file is asked for or the file has changed."""
+        """The prior of a job, read again only for another file, or where the file has changed."""
         from ..prior.checkpoint import BUNDLED, Prior
 
         file = Path(path or BUNDLED)
@@ -205,10 +205,10 @@ def main() -> int:
     listener.start()
     try:
         worker.work()
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # the client is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
     if worker.with_client:
-        listener.join(2 * LEAVE_S)  # it may be clearing up, or about to hear that the client has gone
+        listener.join(2 * LEAVE_S)  # which may be removing folders
     return 0
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from PETSuperResLib.cli import cli
 from PETSuperResLib.errors import InputError, PETSuperResError
-from PETSuperResLib.request import Request, options
-from PETSuperResLib.sampling import Sampler
+from PETSuperResLib.request import QUALITIES, Request, options
+from PETSuperResLib.sampling import PROFILES, Sampler
 from PETSuperResLib.scanner import Scanner
 
 FULL = {
@@ -84,6 +84,10 @@ def test_the_command_line_offers_every_field_with_its_help_and_limits():
         assert about.help and commands["reconstruct"][name].help == about.help
         assert (name in commands["batch"]) == about.shared
     assert commands["reconstruct"]["samples"].type.min == 1 and commands["reconstruct"]["spacing"].type.max == 10
+
+
+def test_every_quality_is_a_profile_of_a_sampler():
+    assert set(QUALITIES) == set(PROFILES)
 
 
 def test_slicers_gui_can_make_one_before_torch_is_installed():
