@@ -122,6 +122,13 @@ def steps(monkeypatch):
     assert max(lengths) <= LONGEST_S
 
 
+def until(host, what, done):
+    """Run the event loop as Slicer does until something is done, and print how long it took."""
+    began = time.perf_counter()
+    assert host.hold(60, until=done)
+    print(f"{what}: {time.perf_counter() - began:.2f} s")
+
+
 @holding
 def test_lesions_and_difference_are_computed_in_short_turns(steps, panel, host, fake, body):
     from PETSuperResSlicer.mrml import provenance
@@ -129,9 +136,12 @@ def test_lesions_and_difference_are_computed_in_short_turns(steps, panel, host, 
     panel.ui.applyButton.click()
     fake.say("result", volumes={"sr": body}, report={"warnings": []})
     assert host.hold(60, until=lambda: panel.lesions.measured is not None)
+    panel.lesions.measured = None
+    panel.lesions.refresh()
+    until(host, "lesion table", lambda: panel.lesions.measured is not None)
     result = panel.params.result
     panel.ui.compareButton.click()
-    assert host.hold(60, until=lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None)
+    until(host, "difference", lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None)
 
 
 ECHO = """
@@ -152,8 +162,9 @@ def test_inputs_and_results_pass_in_short_turns(steps, host, tmp_path):
     runner = WorkerClient(folder=tmp_path, command=[sys.executable, "-c", ECHO])
     volume = Volume(np.ones((SLICES, 400, 400), np.float32), (2.0, 2.0, 3.0), unit="SUVbw")
     try:
-        task = Task(runner, lambda volumes, _report: volumes["sr"].shape).start({"pet": volume})
-        assert host.hold(60, until=lambda: not task.running)
+        for _start_and_again in range(2):
+            task = Task(runner, lambda volumes, _report: volumes["sr"].shape).start({"pet": volume})
+            until(host, "102 MB to a worker and back", lambda task=task: not task.running)
     finally:
         runner.close()
     assert task.result == volume.shape
