@@ -91,9 +91,9 @@ def alive(pid: int) -> bool:
     return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
 
 
-def children() -> set[str]:
-    """Processes this one has started and that still run."""
-    command = ["ps", "-o", "pid=,stat=,comm=", "--ppid", str(os.getpid())]
+def children(parent: int = os.getpid()) -> set[str]:
+    """Processes that this one (or another) has started and that still run."""
+    command = ["ps", "-o", "pid=,stat=,comm=", "--ppid", str(parent)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return {line.split()[0] for line in lines if line.split()[2] != "ps" and line.split()[1][0] != "Z"}
 
@@ -359,6 +359,26 @@ def test_a_worker_that_ignores_cancel_is_ended_with_its_children(runner, case, t
     assert wait(runner, seen, *FINAL)["type"] == "cancelled" and time.monotonic() - began < 1.0
     time.sleep(0.1)
     assert not any(alive(pid) for pid in pids) and files(tmp_path) == set()
+
+
+@posix
+def test_a_frozen_worker_behind_a_launcher_is_killed(runner, case, tmp_path):
+    """As in Slicer, whose Python is the child of a launcher."""
+    worker = f"'{sys.executable}' -m PETSuperResLib.worker --with-client"
+    runner.command = ["/bin/sh", "-c", f"{worker}; exit $?"]
+    seen: list[dict] = []
+    runner.start({**case, "quality": "paper", "samples": 50}, seen.append)
+    while not any("step" in m["message"] for m in seen):
+        events()
+        time.sleep(0.01)
+    launcher = runner.process.pid
+    (child,) = children(launcher)
+    os.kill(int(child), signal.SIGSTOP)
+    began = time.monotonic()
+    runner.cancel()
+    assert wait(runner, seen, *FINAL)["type"] == "cancelled" and time.monotonic() - began < 1.0
+    time.sleep(0.1)
+    assert not alive(int(child)) and not alive(launcher) and files(tmp_path) == set()
 
 
 def test_a_worker_that_never_speaks_is_given_up(runner, case, tmp_path_factory, monkeypatch):
