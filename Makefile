@@ -28,7 +28,8 @@ lint: $(STAMP)
 	$(BIN)/mypy PETSuperResLib
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not timing" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "timing and not slow"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from geometry import GEOMETRIES, radius
 
 from PETSuperResLib.volume import Volume
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
 # a shell that starts the tests in the background makes them, and what they start, deaf to Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

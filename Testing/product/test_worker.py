@@ -12,9 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from geometry import ROOT, radius
+from geometry import ROOT, hot_sphere
 
 from PETSuperResLib.prior import AsinhTransform, NetworkConfig, NoiseNetwork, Prior
 from PETSuperResLib.sampling import Sampler
@@ -78,10 +77,7 @@ def client():
 def case(tmp_path_factory) -> dict[str, str]:
     """A hot sphere in a round body, and a small random prior, as files."""
     folder = tmp_path_factory.mktemp("worker")
-    grid = Volume(np.zeros((6, 32, 32)), (4.0, 4.0, 4.0), (-62.0, -62.0, -10.0))
-    body = radius(grid.with_array(np.zeros(grid.shape))) < 50
-    pet = grid.with_array(np.where(radius(grid) < 12, 8.0, 1.0) * body, "SUVbw")
-    ct = grid.with_array(np.where(body, 20.0, -1000.0) + 100.0 * (radius(grid) < 9), "HU")
+    pet, ct = hot_sphere()
     network = NoiseNetwork(NetworkConfig(widths=(16, 16, 16), heads=2))
     prior = Prior(network, AsinhTransform(), info={"pixel_mm": 4.0}).save(folder / "prior.safetensors")
     files = {"pet": pet.write(folder / "pet.nrrd"), "ct": ct.write(folder / "ct.nii.gz"), "prior": prior}

@@ -198,6 +198,7 @@ def test_views_of_a_module_s_layout_go_with_the_test(host):
 # latency
 
 
+@pytest.mark.timing
 def test_latency_counts_a_blocked_loop_by_its_length(host, qt):
     with host.latency() as calm:
         host.spin(0.4)

@@ -10,14 +10,13 @@ import torch
 
 pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
 import mrml_scene  # noqa: E402
-from geometry import radius  # noqa: E402
+from geometry import hot_sphere  # noqa: E402
 from panel_case import FakeRunner  # noqa: E402
 from tiny import tiny_network  # noqa: E402
 
 from PETSuperResLib.errors import Cancelled, InputError, OutputError, PETSuperResError  # noqa: E402
 from PETSuperResLib.prior import Prior  # noqa: E402
 from PETSuperResLib.scanner import Scanner  # noqa: E402
-from PETSuperResLib.volume import Volume  # noqa: E402
 
 SCANNER = Scanner.from_dict(
     {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
@@ -37,10 +36,7 @@ def case(host, scene):
     module = mrml_scene.load_module()
     from PETSuperResSlicer.mrml import volumes as mrml
 
-    grid = Volume(np.zeros((6, 32, 32)), (4.0, 4.0, 4.0), (-62.0, -62.0, -10.0))
-    body = radius(grid.with_array(np.zeros(grid.shape))) < 50
-    pet = grid.with_array(np.where(radius(grid) < 12, 8.0, 1.0) * body, "SUVbw")
-    ct = grid.with_array(np.where(body, 20.0, -1000.0) + 100.0 * (radius(grid) < 9), "HU")
+    pet, ct = hot_sphere()
     runner, seen = FakeRunner(), []
     calls = {
         "onDone": lambda node: seen.append(("done", node)),

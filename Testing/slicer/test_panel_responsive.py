@@ -21,6 +21,7 @@ from slicer_host.latency import can_hold  # noqa: E402
 
 from PETSuperResLib.volume import Volume  # noqa: E402
 
+pytestmark = pytest.mark.timing
 SLICES = 160
 LONGEST_S = 0.1  # of processor time for one call of the module
 

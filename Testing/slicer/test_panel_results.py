@@ -181,6 +181,7 @@ def test_save_as_dicom_names_the_files_or_the_reason(panel, host, saved, tmp_pat
     assert "not in Slicer's DICOM database" in panel.ui.statusLabel.text and not (tmp_path / "other").exists()
 
 
+@pytest.mark.timing
 def test_saving_a_whole_body_as_dicom_leaves_the_panel_responsive(panel, host, saved, tmp_path):
     volume = saved((160, 200, 200), 2)
     host.spin(0.3)

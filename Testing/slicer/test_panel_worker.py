@@ -25,6 +25,7 @@ from mrml_scene import load_module  # noqa: E402
 from slicer_host.latency import can_hold  # noqa: E402
 
 load_module()
+pytestmark = pytest.mark.timing
 
 
 @pytest.fixture

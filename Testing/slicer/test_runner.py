@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer_host
-from geometry import ROOT, radius
+from geometry import ROOT, hot_sphere
 from tiny import tiny_network
 
 from PETSuperResLib.prior import Prior
@@ -28,16 +28,14 @@ from PETSuperResSlicer.worker import client as module  # noqa: E402
 from PETSuperResSlicer.worker.process import find_python  # noqa: E402
 
 SCANNER = {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
+pytestmark = pytest.mark.timing
 posix = pytest.mark.skipif(os.name != "posix", reason="looks at process groups and signals")
 
 
 @pytest.fixture(scope="module")
 def case(tmp_path_factory) -> dict[str, object]:
     """A hot sphere in a round body and a small random prior: a job of a second."""
-    grid = Volume(np.zeros((6, 32, 32)), (4.0, 4.0, 4.0), (-62.0, -62.0, -10.0))
-    body = radius(grid.with_array(np.zeros(grid.shape))) < 50
-    pet = grid.with_array(np.where(radius(grid) < 12, 8.0, 1.0) * body, "SUVbw")
-    ct = grid.with_array(np.where(body, 20.0, -1000.0) + 100.0 * (radius(grid) < 9), "HU")
+    pet, ct = hot_sphere()
     prior = Prior(tiny_network(), info={"pixel_mm": 4.0}).save(tmp_path_factory.mktemp("prior") / "p.safetensors")
     fixed = {"scanner": SCANNER, "quality": "draft", "device": "cpu"}
     return {"pet": pet, "ct": ct, "prior": str(prior), **fixed}

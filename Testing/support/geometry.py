@@ -50,3 +50,12 @@ def ball(spacing: tuple[float, float, float], radius_mm: float, half_mm: float =
     size = [int(2 * half_mm / s) for s in spacing]
     grid = Volume(np.zeros(size[::-1]), spacing, tuple(-(n - 1) / 2 * s for n, s in zip(size, spacing, strict=True)))
     return grid.with_array((radius(grid) <= radius_mm).astype(np.float32), "label")
+
+
+def hot_sphere() -> tuple[Volume, Volume]:
+    """PET and CT of a hot sphere in a round body, so small that a job takes a second."""
+    grid = Volume(np.zeros((6, 32, 32)), (4.0, 4.0, 4.0), (-62.0, -62.0, -10.0))
+    body = radius(grid.with_array(np.zeros(grid.shape))) < 50
+    pet = grid.with_array(np.where(radius(grid) < 12, 8.0, 1.0) * body, "SUVbw")
+    ct = grid.with_array(np.where(body, 20.0, -1000.0) + 100.0 * (radius(grid) < 9), "HU")
+    return pet, ct
