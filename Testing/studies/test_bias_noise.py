@@ -16,7 +16,7 @@ from PETSuperResLib.phantoms.torso import Phantom
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.studies.evaluation import bias_noise
-from PETSuperResLib.studies.evaluation.bias_noise import Tally, scene_of, snapshots
+from PETSuperResLib.studies.evaluation.bias_noise import BiasNoise, scene_of, snapshots
 from PETSuperResLib.studies.methods.map import MAP_RDP, map_image
 from PETSuperResLib.volume import Volume
 
@@ -52,7 +52,7 @@ def scene(phantom):
 @pytest.fixture(scope="module")
 def curves(scene):
     """Measures of OSEM and PSF-OSEM by updates, over three scans."""
-    tallies: dict[tuple[str, int], Tally] = {}
+    tallies: dict[tuple[str, int], BiasNoise] = {}
     projector = None
     for seed in range(3):
         scan = simulate(scene.pet, scene.ct, "standard", "realistic", spacing_mm=4.0, seed=seed, device="cpu")
@@ -60,8 +60,8 @@ def curves(scene):
         projector = model.projector
         for psf, name in ((False, "osem"), (True, "psf-osem")):
             for n, image in snapshots(model, scan.measurement.counts, {3, 10, 30, 100}, psf).items():
-                tallies.setdefault((name, n), Tally(scene)).add(image.numpy())
-    return {key: tally.measures() for key, tally in tallies.items()}
+                tallies.setdefault((name, n), BiasNoise(scene)).add(image.numpy())
+    return {key: estimator.measures() for key, estimator in tallies.items()}
 
 
 def test_slices_lesions_and_the_uniform_region_are_chosen(phantom, scene):
@@ -81,25 +81,25 @@ def test_a_phantom_without_lesions_or_liver_is_refused(phantom):
 
 
 def test_known_bias_and_noise_are_found(scene):
-    random, tally = np.random.default_rng(0), Tally(scene)
+    random, estimator = np.random.default_rng(0), BiasNoise(scene)
     biased = scene.pet.array * np.where(scene.labels.array > 0, 0.9, 1.0) + 0.1 * (scene.labels.array == 0)
     for _ in range(40):
-        tally.add(biased + random.normal(0, 0.25, biased.shape))
-    found = tally.measures()
+        estimator.add(biased + random.normal(0, 0.25, biased.shape))
+    found = estimator.measures()
     assert found["lesion_bias_percent"] == pytest.approx(-10, abs=3 * found["lesion_bias_error_percent"] + 0.01)
     assert 0 < found["lesion_bias_error_percent"] < 0.5
     assert found["noise_percent"] == pytest.approx(100 * 0.25 / (LIVER + 0.1), rel=0.02)
-    body = tally.body
-    true = 100 * np.sqrt(((biased - tally.truth)[body] ** 2).mean()) / tally.truth[body].mean()
+    body = estimator.body
+    true = 100 * np.sqrt(((biased - estimator.truth)[body] ** 2).mean()) / estimator.truth[body].mean()
     assert found["body_rms_bias_percent"] == pytest.approx(true, rel=0.03)
 
 
 def test_noise_of_few_realisations_is_not_taken_for_bias(scene):
-    random, tally = np.random.default_rng(1), Tally(scene)
+    random, estimator = np.random.default_rng(1), BiasNoise(scene)
     for _ in range(4):
-        tally.add(scene.pet.array + random.normal(0, 0.5, scene.pet.shape))
-    raw = 100 * 0.5 / np.sqrt(4) / tally.truth[tally.body].mean()
-    assert tally.measures()["body_rms_bias_percent"] < 0.3 * raw
+        estimator.add(scene.pet.array + random.normal(0, 0.5, scene.pet.shape))
+    raw = 100 * 0.5 / np.sqrt(4) / estimator.truth[estimator.body].mean()
+    assert estimator.measures()["body_rms_bias_percent"] < 0.3 * raw
 
 
 def test_updates_buy_bias_with_noise_and_the_psf_goes_further(curves):

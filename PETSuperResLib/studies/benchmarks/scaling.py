@@ -183,28 +183,28 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         return
     labels = {"slices": "slices", "size": "pixels per side", "views": "views", "processes": "processes, 1 thread each"}
     figure = Figure(figsize=(3.4 * len(axes), 5.4), layout="constrained")
-    panels = figure.subplots(2, len(axes), squeeze=False)
+    axes_grid = figure.subplots(2, len(axes), squeeze=False)
     for column, axis in enumerate(axes):
         mine = [r for r in rows if r["axis"] == axis]
         x = [r[axis] for r in mine]
-        time_panel, memory_panel = panels[0, column], panels[1, column]
+        time_axis, memory_axis = axes_grid[0, column], axes_grid[1, column]
         if axis == "processes":
-            time_panel.plot(x, [r["cases_per_hour"] for r in mine], "o-", color="C0")
-            time_panel.set_ylabel("cases per hour")
+            time_axis.plot(x, [r["cases_per_hour"] for r in mine], "o-", color="C0")
+            time_axis.set_ylabel("cases per hour")
         else:
-            time_panel.plot(x, [r["seconds"] for r in mine], "o-", color="C0", label="by the clock")
-            time_panel.plot(x, [r["cpu_seconds"] for r in mine], "s--", color="0.5", label="processor")
-            time_panel.set_ylabel("s")
-            time_panel.legend(frameon=False)
-        memory_panel.plot(x, [r["peak_mb"] for r in mine], "o-", color="C3", label="peak")
-        memory_panel.plot(x, [r["base_mb"] for r in mine], "s--", color="0.5", label="before")
-        memory_panel.set_ylabel("resident memory, MiB")
-        memory_panel.legend(frameon=False)
-        for panel in (time_panel, memory_panel):
-            panel.set_xlabel(labels[axis])
-            panel.set_ylim(bottom=0)
-            panel.set_xticks(x)
-            panel.spines[["top", "right"]].set_visible(False)
+            time_axis.plot(x, [r["seconds"] for r in mine], "o-", color="C0", label="by the clock")
+            time_axis.plot(x, [r["cpu_seconds"] for r in mine], "s--", color="0.5", label="processor")
+            time_axis.set_ylabel("s")
+            time_axis.legend(frameon=False)
+        memory_axis.plot(x, [r["peak_mb"] for r in mine], "o-", color="C3", label="peak")
+        memory_axis.plot(x, [r["base_mb"] for r in mine], "s--", color="0.5", label="before")
+        memory_axis.set_ylabel("resident memory, MiB")
+        memory_axis.legend(frameon=False)
+        for plot in (time_axis, memory_axis):
+            plot.set_xlabel(labels[axis])
+            plot.set_ylim(bottom=0)
+            plot.set_xticks(x)
+            plot.spines[["top", "right"]].set_visible(False)
     where = "the CPU" if rows[0]["device"] == "cpu" else rows[0]["device"]
     figure.suptitle(f"reconstruct, {rows[0]['quality']}, on {where}: 32 slices of 128 x 128 unless varied")
     save_figure(figure, path)

@@ -98,7 +98,7 @@ def scene_of(phantom: Phantom, slices: int) -> Scene:
     return Scene(pet, ct, labels.with_array(np.where(np.isin(labels.array, kept), labels.array, 0), "label"), uniform)
 
 
-class Tally:
+class BiasNoise:
     """Bias and noise of one estimator of ``scene``; :meth:`add` its images one realisation after the other."""
 
     def __init__(self, scene: Scene):
@@ -161,18 +161,18 @@ def bias_noise_study(
     if realisations < 2:
         raise InputError(f"Noise needs 2 realisations or more, not {realisations}.")
     report, loaded, scene, out = Reporter(progress), Prior.load(prior), torso_scene(slices), Path(out)
-    tallies: dict[Point, Tally] = {}
+    estimators: dict[Point, BiasNoise] = {}
     rows: list[dict[str, Any]] = []
     for n in range(realisations):
         part = report.part(n / realisations, (n + 1) / realisations)
         part(f"scan {n + 1} of {realisations}", 0.0)
         scan = simulate(scene.pet, scene.ct, setting, counts, False, scene.pet.spacing[0], seed + n, device)
         for point, image in restorations(scan, scene.ct, loaded, seed + n, device, part):
-            tallies.setdefault(point, Tally(scene)).add(image)
+            estimators.setdefault(point, BiasNoise(scene)).add(image)
         if n == 0:
             continue
         facts = {"setting": setting, "counts": counts, "realisations": n + 1}
-        rows = [facts | vars(point) | tally.measures() for point, tally in tallies.items()]
+        rows = [facts | vars(point) | estimator.measures() for point, estimator in estimators.items()]
         write_csv(out / "bias_noise.csv", rows, COLUMNS)
     _plot(out / "bias_noise.png", rows, lesions=len(np.unique(scene.labels.array)) - 1)
     report("done", 1.0)
@@ -241,11 +241,11 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]], lesions: int) -> None:
 
     figure = Figure((11.0, 5.0), layout="tight")
     axes = figure.subplots(1, 2, sharex=True)
-    panels = (
+    measures = (
         ("lesion_bias_percent", f"mean bias of SUVmean, {lesions} lesions, %"),
         ("body_rms_bias_percent", "RMS bias in the body, % of its mean"),
     )
-    for number, (axis, (key, label)) in enumerate(zip(axes, panels, strict=True)):
+    for number, (axis, (key, label)) in enumerate(zip(axes, measures, strict=True)):
         for method in dict.fromkeys(r["method"] for r in rows):
             mine = sorted((r for r in rows if r["method"] == method), key=lambda r: r["value"])
             color, marker, places = STYLES[method]

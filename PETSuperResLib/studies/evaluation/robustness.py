@@ -75,7 +75,7 @@ def _one(subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: 
     lesions = None if mask is None else mask.resample_to(truth, "nearest").array > 0
     rows: list[dict[str, Any]] = []
     for variant in VARIANTS:
-        measurement = _believed(simulation.measurement, variant)
+        measurement = _mismatched(simulation.measurement, variant)
         guide = _guide(variant, own, other)
         volume = sample_measurement(measurement, truth, guide, prior, quality, cohort.seed, cohort.device)
         scores = whole_field(truth, volume) | within_body(truth, volume, body)
@@ -93,30 +93,23 @@ def _guide(variant: Variant, own: Volume, other: Subject) -> Volume:
     if variant.ct == "withheld":
         return own.with_array(np.full_like(own.array, AIR_HU), "HU")
     if variant.ct == "another":
-        foreign = other.load()[1]
-        return own.with_array(
-            _centred(foreign.resample_to(foreign.grid(own.spacing), "linear", AIR_HU).array, own), "HU"
-        )
+        ct = other.load()[1]
+        return own.with_array(_centred(ct.resample_to(ct.grid(own.spacing), "linear", AIR_HU).array, own), "HU")
     return own
 
 
 def _centred(array: np.ndarray, grid: Volume) -> np.ndarray:
     """An array cut or padded with air about its middle to a grid's shape."""
-    for axis, wanted in enumerate(grid.shape):
-        have = array.shape[axis]
-        if have < wanted:
-            before = (wanted - have) // 2
-            widths = [(0, 0)] * 3
-            widths[axis] = (before, wanted - have - before)
-            array = np.pad(array, widths, constant_values=AIR_HU)
-        else:
-            first = (have - wanted) // 2
-            array = np.take(array, range(first, first + wanted), axis)
-    return np.ascontiguousarray(array, np.float32)
+    spare = [have - wanted for have, wanted in zip(array.shape, grid.shape, strict=True)]
+    array = array[
+        tuple(slice(max(0, n) // 2, max(0, n) // 2 + size) for n, size in zip(spare, grid.shape, strict=True))
+    ]
+    widths = [(max(0, -n) // 2, max(0, -n) - max(0, -n) // 2) for n in spare]
+    return np.ascontiguousarray(np.pad(array, widths, constant_values=AIR_HU), np.float32)
 
 
-def _believed(measurement: Measurement, variant: Variant) -> Measurement:
-    """The measurement as a method takes it that believes the variant: the same image, of more or fewer counts."""
+def _mismatched(measurement: Measurement, variant: Variant) -> Measurement:
+    """The measurement with the variant's scanner and counts: the same image, of more or fewer counts."""
     scanner, factor = measurement.scanner, variant.counts
     return replace(
         measurement,

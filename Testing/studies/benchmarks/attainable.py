@@ -1,13 +1,13 @@
 """How far a patient's own PET, with its noise, can be recovered at all: PSF-OSEM against an oracle's Wiener filter.
 
-    python Testing/benchmarks/attainable.py DIR [--limit N]
+    python Testing/studies/benchmarks/attainable.py DIR [--limit N]
 
 ``DIR`` holds the case folders and ``split.json`` with its ``validation`` patients; the package must be installed. For
-the eight central slices of each patient at the standard setting and both count levels a row gives the PSNR (dB) of
-PSF-OSEM with its best updates and Gaussian filter, and with its best updates and the filter that minimises the squared
-error among all that weigh frequencies by their radius in and across the slices: a Wiener filter made from the truth
-itself. What both leave is noise of the reference that the counts do not show. A method can pass the second figure only
-by what it knows of this very place: where edges are, and which texture is noise.
+eight slices of each patient, about the hottest lesion, at the standard setting and both count levels a row gives the
+PSNR (dB) of PSF-OSEM with its best updates and Gaussian filter, and with its best updates and the filter that
+minimises the squared error among all that weigh frequencies by their radius in and across the slices: a Wiener filter
+made from the truth itself. What both leave is noise of the reference that the counts do not show. Only knowledge of
+this very place, where edges are and which texture is noise, can pass the second figure.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+import torch
 from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 
-from PETSuperResLib.cohort.cases import find_cases
-from PETSuperResLib.cohort.manifest import read_split
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.studies.evaluation.metrics import psnr
+from PETSuperResLib.studies.subjects import Cohort
+from PETSuperResLib.volume import Volume
 
 SLICES = 8
 UPDATES = (12, 18, 24, 34, 50, 75, 110, 160)
@@ -39,39 +40,31 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{'patient':12s} {'counts':10s} {'Gaussian':>9s} {'Wiener':>9s}")
     gains: dict[str, list[float]] = {}
-    for case in find_cases(arguments.data, read_split(arguments.data, "validation")[: arguments.limit]):
+    for subject in Cohort(arguments.data, references=["real"], limit=arguments.limit, slices=SLICES).subjects():
+        pet, _, _ = subject.load()
         for counts in ("realistic", "high"):
-            gaussian, wiener = limits(case.pet(), counts)
+            gaussian, wiener = limits(pet, counts)
             gains.setdefault(counts, []).append(wiener - gaussian)
-            print(f"{case.name:12s} {counts:10s} {gaussian:9.2f} {wiener:9.2f}", flush=True)
+            print(f"{subject.name:12s} {counts:10s} {gaussian:9.2f} {wiener:9.2f}", flush=True)
     for counts, found in gains.items():
         print(f"{counts} counts: the Wiener filter gains {np.mean(found):.2f} dB on the mean of {len(found)} patients")
 
 
-def limits(pet, counts: str) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+def limits(pet: Volume, counts: str) -> tuple[float, float]:
     """PSNR (dB) of PSF-OSEM with the best Gaussian filter, and with the best filter of all."""
-    made = simulate(pet, None, "standard", counts)
-    first = made.truth.shape[0] // 2 - SLICES // 2
-    j, i = made.truth.shape[1:]
-    truth = made.truth.crop((0, 0, first), (i, j, first + SLICES))
-    part = made.measurement.part(first, first + SLICES)
+    scan = simulate(pet, None, "standard", counts)
+    target = scan.truth.array
     iterates: dict[int, np.ndarray] = {}
 
-    def keep(number: int, image) -> None:  # type: ignore[no-untyped-def]
+    def keep(number: int, image: torch.Tensor) -> None:
         if number in UPDATES:
             iterates[number] = image.numpy()
 
-    osem(part.model(truth), part.counts, max(UPDATES), callback=keep)
-    target = truth.array
-    smooth = [
-        gaussian_filter(z, _sigma(f, truth.spacing), mode="nearest") for z in iterates.values() for f in FILTERS_MM
-    ]
+    osem(scan.measurement.model(scan.truth), scan.measurement.counts, max(UPDATES), callback=keep)
+    sigmas = [[f / FWHM_PER_SIGMA / v for v in scan.truth.spacing[::-1]] for f in FILTERS_MM]
+    smooth = [gaussian_filter(z, sigma, mode="nearest") for z in iterates.values() for sigma in sigmas]
     best = [idctn(_wiener(dctn(z, norm="ortho"), dctn(target, norm="ortho")), norm="ortho") for z in iterates.values()]
     return max(psnr(target, z) for z in smooth), max(psnr(target, z) for z in best)
-
-
-def _sigma(fwhm_mm: float, spacing: tuple[float, float, float]) -> list[float]:
-    return [fwhm_mm / FWHM_PER_SIGMA / v for v in spacing[::-1]]
 
 
 def _wiener(image: np.ndarray, target: np.ndarray) -> np.ndarray:
