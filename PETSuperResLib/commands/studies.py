@@ -12,10 +12,10 @@ import click
 from .common import Bar, VariadicCommand, command_line, device_option, seed_option, slices_option, table
 
 if TYPE_CHECKING:
-    from ..studies.evaluation.references import Cohort
+    from ..studies.subjects import Cohort
 
 
-@click.group(short_help="Experiments behind the documentation: nema, robustness, front, bias-noise, scaling.")
+@click.group(short_help="Experiments behind the documentation: nema, robustness, quality-vs-time, bias-noise, scaling.")
 def study() -> None:
     """Experiments on simulated scans: image quality, wrong models, quality against time, bias against noise."""
 
@@ -30,7 +30,7 @@ def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None
     @wraps(run)
     def command(out: str, **chosen: Any) -> None:
         from ..files import check_folder
-        from ..studies.evaluation.references import Cohort
+        from ..studies.subjects import Cohort
 
         with Bar() as bar:
             path = run(Cohort(**chosen), check_folder(out), bar)
@@ -83,13 +83,13 @@ def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
     return robustness_study(cohort, out, progress=progress, command=command_line())
 
 
-@study.command(short_help="Quality against time of the profiles and of other numbers of steps.")
+@study.command("quality-vs-time", short_help="Quality against time of the profiles and of other numbers of steps.")
 @_on_patients
-def front(cohort: Cohort, out: Path, progress: Bar) -> Path:
-    """Quality against time: front.csv, front.png."""
-    from ..studies.evaluation.quality_vs_time import quality_front
+def quality_vs_time(cohort: Cohort, out: Path, progress: Bar) -> Path:
+    """Quality against time: quality_vs_time.csv, quality_vs_time.png."""
+    from ..studies.evaluation.quality_vs_time import quality_vs_time as run
 
-    return quality_front(cohort, out, progress=progress)
+    return run(cohort, out, progress=progress)
 
 
 @study.command("bias-noise", short_help="Lesion bias against noise over realisations of one scan.")

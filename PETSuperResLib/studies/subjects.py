@@ -16,6 +16,7 @@ from ..lesions.measures import split_segments
 from ..phantoms.painting import Anatomy, anatomy_of, paint
 from ..phantoms.torso import torso_phantom
 from ..physics.simulation import Simulation, simulate
+from ..prior.denoiser import AIR_HU
 from ..volume import Volume
 
 REFERENCES = ("real", "sharp")
@@ -23,7 +24,6 @@ TRAINING_SEED = 50_000  # of the paintings that compared methods learn from; the
 SHARP_SEED = 90_000  # of the paintings and torsos that methods are measured against
 SHARP_TORSOS = 2
 PIXEL_MM = 2.0
-AIR_HU = -1000.0
 MIN_LESION_ML = 0.5  # smaller parts of a contour are specks of its resampling
 
 

@@ -15,8 +15,7 @@ from PETSuperResLib.cli import run
 from PETSuperResLib.sampling import PROFILES
 from PETSuperResLib.studies import subjects
 from PETSuperResLib.studies.benchmarks import scaling
-from PETSuperResLib.studies.evaluation import nema, robustness
-from PETSuperResLib.studies.evaluation import quality_vs_time as front
+from PETSuperResLib.studies.evaluation import nema, quality_vs_time, robustness
 from PETSuperResLib.studies.evaluation.false_lesions import contrast, false_lesions
 
 
@@ -118,17 +117,30 @@ def test_only_what_the_reference_lacks_is_a_false_lesion(flat, height, spots):
     assert false_lesions(truth, result, body, np.ones_like(body), (2.0, 2.0)) == (0, 0.0, 0)
 
 
-def test_the_front_has_the_profiles_and_counts_their_work(data, prior_file, tmp_path, monkeypatch):
+def test_quality_against_time_has_the_profiles_and_counts_their_work(data, prior_file, tmp_path, monkeypatch):
     monkeypatch.setattr(subjects, "SHARP_TORSOS", 0)
-    monkeypatch.setattr(front, "STEPS", (1, 2))
-    monkeypatch.setattr(front, "SLICES", 2)
-    monkeypatch.setattr(front, "_variants", lambda made=front._variants: [v for v in made() if v[0] != "paper"])
-    words = ["study", "front", "--data", str(data), "--prior", str(prior_file), "--limit", "1", "--out", str(tmp_path)]
+    monkeypatch.setattr(quality_vs_time, "STEPS", (1, 2))
+    monkeypatch.setattr(quality_vs_time, "SLICES", 2)
+    monkeypatch.setattr(
+        quality_vs_time, "_variants", lambda made=quality_vs_time._variants: [v for v in made() if v[0] != "paper"]
+    )
+    words = [
+        "study",
+        "quality-vs-time",
+        "--data",
+        str(data),
+        "--prior",
+        str(prior_file),
+        "--limit",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
     assert run(words) == 0
-    found = {(r["sampler"], r["change"], r["reference"]): r for r in table(tmp_path / "front.csv")}
+    found = {(r["sampler"], r["change"], r["reference"]): r for r in table(tmp_path / "quality_vs_time.csv")}
     assert ("draft", "", "sharp") in found and ("standard", '{"steps": 2}', "real") in found
     assert int(found["standard", "", "real"]["evaluations"]) == PROFILES["standard"].steps
-    assert (tmp_path / "front.png").stat().st_size > 10_000
+    assert (tmp_path / "quality_vs_time.png").stat().st_size > 10_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory as POSIX tells it")

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ...device import pick_device
-from ...files import atomic_path, write_csv
-from ...physics.measurement import Measurement
-from ...physics.simulation import Simulation
+from ...files import write_csv
 from ...prior import Denoiser, Prior
-from ...problem import UNKNOWN_HU
+from ...problem import Problem
 from ...progress import Callback, Reporter
 from ...sampling import PROFILES, Sampler
-from ...volume import Volume
+from ..plotting import save_figure
 from ..subjects import Cohort
 from .metrics import whole_field
 
@@ -29,8 +26,8 @@ STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
 COLUMNS = ("sampler", "change", "reference", "psnr", "ssim", "nmse", "evaluations", "updates", "seconds")
 
 
-def quality_front(cohort: Cohort, out: str | Path, progress: Callback | None = None) -> Path:
-    """The profiles, and ``standard`` with other numbers of steps and starts; writes front.csv and front.png.
+def quality_vs_time(cohort: Cohort, out: str | Path, progress: Callback | None = None) -> Path:
+    """The profiles, and ``standard`` with other numbers of steps; writes quality_vs_time.csv and .png.
 
     Means over the middle slices of the cohort's subjects. ``evaluations`` are of the network, ``updates`` of
     the forward model, both per slice; ``seconds`` per slice on this machine.
@@ -41,16 +38,17 @@ def quality_front(cohort: Cohort, out: str | Path, progress: Callback | None = N
     for subject in cohort.subjects():
         report(f"simulating {subject.name} ({subject.reference})", 0.0)
         pet, ct, _ = subject.load()
-        scans.append((subject.reference, *_middle(cohort.scan(pet, ct), ct)))
+        scan = cohort.scan(pet, ct)
+        scans.append((subject.reference, Problem.make(scan.measurement, scan.truth, ct, chosen)))
     rows: list[dict[str, Any]] = []
     jobs = _variants()
     for number, (name, change, sampler) in enumerate(jobs):
         report(f"{name} {change}", number / len(jobs))
-        rows += _measure(name, change, sampler, scans, loaded, chosen)
-        write_csv(out / "front.csv", rows, COLUMNS)
-    _plot(out / "front.png", rows)
+        rows += _measure(name, change, sampler, scans, loaded)
+        write_csv(out / "quality_vs_time.csv", rows, COLUMNS)
+    _plot(out / "quality_vs_time.png", rows)
     report("done", 1.0)
-    return out / "front.csv"
+    return out / "quality_vs_time.csv"
 
 
 def _variants() -> list[tuple[str, str, Sampler]]:
@@ -63,33 +61,22 @@ def _variants() -> list[tuple[str, str, Sampler]]:
     return [*made, ("paper", "", Sampler.get("paper"))]
 
 
-def _middle(simulation: Simulation, ct: Volume) -> tuple[Volume, Measurement, torch.Tensor]:
-    """Truth, measurement and CT of the middle slices."""
-    depth, j, i = simulation.truth.shape
-    first = max(0, depth // 2 - SLICES // 2)
-    last = min(depth, first + SLICES)
-    truth = simulation.truth.crop((0, 0, first), (i, j, last))
-    guide = torch.from_numpy(ct.resample_to(truth, "linear", UNKNOWN_HU).array)
-    return truth, simulation.measurement.part(first, last), guide
-
-
 def _measure(
-    name: str,
-    change: str,
-    sampler: Sampler,
-    scans: Sequence[tuple[str, Volume, Measurement, torch.Tensor]],
-    prior: Prior,
-    device: torch.device,
+    name: str, change: str, sampler: Sampler, scans: Sequence[tuple[str, Problem]], prior: Prior
 ) -> list[dict[str, Any]]:
     scores: dict[str, list[dict[str, float]]] = {}
-    for reference, truth, measurement, ct in scans:
-        model = measurement.model(truth, device)
+    for reference, problem in scans:
+        depth = len(problem.ct)
+        first = max(0, depth // 2 - SLICES // 2)
+        last = min(depth, first + SLICES)
+        model, counts, ct = problem.part(first, last)
         model.sensitivity  # noqa: B018  made once, not part of the sampler's time
         began = time.perf_counter()
-        denoiser = Denoiser(prior, ct.to(device), truth.spacing[2])
-        image = sampler.sample(denoiser, model, measurement.counts.to(device), sampler).cpu().numpy()
+        denoiser = Denoiser(prior, ct, problem.grid.spacing[2])
+        image = sampler.sample(denoiser, model, counts, sampler).cpu().numpy()
         seconds = (time.perf_counter() - began) / len(image)
-        scores.setdefault(reference, []).append(whole_field(truth.array, image) | {"seconds": seconds})
+        found = whole_field(problem.grid.array[first:last], image)
+        scores.setdefault(reference, []).append(found | {"seconds": seconds})
     work = {"evaluations": sampler.steps * sampler.evaluations, "updates": sum(sampler.updates)}
     return [
         {"sampler": name, "change": change, "reference": reference}
@@ -100,14 +87,12 @@ def _measure(
 
 
 def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     references = list(dict.fromkeys(r["reference"] for r in rows))
-    figure, axes = plt.subplots(1, len(references), figsize=(5.2 * len(references), 4.0), squeeze=False)
+    figure = Figure((5.2 * len(references), 4.0), layout="tight")
+    axes = figure.subplots(1, len(references), squeeze=False)
     for axis, reference in zip(axes[0], references, strict=True):
         mine = [r for r in rows if r["reference"] == reference]
         steps = sorted((r for r in mine if r["sampler"] == "standard"), key=lambda r: r["seconds"])
@@ -132,7 +117,4 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
         axis.set_title(f"{reference} references", fontsize=10)
         axis.grid(alpha=0.25)
     figure.suptitle("Numbers: network evaluations of 'standard' with other steps. Research use only.", fontsize=8)
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save_figure(figure, path)

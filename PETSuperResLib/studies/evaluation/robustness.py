@@ -11,10 +11,11 @@ import numpy as np
 from ...files import atomic_path, write_csv
 from ...physics.measurement import Measurement
 from ...prior import Prior
+from ...prior.denoiser import AIR_HU
 from ...progress import Callback, Reporter
 from ...reconstruction import sample_measurement
 from ...volume import Volume
-from ..subjects import AIR_HU, Cohort, Subject
+from ..subjects import Cohort, Subject
 from .false_lesions import FALSE, SPOT_MM, false_lesions
 from .metrics import body_mask, whole_field, within_body
 from .summary import heading

@@ -14,9 +14,10 @@ from ...files import atomic_path, hash_of
 from ...lesions.measures import lesion_rows, measure_lesions
 from ...physics.simulation import Simulation, simulate
 from ...prior import Prior
+from ...prior.denoiser import AIR_HU
 from ...volume import Volume
 from ..methods import METHODS, Method, MethodCase
-from ..subjects import AIR_HU, Subject
+from ..subjects import Subject
 from .metrics import body_mask, whole_field, within_body
 
 

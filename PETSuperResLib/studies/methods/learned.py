@@ -19,9 +19,10 @@ from ...errors import InputError
 from ...files import atomic_path, hash_of
 from ...grid import centred_resize
 from ...prior.checkpoint import tensors_sha256
+from ...prior.denoiser import AIR_HU
 from ...progress import Reporter
 from ...volume import Volume
-from ..subjects import AIR_HU, Subject
+from ..subjects import Subject
 from ..training.loop import Loop, LoopConfig
 from .interface import FitOptions, Method, MethodCase
 from .pairs import Pairs, channels, entry_name

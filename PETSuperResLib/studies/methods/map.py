@@ -39,7 +39,7 @@ class MapSettings:
     ct_fwhm_mm: float = 0.0
 
 
-#: best mean PSNR over the four validation patients at the standard setting: Testing/benchmarks/tune_map.py
+#: best mean PSNR over the four validation patients at the standard setting: Testing/studies/benchmarks/tune.py
 MAP_RDP = MapSettings(beta=0.2, gamma=2.0, iterations=40)
 MAP_BOWSHER = MapSettings(beta=0.15, gamma=2.0, iterations=80, neighbours=20, ct_fwhm_mm=8.0)
 #: the same on sharp references made from the validation patients' CTs (``--reference sharp``): a flat optimum
@@ -58,7 +58,8 @@ def map_image(settings: MapSettings, model: ForwardModel, y: Tensor, ct: Tensor 
     return penalised(model, y, map_penalty(settings, model.spacing, ct), settings.beta, settings.iterations)
 
 
-def _restore(settings: MapSettings, case: MethodCase) -> Volume:
+def restore_map(settings: MapSettings, case: MethodCase) -> Volume:
+    """The MAP image of a case on the SR grid, SUVbw."""
     measurement, grid = case.simulation.measurement, case.simulation.truth
     model = measurement.model(grid, pick_device(case.device))
     device = model.projector.device
@@ -71,7 +72,7 @@ def _restore(settings: MapSettings, case: MethodCase) -> Volume:
 MAP_METHODS = (
     Method(
         "map-rdp",
-        lambda case: _restore(MAP_RDP, case),
+        lambda case: restore_map(MAP_RDP, case),
         "MAP with the relative-difference prior (Nuyts et al., IEEE TNS 2002, 49:56), as in vendors' BSREM.",
         "convergent surrogate updates with line search for BSREM's relaxed subsets; pairs counted once, weighted by "
         f"inverse distance in 3D; beta {MAP_RDP.beta:g} per SUV, gamma {MAP_RDP.gamma:g}, {MAP_RDP.iterations} "
@@ -79,7 +80,7 @@ MAP_METHODS = (
     ),
     Method(
         "map-bowsher",
-        lambda case: _restore(MAP_BOWSHER, case),
+        lambda case: restore_map(MAP_BOWSHER, case),
         "MAP with the CT-guided asymmetric prior of Bowsher et al. (IEEE NSS 2004, 4:2488).",
         "the relative difference for Bowsher's quadratic potential; the gradient keeps both ends of a chosen pair, so "
         "that there is an objective to descend (Vunckx and Nuyts, IEEE NSS 2010, drop one); "
@@ -90,7 +91,7 @@ MAP_METHODS = (
     ),
     Method(
         "map-bowsher-sharp",
-        lambda case: _restore(MAP_BOWSHER_SHARP, case),
+        lambda case: restore_map(MAP_BOWSHER_SHARP, case),
         "MAP with the CT-guided prior of Bowsher et al. (IEEE NSS 2004, 4:2488), tuned on sharp references.",
         f"as map-bowsher, but {MAP_BOWSHER_SHARP.neighbours} of 26 neighbours by the CT unfiltered, "
         f"beta {MAP_BOWSHER_SHARP.beta:g} per SUV (validation patients' CTs).",

@@ -22,9 +22,10 @@ from ...errors import InputError, PETSuperResError
 from ...files import atomic_path, hash_of
 from ...physics.model import osem
 from ...physics.simulation import Simulation, simulate
+from ...prior.denoiser import AIR_HU
 from ...progress import Reporter
 from ...volume import Volume
-from ..subjects import AIR_HU, Subject
+from ..subjects import Subject
 from .interface import FitOptions
 
 EM_UPDATES = (12, 24, 48)  # PSF-OSEM images: before, about and beyond the best number of updates

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from ..subjects import AIR_HU
+from ...prior.denoiser import AIR_HU
 from .cache import Pair, StoredSlices
 
 EXACT_SHARE = 0.4  # of the patches keep the slice's own pixels; interpolated ones are a little blurred

@@ -17,10 +17,11 @@ from ...errors import PETSuperResError
 from ...files import fingerprint
 from ...phantoms.painting import paint
 from ...phantoms.torso import random_stacks
+from ...prior.denoiser import AIR_HU
 from ...progress import Reporter
 from ...suv.volumes import check_suv
 from ...volume import Volume
-from ..subjects import AIR_HU, case_anatomy
+from ..subjects import case_anatomy
 from .cache import Stack, StoredSlices, cache_folder, entry_name, is_whole, write_entry
 from .config import TrainingConfig
 from .data import Resolutions, SliceBatches

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,10 @@ from ...cohort.manifest import read_split, split_cases
 from ...errors import InputError
 from ...phantoms.painting import paint
 from ...phantoms.torso import torso_phantom
-from ...physics.model import ForwardModel, scanner_projector
-from ...physics.projector import ParallelProjector
+from ...physics.model import ForwardModel
 from ...physics.simulation import simulate
 from ...prior import Denoiser, Prior
-from ...problem import UNKNOWN_HU
+from ...problem import Problem
 from ...progress import Reporter
 from ...sampling import Sampler
 from ...volume import Volume
@@ -92,7 +92,7 @@ def validation_scans(
     report: Reporter,
 ) -> tuple[list[Scan], str]:
     """The scans that a run is validated on, and a note that says which, or why there are none."""
-    make = _Maker(config.pixel_mm, device)
+    make = partial(_scan, pixel_mm=config.pixel_mm, device=device)
     if data is None:
         return [make(f"torso {n + 1}", "phantom", *_torso(SEED + n, config.pixel_mm)) for n in range(2)], "2 torsos"
     try:
@@ -151,33 +151,12 @@ def _denoise(denoiser: Denoiser, scan: Scan, sigma: float, seed: int) -> tuple[f
     return float(error[denoiser.padded_ct > BODY_HU].mean()), activity.cpu().numpy()
 
 
-class _Maker:
-    """Makes scans; volumes of the same size share a projector."""
-
-    def __init__(self, pixel_mm: float, device: torch.device):
-        self.pixel_mm, self.device = pixel_mm, device
-        self.projectors: dict[tuple[int, ...], ParallelProjector] = {}
-
-    def __call__(self, name: str, kind: str, pet: Volume, ct: Volume) -> Scan:
-        made = simulate(pet, None, "standard", spacing_mm=self.pixel_mm, seed=SEED, device=str(self.device))
-        truth, measured = made.truth, made.measurement
-        views, bins = measured.counts.shape[1:]
-        key = (*truth.shape[1:], views, bins)
-        if key not in self.projectors:
-            self.projectors[key] = scanner_projector(
-                measured.scanner, truth.shape[1:], truth.spacing[0], self.device, bins
-            )
-        model = measured.model(truth, self.device, self.projectors[key])
-        hu = ct.resample_to(truth, "linear", UNKNOWN_HU).array
-        return Scan(
-            name,
-            kind,
-            torch.from_numpy(truth.array).to(self.device),
-            torch.from_numpy(hu).to(self.device),
-            made.lr.resample_to(truth, "linear").array,
-            model,
-            measured.counts.to(self.device),
-        )
+def _scan(name: str, kind: str, pet: Volume, ct: Volume, pixel_mm: float, device: torch.device) -> Scan:
+    made = simulate(pet, None, "standard", spacing_mm=pixel_mm, seed=SEED, device=str(device))
+    truth = made.truth
+    model, counts, hu = Problem.make(made.measurement, truth, ct, device).part(0, len(truth.array))
+    lr = made.lr.resample_to(truth, "linear").array
+    return Scan(name, kind, torch.from_numpy(truth.array).to(device), hu, lr, model, counts)
 
 
 def _torso(seed: int, pixel_mm: float) -> tuple[Volume, Volume]:
