@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,20 +15,15 @@ from .common import Bar, VariadicCommand, command_line, device_option, seed_opti
 @click.option("--out", default="demo_output", show_default=True, metavar="DIR", help="Where its files go.")
 def demo(out: str) -> None:
     """The whole path on a generated PET/CT phantom, in a real MRML scene: volumes, table, scene, picture."""
-    from importlib.util import module_from_spec, spec_from_file_location
+    from runpy import run_path
 
     from ..errors import InputError
     from ..files import check_folder
 
     script = Path(__file__).resolve().parents[2] / "Testing" / "demo" / "mrml_demo.py"
-    spec = spec_from_file_location("mrml_demo", script) if script.is_file() else None
-    if spec is None or spec.loader is None:
+    if not script.is_file():
         raise InputError("The demo is not part of the installed package: run it in a source tree with 'make demo'.")
-    folder = check_folder(out)
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    module.main(folder)
+    run_path(str(script))["main"](check_folder(out))
 
 
 @click.command(short_help="Train a prior on high-quality PET/CT.")
@@ -50,17 +46,7 @@ def demo(out: str) -> None:
 @click.option("--seed", type=click.IntRange(0), help="Instead of the configuration's.")
 @device_option
 @click.option("--out", required=True, metavar="DIR", help="The run: goes on where a run in it stopped.")
-def train(
-    data: str | None,
-    split: str | None,
-    config: str | None,
-    conditioning: str | None,
-    cache: str | None,
-    limit_minutes: float | None,
-    seed: int | None,
-    device: str,
-    out: str,
-) -> None:
+def train(out: str, config: str, conditioning: str | None, seed: int | None, **given: Any) -> None:
     """Train a prior on high-quality PET/CT (no degraded pairs needed).
 
     On several GPUs or machines: torchrun --nproc-per-node 4 -m PETSuperResLib train ... (docs/training.md).
@@ -81,16 +67,7 @@ def train(
         stages = with_conditioning(stages, conditioning)
     try:
         with Bar() as bar:
-            checkpoint = run(
-                data,
-                folder,
-                config=stages,
-                split=split,
-                limit_minutes=limit_minutes,
-                device=device,
-                progress=bar,
-                cache=cache,
-            )
+            checkpoint = run(out=folder, config=stages, progress=bar, **given)
     except KeyboardInterrupt as stop:
         raise Cancelled("Cancelled; the same command goes on from the state in --out.") from stop
     if os.environ.get("RANK", "0") == "0":
@@ -136,24 +113,7 @@ def train(
 @click.option(
     "--out", required=True, metavar="DIR", help="Tables, figures and report; goes on where a run in it stopped."
 )
-def evaluate(
-    data: str,
-    split: str | None,
-    settings: tuple[str, ...],
-    counts: tuple[str, ...],
-    references: tuple[str, ...],
-    methods: tuple[str, ...],
-    part: str,
-    limit: int | None,
-    slices: int | None,
-    prior: str | None,
-    cache: str | None,
-    fit_minutes: float | None,
-    quick: bool,
-    seed: int,
-    device: str,
-    out: str,
-) -> None:
+def evaluate(out: str, **given: Any) -> None:
     """Compare methods on simulated scans of test patients: report.html, summary.md, metrics.csv, lesions.csv, figures.
 
     Methods that learn (srcnn, unet, deepsr, supervised, srdpm, petdm) are first trained on the split's train patients.
@@ -167,26 +127,7 @@ def evaluate(
 
     folder = check_folder(out)
     with Bar() as bar:
-        run(
-            data=data,
-            split=split,
-            settings=settings,
-            counts=counts,
-            references=references,
-            methods=methods or None,
-            out=folder,
-            part=part,
-            limit=limit,
-            slices=slices,
-            prior=prior,
-            cache=cache,
-            fit_minutes=fit_minutes,
-            quick=quick,
-            seed=seed,
-            device=device,
-            progress=bar,
-            command=command_line(),
-        )
+        run(out=folder, progress=bar, command=command_line(), **given)
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"Wrote report.html, summary.md, metrics.csv and lesions.csv to {folder}.")
 

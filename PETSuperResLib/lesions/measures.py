@@ -69,31 +69,11 @@ COLUMNS = ("patient", "setting", "method", "lesion", *(f.name for f in fields(Le
 
 @dataclass(frozen=True)
 class Segment:
-    """One region of the patient: ``mask`` is 1 within it and 0 elsewhere, on a grid of its own."""
+    """One region of the patient: ``mask``, the box around it on a grid of its own, is 1 within it and 0 elsewhere."""
 
     label: int
     name: str
     mask: Volume
-
-    @classmethod
-    def of(cls, labels: Volume, value: int, name: str, label: int | None = None, block: Block | None = None) -> Segment:
-        """The voxels of a label map that have ``value``, cut to the box around them (``block``, where it is known).
-
-        Raises :class:`InputError` where there are none.
-        """
-        inside = np.rint(labels.array if block is None else labels.array[block]) == value
-        where = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-        if not len(where[0]):
-            raise InputError(f"Segment '{name}' is empty: draw it, or leave it out.", "segmentation")
-        first = [int(indices[0]) for indices in where]
-        last = [int(indices[-1]) + 1 for indices in where]
-        start = [0, 0, 0] if block is None else [s.start for s in block]
-        mask = labels.crop(
-            [a + b for a, b in zip(start, first, strict=True)][::-1],
-            [a + b for a, b in zip(start, last, strict=True)][::-1],
-        )
-        box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        return cls(value if label is None else label, name, mask.with_array(inside[box].astype(np.float32), "label"))
 
     def weights(self, volume: Volume) -> tuple[np.ndarray, Block]:
         """The part (0 to 1) of each voxel of ``volume`` within the segment, and the (K, J, I) block it covers.
@@ -133,11 +113,14 @@ def segments_of(mask: Volume, names: Mapping[int, str] | None = None) -> list[Se
     from scipy import ndimage
 
     found = _labels(mask)
-    blocks = ndimage.find_objects(np.searchsorted([0, *found], np.rint(mask.array)))
-    return [
-        Segment.of(mask, label, (names or {}).get(label, f"Lesion {label}"), block=block)
-        for label, block in zip(found, blocks, strict=True)
-    ]
+    segments = []
+    for label, block in zip(
+        found, ndimage.find_objects(np.searchsorted([0, *found], np.rint(mask.array))), strict=True
+    ):
+        box = mask.crop([s.start for s in block[::-1]], [s.stop for s in block[::-1]])
+        inside = np.rint(box.array) == label
+        segments.append(Segment(label, (names or {}).get(label, f"Lesion {label}"), box.with_array(inside, "label")))
+    return segments
 
 
 def measure_lesions(

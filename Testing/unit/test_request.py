@@ -58,6 +58,7 @@ def test_relative_paths_become_absolute_for_a_process_elsewhere(monkeypatch, tmp
         ({"seed": -1}, "seed"),
         ({"region": [1, 0, 0, 1, 0, 1]}, "region"),
         ({"region": "here"}, "region"),
+        ({"region": [float("nan"), 1, 0, 1, 0, 1]}, "region"),
         ({"spacing": 0.1}, "spacing"),
         ({"spacing": float("nan")}, "spacing"),
         ({"trues_per_slice": 0}, "trues_per_slice"),

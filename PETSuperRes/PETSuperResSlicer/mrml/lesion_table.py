@@ -47,7 +47,7 @@ def measure_steps(
     images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str
 ) -> Generator[None, None, Measured]:
     """:func:`measure` as a generator that stops after each segment of each image."""
-    segments = [measures.Segment.of(mask, 1, name, label) for label, (name, mask) in enumerate(masks, 1)]
+    segments = [measures.Segment(label, name, mask) for label, (name, mask) in enumerate(masks, 1)]
     columns: list[tuple[str, list[Any]]] = []
     for number, (title, volume) in enumerate(images):
         columns.append((title, []))
