@@ -33,6 +33,8 @@ class ForwardModel:
     attenuation : ``(S, views, bins)`` survival probabilities, or None.
     background : ``(S, views, bins)`` or a number: expected scatter and randoms b, in counts.
     projector : one made earlier for the same slices (they take a while to build).
+
+    ``updated`` may be set to a function that is called after each :meth:`gradient` and :meth:`compare`, for progress.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ForwardModel:
         self.scale = float(scale)
         self.factors = self.scale if attenuation is None else self.scale * attenuation
         self.background = background
+        self.updated: Callable[[], object] = lambda: None
 
     def forward(self, z: Tensor, psf: bool = True) -> Tensor:
         """A z, ``(S, J, I)`` -> ``(S, views, bins)`` expected trues; ``psf=False`` leaves H out (PPCR's H_t)."""
@@ -85,7 +88,9 @@ class ForwardModel:
 
     def gradient(self, z: Tensor, y: Tensor, psf: bool = True) -> Tensor:
         """The gradient (6): A^T (1 - y / (A z + b + eps)), ``(S, J, I)``."""
-        return self.adjoint(1.0 - y / (self.mean(z, psf) + EPSILON), psf)
+        gradient = self.adjoint(1.0 - y / (self.mean(z, psf) + EPSILON), psf)
+        self.updated()
+        return gradient
 
     def compare(self, z: Tensor, y: Tensor, psf: bool = True) -> tuple[Tensor, Tensor]:
         """A^T (y / (A z + b)), ``(S, J, I)``, and how far A z + b is from ``y``, ``(S,)`` in float64.
@@ -106,7 +111,9 @@ class ForwardModel:
             distance += terms.sum(0)
             torch.mul(ratio, factors, out=rows[part])
         image = self.projector.adjoint(lines)
-        return self.psf.adjoint(image) if psf else image, distance
+        image = self.psf.adjoint(image) if psf else image
+        self.updated()
+        return image, distance
 
     @cached_property
     def _rows(self) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,6 +36,7 @@ class Denoiser:
     batch : slices that go through the network together.
     slack : pixels by which the padded image is larger than the slice, at least.
     guided : whether the network sees the CT; without it, it denoises as trained on images without one.
+    evaluated : called with the number of slices after each batch, for progress.
     """
 
     prior: Prior
@@ -43,6 +45,7 @@ class Denoiser:
     batch: int = SLICES_PER_BATCH
     slack: int = 0
     guided: bool = True
+    evaluated: Callable[[int], object] = lambda slices: None
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -121,7 +124,9 @@ class Denoiser:
 
         with autocast(stack.device):
             tokens = self.prior.memory.tokens(guide, network, encode)
-            return velocity(network, self.prior.schedule, stack, t, tokens, self.slice_mm)
+            v = velocity(network, self.prior.schedule, stack, t, tokens, self.slice_mm)
+        self.evaluated(len(stack))
+        return v
 
 
 def velocity(

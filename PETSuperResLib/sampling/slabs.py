@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 from ..prior import Denoiser, Prior
 from ..problem import Problem
 from ..progress import Reporter
-from .sampler import Sampler
+from ..volume import Volume
+from .sampler import NETWORK_COST, Sampler
 
 SLAB = 64  # slices reconstructed together, at most
 CPU_BATCH_PIXELS = 8 * 128**2
+PERIOD_S = 0.25  # between two events of one step, at least
 
 
 class SlabState:
@@ -86,17 +89,20 @@ class Slabs:
         own, kept = slice(first - low, last - low), max(0, last - low - self.halo)
         state = SlabState(below, slice(kept, last - low) if last < len(out) else slice(0, 0))
         model, counts, ct = self.problem.part(low, min(len(out), last + self.halo))
-        done = np.cumsum(profile.costs) / sum(profile.costs)
+        progress = _Progress(report, f"slices {first + 1}-{last} of {len(out)}", profile)
 
         def show(step: int, steps: int, z: Tensor) -> None:
             if report.callback is None:
                 return
             preview = out.copy()
             preview[first:last] = z[own].cpu().numpy()
-            shown = self.problem.grid.with_array(preview, "SUVbw")
-            report(f"slices {first + 1}-{last} of {len(out)}", float(done[step]), f"step {step} of {steps}", shown)
+            progress.finish(step, self.problem.grid.with_array(preview, "SUVbw"))
 
-        denoiser = Denoiser(self.prior, ct, model.spacing[2], self.batch)
+        model.updated = lambda: progress.work(1)
+        network = NETWORK_COST / (len(ct) - state.known)  # of one slice
+        denoiser = Denoiser(
+            self.prior, ct, model.spacing[2], self.batch, evaluated=lambda slices: progress.work(network * slices)
+        )
         z = profile.sample(denoiser, model, counts, profile, seed + first, show, state)
         out[first:last] = z[own].cpu().numpy()
         return state
@@ -109,6 +115,35 @@ class Slabs:
             self.problem = self.problem.on(torch.device("cpu"))
             self.batch = batch_size(self.problem.grid.shape[1:], self.problem.device)
             self.prior.to("cpu")
+
+
+class _Progress:
+    """Events of a slab: after each step, and between two steps as the network and the updates get on."""
+
+    def __init__(self, report: Reporter, stage: str, profile: Sampler):
+        self.report, self.stage, self.steps = report, stage, profile.steps
+        self.ends = list(itertools.accumulate(profile.costs))  # of the start and of each step, in EM updates
+        self.done, self.last = 0.0, time.monotonic()
+        self._begin(0, 0.0)
+
+    def work(self, cost: float) -> None:
+        """A part of a step is done; an event now and then."""
+        self.done = min(self.done + cost, self.limit)
+        if time.monotonic() - self.last > PERIOD_S:
+            self._report(None)
+
+    def finish(self, step: int, preview: Volume) -> None:
+        """A step is done (0: the start)."""
+        self._begin(step, self.ends[step])
+        self._report(preview)
+
+    def _begin(self, step: int, done: float) -> None:
+        self.step, self.done = step, done
+        self.limit: float = next((end for end in self.ends if end > done), done)  # of the step that begins
+
+    def _report(self, preview: Volume | None) -> None:
+        self.last = time.monotonic()
+        self.report(self.stage, self.done / self.ends[-1], f"step {self.step} of {self.steps}", preview)
 
 
 def slabs_of(count: int, halo: int) -> list[tuple[int, int]]:

@@ -167,6 +167,22 @@ def test_progress_reaches_the_end_with_previews_and_never_goes_back(run):
     assert any(e.preview is not None and e.preview.array.max() > 0 for e in events)
 
 
+@pytest.mark.parametrize("quality", ["draft", "paper"])
+def test_progress_and_the_time_left_move_within_a_step(run, monkeypatch, quality):
+    """A step of a whole body takes a minute; network batches and updates are counted."""
+    from PETSuperResLib.sampling import Sampler, slabs
+
+    monkeypatch.setattr(slabs, "PERIOD_S", 0.0)
+    profile, events = Sampler.get(quality, steps=3), []
+    run(quality=profile, progress=events.append)
+    fractions = [e.fraction for e in events]
+    assert fractions == sorted(fractions)
+    for step in range(3):
+        within = {e.fraction for e in events if e.message == f"step {step} of 3"}
+        assert len(within) > profile.inner(step), "every update, and the network"
+    assert all(e.remaining_s for e in events if 0.1 < e.fraction < 1)
+
+
 def test_progress_of_several_samples_never_goes_back(run):
     events = []
     run(samples=2, progress=events.append)
