@@ -16,7 +16,7 @@ from PETSuperResLib.volume import Volume
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only wait for each other
     os.environ["OMP_NUM_THREADS"] = "1"
-# a shell that starts the tests in the background makes them, and what they start, deaf to Ctrl-C
+# tests started in the background of a shell, and their processes, would ignore Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -116,7 +116,7 @@ def _save(scene: Any, nodes: dict[str, Any], folder: Path, picture: Callable[[Pa
 
 
 def _write(node: Any, path: Path) -> bool:
-    """Whether a node was written, and, where the writer would not tell a full disk, is whole."""
+    """Whether a node was written whole; the writer of NIfTI reports no full disk, so its file is read back."""
     if node.GetStorageNode() is None:
         node.AddDefaultStorageNode()
     storage = node.GetStorageNode()

@@ -119,7 +119,7 @@ print("done", flush=True)
 def test_the_module_and_its_worker_run_as_they_are_installed(tmp_path):
     """Without the source tree: sample data, prior, worker and panel find what they need among the listed files."""
     target = install(tmp_path)
-    package = target / "PETSuperResLib" / "version.py"  # a version of its own tells which library the worker has
+    package = target / "PETSuperResLib" / "version.py"  # a version of its own, to see which library the worker has
     text = package.read_text(encoding="utf-8")
     package.write_text(re.sub('__version__ = ".*"', '__version__ = "as installed"', text), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -70,12 +70,12 @@ def test_a_module_folder_may_hold_packages_and_scripts_beside_the_module(host, f
     assert slicer.util.getModuleWidget(name) is widget and getattr(slicer.modules, name.lower()).title == ""
 
 
-@pytest.mark.parametrize(("text", "told"), [("VALUE = 1", "class helper.* was not found"), ("1 / 0", "division")])
-def test_a_helper_beside_the_module_is_taken_for_a_module(host, folder, text, told):
+@pytest.mark.parametrize(("text", "message"), [("VALUE = 1", "class helper.* was not found"), ("1 / 0", "division")])
+def test_a_helper_beside_the_module_is_taken_for_a_module(host, folder, text, message):
     path, name = folder
     helper = path / f"helper{name}.py"
     helper.write_text(text, encoding="utf-8")
-    with pytest.raises(RuntimeError, match=f"{helper.name} is no module of Slicer: .*{told}"):
+    with pytest.raises(RuntimeError, match=f"{helper.name} is no module of Slicer: .*{message}"):
         host.open_module(path / f"{name}.py")
 
 

@@ -59,7 +59,7 @@ def _named(widget: Any, name: str) -> Any:
 
 @stand_in
 class qSlicerModuleManager(QtCore.QObject):
-    """Finds modules, and tells them that they go."""
+    """Finds modules, and signals when one is unloaded."""
 
     moduleAboutToBeUnloaded = QtCore.Signal(str)
 

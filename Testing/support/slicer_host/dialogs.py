@@ -1,4 +1,4 @@
-"""Dialogs that nobody has to click: what they say is kept, the answer comes from the test.
+"""Dialogs without a click: their text is kept, the answer comes from the test.
 
 ``messages`` holds every box that was shown. ``answers`` and ``files`` are what the next message boxes and
 file dialogs return; without one a box takes its default and a file dialog is cancelled.

@@ -26,7 +26,7 @@ def spin(seconds: float, until: Callable[[], Any] | None = None) -> bool:
 def hold(seconds: float, until: Callable[[], Any] | None = None) -> bool:
     """The same as Slicer runs it: its event loop, which is C++, never lets another Python thread have a turn.
 
-    PySide6 lets go of Python's lock (the GIL) while it waits for events; PythonQt, as Slicer starts it, does not, so
+    PySide6 releases Python's lock (the GIL) while it waits for events; PythonQt, as Slicer starts it, does not, so
     that threads run only where a receiver of a signal lets them. The condition is looked at but ten times a second,
     since that is such a place, too.
     """
@@ -65,7 +65,7 @@ class Latency:
     ``p99`` is the wait in seconds that 99 % of events coming at random times do not exceed, so one gap of
     300 ms within a second counts with its length, not as one of some hundred ticks; ``longest`` is the
     longest gap. ``own`` is ``p99`` without the time in which this thread was ready to go on but other
-    programs (the worker with its low priority is one) had the processors, where the system tells it
+    programs (the worker with its low priority is one) had the processors, where the system counts it
     (Linux): a busy machine does not count. What a test session holds in memory is kept out of the garbage
     collections meanwhile: going through it takes longer than anything a module does.
     """
@@ -126,7 +126,7 @@ class Latency:
 
 
 def run_delay() -> float:
-    """Seconds in which this thread could have run but had no processor; 0 where the system does not tell."""
+    """Seconds in which this thread could have run but had no processor; 0 where the system does not count it."""
     try:
         with open("/proc/thread-self/schedstat", encoding="ascii") as file:
             return int(file.read().split()[1]) / 1e9

@@ -243,7 +243,7 @@ class _Bound(GuiConnector):
 
 
 def _connector(widget: Any, parameter: _Parameter) -> GuiConnector:
-    """The connector of a widget, told by its exact class as Slicer does; RuntimeError where Slicer has none."""
+    """The connector of a widget, chosen by its exact class as Slicer does; RuntimeError where Slicer has none."""
     name = type(widget).__name__
     if name == "qMRMLNodeComboBox" and parameter.nodes:
         widget.nodeTypes = [node().GetClassName() for node in parameter.nodes]

@@ -115,7 +115,7 @@ def translate(_context: str, text: str) -> str:
     return text
 
 
-installed: list[Any] = []  # what was asked of slicer.packaging
+installed: list[Any] = []  # the requirements passed to slicer.packaging
 
 
 def pip_ensure(requirements: Any, constraints: Any = None, skip_packages: Any = None, **options: Any) -> None:

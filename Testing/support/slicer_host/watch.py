@@ -1,4 +1,4 @@
-"""Observers of MRML nodes that end with the widget that asked for them."""
+"""Observers of MRML nodes that end with the widget that added them."""
 
 from __future__ import annotations
 
