@@ -15,6 +15,7 @@ import slicer_host
 from geometry import ROOT, hot_sphere
 from tiny import tiny_network
 
+from PETSuperResLib.errors import WorkerError
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.worker.protocol import FINAL
@@ -384,6 +385,15 @@ def test_a_worker_that_never_speaks_is_given_up(runner, case, tmp_path_factory, 
     fake(runner, tmp_path_factory, "time.sleep(300)")
     message = run(runner, case)[-1]
     assert message["type"] == "error" and "did not answer" in message["message"]
+
+
+def test_a_python_that_is_not_there_is_told(runner, case):
+    runner.command = ["/nowhere/PythonSlicer"]
+    with pytest.raises(WorkerError, match="/nowhere/PythonSlicer"):
+        runner.start(case, print)
+    facts: list[dict] = []
+    runner.ping(facts.append)
+    assert facts[0]["type"] == "error" and not runner.running
 
 
 def test_a_full_disk_is_told(runner, case, monkeypatch):

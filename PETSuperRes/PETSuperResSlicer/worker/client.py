@@ -12,13 +12,14 @@ import tempfile
 import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import qt
 
+from PETSuperResLib.errors import PETSuperResError, WorkerError
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.worker.protocol import FINAL
-from PETSuperResLib.worker.raw_arrays import read_steps, write_steps
+from PETSuperResLib.worker.raw_arrays import read_steps, without_private_folder, write_steps
 from PETSuperResSlicer.worker.process import Process, find_python
 from PETSuperResSlicer.worker.steps import Steps
 
@@ -27,22 +28,6 @@ STARTUP_S = 180.0  # until a new worker must be ready
 TAIL = 40  # lines of the worker's standard error that go with an unexpected error
 
 OnEvent = Callable[[dict[str, Any]], None]
-
-
-class Runner(Protocol):
-    """What the logic needs; one job at a time. Events come from the event loop."""
-
-    def start(self, job: dict[str, Any], on_event: OnEvent) -> None:
-        """Begin a job: fields of a worker's job (``PETSuperResLib.worker.jobs``), volumes in place of files."""
-
-    def ping(self, on_event: OnEvent) -> None:
-        """Get the worker's versions and devices: ``pong``, or ``error``."""
-
-    def cancel(self) -> None:
-        """Stop the job; it ends with ``cancelled`` within a second."""
-
-    def close(self) -> None:
-        """End everything now; no event comes afterwards."""
 
 
 class _Sent:
@@ -55,7 +40,7 @@ class _Sent:
 
 
 class WorkerClient:
-    """Runs jobs in a worker process that stays alive between them; a :class:`Runner`.
+    """Runs jobs, one at a time, in a worker process that stays alive between them.
 
     ``folder`` is where the private folders are made (the system's place for temporary files) and ``command`` starts
     another worker. A job may hold :class:`PETSuperResLib.volume.Volume` objects or
@@ -82,9 +67,10 @@ class WorkerClient:
         return self._job is not None
 
     def start(self, job: dict[str, Any], on_event: OnEvent) -> None:
-        """Begin a job; returns at once.
+        """Begin a job: fields of a worker's job (``PETSuperResLib.worker.jobs``), volumes in place of files.
 
-        Raises RuntimeError while another one runs or without a process, OSError without a folder.
+        Returns at once; the events come from the event loop. Raises RuntimeError while another one runs,
+        :class:`WorkerError` without a process and OSError without a folder.
         """
         if self._job is not None:
             raise RuntimeError("A job is running already: cancel it or wait for it.")
@@ -94,12 +80,17 @@ class WorkerClient:
 
     def ping(self, on_event: OnEvent) -> None:
         """Get versions and devices of the worker, which is started if need be."""
+        try:
+            process = self._start_process()
+        except WorkerError as error:
+            on_event({"type": "error", "message": str(error)})
+            return
         name = f"ping-{next(self._numbers)}"
         self._asked[name] = on_event
-        self._start_process().send("ping", name)
+        process.send("ping", name)
 
     def cancel(self) -> None:
-        """Stop the job; a worker that does not answer is killed."""
+        """Stop the job, which ends with ``cancelled`` within a second; a worker that does not answer is killed."""
         job = self._job
         if job is None or job.cancelled:
             return
@@ -171,9 +162,6 @@ class WorkerClient:
 
     def _failed(self, error: Exception) -> None:
         """The volumes could not be written or read."""
-        from PETSuperResLib.errors import PETSuperResError
-        from PETSuperResLib.worker.raw_arrays import without_private_folder
-
         assert self._job is not None
         told = without_private_folder(error, self._job.folder.name)
         lines = [] if isinstance(told, PETSuperResError) else "".join(traceback.format_exception(error)).splitlines()

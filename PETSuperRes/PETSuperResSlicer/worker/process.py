@@ -17,6 +17,7 @@ from typing import Any
 import qt
 
 import PETSuperResLib
+from PETSuperResLib.errors import WorkerError
 from PETSuperResLib.worker.protocol import MalformedMessageError, VersionMismatchError, decode, encode
 
 LIBRARY = Path(PETSuperResLib.__file__).parents[1]  # where "python -m" finds the library
@@ -36,7 +37,7 @@ def find_python() -> str:
         return str(own)
     found = shutil.which("PythonSlicer") or shutil.which("python3")
     if found is None:
-        raise RuntimeError("Slicer's Python (PythonSlicer) was not found: reinstall Slicer.")
+        raise WorkerError("Slicer's Python (PythonSlicer) was not found: reinstall Slicer.")
     return found
 
 
@@ -50,8 +51,8 @@ class Process:
     """One worker process.
 
     From the event loop are called ``on_message(message)`` for each message, the first of which is ``ready``, and once
-    ``on_end(reason)`` when the process has ended by itself or writes what is no message. Raises RuntimeError where the
-    process cannot be started.
+    ``on_end(reason)`` when the process has ended by itself or writes what is no message. Raises :class:`WorkerError`
+    where the process cannot be started.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Process:
         self.process.connect("finished(int,QProcess::ExitStatus)", self._finished)
         self.process.start(command[0], command[1:])
         if not self.process.waitForStarted(WAIT_MS):
-            raise RuntimeError(f"The backend process cannot be started ({command[0]}): reinstall Slicer.")
+            raise WorkerError(f"The backend process cannot be started ({command[0]}): reinstall Slicer.")
 
     @property
     def pid(self) -> int:
