@@ -214,6 +214,28 @@ def test_where_there_is_no_ct_the_start_expects_activity_and_the_prior_sees_air(
     assert painted[1, 20, 30] > 0.1 > 1e-3 > painted[1, 20, 46]
 
 
+def test_a_lung_is_body_at_the_start():
+    pet, ct = person()
+    lung = ct.array.copy()
+    lung[:, 12:20, 28:34] = -850.0
+    starts = [
+        unscaled(run(as_it_is, changes={**STILL, "start_iterations": 1}, ct=c)) for c in (ct, ct.with_array(lung))
+    ]
+    np.testing.assert_allclose(starts[1], starts[0], rtol=1e-4)
+
+
+def test_noise_that_the_prior_s_estimate_lacks_is_not_spared_by_the_penalty():
+    """Without an anchor the estimate matters for the penalty alone: a flat one lets it smooth, a noisy one does not."""
+    pet, ct = person()
+    grain = pet.with_array(pet.array * np.random.default_rng(0).gamma(4.0, 0.25, pet.shape).astype(np.float32))
+    free = {"prior_width": 1e4, "tissue_beta": 1.0, "steps": 1, "shifts": False, "axial_fwhm_slices": 0.0}
+    rough = []
+    for estimate in (lambda noisy, hu: torch.full_like(noisy, 2.0), as_it_is):
+        z = unscaled(run(estimate, changes=free, pet=grain))[1, 22:28, 16:34]
+        rough.append(np.abs(np.diff(z)).mean() / z.mean())
+    assert rough[0] < 0.8 * rough[1]
+
+
 def test_the_pet_is_interpolated_smoothly_onto_the_grid_by_physical_coordinates():
     def blob(shape, spacing, origin):
         grid = Volume(np.zeros(shape, np.float32), spacing, origin, unit="SUVbw")

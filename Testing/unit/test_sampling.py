@@ -447,6 +447,14 @@ def test_a_cut_off_ct_is_completed_where_the_activity_goes_on(cut_off):
     assert not (changed & ~around).any()  # at most one pixel beyond the body
 
 
+@pytest.mark.parametrize(("radius", "completed"), [(18, False), (14, True)])
+def test_activity_up_to_12_mm_beyond_the_ct_s_body_is_blur_unless_more_lies_further_out(cut_off, radius, completed):
+    """The activity ends 8 or 24 mm outside the body that the CT shows."""
+    model, z, _, _ = cut_off
+    ct = torch.where(disc(radius), 40.0, -1000.0)
+    assert bool((completed_ct(ct, z, model) != ct).any()) == completed
+
+
 def test_a_ct_that_shows_the_whole_body_is_kept(cut_off):
     model, z, _, _ = cut_off
     whole = torch.where(disc(20), 40.0, -1000.0)
