@@ -8,9 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 import traceback
-from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -27,9 +25,6 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-ERROR_STYLE = "color: #B3261E; font-weight: bold;"
-LOG_LINES = 40  # of a traceback or of what the worker said, at most
-
 
 class PETSuperRes(ScriptedLoadableModule):
     """What Slicer shows of the module before it is opened."""
@@ -38,7 +33,7 @@ class PETSuperRes(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("PET Super-Resolution")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
-        parent.dependencies = ["Volumes", "Segmentations", "Tables", "Plots"]
+        parent.dependencies = ["Volumes", "Segmentations", "Colors", "Tables", "Plots"]
         parent.contributors = ["The PETSuperRes contributors"]
         parent.helpText = _(
             "Makes a super-resolved PET volume from a PET and its CT by posterior sampling under the "
@@ -71,7 +66,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._pet: Any = None  # the PET whose scanner was looked up last
         self._prior: str | None = None  # the prior whose card is shown
         self._facts: Any = None  # the worker's answer about devices
-        self._asking = self._hinted = False
+        self._asking = False
 
     def setup(self) -> None:
         """Load the panel and connect its parts."""
@@ -84,12 +79,17 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from PETSuperResSlicer.panel.lesions import LesionsPanel
         from PETSuperResSlicer.panel.result import ResultPanel
         from PETSuperResSlicer.panel.run import JobPanel
+        from PETSuperResSlicer.panel.selectors import Selectors
+        from PETSuperResSlicer.panel.status import Status
         from PETSuperResSlicer.panel.units import UnitsPanel
 
-        self.units = UnitsPanel(self.ui, self.logic, self.onConverted, self.say)
-        self.lesions = LesionsPanel(self.ui, self.say)
+        self.status = Status(self.ui)
+        self.say = self.status.say
+        self.selectors = Selectors(self.ui, self.onParameters)
+        self.units = UnitsPanel(self.ui, self.logic, self.onConverted, self.status)
+        self.lesions = LesionsPanel(self.ui, self.status)
         self.job = JobPanel(self.ui, self.logic, self.onFinished, self.onFailed)
-        self.result = ResultPanel(self.ui, self.logic, self.say)
+        self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions.chart)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.resetPhysicsButton.connect("clicked(bool)", self.onResetPhysics)
         self.ui.priorButton.connect("clicked(bool)", self.onChoosePrior)
@@ -105,6 +105,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.exit()
         self.removeObservers()
         self.setParameterNode(None)
+        self.selectors.close()
         self.units.close()
         self.logic.close()
 
@@ -119,7 +120,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if window is not None and self.shortcut is None:
             self.shortcut = qt.QShortcut(window)
             self.shortcut.setKey(qt.QKeySequence("S"))
-            self.shortcut.connect("activated()", self.result.onSwitch)
+            self.shortcut.connect("activated()", self.result.on_switch)
 
     def exit(self) -> None:
         """Another module is opened: give the key back. A running job and the lesion table go on."""
@@ -185,6 +186,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._updating:
             return
         self._updating = True
+        self.status.choice_changed()
         try:
             self._follow()
         finally:
@@ -204,13 +206,16 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     self.say(_("Scanner of the PET: {name}.").format(name=guess))
             fillPhysics(params)
             self._showPrior(params.prior)
-        self.units.show(None if params is None else params.pet)
+        pet, ct = (None, None) if params is None else (params.pet, params.ct)
+        self.selectors.watch(pet, ct)
+        self.units.show(pet)
         self.result.update(params)
         self.lesions.update(params)
         self.updateButtons()
 
     def _showPrior(self, path: str) -> None:
         from PETSuperResSlicer.mrml.inputs import prior_card
+        from PETSuperResSlicer.panel.status import ERROR_STYLE
 
         from PETSuperResLib.errors import PETSuperResError
 
@@ -225,34 +230,20 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.priorLabel.setStyleSheet(style)
 
     def updateButtons(self) -> None:
-        """Apply is Cancel while a job runs; before, it says what is missing."""
-        from PETSuperResSlicer.mrml.inputs import missing
+        """Apply is Cancel while a job runs; before, the line under it says what is missing."""
+        from PETSuperResSlicer.mrml.inputs import obstacle
 
         running = self.job.running
-        lacking = _("Choose a PET") if self.params is None else missing(self.params)
+        lacking = "" if running else obstacle(self.params, self.units.found) if self.params else _("Choose a PET.")
         self.ui.applyButton.setEnabled(running or not lacking)
         self.ui.applyButton.setText(_("Cancel") if running else _("Apply"))
         self.ui.applyButton.setToolTip(lacking or (_("Stop the job") if running else _("Super-resolve the PET")))
-        if lacking and not running:
-            self.ui.statusLabel.setText(f"{lacking}.")
-            self.ui.statusLabel.setStyleSheet("")
-        elif self._hinted:
-            self.ui.statusLabel.setText("")
-        self._hinted = bool(lacking) and not running
-
-    def say(self, text: str, error: bool = False, status: bool = True, log: Sequence[str] = ()) -> None:
-        """Write to the log and, unless told not to, to the line under Apply; the lines of ``log`` only to the log."""
-        lines = [f"    {line}" for line in log[-LOG_LINES:]]
-        self.ui.logText.appendPlainText("\n".join([f"{time.strftime('%H:%M:%S')}  {text}", *lines]))
-        if status:
-            self._hinted = False
-            self.ui.statusLabel.setText(text)
-            self.ui.statusLabel.setStyleSheet(ERROR_STYLE if error else "")
+        self.status.hint(lacking)
 
     def onApply(self, *_unused: Any) -> None:
         """Start a job, or cancel the running one."""
         if self.job.running:
-            self.ui.statusLabel.setText(_("Cancelling..."))
+            self.status.show(_("Cancelling..."))
             self.job.cancel()
             return
         self.say(_("Starting..."))

@@ -68,6 +68,10 @@ def _no_voxels(panel, case):
     panel.ui.ctSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow"))
 
 
+def _no_pet_voxels(panel, case):
+    panel.ui.petSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow"))
+
+
 def _unknown_units(panel, case):
     case.pet.SetVoxelValueUnits(None)
 
@@ -94,6 +98,7 @@ def _no_torch(panel, case):
         (_other_patient, "'PET' and 'CT' are of different patients: choose the CT of this PET."),
         (_other_subject, "'PET' and 'CT' are of different patients: choose the CT of this PET."),
         (_empty_roi, "Region 'Nothing' is empty: place the ROI around the part to reconstruct, or clear it."),
+        (_no_pet_voxels, "'Hollow' cannot be used as it is (no voxels: load the image again): choose another volume."),
         (_no_voxels, "'Hollow' has no voxels: load the image again."),
         (_unknown_units, "are they SUV?): press 'They are SUV' under the PET if that is so"),
         (_no_prior, "No prior at /nowhere/prior.safetensors: choose a .safetensors file"),
@@ -110,12 +115,33 @@ def test_bad_input_is_refused_at_once_and_the_panel_is_ready_again(
     choose(panel, host, case)
     spoil(panel, case)
     host.spin(0.05)
-    before = nodes_in_scene()
+    before, enabled = nodes_in_scene(), panel.ui.applyButton.enabled
     panel.ui.applyButton.click()
     host.spin(0.05)
-    assert message in panel.ui.statusLabel.text and message in panel.ui.logText.plainText
+    assert message in panel.ui.statusLabel.text and (message in panel.ui.logText.plainText) == enabled
     assert not panel.job.running and not fake.jobs
-    assert nodes_in_scene() == before and panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
+    assert nodes_in_scene() == before and panel.ui.applyButton.text == "Apply"
+
+
+@pytest.mark.parametrize(
+    "spoil", [_same, _other_pet_as_ct, _result_as_ct, _ct_as_pet, _no_voxels, _no_pet_voxels, _unknown_units]
+)
+def test_apply_is_off_for_what_can_be_seen_at_once(panel, host, case, spoil):
+    choose(panel, host, case)
+    assert panel.ui.applyButton.enabled
+    spoil(panel, case)
+    host.spin(0.05)
+    assert not panel.ui.applyButton.enabled and panel.ui.statusLabel.text
+
+
+def test_an_error_goes_when_a_choice_changes(panel, host, fake, case):
+    choose(panel, host, case)
+    panel.ui.priorEdit.setText("/nowhere/prior.safetensors")
+    panel.ui.applyButton.click()
+    assert "No prior at" in panel.ui.statusLabel.text and panel.ui.statusLabel.styleSheet
+    panel.ui.priorEdit.setText("")
+    host.spin(0.05)
+    assert panel.ui.statusLabel.text == "" and not panel.ui.statusLabel.styleSheet
 
 
 @pytest.mark.parametrize(

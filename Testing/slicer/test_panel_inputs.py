@@ -148,13 +148,35 @@ def test_unknown_units_are_asked_for(panel, host, fake, case):
     choose(panel, host, case)
     ui = panel.ui
     assert "are they SUV?" in ui.unitsLabel.text and ui.unitsButton.text == "They are SUV"
-    ui.applyButton.click()
-    assert "press 'They are SUV'" in ui.statusLabel.text and not fake.jobs
+    assert "press 'They are SUV'" in ui.statusLabel.text and not ui.applyButton.enabled
     ui.unitsButton.click()
     host.spin(0.05)
     assert mrml.unit_of_node(case.pet) == "SUVbw" and not ui.unitsButton.visible
     ui.applyButton.click()
     assert len(fake.jobs) == 1
+
+
+def test_apply_follows_a_change_of_the_chosen_pet(panel, host, case):
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    case.pet.SetVoxelValueUnits(None)
+    choose(panel, host, case)
+    assert not panel.ui.applyButton.enabled
+    mrml.mark_unit(case.pet, "SUVbw")  # in the console, or by another module
+    host.spin(0.05)
+    assert panel.ui.applyButton.enabled and panel.ui.statusLabel.text == ""
+
+
+def test_what_the_module_made_is_not_offered_as_pet_or_ct(panel, host, fake, case):
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    for selector in (panel.ui.petSelector, panel.ui.ctSelector):
+        selector.setCurrentNode(panel.params.result)
+        assert selector.currentNode() is not panel.params.result
+    choose(panel, host, case)
+    slicer.mrmlScene.RemoveNode(case.pet)  # the selector takes another volume by itself
+    host.spin(0.05)
+    assert panel.params.pet is case.ct and not panel.ui.applyButton.enabled
 
 
 def test_concentrations_are_converted_by_what_is_stated(panel, host, case):

@@ -350,9 +350,9 @@ def test_the_lesion_table_is_filled_in_place(nodes, measured):
     table = lesions.update_table(None, measured, nodes.pet, nodes.result)
     again = lesions.update_table(table, measured, nodes.pet, nodes.result)
     assert again is table and nodes.result.GetNodeReference(provenance.LESIONS) is table
-    assert table.GetNumberOfRows() == 2 and table.GetNumberOfColumns() == 16
+    assert table.GetNumberOfRows() == 2 and table.GetNumberOfColumns() == 17
     rows = lesions.cells(measured.columns)
-    assert rows[0][::2][:2] == ["Liver", "4.00\n8.00\n+100 %"] and rows[1][2] == "7.00\n14.0\n+100 %"
+    assert rows[0][::2][:2] == ["1 Liver", "4.00\n8.00\n+100 %"] and rows[1][2] == "7.00\n14.0\n+100 %"
 
 
 def test_the_table_as_text_can_be_read_back(nodes, measured):
@@ -365,7 +365,7 @@ def test_the_table_as_text_can_be_read_back(nodes, measured):
     assert [row["Lesion"] for row in rows] == ["Liver", "Node"]
     assert float(rows[1]["SUVmax SR [g/mL]"]) == pytest.approx(14)
     assert float(rows[0]["SUVmax change [%]"]) == pytest.approx(100)
-    assert lesions.table_text(table, "\t").splitlines()[0].count("\t") == 15
+    assert lesions.table_text(table, "\t").splitlines()[0].count("\t") == 16
 
 
 def test_the_middle_of_a_lesion_lies_in_it(nodes, measured):
@@ -379,37 +379,80 @@ def test_the_middle_of_a_lesion_lies_in_it(nodes, measured):
     assert nodes.labels.array[round(k), round(j), round(i)] == 1
 
 
-def test_the_plot_has_a_bar_per_image_and_follows_the_measure(scene, nodes, measured):
-    import slicer
+def series_of(chart):
+    return [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+@pytest.fixture
+def chart(nodes, measured):
     from PETSuperResSlicer.mrml import lesion_table as lesions
 
-    table = lesions.update_table(None, measured, nodes.pet, nodes.result)
-    chart = lesions.update_chart(None, table, "SUVmax")
+    return lesions.update_chart(None, lesions.update_table(None, measured, nodes.pet, nodes.result), "SUVmax")
+
+
+def test_the_plot_has_a_bar_per_image_and_follows_the_measure(chart):
+    from PETSuperResSlicer.mrml import lesion_table as lesions
+
+    table = series_of(chart)[0].GetTableNode()
     assert lesions.update_chart(chart, table, "MTV") is chart
-    series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert [s.GetYColumnName() for s in series] == ["MTV PET", "MTV SR"]
-    assert {s.GetPlotType() for s in series} == {slicer.vtkMRMLPlotSeriesNode.PlotTypeBar}
-    assert all(table.GetColumnIndex(s.GetYColumnName()) >= 0 for s in series)
-    lesions.remove_chart(chart)
-    assert scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 0
+    assert [s.GetYColumnName() for s in series_of(chart)] == ["MTV PET", "MTV SR"]
+    assert all(table.GetColumnIndex(s.GetYColumnName()) >= 0 for s in series_of(chart))
 
 
-def test_the_difference_is_sr_minus_pet_on_the_results_grid(nodes):
-    from PETSuperResSlicer.mrml import compare as compare
-    from PETSuperResSlicer.mrml import provenance
+def test_the_plots_axis_has_the_numbers_of_the_table_and_says_which_lesion_is_which(chart):
+    """Slicer draws no names on the axis of a bar plot."""
+    numbers = series_of(chart)[0].GetTableNode().GetTable().GetColumnByName(series_of(chart)[0].GetXColumnName())
+    assert [numbers.GetValue(row) for row in range(2)] == [1, 2]
+    assert {s.GetPlotType() for s in series_of(chart)} == {series_of(chart)[0].PlotTypeScatterBar}
+    assert chart.GetXAxisTitle() == "Lesion: 1 Liver, 2 Node"
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_chart_that_lost_a_series_is_repaired(scene, chart, lost):
+    """As after a scene was loaded into the session: the legend once read SR, SR."""
+    from PETSuperResSlicer.mrml import lesion_table as lesions
+
+    table = series_of(chart)[0].GetTableNode()
+    scene.RemoveNode(series_of(chart)[lost])
+    stray = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", "SR")
+    chart.AddAndObservePlotSeriesNodeID(stray.GetID())
+    lesions.update_chart(chart, table, "SUVmax")
+    shown = [(s.GetName(), s.GetYColumnName(), s.GetColor()) for s in series_of(chart)]
+    assert shown == [(title, f"SUVmax {title}", lesions.COLOURS[title]) for title in ("PET", "SR")]
+    assert scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 2
+
+
+def test_the_difference_is_sr_minus_pet_on_the_results_grid_in_colours_about_0(nodes):
+    import slicer
+    from PETSuperResSlicer.mrml import compare, provenance
     from PETSuperResSlicer.mrml import volumes as mrml
 
+    from PETSuperResLib.difference import difference_steps
+
     mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array + 0.5)
-    images = mrml.volume_from_node(nodes.pet), mrml.volume_from_node(nodes.result)
-    difference = compare.add_difference(at_once(compare.difference_steps(*images)), nodes.pet, nodes.result)
-    np.testing.assert_allclose(mrml.volume_from_node(difference).array, 0.5, atol=1e-5)
-    again = compare.add_difference(at_once(compare.difference_steps(*images)), nodes.pet, nodes.result)
-    assert difference.GetScene() is None and nodes.result.GetNodeReference(provenance.DIFFERENCE) is again
+    steps = difference_steps(mrml.volume_from_node(nodes.result), mrml.volume_from_node(nodes.pet))
+    volume = at_once(steps)
+    node = compare.add_difference(volume, nodes.pet, nodes.result)
+    np.testing.assert_allclose(mrml.volume_from_node(node).array, 0.5, atol=1e-5)
+    again = compare.add_difference(volume, nodes.pet, nodes.result)
+    assert node.GetScene() is None and nodes.result.GetNodeReference(provenance.DIFFERENCE) is again
     colours = again.GetDisplayNode().GetColorNode()
     low, middle, high = np.zeros(4), np.zeros(4), np.zeros(4)
     for index, found in ((0, low), (128, middle), (255, high)):
         colours.GetColor(index, found)
     assert low[2] > low[0] and high[0] > high[2] and middle[:3].min() > 0.95
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(again)
+    assert legend.GetVisibility() and "SUV" in legend.GetTitleText()
+
+
+def test_the_difference_is_taken_where_the_voxels_lie():
+    """A ramp along x on two grids, one finer and shifted: the difference is 0, where both have voxels."""
+    from PETSuperResLib.difference import difference_steps
+
+    before = Volume(np.broadcast_to(np.arange(12.0, dtype=np.float32), (6, 8, 12)), (4.0, 4.0, 4.0))
+    grid = Volume(np.zeros((9, 13, 19), np.float32), (2.0, 2.0, 2.0), (4.5, 3.0, 2.0))
+    after = grid.with_array(np.broadcast_to((4.5 + 2 * np.arange(19)) / 4, grid.shape).astype(np.float32), "SUVbw")
+    np.testing.assert_allclose(at_once(difference_steps(after, before)).array, 0, atol=1e-5)
 
 
 def test_the_switch_exchanges_pet_and_result_where_they_are_shown(scene, nodes):

@@ -91,7 +91,7 @@ def test_a_whole_body_leaves_the_panel_responsive(panel, host, fake, body):
     result = panel.params.result
     panel.ui.compareButton.click()  # makes five views and draws them
     timed("difference", lambda: host.spin(60, until=lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None))
-    timed("switch", panel.result.onSwitch)
+    timed("switch", panel.result.on_switch)
     for node in (result.GetNodeReference(provenance.DIFFERENCE), result):
         timed("removal", lambda node=node: mrml.remove_volume(node))
     print({name: f"{1000 * seconds:.0f} ms" for name, seconds in took.items()})

@@ -23,7 +23,7 @@ def test_the_lesion_table_follows_the_segments(panel, host, fake, case):
     choose(panel, host, case)
     finish(panel, host, fake, case)
     ui, table = panel.ui, panel.lesions.table
-    assert ui.lesionsTable.rowCount == 2 and text(panel, 0, 0) == "Liver"
+    assert ui.lesionsTable.rowCount == 2 and text(panel, 0, 0) == "1 Liver"
     assert text(panel, 0, 2) == "4.00\n8.00\n+100 %" and table.GetNumberOfRows() == 2
     hot = case.segments.GetSegmentation().GetNthSegmentID(0)
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(case.segments, hot, case.pet)
@@ -34,7 +34,7 @@ def test_the_lesion_table_follows_the_segments(panel, host, fake, case):
     case.segments.GetSegmentation().RemoveSegment(hot)
     assert host.spin(5, until=lambda: ui.lesionsTable.rowCount == 1) and table.GetNumberOfRows() == 1
     case.segments.GetSegmentation().GetNthSegment(0).SetName("Renamed")
-    assert host.spin(5, until=lambda: text(panel, 0, 0) == "Renamed")
+    assert host.spin(5, until=lambda: text(panel, 0, 0) == "1 Renamed")
 
 
 def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, case):
@@ -45,7 +45,7 @@ def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, c
     everything = case.labels.with_array((case.labels.array > 0).astype(np.float32))
     other = segmentation_from_labels(everything, case.pet, "Others", {1: "Both"})
     panel.ui.segmentationSelector.setCurrentNode(other)
-    assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 1) and text(panel, 0, 0) == "Both"
+    assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 1) and text(panel, 0, 0) == "1 Both"
     panel.ui.segmentationSelector.setCurrentNode(None)
     assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 0)
 
@@ -98,7 +98,7 @@ def test_copy_and_csv(panel, host, fake, case, tmp_path):
     choose(panel, host, case)
     finish(panel, host, fake, case)
     panel.ui.copyButton.click()
-    assert slicer.app.clipboard().text().splitlines()[0].startswith("Lesion\tSUVmax PET [g/mL]\tSUVmax SR [g/mL]")
+    assert slicer.app.clipboard().text().splitlines()[0].startswith("Lesion\tNo.\tSUVmax PET [g/mL]\tSUVmax SR [g/mL]")
     path = tmp_path / "lesions.csv"
     host.files.append(str(path))
     panel.ui.csvButton.click()
@@ -108,38 +108,101 @@ def test_copy_and_csv(panel, host, fake, case, tmp_path):
     assert "choose another folder" in panel.ui.statusLabel.text
 
 
-def test_compare_layout_difference_plot_and_the_key(panel, host, fake, case):
-    from PETSuperResSlicer.mrml import compare as compare
+@pytest.fixture
+def compared(panel, host, fake, case):
+    """A result that is compared with its PET."""
     from PETSuperResSlicer.mrml import provenance
 
     choose(panel, host, case)
     finish(panel, host, fake, case)
     panel.ui.compareButton.click()
-    result = panel.params.result
-    assert host.spin(5, until=lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None)
+    assert host.spin(5, until=lambda: panel.params.result.GetNodeReference(provenance.DIFFERENCE) is not None)
+    return panel.params.result
+
+
+def test_compare_shows_pet_result_difference_and_plot(panel, host, case, compared):
+    from PETSuperResSlicer.mrml import compare, provenance
+
     manager = slicer.app.layoutManager()
     assert manager.layout == compare.LAYOUT_ID
-    composites = {name: manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode() for name in compare.VIEWS}
-    difference = result.GetNodeReference(provenance.DIFFERENCE)
-    shown = {"pet": case.pet, "sr": result, "difference": difference}
+    shown = {"pet": case.pet, "sr": compared, "difference": compared.GetNodeReference(provenance.DIFFERENCE)}
     for name, (_label, _orientation, kind) in compare.VIEWS.items():
-        assert composites[name].GetForegroundVolumeID() == shown[kind].GetID()
-        assert composites[name].GetBackgroundVolumeID() == case.ct.GetID() and composites[name].GetLinkedControl()
-    panel.ui.plotButton.click()
-    host.spin(0.1)
+        composite = manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+        assert composite.GetForegroundVolumeID() == shown[kind].GetID()
+        assert composite.GetBackgroundVolumeID() == case.ct.GetID() and composite.GetLinkedControl()
     view = slicer.mrmlScene.GetSingletonNode(compare.PLOT_VIEW, "vtkMRMLPlotViewNode")
-    assert view.GetPlotChartNodeID() == panel.params.chart.GetID()
+    assert panel.params.chart is not None and view.GetPlotChartNodeID() == panel.params.chart.GetID()
     panel.ui.plotMeasureComboBox.setCurrentIndex(3)
     host.spin(0.05)
     assert panel.params.chart.GetNthPlotSeriesNode(1).GetYColumnName() == "MTV SR"
+    view.SetPlotChartNodeID(None)
+    panel.ui.plotButton.click()
+    assert view.GetPlotChartNodeID() == panel.params.chart.GetID()
+
+
+def test_the_plot_appears_when_lesions_are_drawn_while_comparing(panel, host, fake, case):
+    from PETSuperResSlicer.mrml import compare
+
+    choose(panel, host, case)
+    panel.ui.segmentationSelector.setCurrentNode(None)
+    finish(panel, host, fake, case)
+    panel.ui.compareButton.click()
+    view = slicer.mrmlScene.GetSingletonNode(compare.PLOT_VIEW, "vtkMRMLPlotViewNode")
+    assert view.GetPlotChartNodeID() is None
+    panel.ui.segmentationSelector.setCurrentNode(case.segments)
+    assert host.spin(5, until=lambda: view.GetPlotChartNodeID() is not None)
+
+
+def test_pet_and_result_keep_one_window_while_compared(panel, host, case, compared):
+    displays = [node.GetDisplayNode() for node in (case.pet, compared)]
+    displays[0].AutoWindowLevelOff()
+    displays[0].SetWindowLevel(20, 9)
+    assert (displays[1].GetWindow(), displays[1].GetLevel()) == (20, 9)
+    displays[1].SetWindowLevel(4, 2)
+    assert (displays[0].GetWindow(), displays[0].GetLevel()) == (4, 2)
+    slicer.app.layoutManager().setLayout(3)
+    displays[0].SetWindowLevel(20, 9)
+    assert displays[1].GetWindow() == 4
+
+
+def test_segments_are_outlines_while_compared(panel, host, case, compared):
+    display = case.segments.GetDisplayNode()
+    assert not display.GetVisibility2DFill() and display.GetVisibility2DOutline()
+    slicer.app.layoutManager().setLayout(3)
+    assert display.GetVisibility2DFill()
+
+
+def test_the_key_exchanges_pet_and_result_and_the_view_says_what_it_shows(panel, host, case, compared):
+    manager = slicer.app.layoutManager()
+    views = [manager.sliceWidget(f"PETSuperRes{name}").sliceLogic() for name in ("LR", "SR")]
     panel.shortcut.activated()
-    assert composites["PETSuperResLR"].GetForegroundVolumeID() == result.GetID()
-    assert composites["PETSuperResSR"].GetForegroundVolumeID() == case.pet.GetID()
-    label = manager.sliceWidget("PETSuperResLR").sliceLogic().GetSliceNode().GetLayoutLabel
-    assert label() == "SR"  # the view says what it shows
+    shown = [view.GetSliceCompositeNode().GetForegroundVolumeID() for view in views]
+    assert shown == [compared.GetID(), case.pet.GetID()]
+    assert views[0].GetSliceNode().GetLayoutLabel() == "SR"
     panel.ui.switchButton.click()
-    assert composites["PETSuperResLR"].GetForegroundVolumeID() == case.pet.GetID()
-    assert label() == "PET"
+    assert views[0].GetSliceCompositeNode().GetForegroundVolumeID() == case.pet.GetID()
+    assert views[0].GetSliceNode().GetLayoutLabel() == "PET"
+
+
+def test_the_rows_have_their_height_before_the_table_is_shown(panel, host, fake, case):
+    """Three lines of text each; rows sized by a table without a width once were 86 pixels high."""
+    choose(panel, host, case)
+    panel.ui.lesionsButton.collapsed = True
+    finish(panel, host, fake, case)
+    table = panel.ui.lesionsTable
+    line = table.fontMetrics().lineSpacing()
+    assert [table.rowHeight(row) for row in range(2)] == [3 * line + 8] * 2
+    panel.ui.lesionsButton.collapsed = False
+    host.spin(0.1)
+    assert table.viewport().height >= 2 * (3 * line + 8)
+
+
+def test_a_result_whose_pet_was_deleted_asks_for_the_pet(panel, host, fake, case):
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    slicer.mrmlScene.RemoveNode(case.pet)
+    assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 0)
+    assert panel.ui.lesionsLabel.text.startswith("The PET of this result was deleted")
 
 
 @pytest.fixture
@@ -173,11 +236,11 @@ def test_save_as_dicom_names_the_files_or_the_reason(panel, host, saved, tmp_pat
     assert host.spin(20, until=lambda: panel.ui.dicomButton.enabled)
     assert f"Wrote {volume.shape[0]} DICOM files to {tmp_path / 'out'}" in panel.ui.statusLabel.text
     np.testing.assert_allclose(suv_volume(tmp_path / "out").array, volume.array, rtol=1e-3, atol=1e-3)
-    panel.result.saveDicom(str(tmp_path / "out"))
+    panel.result.save_dicom(str(tmp_path / "out"))
     assert host.spin(20, until=lambda: panel.ui.dicomButton.enabled)
     assert "is not empty: choose a new folder" in panel.ui.statusLabel.text
     panel.params.result.RemoveAttribute("PETSuperRes.sourceInstanceUIDs")
-    panel.result.saveDicom(str(tmp_path / "other"))
+    panel.result.save_dicom(str(tmp_path / "other"))
     assert "not in Slicer's DICOM database" in panel.ui.statusLabel.text and not (tmp_path / "other").exists()
 
 
@@ -189,7 +252,7 @@ def test_saving_a_whole_body_as_dicom_leaves_the_panel_responsive(panel, host, s
 
     def save():
         folder = next(folders)
-        panel.result.saveDicom(str(folder))
+        panel.result.save_dicom(str(folder))
         assert host.spin(120, until=lambda: panel.ui.dicomButton.enabled)
         assert len(list(folder.iterdir())) == volume.shape[0]
 
@@ -201,7 +264,7 @@ def test_a_series_that_is_not_finished_leaves_nothing(panel, host, saved, tmp_pa
     """Slicer is quit while it saves, or dies."""
     saved((60, 150, 150), 2)
     target = tmp_path / "new" / "out"
-    panel.result.saveDicom(str(target))
+    panel.result.save_dicom(str(target))
     assert host.spin(30, until=lambda: len(list(tmp_path.glob("new/.part-*/*"))) > 3)  # half-way
     if how == "closed":
         panel.cleanup()

@@ -54,6 +54,7 @@ def _scene(slicer: Any) -> Any:
     application.GetColorLogic().AddDefaultColorNodes()
     application.SetSliceLogics(vtk.vtkCollection())
     application.SetViewLogics(vtk.vtkCollection())
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     logics = {
         "Segmentations": slicer.vtkSlicerSegmentationsModuleLogic(),
@@ -67,7 +68,7 @@ def _scene(slicer: Any) -> Any:
         logic.SetMRMLApplicationLogic(application)
         application.SetModuleLogic(name, logic)
     modules = {n.lower(): types.SimpleNamespace(logic=lambda found=found: found) for n, found in logics.items()}
-    slicer.modules = types.SimpleNamespace(**modules)
+    slicer.modules = types.SimpleNamespace(**modules, colors=types.SimpleNamespace(logic=slicer.vtkSlicerColorLogic))
     _keep.extend([application, *logics.values()])
     return scene
 

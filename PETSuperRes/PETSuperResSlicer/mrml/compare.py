@@ -1,12 +1,12 @@
-"""PET and result side by side over the CT: layout, difference volume, and the switch between the two."""
+"""PET and result side by side over the CT: layout, what holds while it is on, difference volume, switch."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
-import numpy as np
 import slicer
+import vtk
+from slicer.util import VTKObservationMixin
 
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
@@ -23,7 +23,6 @@ PLOT_VIEW = "PETSuperResPlot"
 VIEW_COLOURS = {"pet": "#8C99A8", "sr": "#D95F1A", "difference": "#6A6AC8"}
 COLOURS = "PETSuperRes difference colours"
 OPACITY = 0.6  # of the PET over the CT
-BLOCK = 500_000  # voxels of the difference that are interpolated at a time
 
 
 def layout_xml() -> str:
@@ -61,14 +60,19 @@ def register_layout() -> None:
         layout.AddLayoutDescription(LAYOUT_ID, layout_xml())
 
 
-def show_compare_layout(pet: Any, ct: Any, result: Any, chart: Any = None) -> None:
-    """Show PET, result and their difference over the CT in linked views, and the chart if there is one."""
+def layout_is_on() -> bool:
+    """Whether the compare layout is shown."""
+    return bool(slicer.app.layoutManager().layout == LAYOUT_ID)
+
+
+def show_compare_layout(pet: Any, ct: Any, result: Any) -> None:
+    """Show PET, result and their difference over the CT in linked views; the CT may be None."""
     manager = slicer.app.layoutManager()
     register_layout()
     manager.setLayout(LAYOUT_ID)
     slicer.app.processEvents()  # the views take their sizes, which the zoom depends on
     images = {"pet": pet, "sr": result, "difference": result.GetNodeReference(provenance.DIFFERENCE)}
-    lines = {}
+    lines: dict[str, list[Any]] = {}
     for name, (_label, orientation, shown) in VIEWS.items():
         logic = manager.sliceWidget(name).sliceLogic()
         composite = logic.GetSliceCompositeNode()
@@ -77,19 +81,17 @@ def show_compare_layout(pet: Any, ct: Any, result: Any, chart: Any = None) -> No
         composite.SetForegroundVolumeID(images[shown].GetID() if images[shown] is not None else None)
         composite.SetForegroundOpacity(OPACITY)
         composite.SetLabelVolumeID(None)
-        _nameView(composite, shown)
+        _name_view(composite, shown)
         lines.setdefault(orientation, []).append(logic)
         logic.FitSliceToBackground()
-    _fitTogether(lines, result)
+    _fit_together(lines, result)
     for name in VIEWS:
         composite = manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
         composite.SetLinkedControl(True)
         composite.SetHotLinkedControl(True)
-    if chart is not None:
-        show_chart(chart)
 
 
-def _fitTogether(lines: dict[str, list[Any]], result: Any) -> None:
+def _fit_together(lines: dict[str, list[Any]], result: Any) -> None:
     """Give the views of one orientation the same slice and zoom: the middle of the result."""
     bounds = [0.0] * 6
     result.GetRASBounds(bounds)
@@ -107,14 +109,55 @@ def _fitTogether(lines: dict[str, list[Any]], result: Any) -> None:
             node.JumpSliceByCentering(*middle)
 
 
-def show_chart(chart: Any) -> bool:
-    """Show a chart in the compare layout's plot view; whether that layout is on."""
-    if slicer.app.layoutManager().layout != LAYOUT_ID:
-        return False
-    view = chart.GetScene().GetSingletonNode(PLOT_VIEW, "vtkMRMLPlotViewNode")
+def show_chart(chart: Any) -> None:
+    """Show a chart (None: no chart) in the compare layout's plot view."""
+    view = slicer.mrmlScene.GetSingletonNode(PLOT_VIEW, "vtkMRMLPlotViewNode")
     if view is not None:
-        view.SetPlotChartNodeID(chart.GetID())
-    return view is not None
+        view.SetPlotChartNodeID(None if chart is None else chart.GetID())
+
+
+class Comparison(VTKObservationMixin):
+    """What holds as long as the compare layout is on: PET and result have one window, segments are outlines only.
+
+    Filled segments would hide the uptake and tint the difference. They are filled again when the layout is left.
+    """
+
+    def __init__(self) -> None:
+        VTKObservationMixin.__init__(self)
+        self._displays: list[Any] = []
+        self._filled: list[Any] = []
+
+    def begin(self, pet: Any, result: Any) -> None:
+        """Link PET and result, which takes the PET's window, until the layout is left."""
+        self.end()
+        self._displays = [node.GetDisplayNode() for node in (pet, result) if node.GetDisplayNode() is not None]
+        for display in self._displays:
+            self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._link)
+        self._link(self._displays[0], "")
+        layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+        self.addObserver(layout, vtk.vtkCommand.ModifiedEvent, self._leave)
+        for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
+            if display.GetVisibility2DFill():
+                display.SetVisibility2DFill(False)
+                self._filled.append(display)
+
+    def end(self, *_unused: Any) -> None:
+        """Undo :meth:`begin`."""
+        self.removeObservers()
+        for display in self._filled:
+            display.SetVisibility2DFill(True)
+        self._displays, self._filled = [], []
+
+    def _leave(self, *_unused: Any) -> None:
+        if not layout_is_on():
+            self.end()
+
+    def _link(self, changed: Any, _event: str) -> None:
+        window = changed.GetWindow(), changed.GetLevel()
+        for display in self._displays:
+            if (display.GetWindow(), display.GetLevel()) != window:
+                display.AutoWindowLevelOff()
+                display.SetWindowLevel(*window)
 
 
 def switch(first: Any, second: Any, scene: Any) -> str:
@@ -132,63 +175,43 @@ def switch(first: Any, second: Any, scene: Any) -> str:
                     break
         composite.SetLinkedControl(linked)
         if composite.GetLayoutName() in VIEWS and composite.GetForegroundVolumeID() in (first.GetID(), second.GetID()):
-            _nameView(composite, "pet" if composite.GetForegroundVolumeID() == first.GetID() else "sr")
+            _name_view(composite, "pet" if composite.GetForegroundVolumeID() == first.GetID() else "sr")
     return shown
 
 
-def _nameView(composite: Any, shown: str) -> None:
+def _name_view(composite: Any, shown: str) -> None:
     """Name a compare view after what it shows, so that the switch misleads nobody."""
     node = composite.GetScene().GetSingletonNode(composite.GetLayoutName(), "vtkMRMLSliceNode")
     if node is not None:
         node.SetLayoutLabel(next(label for label, _orientation, what in VIEWS.values() if what == shown))
 
 
-def difference_steps(pet: Any, result: Any) -> Generator[None, None, Any]:
-    """SR - PET on the result's grid, of backend volumes; a generator that stops after some slices."""
-    difference = np.empty_like(result.array)
-    slices, rows, columns = result.shape
-    step = max(1, BLOCK // (rows * columns))
-    size = np.array(pet.shape[::-1])
-    for first in range(0, slices, step):
-        last = min(first + step, slices)
-        block = result.crop((0, 0, first), (columns, rows, last))
-        corners = (np.c_[block.corners(), np.ones(8)] @ np.linalg.inv(pet.ijk_to_lps).T)[:, :3]
-        low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, size - 1)
-        high = np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 1, size)
-        before = pet.crop(low, high).resample_to(block, "linear", 0.0)
-        np.subtract(block.array, before.array, out=difference[first:last])
-        yield
-    return result.with_array(difference, "SUVbw")
-
-
 def add_difference(volume: Any, pet: Any, result: Any) -> Any:
-    """The difference as a node in blue-white-red about 0, referred to by the result; replaces an older one."""
+    """The difference (SUV) as a node of the result, blue-white-red about 0 with a scale; replaces an older one."""
     scene = result.GetScene()
     mrml.remove_volume(result.GetNodeReference(provenance.DIFFERENCE))
-    name, reach = f"{result.GetName()} - {pet.GetName()}", max(0.5, 0.5 * _window(result))
+    display = result.GetDisplayNode()
+    reach = max(0.5, 0.5 * (mrml.WINDOW[0] if display is None else float(display.GetWindow())))
+    name = f"{result.GetName()} - {pet.GetName()}"
     node = mrml.add_derived(volume, name, provenance.DIFFERENCE_IMAGE, result, scene, (2 * reach, 0.0))
     node.GetDisplayNode().SetAndObserveColorNodeID(difference_colours(scene).GetID())
+    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
+    legend.SetTitleText("SR - PET (SUV)")
     result.SetNodeReferenceID(provenance.DIFFERENCE, node.GetID())
     return node
 
 
 def show_difference(node: Any) -> None:
     """Put a difference volume into its view, if the compare layout is on."""
-    manager = slicer.app.layoutManager()
-    if manager.layout != LAYOUT_ID:
+    if not layout_is_on():
         return
     for name, (_label, _orientation, shown) in VIEWS.items():
         if shown == "difference":
-            composite = manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+            composite = slicer.app.layoutManager().sliceWidget(name).sliceLogic().GetSliceCompositeNode()
             linked = composite.GetLinkedControl()
             composite.SetLinkedControl(False)
             composite.SetForegroundVolumeID(node.GetID())
             composite.SetLinkedControl(linked)
-
-
-def _window(node: Any) -> float:
-    display = node.GetDisplayNode()
-    return float(display.GetWindow()) if display is not None else 6.0
 
 
 def difference_colours(scene: Any) -> Any:
@@ -203,8 +226,7 @@ def difference_colours(scene: Any) -> Any:
     node.SetNumberOfColors(256)
     for index in range(256):
         x = index / 127.5 - 1
-        cold, warm = (0.13, 0.30, 0.75), (0.75, 0.12, 0.10)
-        end = cold if x < 0 else warm
+        end = (0.13, 0.30, 0.75) if x < 0 else (0.75, 0.12, 0.10)
         weight = abs(x) ** 0.8
         node.SetColor(index, "", *(1 - weight * (1 - part) for part in end), 1.0)
     return scene.AddNode(node)

@@ -111,12 +111,23 @@ def suggest(params: Any, scene: Any) -> None:
         params.segmentation = segmentations[0]
 
 
-def missing(params: Any) -> str:
-    """What is still to be chosen, as a short instruction; empty when a job can start."""
+def obstacle(params: Any, units: Any) -> str:
+    """What has to be chosen or changed before a job can start; empty when nothing is known against it.
+
+    ``units`` is what :func:`PETSuperResSlicer.mrml.units.recognise` found for the PET.
+    """
+    from PETSuperResLib.errors import PETSuperResError
+
     if params.pet is None or params.ct is None:
         wanted = [name for name, node in (("PET", params.pet), ("CT", params.ct)) if node is None]
-        return f"Choose the {' and the '.join(wanted)}"
-    return "" if params.preset else "Choose the scanner that made the PET"
+        return f"Choose the {' and the '.join(wanted)}."
+    try:
+        check_nodes(params.pet, params.ct)
+    except PETSuperResError as error:
+        return str(error)
+    if not units.usable:
+        return f"{units.refusal(params.pet.GetName())}."
+    return "" if params.preset else "Choose the scanner that made the PET."
 
 
 def check_nodes(pet: Any, ct: Any) -> None:
@@ -125,10 +136,12 @@ def check_nodes(pet: Any, ct: Any) -> None:
 
     if pet is ct:
         raise InputError(f"'{pet.GetName()}' is chosen as PET and as CT: choose the CT of this PET.")
-    other = _otherThanCT(ct)
+    if ct.GetImageData() is None or not ct.GetImageData().GetNumberOfPoints():
+        raise InputError(f"'{ct.GetName()}' has no voxels: load the image again.")
+    other = _other_than_ct(ct)
     if other:
         raise InputError(f"'{ct.GetName()}' is {other}, not a CT: choose the CT of this PET.")
-    for named in (_patientID, _patientItem):
+    for named in (_patient_id, _patient_item):
         patients = [named(node) for node in (pet, ct)]
         if all(patients) and patients[0] != patients[1]:
             raise GeometryError(
@@ -136,7 +149,7 @@ def check_nodes(pet: Any, ct: Any) -> None:
             )
 
 
-def _otherThanCT(node: Any) -> str:
+def _other_than_ct(node: Any) -> str:
     """What a volume is by its stored units or DICOM modality, if that is not a CT; empty where nothing says so."""
     from PETSuperResSlicer.mrml.volumes import unit_of_node
 
@@ -148,11 +161,11 @@ def _otherThanCT(node: Any) -> str:
     return f"of DICOM modality {modality}" if modality not in ("", "CT") else ""
 
 
-def _patientID(node: Any) -> str:
+def _patient_id(node: Any) -> str:
     return dicom_values(node, "0010,0020")[0]
 
 
-def _patientItem(node: Any) -> int:
+def _patient_item(node: Any) -> int:
     """The volume's patient in the subject hierarchy; 0 where it is under none."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0

@@ -18,6 +18,7 @@ from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import mask_steps
 
+NUMBER = "No."  # column of a lesion's number, which the plot's axis shows
 COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
 TABLE_MEASURES = tuple((name, m.title, m.unit, m.description) for name, m in measures.MEASURES.items())
 SHORT = [m.short for m in measures.MEASURES.values()]  # headings of narrow columns
@@ -81,6 +82,11 @@ def fill_lesion_table(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) 
     for lesion in first:
         names.InsertNextValue(lesion.name)
     table.AddColumn(names)
+    numbers = vtk.vtkIntArray()
+    numbers.SetName(NUMBER)
+    for number in range(1, len(first) + 1):
+        numbers.InsertNextValue(number)
+    table.AddColumn(numbers)
     for attribute, title, unit, description in TABLE_MEASURES:
         before = [getattr(lesion, attribute) for lesion in first]
         for image, lesions in columns:
@@ -108,12 +114,12 @@ def _number(table: Any, name: str, values: Sequence[float], unit: str, descripti
 
 
 def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
-    """Text of the panel's table: a row per lesion; its name, what the lines are, and them of each measure."""
+    """Text of the panel's table: a row per lesion; number and name, the lines' titles, the lines of each measure."""
     before = columns[0][1]
     after = {lesion.label: lesion for lesion in columns[1][1]}
     rows = []
-    for lesion in before:
-        row = [lesion.name, "PET\nSR\nchange"]
+    for number, lesion in enumerate(before, 1):
+        row = [f"{number} {lesion.name}", "PET\nSR\nchange"]
         for attribute, *_titles in TABLE_MEASURES:
             old = getattr(lesion, attribute)
             other = after.get(lesion.label)
@@ -171,37 +177,44 @@ def update_table(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
 
 
 def update_chart(chart: Any, table: Any, measure_name: str, titles: Sequence[str] = ("PET", "SR")) -> Any:
-    """A bar plot of one measure (``chart`` None: a new one); a series for the PET and one for the result."""
+    """A bar plot of one measure (``chart`` None: a new one); a series for the PET and one for the result.
+
+    The axis shows the lesions' numbers in the table, because Slicer draws no names there; its title gives the names.
+    """
     scene = table.GetScene()
     if chart is None or chart.GetScene() is None:
         chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(f"{table.GetName()} plot"))
-    for number, title in enumerate(titles):
-        series = chart.GetNthPlotSeriesNode(number)
-        if series is None:
-            series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", title)
-            chart.AddAndObservePlotSeriesNodeID(series.GetID())
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeBar)
+    found = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
+    wanted = []
+    for title in titles:  # by column: a chart of a loaded scene may have lost a series
+        own = (s for s in found if s is not None and (s.GetYColumnName() or "").endswith(f" {title}"))
+        series = next(own, None) or scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+        series.SetName(title)  # the legend
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatterBar)
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetLabelColumnName("Lesion")
+        series.SetXColumnName(NUMBER)
         series.SetYColumnName(f"{measure_name} {title}")
         series.SetColor(*COLOURS[title])
+        wanted.append(series)
+    if found != wanted:
+        chart.RemoveAllPlotSeriesNodeIDs()
+        for series in wanted:
+            chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        for stray in found:
+            if stray is not None and stray not in wanted:
+                scene.RemoveNode(stray)
     unit = table.GetColumnUnitLabel(f"{measure_name} {titles[0]}")
     chart.SetTitle(table.GetName())
-    chart.SetXAxisTitle("Lesion")
+    chart.SetXAxisTitle(_axis_title([table.GetCellText(row, 0) for row in range(table.GetNumberOfRows())]))
     chart.SetYAxisTitle(f"{measure_name} [{unit}]" if unit else measure_name)
     chart.SetLegendVisibility(True)
     return chart
 
 
-def remove_chart(chart: Any) -> None:
-    """Take a chart and its series out of the scene."""
-    if chart is None or chart.GetScene() is None:
-        return
-    scene = chart.GetScene()
-    for number in reversed(range(chart.GetNumberOfPlotSeriesNodes())):
-        if chart.GetNthPlotSeriesNode(number) is not None:
-            scene.RemoveNode(chart.GetNthPlotSeriesNode(number))
-    scene.RemoveNode(chart)
+def _axis_title(names: Sequence[str], longest: int = 70) -> str:
+    text = "Lesion: " + ", ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+    return text if len(text) <= longest else "Lesion, by its number in the table"
 
 
 def jump_to(scene: Any, ras: Sequence[float]) -> None:

@@ -38,6 +38,17 @@ class Recognition:
         """Whether a job can start with the node as it is."""
         return self.kind in (SUV, HEADER)
 
+    def refusal(self, name: str) -> str:
+        """Why the volume of this name cannot be used, and what to do; empty where it can."""
+        if self.usable:
+            return ""
+        remedy = {
+            CONVERT: "press 'To SUV' under the PET",
+            STATE: "fill in the form under the PET and press 'To SUV'",
+            UNSURE: "press 'They are SUV' under the PET if that is so",
+        }.get(self.kind, "choose another volume")
+        return f"'{name}' cannot be used as it is ({self.text}): {remedy}"
+
 
 @dataclass(frozen=True)
 class Stated:
@@ -101,16 +112,11 @@ def require_suv(node: Any) -> None:
     from PETSuperResLib.errors import UnitsError
 
     found = recognise(node)
+    if not found.usable:
+        console = " (in the console: PETSuperResSlicer.mrml.units.confirm(node))" if found.kind == UNSURE else ""
+        raise UnitsError(f"{found.refusal(node.GetName())}{console}.")
     if found.kind == HEADER:
         confirm(node)
-    elif not found.usable:
-        remedy = {
-            CONVERT: "press 'To SUV' under the PET",
-            STATE: "fill in the form under the PET and press 'To SUV'",
-            UNSURE: "press 'They are SUV' under the PET if that is so "
-            "(in the console: PETSuperResSlicer.mrml.units.confirm(node))",
-        }.get(found.kind, "choose another volume")
-        raise UnitsError(f"'{node.GetName()}' cannot be used as it is ({found.text}): {remedy}.")
 
 
 def confirm(node: Any) -> None:

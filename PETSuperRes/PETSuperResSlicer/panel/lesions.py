@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -10,19 +9,20 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from PETSuperResSlicer.mrml import compare, provenance
 from PETSuperResSlicer.mrml import lesion_table as lesions
-from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.worker.steps import Steps
 
 DELAY_MS = 400  # of silence after the last change, so that a brush stroke is measured once
 
 
 class LesionsPanel(VTKObservationMixin):
-    """Table, plot, copy and CSV of one result; ``say(text, error)`` tells what the user should know."""
+    """Table, plot, copy and CSV of one result."""
 
-    def __init__(self, ui: Any, say: Callable[..., None]) -> None:
+    def __init__(self, ui: Any, status: Status) -> None:
         VTKObservationMixin.__init__(self)
-        self.ui, self.say = ui, say
+        self.ui, self.say = ui, status.say
         self.params: Any = None
         self.measured: lesions.Measured | None = None
         self.steps = Steps()
@@ -37,15 +37,19 @@ class LesionsPanel(VTKObservationMixin):
         table = self.ui.lesionsTable
         table.setColumnCount(2 + len(lesions.MEASURES))
         table.setHorizontalHeaderLabels(["Lesion", "", *lesions.SHORT])
+        line = qt.QFontMetrics(table.font).lineSpacing()
+        self._heights = line + 10, 3 * line + 8  # of the header and of a row; the table is filled before it is shown
         table.verticalHeader().setVisible(False)
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        for column in (0, 1):
-            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        table.connect("cellClicked(int,int)", self.onClicked)
-        self.ui.plotButton.connect("clicked(bool)", self.onPlot)
-        self.ui.copyButton.connect("clicked(bool)", self.onCopy)
-        self.ui.csvButton.connect("clicked(bool)", self.onExport)
-        self._clear(hint(None, None))
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
+        table.verticalHeader().setDefaultSectionSize(self._heights[1])
+        header = table.horizontalHeader()
+        header.setFixedHeight(self._heights[0])
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)  # names are cut, numbers are not
+        table.connect("cellClicked(int,int)", self.on_clicked)
+        self.ui.copyButton.connect("clicked(bool)", self.on_copy)
+        self.ui.csvButton.connect("clicked(bool)", self.on_export)
+        self._clear(hint(None, None, None))
 
     @property
     def table(self) -> Any:
@@ -74,8 +78,8 @@ class LesionsPanel(VTKObservationMixin):
             else:
                 self.timer.stop()
                 self.refresh()
-        elif params is not None and params.chart is not None and self.table is not None:
-            lesions.update_chart(params.chart, self.table, params.plotMeasure)
+        elif params is not None and params.chart is not None:
+            self.chart()
 
     def close(self) -> None:
         """Stop following."""
@@ -91,7 +95,7 @@ class LesionsPanel(VTKObservationMixin):
         """Measure now, in steps; the table changes when the numbers are there."""
         result, pet, segmentation, threshold = self._watched or (None,) * 4
         if result is None or pet is None or segmentation is None:
-            self._clear(hint(result, segmentation))
+            self._clear(hint(result, pet, segmentation))
             return
         watched = self._watched
         self.steps.run(
@@ -103,9 +107,11 @@ class LesionsPanel(VTKObservationMixin):
     def _show(self, measured: lesions.Measured) -> None:
         result, pet = self._watched[:2]
         self.measured = measured
-        node = lesions.update_table(self.table, measured, pet, result)
-        if self.params.chart is not None:
-            lesions.update_chart(self.params.chart, node, self.params.plotMeasure)
+        lesions.update_table(self.table, measured, pet, result)
+        if compare.layout_is_on():
+            compare.show_chart(self.chart())
+        elif self.params.chart is not None:
+            self.chart()
         self._fill(lesions.cells(measured.columns))
         self.ui.lesionsLabel.setText(_("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName()))
         self.ui.lesionsLabel.setStyleSheet("")
@@ -117,10 +123,10 @@ class LesionsPanel(VTKObservationMixin):
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setTextAlignment(qt.Qt.AlignCenter if column else qt.Qt.AlignVCenter)
+                item.setToolTip(text if column == 0 else "")
                 table.setItem(row, column, item)
-        table.resizeRowsToContents()
-        header = max(24, table.horizontalHeader().height) + 4
-        height = header + sum(table.rowHeight(row) for row in range(min(len(rows), 6)))
+        header, each = self._heights
+        height = header + each * min(len(rows), 6) + 4
         table.setVisible(bool(rows))
         table.setMinimumHeight(height)
         table.setMaximumHeight(height)
@@ -142,29 +148,25 @@ class LesionsPanel(VTKObservationMixin):
         self.ui.lesionsLabel.setStyleSheet("color: #B3261E;")
         self.say(_("Lesions: {message}").format(message=error), status=False)
 
-    def onClicked(self, row: int, _column: int) -> None:
+    def on_clicked(self, row: int, _column: int) -> None:
         """Jump to the lesion of a row."""
         if self.measured is not None and row < len(self.measured.centres):
             lesions.jump_to(self._watched[0].GetScene(), self.measured.centres[row])
 
-    def onPlot(self, *_unused: Any) -> None:
-        """Make or update the bar plot and show it."""
-        from PETSuperResSlicer.mrml import compare as compare
-
-        if self.table is None:
-            return
+    def chart(self) -> Any:
+        """The bar plot of the measured lesions, made or updated; None without any."""
+        if self.table is None or not self.table.GetNumberOfRows():
+            return None
         self.params.chart = lesions.update_chart(self.params.chart, self.table, self.params.plotMeasure)
-        if not compare.show_chart(self.params.chart):
-            result = self._watched[0]
-            compare.show_compare_layout(*provenance.inputs_of(result), result, chart=self.params.chart)
+        return self.params.chart
 
-    def onCopy(self, *_unused: Any) -> None:
+    def on_copy(self, *_unused: Any) -> None:
         """Put the table on the clipboard, for a spreadsheet."""
         if self.table is not None:
             slicer.app.clipboard().setText(lesions.table_text(self.table, "\t"))
             self.say(_("The lesion table is on the clipboard."))
 
-    def onExport(self, *_unused: Any) -> None:
+    def on_export(self, *_unused: Any) -> None:
         """Save the table as CSV where the user says."""
         path = qt.QFileDialog.getSaveFileName(None, _("Save the lesion table"), "lesions.csv", "CSV (*.csv)")
         if path and self.table is not None:
@@ -186,14 +188,16 @@ class LesionsPanel(VTKObservationMixin):
         self.say(_("Wrote {path}.").format(path=path))
 
 
-def hint(result: Any, segmentation: Any) -> str:
-    """What to do for a table: which of a result and drawn segments there is not."""
+def hint(result: Any, pet: Any, segmentation: Any) -> str:
+    """What to do for a table: which of a result, its PET and drawn segments there is not."""
     if segmentation is not None and segmentation.IsA("vtkMRMLSegmentationNode"):
         if not segmentation.GetSegmentation().GetNumberOfSegments():
-            told = _(
+            empty = _(
                 "Segmentation '{name}' has no segments: draw the lesions in the Segment Editor, or choose another."
             )
-            return str(told.format(name=segmentation.GetName()))
+            return str(empty.format(name=segmentation.GetName()))
+    if result is not None and pet is None:
+        return str(_("The PET of this result was deleted: load it again and press Apply to compare."))
     if result is not None:
         return str(_("Choose segments: PET and result are compared here."))
     if segmentation is not None:

@@ -1,4 +1,4 @@
-"""What can be done with a result: show it, compare it with the PET, switch between both, save it as DICOM."""
+"""What can be done with a result: show it, compare it with the PET, plot, switch between both, save it as DICOM."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import slicer
 from slicer.i18n import tr as _
 
 from PETSuperResSlicer.mrml import compare, provenance
+from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.worker.steps import Steps
 
 
 class ResultPanel:
-    """The buttons of the result section; ``say(text, error)`` tells what the user should know."""
+    """The buttons of the result section; ``chart()`` gives the lesions' plot, None without lesions."""
 
-    def __init__(self, ui: Any, logic: Any, say: Callable[..., None]) -> None:
-        self.ui, self.logic, self.say = ui, logic, say
+    def __init__(self, ui: Any, logic: Any, status: Status, chart: Callable[[], Any]) -> None:
+        self.ui, self.logic, self.status, self.say, self.chart = ui, logic, status, status.say, chart
         self.params: Any = None
         self.steps = Steps()
+        self.comparison = compare.Comparison()
         self.saving: Any = None  # the task that writes a DICOM series
         for name, slot in {
-            "compareButton": self.onCompare,
-            "switchButton": self.onSwitch,
-            "dicomButton": self.onSaveDicom,
+            "compareButton": self.on_compare,
+            "plotButton": self.on_plot,
+            "switchButton": self.on_switch,
+            "dicomButton": self.on_save_dicom,
         }.items():
             getattr(ui, name).connect("clicked(bool)", slot)
 
@@ -35,22 +38,27 @@ class ResultPanel:
         for name in ("compareButton", "switchButton"):
             getattr(self.ui, name).setEnabled(there)
         self.ui.dicomButton.setEnabled(there and (self.saving is None or not self.saving.running))
+        pet = provenance.inputs_of(params.result)[0] if there else None
+        if pet is not None and compare.layout_is_on():  # as in a scene that was saved so
+            self.comparison.begin(pet, params.result)
 
     def close(self) -> None:
         """The scene goes: stop what is under way but for a series that is being saved, which needs no scene."""
         self.steps.drop()
+        self.comparison.end()
 
     def show(self, result: Any, pet: Any, ct: Any) -> None:
         """Show a new result over the CT, and say what the checks noted."""
-        if slicer.app.layoutManager().layout == compare.LAYOUT_ID:
-            self.onCompare()
+        if compare.layout_is_on():
+            self.on_compare()
         else:
             slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
         for note in provenance.report_of(result).get("warnings", []):
             self.say(_("Note: {note}").format(note=note), status=False)
 
-    def onCompare(self, *_unused: Any) -> None:
-        """Side by side; the difference follows when it is computed."""
+    def on_compare(self, *_unused: Any) -> None:
+        """Side by side with the lesions' plot; the difference follows when it is computed."""
+        from PETSuperResLib.difference import difference_steps
         from PETSuperResLib.errors import PETSuperResError
         from PETSuperResSlicer.mrml import volumes as mrml
 
@@ -59,11 +67,13 @@ class ResultPanel:
         if pet is None:
             self.say(_("The PET of this result is no longer in the scene: load it again and press Apply."), error=True)
             return
-        compare.show_compare_layout(pet, ct, result, self.params.chart)
+        compare.show_compare_layout(pet, ct, result)
+        compare.show_chart(self.chart())
+        self.comparison.begin(pet, result)
         if result.GetNodeReference(provenance.DIFFERENCE) is not None:
             return
         try:
-            images = mrml.voxels_of_node(pet), mrml.voxels_of_node(result)
+            images = mrml.voxels_of_node(result), mrml.voxels_of_node(pet)
         except PETSuperResError as error:
             self.say(str(error), error=True)
             return
@@ -72,31 +82,35 @@ class ResultPanel:
             if pet.GetScene() is not None and result.GetScene() is not None:
                 compare.show_difference(compare.add_difference(volume, pet, result))
 
-        difference = compare.difference_steps(*(v.volume() for v in images))
+        difference = difference_steps(*(v.volume() for v in images))
         self.steps.run(difference, done, lambda error: self.say(str(error), error=True))
 
-    def onSwitch(self, *_unused: Any) -> None:
+    def on_plot(self, *_unused: Any) -> None:
+        """Show the lesions' plot, in the compare layout."""
+        if compare.layout_is_on():
+            compare.show_chart(self.chart())
+        else:
+            self.on_compare()
+
+    def on_switch(self, *_unused: Any) -> None:
         """Exchange PET and result in the slice views."""
-        if self.params is None or self.params.result is None:
-            return
-        result = self.params.result
-        pet, ct = provenance.inputs_of(result)
+        result = None if self.params is None else self.params.result
+        pet, ct = (None, None) if result is None else provenance.inputs_of(result)
         if pet is None:
             return
         shown = compare.switch(pet, result, result.GetScene())
         if not shown:
             slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
             shown = result.GetName()
-        self.ui.statusLabel.setText(_("Shown: {name}").format(name=shown))
-        self.ui.statusLabel.setStyleSheet("")
+        self.status.show(_("Shown: {name}").format(name=shown))
 
-    def onSaveDicom(self, *_unused: Any) -> None:
+    def on_save_dicom(self, *_unused: Any) -> None:
         """Write the result as a DICOM series into a folder that the user chooses."""
         folder = qt.QFileDialog.getExistingDirectory(None, _("Folder for the DICOM series"), "")
         if folder:
-            self.saveDicom(folder)
+            self.save_dicom(folder)
 
-    def saveDicom(self, folder: str) -> None:
+    def save_dicom(self, folder: str) -> None:
         """Write the series in the background, then say where it is or why it could not be written."""
         from PETSuperResLib.errors import PETSuperResError
 

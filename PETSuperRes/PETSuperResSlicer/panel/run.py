@@ -34,12 +34,12 @@ class JobPanel:
     def start(self, params: Any) -> None:
         """Check the inputs and start; raises the library's errors for inputs that cannot be used."""
         from PETSuperResLib.errors import InputError
-        from PETSuperResSlicer.mrml.units import require_suv
+        from PETSuperResSlicer.mrml.units import recognise, require_suv
         from PETSuperResSlicer.panel.parameters import options_of, scannerOf
 
-        if inputs.missing(params):
-            raise InputError(f"{inputs.missing(params)} first.")
-        inputs.check_nodes(params.pet, params.ct)
+        obstacle = inputs.obstacle(params, recognise(params.pet))
+        if obstacle:
+            raise InputError(obstacle)
         region = inputs.region_of(params.region)
         self.logic.ensureDependencies()
         require_suv(params.pet)

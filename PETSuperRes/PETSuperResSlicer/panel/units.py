@@ -8,21 +8,26 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from PETSuperResSlicer.mrml import units as units
+from PETSuperResSlicer.panel.status import Status
 
 NUCLIDES = ["F-18", "Ga-68", "Cu-64", "Zr-89", "C-11", "N-13", "O-15", "Rb-82", "I-124"]
 
 
 class UnitsPanel:
-    """Keeps the row up to date; ``converted(node)`` gets the new SUV volume, ``say(text, error)`` what happened."""
+    """Keeps the row up to date; ``converted(node)`` gets the new SUV volume."""
 
-    def __init__(self, ui: Any, logic: Any, converted: Callable[[Any], None], say: Callable[..., None]) -> None:
-        self.ui, self.logic, self.converted, self.say = ui, logic, converted, say
+    def __init__(self, ui: Any, logic: Any, converted: Callable[[Any], None], status: Status) -> None:
+        self.ui, self.logic, self.converted, self.say = ui, logic, converted, status.say
         self.node: Any = None
         self._seen: tuple[Any, ...] | None = None
         self.found = units.Recognition(units.REFUSED, "")
         self.reading: Any = None  # the task that reads a DICOM series
         ui.nuclideComboBox.addItems(NUCLIDES)
-        ui.unitsButton.connect("clicked(bool)", self.onButton)
+        ui.unitsButton.connect("clicked(bool)", self.on_button)
+        for spin in (ui.weightSpinBox, ui.doseSpinBox):
+            spin.connect("valueChanged(double)", lambda _value: status.choice_changed())
+        for edit in (ui.injectedEdit, ui.scannedEdit):
+            edit.connect("textChanged(QString)", lambda _text: status.choice_changed())
         self.show(None)
 
     def show(self, node: Any) -> None:
@@ -62,7 +67,7 @@ class UnitsPanel:
             str(self.ui.nuclideComboBox.currentText),
         )
 
-    def onButton(self, *_unused: Any) -> None:
+    def on_button(self, *_unused: Any) -> None:
         """Confirm the units, or convert by the DICOM header or the form."""
         from PETSuperResLib.errors import PETSuperResError
 
@@ -77,14 +82,14 @@ class UnitsPanel:
                 self.show(node)
                 self.converted(node)
             elif self.found.kind == units.CONVERT:
-                self._fromDicom(node)
+                self._from_dicom(node)
             else:
                 factor, evidence = units.suv_factor(self.stated())
                 self._add(node, units.scaled_volume(node, factor), evidence)
         except PETSuperResError as error:
             self._failed(error)
 
-    def _fromDicom(self, node: Any) -> None:
+    def _from_dicom(self, node: Any) -> None:
         self.ui.unitsButton.setEnabled(False)
         self.ui.unitsLabel.setText(_("reading the DICOM series..."))
         self.reading = self.logic.suvFromDicom(

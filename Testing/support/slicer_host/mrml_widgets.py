@@ -44,6 +44,25 @@ def _option(kind: Any, name: str) -> Any:
 
 
 @stand_in
+class _ProxyModel(QtCore.QObject):
+    """Which nodes a selector hides."""
+
+    def __init__(self, selector: Any) -> None:
+        super().__init__(selector)
+        self._selector: Any = selector
+        self._hidden: list[str] = []
+
+    def _get(self) -> list[str]:
+        return self._hidden
+
+    def _put(self, identifiers: list[str]) -> None:
+        self._hidden = list(identifiers)
+        self._selector._refresh()
+
+    hiddenNodeIDs = QtCore.Property("QStringList", _get, _put)
+
+
+@stand_in
 class qMRMLNodeComboBox(QtWidgets.QWidget):
     """Chooses a node of the scene."""
 
@@ -69,6 +88,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._values: dict[str, Any] = {"nodeTypes": [], "noneDisplay": "None", "baseName": "", "noneEnabled": False}
         self._values |= dict.fromkeys(("showChildNodeTypes", "addEnabled", "removeEnabled"), True)
         self._values |= {"renameEnabled": False, "selectNodeUponCreation": True}
+        self._filter = _ProxyModel(self)
         self._box = QtWidgets.QComboBox(self)
         self._box.setEnabled(False)
         layout = QtWidgets.QHBoxLayout(self)
@@ -92,6 +112,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def setCurrentNode(self, node: Any) -> None:
         self._select(node if node in self._nodes else None)
 
+    def sortFilterProxyModel(self) -> Any:
+        return self._filter
+
     def addAttribute(self, nodeType: str, name: str, value: Any = None) -> None:
         self._attributes.append((nodeType, name, value))
         self._refresh()
@@ -108,6 +131,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def _accepts(self, node: Any) -> bool:
         children = self._values["showChildNodeTypes"]
         if not any(node.IsA(t) if children else node.GetClassName() == t for t in self._values["nodeTypes"]):
+            return False
+        if node.GetID() in self._filter.hiddenNodeIDs:
             return False
         wanted = [(n, v) for t, n, v in self._attributes if node.IsA(t)]
         return not node.GetHideFromEditors() and all(
@@ -128,7 +153,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if current is not None and current not in self._nodes:
             place = before.index(current) if current in before else 0
             rest = self._nodes[min(place, len(self._nodes) - 1)] if self._nodes else None
-            current = None if self._values["noneEnabled"] else rest
+            current = rest  # also where none may be chosen: as Slicer's does
         elif current is None and not before and self._nodes and not self._values["noneEnabled"]:
             current = self._nodes[0]
         self._labels()

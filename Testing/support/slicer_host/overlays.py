@@ -1,4 +1,4 @@
-"""Outlines of the visible segmentations and the crosshair of a slice, drawn without OpenGL."""
+"""What a slice view shows over its picture, drawn without OpenGL: the visible segments and a colour scale."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PySide6 import QtGui
 from vtk.util.numpy_support import vtk_to_numpy
 
 
-def outlines(slice_node: Any) -> list[tuple[np.ndarray, QtGui.QColor]]:
-    """(edge mask of the view's pixels, colour) of every visible segment in a slice; row 0 is the top."""
+def segments(slice_node: Any) -> list[tuple[np.ndarray, Any, bool]]:
+    """(mask of the view's pixels, colour, whether it is filled) of every visible segment; row 0 is the top."""
     found = []
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode", slice_node.GetScene()):
         display = node.GetDisplayNode()
@@ -25,18 +25,39 @@ def outlines(slice_node: Any) -> list[tuple[np.ndarray, QtGui.QColor]]:
                 mask = _section(segmentation.GetNthSegment(index), slice_node)
                 if mask is not None and mask.any():
                     colour = segmentation.GetNthSegment(index).GetColor()
-                    found.append((_edge(mask), QtGui.QColor.fromRgbF(*colour)))
+                    found.append((mask, QtGui.QColor.fromRgbF(*colour), bool(display.GetVisibility2DFill())))
     return found
 
 
 def draw(painter: QtGui.QPainter, slice_node: Any) -> None:
-    """Draw the outlines over a slice's picture."""
-    for edge, colour in outlines(slice_node):
-        high, wide = edge.shape
+    """Draw the segments, outlined and, unless told not to, filled, over a slice's picture."""
+    for mask, colour, filled in segments(slice_node):
+        high, wide = mask.shape
         pixels = np.zeros((high, wide, 4), np.uint8)
-        pixels[edge] = (colour.red(), colour.green(), colour.blue(), 255)
+        pixels[mask] = (colour.red(), colour.green(), colour.blue(), 128 if filled else 0)
+        pixels[_edge(mask), 3] = 255
         picture = QtGui.QImage(pixels.data, wide, high, 4 * wide, QtGui.QImage.Format.Format_RGBA8888)
         painter.drawImage(0, 0, picture)
+
+
+def draw_colour_scale(painter: QtGui.QPainter, volume: Any, width: int, height: int) -> None:
+    """Draw the colour legend of a volume, if it has a visible one."""
+    legend = None if volume is None else slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
+    if legend is None or not legend.GetVisibility():
+        return
+    display, colour, steps = volume.GetDisplayNode(), np.zeros(4), 64
+    colours, left, top = display.GetColorNode(), width - 70, height // 4
+    painter.setPen(QtGui.QColor(255, 255, 255))
+    painter.drawText(left - 60, top - 8, legend.GetTitleText())
+    for step in range(steps):
+        colours.GetColor(int((colours.GetNumberOfColors() - 1) * (1 - step / steps)), colour)
+        painter.fillRect(
+            left, top + step * height // (2 * steps), 14, height // (2 * steps) + 1, QtGui.QColor.fromRgbF(*colour)
+        )
+    for number in range(legend.GetNumberOfLabels()):
+        part = number / (legend.GetNumberOfLabels() - 1)
+        value = display.GetLevel() + display.GetWindow() * (0.5 - part)
+        painter.drawText(left + 18, top + int(part * height / 2) + 4, f"{value:.1f}")
 
 
 def _section(segment: Any, slice_node: Any) -> np.ndarray | None:

@@ -40,12 +40,17 @@ class qMRMLPlotView(QtWidgets.QWidget):
         return [s for s in (self._chart.GetNthPlotSeriesNode(n) for n in range(count)) if s is not None]
 
     def values(self, series: Any) -> tuple[list[str], list[float]]:
-        """Labels and values of a series."""
+        """What the axis shows under each value of a series, and the values.
+
+        As Slicer's: numbers of the X column for a scatter bar, 0, 1, 2 for a bar; a label column is for tool tips only.
+        """
         table = series.GetTableNode().GetTable()
-        column = table.GetColumnByName(series.GetYColumnName() or "")
+        names = series.GetYColumnName(), series.GetXColumnName()
+        column, places = (table.GetColumnByName(name or "") for name in names)
         count = table.GetNumberOfRows() if column is not None else 0
-        label = table.GetColumnByName(series.GetLabelColumnName() or series.GetXColumnName() or "")
-        labels = [str(label.GetValue(n)) if label is not None else str(n) for n in range(count)]
+        if series.GetPlotType() == series.PlotTypeBar:
+            places = None
+        labels = [f"{places.GetTuple1(n):g}" if places is not None else str(n) for n in range(count)]
         return labels, [column.GetTuple1(n) for n in range(count)]
 
     def paintEvent(self, _event: Any) -> None:
@@ -60,7 +65,7 @@ class qMRMLPlotView(QtWidgets.QWidget):
         numbers = [v for _, _, values in data for v in values if math.isfinite(v)]
         if not numbers:
             return
-        area = QtCore.QRectF(self.rect.adjusted(50, 28, -12, -46))
+        area = QtCore.QRectF(self.rect.adjusted(50, 28, -12, -62))
         top, bottom = max(0.0, *numbers), min(0.0, *numbers)
         span = (top - bottom) or 1.0
         painter.drawRect(area)
@@ -79,7 +84,9 @@ class qMRMLPlotView(QtWidgets.QWidget):
                 zero = area.bottom() + area.height() * bottom / span
                 painter.fillRect(QtCore.QRectF(left, zero - high, wide * 0.9, high).normalized(), colour)
                 if index == 0:
-                    painter.drawText(QtCore.QPointF(left, area.bottom() + 16), labels[n][:14])
+                    painter.drawText(QtCore.QPointF(left, area.bottom() + 14), labels[n])
             painter.fillRect(QtCore.QRectF(56 + 120 * index, self.height - 22, 10, 10), colour)
             painter.drawText(QtCore.QPointF(70 + 120 * index, self.height - 12), series.GetName() or "")
         painter.drawText(QtCore.QPointF(4, 22), self._chart.GetYAxisTitle() or "")
+        title = self.rect.adjusted(0, 0, 0, -26)
+        painter.drawText(title, QtCore.Qt.AlignHCenter | QtCore.Qt.AlignBottom, self._chart.GetXAxisTitle() or "")

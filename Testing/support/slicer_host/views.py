@@ -66,6 +66,9 @@ class qMRMLSliceView(QtWidgets.QWidget):
         if not self._picture.isNull():
             painter.drawImage(self.rect, self._picture)
             overlays.draw(painter, self._logic.GetSliceNode())
+            shown = self._logic.GetSliceCompositeNode().GetForegroundVolumeID()
+            volume = self._logic.GetMRMLScene().GetNodeByID(shown or "")
+            overlays.draw_colour_scale(painter, volume, self.width, self.height)
         painter.setPen(QtGui.QColor(255, 255, 120))
         painter.drawText(8, self.height - 8, self._label())
 
