@@ -101,7 +101,7 @@ def _no_torch(panel, case):
         (_no_pet_voxels, "'Hollow' cannot be used as it is (no voxels: load the image again): choose another volume."),
         (_no_voxels, "'Hollow' has no voxels: load the image again."),
         (_unknown_units, "are they SUV?): press 'They are SUV' under the PET if that is so"),
-        (_no_prior, "No prior at /nowhere/prior.safetensors: choose a .safetensors file"),
+        (_no_prior, "No prior at /nowhere/prior.safetensors: give a .safetensors file"),
         (
             _no_torch,
             "PyTorch is missing: install the PyTorch extension from the Extensions Manager and restart Slicer.",
