@@ -118,10 +118,8 @@ def test_damaged_results_and_results_of_changed_data_are_made_again(data, prior_
         return len(runs)
 
     assert go() == 1
-    (kept,) = (tmp_path / "out" / "cases").glob("*.json")
-    kept.write_text(kept.read_text(encoding="utf-8")[:-40], encoding="utf-8")
-    assert go() == 1 and go() == 0
-    (kept.with_suffix(".npz")).write_bytes(b"no archive")
+    (kept,) = (tmp_path / "out" / "cases").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-40])
     assert go() == 1 and go() == 0
     for file in (tmp_path / "data" / "one").iterdir():
         os.utime(file, (1e9, 1e9))

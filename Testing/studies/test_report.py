@@ -7,7 +7,6 @@ import io
 import os
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -16,11 +15,12 @@ import pytest
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.studies.evaluation.figures import lesion_figure, method_figure, seconds_figure
-from PETSuperResLib.studies.evaluation.paper_tables import TABLE_2, TABLE_3, beside_paper
+from PETSuperResLib.studies.evaluation.paper_tables import beside_paper, published
 from PETSuperResLib.studies.evaluation.report import write_report
 from PETSuperResLib.studies.evaluation.slice_figure import COLUMNS, ZOOM_MM, MethodFigure
 from PETSuperResLib.studies.evaluation.summary import write_summary
 from PETSuperResLib.studies.evaluation.tables import groups, lesion_table, metric_table, size_table
+from PETSuperResLib.studies.evaluation.trials import Results
 from PETSuperResLib.studies.methods import METHODS
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
@@ -160,12 +160,14 @@ def test_groups_are_kept_apart():
 
 
 def test_the_papers_rows_are_of_known_methods_and_ours_is_the_best_of_each():
-    for table in (*TABLE_2.values(), *TABLE_3.values()):
-        assert {m for row in table for m in row.methods} <= set(METHODS)
-        best = table[-1]
-        assert best.name == "Ours"
-        for row in table[:-1]:
-            assert row.psnr < best.psnr and row.ssim[0] < best.ssim[0] and row.nmse[0] > best.nmse[0]
+    tables = {(row.table, row.setting): [] for row in published()}
+    for row in published():
+        tables[row.table, row.setting].append(row)
+    assert tables.keys() == {(2, "standard"), (2, "ood"), (3, "standard")}
+    for rows in tables.values():
+        assert {m for row in rows for m in row.methods} <= set(METHODS) and rows[-1].name == "Ours"
+        for metric, better in (("psnr", 1), ("ssim", 1), ("nmse", -1)):
+            assert all(better * row.mean(metric) < better * rows[-1].mean(metric) for row in rows[:-1])
 
 
 def test_ours_beside_the_paper_with_margins_over_lr():
@@ -276,14 +278,12 @@ def folder(tmp_path_factory) -> Path:
     rows = cohort(methods) + cohort(methods, setting="ood")
     rows += [metric(PATIENT, m, 31.0 + d) for m, d in methods.items()]
     found = [lesion(f"P{n}", m, 5.0 * n - d) for n in range(3) for m, d in methods.items()]
-    (out / "cases").mkdir()
     for patient in ("P1", PATIENT):
         kept = slices(0)
         kept |= {"lr": kept["truth"] + 1, "unet": kept["truth"] - 2}
-        arrays: dict[str, Any] = kept | {"lesion": np.zeros((40, 60), bool), "spacing": np.array([2.0, 2.0])}
-        with (out / "cases" / f"{patient}_real_standard_realistic.npz").open("wb") as file:
-            np.savez(file, **arrays)
-    (out / "cases" / "P2_real_standard_realistic.npz").write_bytes(b"not an archive")
+        results = Results(slices=kept, lesion=np.zeros((40, 60), bool), spacing=(2.0, 2.0))
+        results.write(out / "cases", f"{patient}_real_standard_realistic")
+    (out / "cases" / "P2_real_standard_realistic.safetensors").write_bytes(b"damaged")
     write_report(out, rows, found, FakePrior())
     return out
 
@@ -335,7 +335,7 @@ def test_hostile_names_are_text(page):
 
 def test_a_panel_is_drawn_again_only_when_its_slices_are_newer(folder):
     picture = folder / "figures" / "P1_real_standard_realistic.png"
-    kept = folder / "cases" / "P1_real_standard_realistic.npz"
+    kept = folder / "cases" / "P1_real_standard_realistic.safetensors"
     picture.write_bytes(before := picture.read_bytes() + b" ")
     rows = cohort({"lr": 0.0, "unet": 1.0}, 2)
     write_report(folder, rows, [], FakePrior())

@@ -6,8 +6,11 @@ compare; the order of the methods and the margins between them do, with care.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from .labels import label
 from .tables import Cell, Row, Table, by_method, groups, mean_sd
@@ -21,56 +24,29 @@ METRICS = (("psnr", "PSNR dB", 2), ("ssim", "SSIM", 3), ("nmse", "NMSE", 4))
 
 @dataclass(frozen=True)
 class Published:
-    """A row of the paper: its name, our names of it, and (mean, SD) of PSNR in dB, SSIM and NMSE."""
+    """A row of the paper: its table, its name, our names of it, and PSNR in dB, SSIM and NMSE as printed."""
 
+    table: int
+    setting: str
     name: str
     methods: tuple[str, ...]
-    psnr: tuple[float, float]
-    ssim: tuple[float, float]
-    nmse: tuple[float, float]
-    digits: int = 2  # of NMSE as printed
+    psnr: str  # "mean +- standard deviation", as the others
+    ssim: str
+    nmse: str
 
-    def printed(self, metric: str) -> str:
-        """A metric as in the paper."""
-        mean, sd = getattr(self, metric)
-        digits, sd_digits = {"psnr": (2, 2), "ssim": (3, 2), "nmse": (self.digits, 2)}[metric]
-        return f"{mean:.{digits}f} +- {sd:.{sd_digits}f}"
+    def mean(self, metric: str) -> float:
+        """Of a metric."""
+        return float(getattr(self, metric).split(" ")[0])
 
 
-OURS = ("ours-paper", "ours-standard", "ours-draft")
-
-TABLE_2 = {
-    "standard": (
-        Published("LR", ("lr",), (36.63, 4.56), (0.887, 0.04), (0.09, 0.05)),
-        Published("DeepSR", ("deepsr",), (42.49, 3.70), (0.957, 0.02), (0.03, 0.03)),
-        Published("UNet", ("unet",), (39.50, 4.55), (0.929, 0.05), (0.06, 0.07)),
-        Published("SRCNN", ("srcnn",), (42.75, 3.70), (0.960, 0.02), (0.03, 0.03)),
-        Published("SRDPM", ("srdpm",), (40.30, 3.29), (0.923, 0.03), (0.04, 0.05)),
-        Published("PETDM", ("petdm",), (41.32, 3.27), (0.924, 0.03), (0.04, 0.05)),
-        Published("ScorePET", ("scorepet",), (43.97, 3.84), (0.970, 0.02), (0.02, 0.02)),
-        Published("Ours", OURS, (46.84, 3.08), (0.980, 0.01), (0.01, 0.01)),
-    ),
-    "ood": (
-        Published("LR", ("lr",), (34.98, 3.75), (0.849, 0.05), (0.09, 0.05)),
-        Published("DeepSR", ("deepsr",), (37.27, 3.31), (0.896, 0.04), (0.06, 0.05)),
-        Published("UNet", ("unet",), (36.35, 3.81), (0.877, 0.07), (0.09, 0.10)),
-        Published("SRCNN", ("srcnn",), (37.33, 3.32), (0.899, 0.04), (0.06, 0.05)),
-        Published("SRDPM", ("srdpm",), (36.74, 3.08), (0.877, 0.05), (0.08, 0.05)),
-        Published("PETDM", ("petdm",), (36.84, 3.13), (0.879, 0.05), (0.08, 0.05)),
-        Published("ScorePET", ("scorepet",), (37.85, 3.35), (0.912, 0.04), (0.05, 0.04)),
-        Published("Ours", OURS, (40.66, 2.86), (0.945, 0.03), (0.03, 0.03)),
-    ),
-}
-
-TABLE_3 = {
-    "standard": (
-        Published("w/o DC", ("no-dc",), (43.92, 3.45), (0.962, 0.02), (0.018, 0.02), 3),
-        Published("w/o PSF", ("no-psf",), (45.11, 3.26), (0.971, 0.02), (0.014, 0.01), 3),
-        Published("w/o PPCR", ("no-ppcr",), (45.78, 3.18), (0.975, 0.01), (0.012, 0.01), 3),
-        Published("CT Concat", ("ct-concat",), (45.94, 3.15), (0.976, 0.01), (0.011, 0.01), 3),
-        Published("Ours", ("ours-paper",), (46.84, 3.08), (0.980, 0.01), (0.010, 0.01), 3),
-    ),
-}
+@cache
+def published() -> tuple[Published, ...]:
+    """The paper's rows, in its order."""
+    rows = csv.DictReader(Path(__file__).with_suffix(".csv").read_text(encoding="utf-8").splitlines())
+    return tuple(
+        Published(int(table), setting, name, tuple(methods.split()), *metrics)
+        for table, setting, name, methods, *metrics in (row.values() for row in rows)
+    )
 
 
 def beside_paper(metrics: Sequence[Row]) -> list[tuple[str, Table]]:
@@ -80,10 +56,10 @@ def beside_paper(metrics: Sequence[Row]) -> list[tuple[str, Table]]:
     """
     found = []
     for group in groups(metrics, ()):
-        for table, published, anchor in ((2, TABLE_2, "lr"), (3, TABLE_3, "ours-paper")):
-            pairs = [(p, m) for p in published.get(group.setting.lower(), ()) for m in p.methods]
-            run = by_method(group.metrics)
-            pairs = [(p, m) for p, m in pairs if m in run]
+        run = by_method(group.metrics)
+        for table, anchor in ((2, "lr"), (3, "ours-paper")):
+            mine = [p for p in published() if (p.table, p.setting) == (table, group.setting.lower())]
+            pairs = [(p, m) for p in mine for m in p.methods if m in run]
             if len({p.name for p, _ in pairs}) > 1:
                 found.append((f"Table {table}: {group.title}", side_by_side(pairs, group.metrics, anchor)))
     return found
@@ -97,15 +73,15 @@ def side_by_side(pairs: Sequence[tuple[Published, str]], rows: Sequence[Row], an
     """
     margin = f"dB over {label(anchor)}"
     heading = [f"{title}, {where}" for title in (*(t for _, t, _ in METRICS), margin) for where in ("paper", "here")]
-    base = next((p.psnr[0] for p, m in pairs if m == anchor), None)
+    base = next((p.mean("psnr") for p, m in pairs if m == anchor), None)
     measured = by_method(rows)
     mine = {m: float(measured[m]["psnr"].mean()) for _, m in pairs}
     body = []
-    for published, method in pairs:
+    for row, method in pairs:
         cells = [Cell(method)]
         for metric, _, digits in METRICS:
-            cells += [Cell(published.printed(metric)), Cell(mean_sd(measured[method][metric], digits))]
-        for value, zero in ((published.psnr[0], base), (mine[method], mine.get(anchor))):
+            cells += [Cell(getattr(row, metric)), Cell(mean_sd(measured[method][metric], digits))]
+        for value, zero in ((row.mean("psnr"), base), (mine[method], mine.get(anchor))):
             cells.append(Cell("" if zero is None or method == anchor else f"{round(value - zero, 2) + 0.0:+.2f}"))
         body.append(tuple(cells))
     return Table(("Method", *heading), tuple(body), (_orders(pairs, mine),))
@@ -113,6 +89,6 @@ def side_by_side(pairs: Sequence[tuple[Published, str]], rows: Sequence[Row], an
 
 def _orders(pairs: Sequence[tuple[Published, str]], mine: dict[str, float]) -> str:
     """The methods from best to worst PSNR, in the paper and here."""
-    paper = sorted({p.name: p.psnr[0] for p, _ in pairs}.items(), key=lambda item: -item[1])
+    paper = sorted({p.name: p.mean("psnr") for p, _ in pairs}.items(), key=lambda item: -item[1])
     here = sorted(mine, key=lambda m: -mine[m])
     return f"By PSNR, in the paper: {' > '.join(n for n, _ in paper)}; here: {' > '.join(label(m) for m in here)}."

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-
-from ...errors import InputError
 from ...files import atomic_path
 from ...prior import Prior
 from ...version import __version__
@@ -20,6 +16,7 @@ from .figures import lesion_figure, method_figure, seconds_figure
 from .labels import counts_in_words, label
 from .paper_tables import INTRODUCTION, beside_paper
 from .tables import TESTED_CASES, Group, by_method, groups
+from .trials import Results
 
 LIMITS = (
     "The scans are simulated: blur, counts, scatter and randoms come from a model, and the reconstructions use "
@@ -50,7 +47,7 @@ def write_report(
 ) -> Path:
     """Write ``out/report.html`` with the tables of ``metrics`` and ``lesions`` and every picture inside.
 
-    The slices that ``out/cases/*.npz`` keeps become ``out/figures/*.png`` where these are missing or older; the
+    The slices that ``out/cases`` keeps become ``out/figures/*.png`` where these are missing or older; the
     lesion and time figures are written there too. Returns the report's path.
     """
     from jinja2 import Environment, PackageLoader
@@ -126,7 +123,7 @@ def _pictures(out: Path, found: Sequence[Group]) -> dict[str, Any]:
         for patient in group.patients:
             name = f"{patient}_{group.reference}_{group.setting}_{group.counts}"
             path = out / "figures" / f"{name}.png"
-            if _drawn(out / "cases" / f"{name}.npz", path, list(by_method(group.metrics))):
+            if _drawn(out / "cases", name, path, list(by_method(group.metrics))):
                 caption = f"{patient}, {group.reference} reference, setting {group.setting}, {group.counts} counts."
                 pictures.append((path, caption))
             else:
@@ -134,18 +131,15 @@ def _pictures(out: Path, found: Sequence[Group]) -> dict[str, Any]:
     return {"note": PICTURES if pictures else "", "pictures": pictures, "missing": missing} if found else {}
 
 
-def _drawn(slices: Path, picture: Path, methods: Sequence[str]) -> bool:
+def _drawn(folder: Path, name: str, picture: Path, methods: list[str]) -> bool:
     """Make sure of a picture that is as new as the slices; False if there are neither."""
+    slices = folder / f"{name}.safetensors"
     if picture.is_file() and (not slices.is_file() or picture.stat().st_mtime >= slices.stat().st_mtime):
         return True
-    try:
-        with np.load(slices, allow_pickle=False) as kept:
-            names = [name for name in ("CT", "truth", *methods) if name in kept.files]
-            images, spacing, lesion = {name: kept[name] for name in names}, kept["spacing"], kept["lesion"]
-        method_figure(picture, images, tuple(spacing), lesion)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, InputError):
-        return False
-    return True
+    results = Results.read(folder, name)
+    if results.slices:
+        method_figure(picture, results.of(methods), results.spacing, results.lesion)
+    return bool(results.slices)
 
 
 def _seconds(out: Path, metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from ...files import atomic_path, hash_of
 from ...lesions.measures import lesion_rows, measure_lesions
@@ -67,27 +69,23 @@ class Results:
     def read(cls, folder: Path, name: str) -> Results:
         """What an earlier run kept; nothing if there is none, or if it is damaged."""
         try:
-            kept = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
-                slices = {key: arrays[key] for key in arrays.files}
-            spacing = tuple(float(v) for v in slices.pop("spacing"))
-            return cls(kept["keys"], kept["metrics"], kept["lesions"], slices, slices.pop("lesion"), spacing)  # type: ignore[arg-type]
-        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            with safe_open(folder / f"{name}.safetensors", framework="np") as file:
+                slices = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                kept = json.loads(file.metadata()["results"])
+            return cls(**kept, slices=slices, lesion=slices.pop("lesion"))
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             return cls()
 
     def write(self, folder: Path, name: str) -> None:
-        """Keep it: slices first, as the rows vouch for them."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
-            arrays: dict[str, Any] = {"lesion": self.lesion, "spacing": np.array(self.spacing), **self.slices}
-            np.savez_compressed(file, **arrays)
-        with atomic_path(folder / f"{name}.json") as temporary:
-            rows = {"keys": self.keys, "metrics": self.metrics, "lesions": self.lesions}
-            temporary.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        """Keep it."""
+        arrays = {"lesion": self.lesion, **self.slices}
+        kept = {"keys": self.keys, "metrics": self.metrics, "lesions": self.lesions, "spacing": self.spacing}
+        with atomic_path(folder / f"{name}.safetensors") as temporary:
+            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, {"results": json.dumps(kept)})
 
     def of(self, methods: list[str]) -> dict[str, np.ndarray]:
-        """The slices of a figure: CT, truth and these methods."""
-        return {name: self.slices[name] for name in ("CT", "truth", *methods)}
+        """The slices of a figure: CT, truth and these methods, as far as they are kept."""
+        return {name: self.slices[name] for name in ("CT", "truth", *methods) if name in self.slices}
 
 
 def run_trial(trial: Trial, methods: dict[str, Method], prior: Prior, fit: dict[str, Any], folder: Path) -> Results:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...files import write_csv
+
 
 class Table:
     """A CSV file with a row for a step; rows beyond the step that a run goes on from are dropped."""
@@ -16,41 +18,18 @@ class Table:
         self.rows: list[dict[str, str]] = []
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if _number(row.get("step")) <= step]
-            self._rewrite()
+                rows = [row for row in csv.DictReader(file) if (row["step"] or "").isdigit()]
+            self.rows = [row for row in rows if int(row["step"]) <= step]
 
     @property
     def last(self) -> int:
         """The step of the last row; -1 without any."""
-        return int(_number(self.rows[-1]["step"])) if self.rows else -1
+        return int(self.rows[-1]["step"]) if self.rows else -1
 
     def add(self, step: int, values: Mapping[str, str]) -> None:
-        """Append a row; a new column is added to the file."""
-        row = {"step": str(step), **values}
-        fresh = not self.rows or any(name not in self.rows[0] for name in row)
-        self.rows.append(row)
-        if fresh:
-            self._rewrite()
-            return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, list(self.rows[0])).writerow(row)
-
-    def _rewrite(self) -> None:
-        names = list(dict.fromkeys(name for row in self.rows for name in row if name))
-        self.rows = [{name: row.get(name) or "" for name in names} for row in self.rows]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            if names:
-                writer.writeheader()
-            writer.writerows(self.rows)
-
-
-def _number(text: str | None) -> float:
-    """A step; infinite for what is none, as in a line that an interruption cut."""
-    try:
-        return int(text or "")
-    except ValueError:
-        return float("inf")
+        """Add a row; new columns are added to the file."""
+        self.rows.append({"step": str(step), **values})
+        write_csv(self.path, self.rows, list(dict.fromkeys(name for row in self.rows for name in row)))
 
 
 class Log:
