@@ -35,7 +35,6 @@ class Denoiser:
     slice_mm : from slice to slice.
     batch : slices that go through the network together.
     slack : pixels by which the padded image is larger than the slice, at least.
-    guided : whether the network sees the CT; without it, it denoises as trained on images without one.
     evaluated : called with the number of slices after each batch, for progress.
     """
 
@@ -44,7 +43,6 @@ class Denoiser:
     slice_mm: float = SLICE_MM
     batch: int = SLICES_PER_BATCH
     slack: int = 0
-    guided: bool = True
     evaluated: Callable[[int], object] = lambda slices: None
 
     @cached_property
@@ -116,14 +114,13 @@ class Denoiser:
     def _batch(self, stack: Tensor, ct: Tensor, t: int) -> Tensor:
         """v ``(B, 1, H, W)`` of slices with their neighbours and their CT ``(B, H, W)``."""
         network = self.prior.network
-        guide = normalise_ct(ct) * self.guided
 
         def encode() -> tuple[Tensor, ...]:
             with torch.inference_mode(False), torch.no_grad():  # so that pull_back may use them
-                return network.tokens(guide.contiguous(memory_format=torch.channels_last))
+                return network.tokens(normalise_ct(ct).contiguous(memory_format=torch.channels_last))
 
         with autocast(stack.device):
-            tokens = self.prior.memory.tokens(guide, network, encode)
+            tokens = self.prior.memory.tokens(ct, network, encode)
             v = velocity(network, self.prior.schedule, stack, t, tokens, self.slice_mm)
         self.evaluated(len(stack))
         return v

@@ -1,9 +1,8 @@
 """The noise predictor: a UNet on 2 x 2 patches, guided by CT tokens through cross-attention.
 
-Attention is taken where it is cheap and precise: at stride 4 each PET window asks the CT tokens around
-it (with a learned bias for their relative position), at stride 8 every PET position asks all CT tokens
-(with rotary positions), so any image size that is a multiple of :data:`STRIDE` works. The CT is encoded
-once per case; its tokens serve every step.
+At stride 4, attention leads from each window of the PET to the CT tokens in and around it, with a learned bias for
+their relative position; at stride 8, from every position of the PET to all CT tokens, with rotary positions. So any
+image size that is a multiple of :data:`STRIDE` works. The CT is encoded once per case; its tokens serve every step.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class ResidualBlock(nn.Module):
 
 
 def _silu(x: Tensor) -> Tensor:
-    """SiLU of something nobody else needs: in its own memory, unless it is to be differentiated."""
+    """SiLU in the memory of its input, unless a gradient is to pass."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
@@ -85,7 +84,7 @@ def rotary(x: Tensor, height: int, width: int) -> Tensor:
 
 
 class GlobalCrossAttention(nn.Module):
-    """Every position asks every token of the CT; ``(B, C, H, W)`` and tokens of the same shape."""
+    """Attention from every position to every token of the CT; ``(B, C, H, W)`` and tokens of the same shape."""
 
     def __init__(self, channels: int, heads: int):
         super().__init__()
@@ -108,7 +107,7 @@ class GlobalCrossAttention(nn.Module):
 
 
 class WindowCrossAttention(nn.Module):
-    """Each window of positions asks the CT tokens in and around it; ``(B, C, H, W)``."""
+    """Attention from each window of positions to the CT tokens in and around it; ``(B, C, H, W)``."""
 
     def __init__(self, channels: int, heads: int):
         super().__init__()
@@ -174,7 +173,7 @@ class CTEncoder(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks of one resolution, then the question to the CT if there is an attention for it."""
+    """Residual blocks of one resolution, then attention to the CT where there is one."""
 
     def __init__(self, channels_in: int, channels: int, count: int, embedding: int, attention: nn.Module | None):
         super().__init__()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..physics.model import ForwardModel
 from ..prior import Denoiser
-from .sampler import ProgressiveSampler, StepCallback
+from .sampler import ProgressiveSampler, StepCallback, unwatched
 from .slabs import SlabState
 
 SENSITIVITY_FLOOR = 1e-3  # of its maximum: pixels that no line sees keep their value
@@ -45,7 +45,7 @@ def sample_paper(
     counts: Tensor,
     profile: Paper,
     seed: int = 0,
-    callback: StepCallback | None = None,
+    callback: StepCallback = unwatched,
     state: SlabState | None = None,
 ) -> Tensor:
     """Counts ``(S, views, bins)`` -> activity ``(S, J, I)`` in SUV, one posterior sample."""
@@ -65,8 +65,7 @@ def sample_paper(
         state.meet(z)
         fresh = denoiser.noise(random) if profile.eta else None
         x_t = schedule.ddim(denoiser.pad(transform.to_model(z)), eps, t, following, profile.eta, fresh)
-        if callback is not None:
-            callback(step + 1, profile.steps, z)
+        callback(step + 1, profile.steps, z)
     return z
 
 

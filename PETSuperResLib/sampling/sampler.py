@@ -11,16 +11,20 @@ from torch import Tensor
 from ..errors import InputError
 
 #: callback(step, steps, estimate): the current estimate in SUV, ``(S, J, I)``; step 0 is the start. May raise to stop
-StepCallback = Callable[[int, int, Tensor], None]
+StepCallback = Callable[[int, int, Tensor], object]
 
 NETWORK_COST = 50  # a network evaluation takes about as long as so many EM updates (on a CPU, 128 x 128)
+
+
+def unwatched(step: int, steps: int, estimate: Tensor) -> None:
+    """The callback of a run that nobody follows."""
 
 
 @dataclass(frozen=True)
 class Sampler:
     """The values that decide a sampler's run; a subclass has those of one sampler and names its function.
 
-    The function is ``sample(denoiser, model, counts, profile, seed=0, callback=None, state=None)``: with a
+    The function is ``sample(denoiser, model, counts, profile, seed=0, callback=..., state=None)``: with a
     :class:`~PETSuperResLib.prior.Denoiser` of the slices, their model, their counts ``(S, views, bins)`` and the
     profile it gives the activity ``(S, J, I)`` in SUV. ``state`` is the :class:`~.slabs.SlabState` of a part of a
     longer volume.

@@ -30,8 +30,13 @@ class SlabState:
 
     def __init__(self, below: SlabState | None = None, kept: slice = slice(0, 0)):
         self.kept, self.stages = kept, list[Tensor]()
-        self.known = below.kept.stop - below.kept.start if below else 0
         self._below = below.stages if below else []
+        self.known = below.count if below else 0
+
+    @property
+    def count(self) -> int:
+        """Of the kept slices."""
+        return int(self.kept.stop - self.kept.start)
 
     def meet(self, values: Tensor) -> None:
         """One stage: the known slices of ``values`` ``(S, ...)`` become what they were there, the kept ones are kept.
@@ -85,7 +90,7 @@ class Slabs:
         Slices that are known from the slab before, and a halo above the last, are computed along.
         """
         first, last = slices
-        low = first - (below.kept.stop - below.kept.start if below else 0)
+        low = first - (below.count if below else 0)
         own, kept = slice(first - low, last - low), max(0, last - low - self.halo)
         state = SlabState(below, slice(kept, last - low) if last < len(out) else slice(0, 0))
         model, counts, ct = self.problem.part(low, min(len(out), last + self.halo))

@@ -16,7 +16,7 @@ from ..prior import Denoiser
 from .body import completed_ct, starting_image
 from .consistency import map_em
 from .penalties import ct_guided, quadratic_surrogate
-from .sampler import ProgressiveSampler, Sampler, StepCallback
+from .sampler import ProgressiveSampler, Sampler, StepCallback, unwatched
 from .slabs import SlabState
 
 SHIFTS = ((0, 0), (3, 5), (6, 2), (1, 7))  # pixels by which a step's image is moved over the network's grid
@@ -80,7 +80,7 @@ def sample_standard(
     counts: Tensor,
     profile: Standard,
     seed: int = 0,
-    callback: StepCallback | None = None,
+    callback: StepCallback = unwatched,
     state: SlabState | None = None,
 ) -> Tensor:
     """Counts ``(S, views, bins)`` -> activity ``(S, J, I)`` in SUV: an estimate, or a sample with ``profile.noise``."""
@@ -95,8 +95,7 @@ def sample_standard(
     if profile.tissue_beta:
         penalty = ct_guided(ct, model.spacing, profile.tissue_neighbours, TISSUE_FWHM_MM, TISSUE_GAMMA)
     axial_mean = _axial_mean(model, profile.axial_fwhm_slices * model.spacing[2])
-    if callback is not None:
-        callback(0, profile.steps, z)
+    callback(0, profile.steps, z)
     state.meet(z)
 
     eps = denoiser.noise(random) if profile.noise else torch.zeros_like(denoiser.pad(z))
@@ -117,8 +116,7 @@ def sample_standard(
         else:
             z = anchor
         state.meet(z)
-        if callback is not None:
-            callback(step + 1, profile.steps, z)
+        callback(step + 1, profile.steps, z)
     return z
 
 

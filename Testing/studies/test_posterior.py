@@ -64,13 +64,12 @@ def test_the_deviance_has_the_gradient_that_dps_follows_with_empty_bins_too():
 
 
 @pytest.mark.parametrize("neighbours", [0, 1])
-@pytest.mark.parametrize("guided", [True, False])
-def test_the_gradient_through_the_prior_is_that_of_its_estimate(neighbours, guided, tmp_path, monkeypatch):
+def test_the_gradient_through_the_prior_is_that_of_its_estimate(neighbours, tmp_path, monkeypatch):
     monkeypatch.setattr("PETSuperResLib.prior.denoiser.autocast", lambda device: nullcontext())
     prior = tiny_prior(tmp_path, neighbours=neighbours)
     random = torch.Generator().manual_seed(0)
     ct = 300 * torch.randn((5, 14, 30), generator=random)
-    denoiser = Denoiser(prior, ct, 3.0, batch=2, guided=guided)  # neighbours reach into other batches
+    denoiser = Denoiser(prior, ct, 3.0, batch=2)  # neighbours reach into other batches
     x, weight, direction = (denoiser.noise(random) for _ in range(3))
     gradient = denoiser.pull_back(x, 300, weight)
     h = 1e-2
@@ -132,7 +131,7 @@ def test_they_have_the_signature_of_every_sampler(parts, profile):
     seen, state = [], SlabState(kept=slice(1, len(y)))
     first = profile.sample(*parts, profile, 0, lambda step, steps, z: seen.append((step, steps)), state)
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    second = profile.sample(denoiser, model, y.flip(0), profile, 7, None, SlabState(state))
+    second = profile.sample(denoiser, model, y.flip(0), profile, 7, state=SlabState(state))
     assert torch.equal(second[: len(y) - 1], first[1:])
 
 

@@ -197,33 +197,6 @@ def test_the_steps_of_ddim_lead_from_exact_noise_to_the_image():
     assert torch.equal(x, x0)
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_draws_from_a_prior_that_is_known(eta):
-    """Normal voxels: from noise come samples of their mean and spread, whatever the share of fresh noise."""
-    prior = Prior(GaussianNetwork())
-    denoiser, random = Denoiser(prior, torch.zeros(1, 64, 64)), torch.Generator().manual_seed(0)
-    x = denoiser.noise(random)
-    for t, following in prior.schedule.falling(500):
-        x = prior.schedule.ddim(
-            denoiser.estimate(x, t), denoiser.epsilon(x, t), t, following, eta, denoiser.noise(random)
-        )
-    assert float(x.mean()) == pytest.approx(2.0, abs=0.02)
-    assert float(x.std()) == pytest.approx(0.3, rel=0.06)
-
-
-def test_the_steps_of_ddim_draw_as_much_fresh_noise_as_eta_says():
-    """x at the next time keeps the variance of its level, and what is fresh in it grows with eta."""
-    schedule, random = NoiseSchedule(), torch.Generator().manual_seed(0)
-    eps, fresh = (torch.randn(1, 1, 200, 200, generator=random) for _ in range(2))
-    shares = []
-    for eta in (0.0, 0.5, 1.0):
-        x = schedule.ddim(torch.zeros_like(eps), eps, 600, 300, eta, fresh)
-        assert float(x.var()) == pytest.approx(1 - float(schedule.alpha_bar[300]), rel=0.02)
-        shares.append(float((x * fresh).mean()))
-    assert shares[0] == pytest.approx(0, abs=0.01) and shares[2] == pytest.approx(2 * shares[1], rel=0.05)
-    assert shares[2] > 0.1
-
-
 def test_the_bundled_architecture_fits_in_16_mb():
     parameters = sum(p.numel() for p in NoiseNetwork().parameters())
     assert parameters < 8e6 and 2 * parameters < 16e6

@@ -24,7 +24,7 @@ ENCODER_SHARE = 0.4  # of the training is the auto-encoder's
 class LatentNetwork(nn.Module):
     """Noisy latent ``(B, LATENT, h, w)``, time ``(B,)`` and CT ``(B, 2, 4 h, 4 w)`` -> the clean latent.
 
-    A UNet; its two coarser levels ask the CT through cross-attention. h and w are multiples of 8.
+    A UNet with cross-attention to the CT at its two coarser levels. h and w are multiples of 8.
     """
 
     def __init__(self, heads: int = 4):
@@ -38,8 +38,8 @@ class LatentNetwork(nn.Module):
         self.enter = nn.Conv2d(LATENT, first, 3, padding=1)
 
         def level(channels_in: int, channels: int) -> Level:
-            asks = channels in WIDTHS[2:]
-            return Level(channels_in, channels, 1, embedding, GlobalCrossAttention(channels, heads) if asks else None)
+            attention = GlobalCrossAttention(channels, heads) if channels in WIDTHS[2:] else None
+            return Level(channels_in, channels, 1, embedding, attention)
 
         self.down = nn.ModuleList(level(w, w) for w in WIDTHS)
         self.coarser = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(WIDTHS))

@@ -12,7 +12,7 @@ from ...device import pick_device
 from ...physics.model import EPSILON, ForwardModel, osem
 from ...prior import Denoiser
 from ...problem import Problem
-from ...sampling.sampler import Sampler, StepCallback
+from ...sampling.sampler import Sampler, StepCallback, unwatched
 from ...sampling.slabs import SlabState
 from ...volume import Volume
 from .interface import Method, MethodCase
@@ -61,7 +61,7 @@ def sample_dps(
     counts: Tensor,
     profile: DPS,
     seed: int = 0,
-    callback: StepCallback | None = None,
+    callback: StepCallback = unwatched,
     state: SlabState | None = None,
 ) -> Tensor:
     """Diffusion posterior sampling (Chung et al. 2023, algorithm 1).
@@ -85,8 +85,7 @@ def sample_dps(
         x_t = x_t - profile.zeta * gradient  # line 7
         z = transform.to_activity(denoiser.crop(x_t)).clamp_min(0)
         state.meet(z)
-        if callback is not None:
-            callback(step + 1, profile.steps, z)
+        callback(step + 1, profile.steps, z)
     return z
 
 
@@ -108,7 +107,7 @@ def sample_scorepet(
     counts: Tensor,
     profile: ScorePET,
     seed: int = 0,
-    callback: StepCallback | None = None,
+    callback: StepCallback = unwatched,
     state: SlabState | None = None,
 ) -> Tensor:
     """Decomposed diffusion sampling (Singh et al. 2024, PET-DDS): per step Tweedie, :func:`anchored_em`, DDIM."""
@@ -124,8 +123,7 @@ def sample_scorepet(
         state.meet(z)
         x0, fresh = denoiser.pad(transform.to_model(z)), denoiser.noise(random)
         x_t = schedule.ddim(x0, schedule.epsilon(x_t, x0, t), t, following, profile.eta, fresh)
-        if callback is not None:
-            callback(step + 1, profile.steps, z)
+        callback(step + 1, profile.steps, z)
     return z
 
 

@@ -16,7 +16,7 @@ LINEAR_SUV = 5.0  # the LR image comes in the asinh scale and, for hot uptake, l
 
 
 class SelfAttention(GlobalCrossAttention):
-    """Every position asks every other, ``(B, C, H, W)``; where the prior's network asks the CT."""
+    """Attention from every position to every other, ``(B, C, H, W)``, in place of that to the CT."""
 
     def forward(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
         return super().forward(x, x)
