@@ -25,6 +25,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+LABEL_WIDTH = 84  # pixels
+
 
 class PETSuperRes(ScriptedLoadableModule):
     """What Slicer shows of the module before it is opened."""
@@ -70,11 +72,17 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         """Load the panel and connect its parts."""
+        import qt
+
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/PETSuperRes.ui"))
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
+        for name, widget in vars(self.ui).items():
+            if "LayoutLabel" in name:
+                widget.setMinimumWidth(LABEL_WIDTH)  # in all sections alike
+                widget.setAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         self.logic = PETSuperResLogic()
         from PETSuperResSlicer.panel.lesions import LesionsPanel
         from PETSuperResSlicer.panel.result import ResultPanel

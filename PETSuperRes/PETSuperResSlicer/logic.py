@@ -256,7 +256,7 @@ class PETSuperResLogic(_Base):
     ) -> Any:
         """Read the DICOM series of a PET node as SUVbw in a process of its own; returns the task.
 
-        ``onDone`` gets the volume. What is ``stated`` (:class:`PETSuperResSlicer.mrml.units.Stated`) replaces the
+        ``onDone`` gets the volume. What is ``stated`` (:class:`PETSuperResLib.suv.stated.Stated`) replaces the
         header's. Raises nothing: ``onError`` gets the :class:`UnitsError` that names what is missing, and
         :class:`InputError` when the series no longer has the node's shape.
         """

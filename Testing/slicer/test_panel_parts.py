@@ -129,10 +129,11 @@ def suv_of(node, folder, **stated):
     """The SUV volume of a node's series, as the worker's job and the module make it."""
     from PETSuperResSlicer.mrml import units as units
 
+    from PETSuperResLib.suv.stated import Stated
     from PETSuperResLib.worker.jobs import SuvJob, Tools
     from PETSuperResLib.worker.raw_arrays import read_raw
 
-    job, finish = units.suv_job(node, units.Stated(**stated))
+    job, finish = units.suv_job(node, Stated(**stated))
     run = SuvJob.from_message({**job, "out": str(folder)}).run
     files, report = run(Tools(lambda _path: None, lambda _event: None, lambda _file: None))
     return finish({key: read_raw(file) for key, file in files.items()}, report)
@@ -190,33 +191,6 @@ def test_a_dicom_ct_is_not_taken_as_pet(dicom):
 
     node = dicom(slices=ct_slices(np.full((4, 5, 4), 40.0)))
     assert units.recognise(node).kind == units.REFUSED
-
-
-def test_stated_values_follow_the_definition_of_suv():
-    """SUV = C W / (D 2^(-t/T)): after one half-life of F-18, 100 MBq are 50 MBq."""
-    from PETSuperResSlicer.mrml import units as units
-
-    stated = units.Stated(80.0, 100e6, "10:00", "11:49:46", "F-18")  # 6586 s later
-    factor, evidence = units.suv_factor(stated)
-    assert factor == pytest.approx(80e3 / 50e6, rel=1e-4)
-    assert evidence["source"] == "stated by the user"
-
-
-@pytest.mark.parametrize(
-    ("stated", "what"),
-    [
-        ((None, 1e8, "10:00", "11:00"), "weight"),
-        ((80.0, None, "10:00", "11:00"), "dose"),
-        ((80.0, 1e8, "", "11:00"), "time of injection"),
-        ((80.0, 1e8, "10:00", "25:00"), "start of the scan"),
-        ((80.0, 1e8, "11:00", "10:00"), "before the injection"),
-    ],
-)
-def test_what_is_not_stated_is_asked_for(stated, what):
-    from PETSuperResSlicer.mrml import units as units
-
-    with pytest.raises(UnitsError, match=what):
-        units.suv_factor(units.Stated(*stated))
 
 
 def test_scaling_by_stated_values_keeps_the_place_and_the_transform(scene, nodes):

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from PETSuperResLib.errors import InputError, UnitsError
 from PETSuperResLib.suv.evidence import Overrides, nuclide_in
+from PETSuperResLib.suv.stated import Stated
 from PETSuperResLib.suv.suvbw import suv_factors
 from PETSuperResLib.suv.volumes import check_suv, suv_volume
 from PETSuperResLib.volume import Volume
@@ -547,3 +548,26 @@ def test_day_of_the_scan_does_not_matter() -> None:
         Scan(injected=Scan().injected + timedelta(days=90), started=Scan().started + timedelta(days=90)),
     )
     assert suv_of(pet_slices(late)) == pytest.approx(suv_of(pet_slices(early)), rel=1e-6)
+
+
+def test_stated_values_follow_the_definition_of_suv():
+    """SUV = C W / (D 2^(-t/T)): after one half-life of F-18, 100 MBq are 50 MBq."""
+    stated = Stated(80.0, 100e6, "10:00", "11:49:46", "F-18")  # 6586 s later
+    factor, evidence = stated.factor()
+    assert factor == pytest.approx(80e3 / 50e6, rel=1e-4)
+    assert evidence["source"] == "stated by the user"
+
+
+@pytest.mark.parametrize(
+    ("stated", "what"),
+    [
+        ((None, 1e8, "10:00", "11:00"), "weight"),
+        ((80.0, None, "10:00", "11:00"), "dose"),
+        ((80.0, 1e8, "", "11:00"), "time of injection"),
+        ((80.0, 1e8, "10:00", "25:00"), "start of the scan"),
+        ((80.0, 1e8, "11:00", "10:00"), "before the injection"),
+    ],
+)
+def test_what_is_not_stated_is_asked_for(stated, what):
+    with pytest.raises(UnitsError, match=what):
+        Stated(*stated).factor()

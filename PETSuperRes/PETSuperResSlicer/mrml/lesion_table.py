@@ -119,7 +119,7 @@ def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
     after = {lesion.label: lesion for lesion in columns[1][1]}
     rows = []
     for number, lesion in enumerate(before, 1):
-        row = [f"{number} {lesion.name}", "PET\nSR\nchange"]
+        row = [_numbered(number, lesion.name), "PET\nSR\nchange"]
         for attribute, *_titles in TABLE_MEASURES:
             old = getattr(lesion, attribute)
             other = after.get(lesion.label)
@@ -128,6 +128,10 @@ def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
             row.append(f"{_short(old)}\n{_short(new) if np.isfinite(new) else '-'}\n{change}")
         rows.append(row)
     return rows
+
+
+def _numbered(number: int, name: str) -> str:
+    return name if name.split()[:1] == [str(number)] else f"{number} {name}"
 
 
 def _short(value: float) -> str:
@@ -213,7 +217,7 @@ def update_chart(chart: Any, table: Any, measure_name: str, titles: Sequence[str
 
 
 def _axis_title(names: Sequence[str], longest: int = 70) -> str:
-    text = "Lesion: " + ", ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+    text = "Lesion: " + ", ".join(_numbered(number, name) for number, name in enumerate(names, 1))
     return text if len(text) <= longest else "Lesion, by its number in the table"
 
 

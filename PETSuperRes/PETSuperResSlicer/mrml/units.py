@@ -6,16 +6,18 @@ themselves, which can rule SUV out but never prove it. Nothing is guessed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml.inputs import dicom_file, dicom_values
+
+if TYPE_CHECKING:
+    from PETSuperResLib.suv.stated import Stated
 
 # What can be done with a PET node, by what is known about it
 SUV = "suv"  # use it
@@ -48,17 +50,6 @@ class Recognition:
             UNSURE: "press 'They are SUV' under the PET if that is so",
         }.get(self.kind, "choose another volume")
         return f"'{name}' cannot be used as it is ({self.text}): {remedy}"
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What a user states: weight in kg, dose in Bq, times of day or date-times; None or empty where nothing is."""
-
-    weight_kg: float | None = None
-    dose_bq: float | None = None
-    injected: str = ""
-    scanned: str = ""  # the moment to which the values are decay-corrected; not needed with DICOM
-    nuclide: str = "F-18"
 
 
 def recognise(node: Any) -> Recognition:
@@ -145,40 +136,6 @@ def suv_job(node: Any, stated: Stated) -> tuple[dict[str, Any], Callable[[dict[s
         return replace(volumes["pet"], metadata={"suv": report["evidence"]})
 
     return {"type": "suv", "source": dicom_file(node), **given}, finish
-
-
-def suv_factor(stated: Stated) -> tuple[float, dict[str, Any]]:
-    """g/mL per Bq/mL from what a user states, and the evidence.
-
-    ``SUVbw = C W / (D 2^(-t / T))``, C decay-corrected to the start of the scan, t from injection to it.
-    Raises :class:`UnitsError` naming the value that is missing or impossible.
-    """
-    from PETSuperResLib.errors import UnitsError
-    from PETSuperResLib.suv.evidence import NUCLIDES
-
-    for value, what in ((stated.weight_kg, "patient's weight in kg"), (stated.dose_bq, "injected dose in MBq")):
-        if not value or value <= 0:
-            raise UnitsError(f"SUV needs the {what}: state it in the form under the PET.")
-    injected = seconds_of_day(stated.injected, "time of injection")
-    scanned = seconds_of_day(stated.scanned, "start of the scan")
-    elapsed = scanned - injected
-    if elapsed < 0:
-        raise UnitsError("The scan starts before the injection: check both times (of one day, hh:mm:ss).")
-    half_life = NUCLIDES[stated.nuclide][0]
-    assert stated.weight_kg is not None and stated.dose_bq is not None
-    factor = stated.weight_kg * 1e3 / (stated.dose_bq * 2 ** (-elapsed / half_life))
-    facts = {"weight_kg": stated.weight_kg, "dose_bq": stated.dose_bq, "nuclide": stated.nuclide}
-    return factor, {**facts, "seconds_from_injection": elapsed, "factor": factor, "source": "stated by the user"}
-
-
-def seconds_of_day(text: str, what: str) -> float:
-    """Seconds since midnight of ``hh:mm`` or ``hh:mm:ss``; raises :class:`UnitsError` otherwise."""
-    from PETSuperResLib.errors import UnitsError
-
-    found = re.fullmatch(r"\s*(\d{1,2}):(\d{2})(?::(\d{2}))?\s*", text or "")
-    if found is None or int(found[1]) > 23 or int(found[2]) > 59 or int(found[3] or 0) > 59:
-        raise UnitsError(f"The {what} is '{text}', not a time: state it as hh:mm:ss in the form under the PET.")
-    return 3600.0 * int(found[1]) + 60.0 * int(found[2]) + int(found[3] or 0)
 
 
 def add_suv_node(source: Any, volume: Any, evidence: dict[str, Any]) -> Any:

@@ -56,10 +56,12 @@ class UnitsPanel:
         if self.reading is not None:
             self.reading.close()
 
-    def stated(self) -> units.Stated:
-        """What the form says."""
+    def stated(self) -> Any:
+        """What the form says, a :class:`PETSuperResLib.suv.stated.Stated`."""
+        from PETSuperResLib.suv.stated import Stated
+
         weight, dose = float(self.ui.weightSpinBox.value), float(self.ui.doseSpinBox.value)
-        return units.Stated(
+        return Stated(
             weight or None,
             1e6 * dose or None,
             str(self.ui.injectedEdit.text).strip(),
@@ -84,7 +86,7 @@ class UnitsPanel:
             elif self.found.kind == units.CONVERT:
                 self._from_dicom(node)
             else:
-                factor, evidence = units.suv_factor(self.stated())
+                factor, evidence = self.stated().factor()
                 self._add(node, units.scaled_volume(node, factor), evidence)
         except PETSuperResError as error:
             self._failed(error)
