@@ -10,8 +10,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -92,39 +92,32 @@ def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
         raise
 
 
-class atomic_path:  # noqa: N801 - used like a function
-    """Context manager: a temporary name beside ``path`` that becomes ``path`` only on success."""
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-
-    def __enter__(self) -> Path:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            suffix = "".join(self.path.suffixes[-2:]) if self.path.name.endswith(".gz") else self.path.suffix
-            handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=self.path.parent)
-            os.close(handle)
-        except OSError as error:
-            raise OutputError(
-                f"Cannot write to {self.path.parent}: {error.strerror}; choose another folder."
-            ) from error
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None:
-            umask = os.umask(0)
-            os.umask(umask)
-            self.temporary.chmod(0o666 & ~umask)
-            os.replace(self.temporary, self.path)
-            return
-        self.temporary.unlink(missing_ok=True)
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that becomes ``path`` only on success; raises :class:`OutputError`."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+        handle, name = tempfile.mkstemp(prefix=".part-", suffix=suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise OutputError(f"Cannot write to {path.parent}: {error.strerror}; choose another folder.") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    except Exception as error:
         # safetensors wraps the system's error; it is not imported for it, as Slicer may not have it yet
         if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
             reason = getattr(error, "strerror", None) or error
-            raise OutputError(
-                f"{self.path} could not be written: {reason}; free space or use another folder."
-            ) from error
+            raise OutputError(f"{path} could not be written: {reason}; free space or use another folder.") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Path:

@@ -6,13 +6,13 @@ they are done, which freezes a GUI. The files are ordinary NRRD: https://teem.so
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..files import atomic_path
 from ..progress import at_once
 from ..volume import Volume
 
@@ -57,20 +57,12 @@ def write_steps(volume: Volume, path: str | Path) -> Generator[None, None, Path]
         f"unit:={volume.unit}",
         f"name:={' '.join(str(volume.metadata.get('file', '')).split())}",
     ]
-    temporary = path.with_name(f".part-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(MAGIC + "\n".join(lines).encode() + b"\n\n")
-            data = np.ascontiguousarray(volume.array, "<f4").data.cast("B")
-            for first in range(0, len(data), BLOCK):
-                file.write(data[first : first + BLOCK])
-                yield
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"{path} could not be written: {reason}; free space or use another folder.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(MAGIC + "\n".join(lines).encode() + b"\n\n")
+        data = np.ascontiguousarray(volume.array, "<f4").data.cast("B")
+        for first in range(0, len(data), BLOCK):
+            file.write(data[first : first + BLOCK])
+            yield
     return path
 
 

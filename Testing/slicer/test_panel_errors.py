@@ -309,12 +309,12 @@ def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(work
 
 
 def test_a_full_disk_where_the_inputs_are_written_is_told_likewise(working, host, tmp_path, monkeypatch):
-    from PETSuperResLib.worker import raw_arrays as exchange
+    from PETSuperResLib import files
 
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exchange.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     working.ui.applyButton.click()
     assert host.spin(20, until=lambda: not working.job.running)
     told = working.ui.statusLabel.text

@@ -97,7 +97,7 @@ def children(parent: int = os.getpid()) -> set[str]:
     return {line.split()[0] for line in lines if line.split()[2] != "ps" and line.split()[1][0] != "Z"}
 
 
-def test_a_volume_passes_the_exchange_with_its_place_unit_and_name(awkward, tmp_path):
+def test_a_volume_passes_between_processes_with_its_place_unit_and_name(awkward, tmp_path):
     named = Volume(awkward.array, awkward.spacing, awkward.origin, awkward.direction, "SUVbw", {"file": "PET Müller"})
     path = write_raw(named, tmp_path / "v.nrrd")
     back = read_raw(path)
@@ -109,7 +109,7 @@ def test_a_volume_passes_the_exchange_with_its_place_unit_and_name(awkward, tmp_
     assert files(tmp_path) == {"v.nrrd"}
 
 
-def test_a_cut_off_exchange_file_is_refused(awkward, tmp_path):
+def test_a_cut_off_raw_file_is_refused(awkward, tmp_path):
     path = write_raw(awkward, tmp_path / "v.nrrd")
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(Exception, match="damaged or incomplete"):
@@ -399,12 +399,12 @@ def test_a_python_that_is_not_there_is_told(runner, case):
 def test_a_full_disk_is_told(runner, case, monkeypatch):
     import errno
 
-    import PETSuperResLib.worker.raw_arrays as exchange
+    from PETSuperResLib import files
 
     def replace(*_paths):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(exchange.os, "replace", replace)
+    monkeypatch.setattr(files.os, "replace", replace)
     message = run(runner, case)[-1]
     assert message["type"] == "error" and "No space left" in message["message"] and "free" in message["message"]
 
