@@ -47,7 +47,7 @@ def prior_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def host() -> Any:
-    """The GUI host of Testing/slicer_host; skips where it cannot run."""
+    """The GUI host of Testing/support/slicer_host; skips where it cannot run."""
     import slicer_host
 
     if slicer_host.missing():

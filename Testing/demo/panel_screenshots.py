@@ -1,6 +1,6 @@
-"""The pictures of the panel in README and tutorial: ``python Testing/panel_screenshots.py [FOLDER] [QUALITY]``.
+"""The pictures of the panel in README and tutorial: ``python Testing/demo/panel_screenshots.py [FOLDER] [QUALITY]``.
 
-The unmodified module in the GUI host (Testing/slicer_host, not 3D Slicer itself) runs the generated phantom
+The unmodified module in the GUI host (Testing/support/slicer_host, not 3D Slicer itself) runs the generated phantom
 with its worker process. Takes a minute or two on a CPU.
 """
 

@@ -60,7 +60,7 @@ def scans(folder):
 def small(name: str, **changes: object) -> Recipe:
     """A UNet that learns in seconds."""
     values = {"steps": 240, "batch": 4, "size": 64, "warmup": 10, "ema": 0.95, "learning_rate": 3e-3, **changes}
-    return Recipe(name=name, build=lambda: ImageRestorer(UNet(1, (8, 16, 32))), **values)  # type: ignore[arg-type]
+    return Recipe(name=name, build=lambda: ImageRestorer(UNet(1, (8, 16, 32))), **values)
 
 
 # Pairs

@@ -83,7 +83,7 @@ def test_curves_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
             self.shown.append(("closed", 0.0, 0))
 
     board = ModuleType("torch.utils.tensorboard")
-    board.SummaryWriter = Writer  # type: ignore[attr-defined]
+    board.SummaryWriter = Writer
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
     log = Log(tmp_path, 0)
     log.trained(1, 0.5, 10.0, 1e-4)

@@ -120,7 +120,7 @@ def _provide_qt() -> None:
         sys.modules["qt"] = pythonqt.make_module()
     except ImportError:
         empty = types.ModuleType("qt")
-        empty.__getattr__ = lambda name: type(name, (), {})  # type: ignore[method-assign,assignment]
+        empty.__getattr__ = lambda name: type(name, (), {})
         sys.modules["qt"] = empty
 
 

@@ -36,7 +36,7 @@ def write_case(folder: Path, seed: int = 0, names: tuple[str, ...] = ("PET_SUV",
 
 def write_study(folder: Path, patient: str = "P-1", **scan: object) -> tuple[list[Dataset], list[Dataset]]:
     """A DICOM study in series folders, as archives deliver it; returns the PET's and the CT's slices."""
-    settings = Scan(**scan)  # type: ignore[arg-type]
+    settings = Scan(**scan)
     suv = suv_pattern()
     pet, ct = pet_slices(settings, suv), ct_slices(np.where(suv > 0.5, 40.0, -900.0), settings)
     study, frame = generate_uid(), generate_uid()

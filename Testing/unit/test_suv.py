@@ -24,12 +24,12 @@ GA68, RB82, ZR89 = 4062.6, 75.45, 282276.0
 
 
 def suv_of(datasets: Sequence[Dataset], **stated: object) -> np.ndarray:
-    factors, _ = suv_factors(datasets, Overrides(**stated))  # type: ignore[arg-type]
+    factors, _ = suv_factors(datasets, Overrides(**stated))
     return np.stack([rescaled(d) * f for d, f in zip(datasets, factors, strict=True)])
 
 
 def evidence(datasets: Sequence[Dataset], **stated: object) -> dict:
-    return suv_factors(datasets, Overrides(**stated))[1]  # type: ignore[arg-type]
+    return suv_factors(datasets, Overrides(**stated))[1]
 
 
 def each(datasets: Sequence[Dataset], **attributes: object) -> None:

@@ -1,9 +1,10 @@
 """How long a user of the panel waits: requests to a warm worker, from the request to its first preview and its result.
 
-``OMP_WAIT_POLICY=PASSIVE python Testing/benchmarks/interaction.py`` writes a generated head of 64 slices of 128 x 128
-into a temporary folder and sends the worker that the panel uses these jobs, one after another: a box of 16 slices
-around a lesion (with its margin of 24 mm: 32 slices are reconstructed) twice, the whole case as ``draft`` twice and as
-``standard``. Before them comes one small job, which loads the prior. Takes about a minute and a half on two cores.
+``OMP_WAIT_POLICY=PASSIVE python Testing/studies/benchmarks/interaction.py`` writes a generated head of 64 slices of
+128 x 128 into a temporary folder and sends the worker that the panel uses these jobs, one after another: a box of 16
+slices around a lesion (with its margin of 24 mm: 32 slices are reconstructed) twice, the whole case as ``draft`` twice
+and as ``standard``. Before them comes one small job, which loads the prior. Takes about a minute and a half on two
+cores.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def main() -> None:
         rows = [client.run(f"region, draft{again}", **region) for again in ("", ", again")]
         rows += [client.run(f"whole, draft{again}", **case, **common, quality="draft") for again in ("", ", again")]
         rows += [client.run("whole, standard", **case, **common, quality="standard")]
-        client.process.stdin.close()  # type: ignore[union-attr]
+        client.process.stdin.close()
         client.process.wait(60)
     print(as_table("Seconds from the request to a warm worker", rows, COLUMNS))
     if out is not None:

@@ -1,6 +1,6 @@
 """Time the Triton projector's tiles on a GPU, for both of the benchmark's geometries.
 
-    python Testing/benchmarks/tune_triton.py
+    python Testing/studies/benchmarks/tune_triton.py
 
 The fastest of each direction belong into ``TritonBackend.FORWARD`` and ``ADJOINT``.
 """

@@ -38,7 +38,7 @@ class QUiLoader(QtUiTools.QUiLoader):
         connections = root.find("connections")
         special = [c for c in connections if "vtk" in (c.findtext("signal") or "")] if connections is not None else []
         for connection in special:
-            connections.remove(connection)  # type: ignore[union-attr]
+            connections.remove(connection)
         buffer = QtCore.QBuffer()
         buffer.setData(ET.tostring(root))
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)

@@ -63,7 +63,7 @@ class QFileDialog(QtWidgets.QFileDialog):
     """A file dialog that returns the planned path; a plain string, as in PythonQt."""
 
     @staticmethod
-    def getOpenFileName(*_arguments: Any, **_options: Any) -> str:  # type: ignore[override]
+    def getOpenFileName(*_arguments: Any, **_options: Any) -> str:
         return files.pop(0) if files else ""
 
-    getSaveFileName = getExistingDirectory = getOpenFileName  # type: ignore[assignment]
+    getSaveFileName = getExistingDirectory = getOpenFileName

@@ -128,7 +128,7 @@ class _Wrapper:
         self._bound[tag] = found
         for name, connector in found.items():
             connector.write(self._values[name])
-            connector.onChanged(lambda name=name, connector=connector: self._edited(name, connector))  # type: ignore[misc]
+            connector.onChanged(lambda name=name, connector=connector: self._edited(name, connector))
         self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show())
         return tag
 

@@ -48,11 +48,11 @@ def make_module() -> types.ModuleType:
         classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, QtCore.QObject)]
         _originals.update({cls: cls.__getattribute__ for cls in classes})
         for cls in classes:
-            cls.__getattribute__ = _get  # type: ignore[method-assign,assignment]
-            cls.__setattr__ = _set  # type: ignore[method-assign,assignment]
+            cls.__getattribute__ = _get
+            cls.__setattr__ = _set
         shot = QtCore.QTimer.singleShot
         QtCore.QTimer.singleShot = staticmethod(lambda ms, *rest: _single_shot(shot, ms, *rest))
-    module.Signal, module.Slot, module.Property = QtCore.Signal, QtCore.Slot, QtCore.Property  # type: ignore[attr-defined]
+    module.Signal, module.Slot, module.Property = QtCore.Signal, QtCore.Slot, QtCore.Property
     return module
 
 
@@ -108,7 +108,7 @@ def _set(self: Any, name: str, value: Any) -> None:
     elif name.startswith("_") or not _is_cpp(type(self)):
         descriptor = next((vars(c)[name] for c in type(self).__mro__ if name in vars(c)), None)
         if hasattr(descriptor, "__set__"):
-            descriptor.__set__(self, value)  # type: ignore[union-attr]
+            descriptor.__set__(self, value)
         else:
             _raw_get(self, "__dict__")[name] = value
     else:
