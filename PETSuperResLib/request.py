@@ -169,7 +169,7 @@ class Request:
     def __post_init__(self) -> None:
         for name, about in options(Request).items():
             value = getattr(self, name)
-            if value is None and about.form != "file":
+            if value is None:
                 continue
             if about.form in ("whole", "number"):
                 check_number(name, value, about)

@@ -98,11 +98,10 @@ def arguments(folder: Path, out: Path, **replaced: object) -> list[str]:
 
 
 # -- volumes ----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
 @pytest.mark.parametrize("case", VOLUMES)
-def test_a_volume_that_cannot_be_used_is_told_in_the_shell(shell, tmp_path, case, suffix):
+def test_a_volume_that_cannot_be_used_is_told_in_the_shell(shell, tmp_path, case):
     which, volume, _, told = VOLUMES[case]
-    file = volume.write(tmp_path / f"strange{suffix}")
+    file = volume.write(tmp_path / "strange.nrrd")
     code, said = shell(**{which: file})
     assert code == 2 and told in said
     assert file.name in said or "PET" in said
@@ -140,23 +139,6 @@ def test_a_missing_file_is_named(shell, tmp_path):
     for which in ("pet", "ct", "segmentation", "prior", "measurement"):
         code, said = shell(**{which: tmp_path / "nowhere.nii.gz"})
         assert code == 2 and "nowhere.nii.gz" in said
-
-
-@pytest.mark.parametrize("which", ["pet", "ct"])
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
-def test_a_truncated_file_is_refused(shell, tmp_path, which, suffix):
-    file = {"pet": PET, "ct": CT}[which].write(tmp_path / f"cut{suffix}")
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    code, said = shell(**{which: file})
-    assert code == 2 and file.name in said and "damaged" in said
-
-
-@pytest.mark.parametrize(("name", "content"), [("a.nii.gz", b"hello"), ("a.nrrd", b""), ("a.nii", b"x" * 400)])
-def test_a_file_that_is_no_image_is_refused(shell, tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    code, said = shell(pet=tmp_path / name)
-    assert code == 2 and name in said
 
 
 def test_an_empty_folder_and_an_unknown_suffix_are_refused(shell, tmp_path):
