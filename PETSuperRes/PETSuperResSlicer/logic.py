@@ -139,7 +139,8 @@ class PETSuperResLogic(_Base):
             raise InputError(f"No {'PET' if petNode is None else 'CT'} volume is selected: choose one.")
         pet, ct = mrml.voxels_of_node(petNode, "SUVbw"), mrml.voxels_of_node(ctNode, "HU")
         require_suv(petNode)
-        request = Request(pet, ct, preset, quality, **options)
+        scanner = None if options.get("measurement") else preset  # a measurement holds its own
+        request = Request(pet, ct, scanner, quality, **options)
         scene = petNode.GetScene() or slicer.mrmlScene
 
         def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
@@ -148,7 +149,7 @@ class PETSuperResLogic(_Base):
         if waitForCompletion and not self._injected:
             from PETSuperResLib import reconstruct
 
-            result = reconstruct(pet.volume(), ct.volume(), preset, quality, progress=progress, **options)
+            result = reconstruct(pet.volume(), ct.volume(), scanner, quality, progress=progress, **options)
             node = finish({"sr": result.volume, **result.maps}, dict(result.report))
             if onDone is not None:
                 onDone(node)
@@ -191,9 +192,8 @@ class PETSuperResLogic(_Base):
         from PETSuperResSlicer.mrml import volumes as mrml
 
         petNode, ctNode, scene = nodes
-        preset = request.scanner.name
-        scanner = report.get("scanner") or {"name": preset}
-        name = f"{petNode.GetName()} SR ({scanner['name']})".replace("/", "-")  # saved under its name
+        preset = (report.get("scanner") or request.scanner.to_dict())["name"]
+        name = f"{petNode.GetName()} SR ({preset})".replace("/", "-")  # saved under its name
         node = mrml.add_derived(volume, scene.GenerateUniqueName(name), provenance.SUPER_RESOLVED, petNode, scene)
         used = {name: getattr(request, name) for name in ("quality", "samples", "seed")}
         provenance.record(node, petNode, ctNode, used, report)

@@ -87,6 +87,16 @@ def test_a_background_job_is_handed_over_whole_and_ends_with_its_node(scene, cas
     np.testing.assert_array_equal(mrml.volume_from_node(spread).array, case.volume.array)
 
 
+def test_a_measurement_brings_its_own_scanner(case, tmp_path):
+    """Whatever the preset is: the default one stands for a PET without a measurement."""
+    case.logic.process(case.pet, case.ct, waitForCompletion=False, measurement=tmp_path / "m.safetensors", **case.calls)
+    (job,) = case.runner.jobs
+    assert "scanner" not in job and job["measurement"].endswith("m.safetensors")
+    case.runner.say("result", volumes={"sr": case.volume}, report={"scanner": {"name": "Paper standard"}})
+    case.runner.deliver()
+    assert case.seen[-1][1].GetName() == "PET SR (Paper standard)"
+
+
 @pytest.mark.parametrize("by", ["task", "progress"])
 def test_a_cancelled_job_leaves_no_node_and_says_so(scene, case, by):
     before = scene.GetNumberOfNodes()
