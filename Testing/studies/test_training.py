@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -233,10 +233,10 @@ def test_the_ablations_train(conditioning, tmp_path):
 
 def test_two_processes_train_as_one(tmp_path):
     settings = replace(SETTINGS, batch=4, mixed_precision=False, checkpoint_every=6)
-    train(None, tmp_path / "one", settings, device="cpu", cache=tmp_path / "cache")
-    (tmp_path / "config.json").write_text(json.dumps(asdict(settings)))
+    stages = settings, replace(settings, steps=2)
+    train(None, tmp_path / "one", stages, device="cpu", cache=tmp_path / "cache")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "PETSuperResLib", "train", "--config", str(tmp_path / "config.json"), "--device", "cpu"]
+    command += ["-m", "PETSuperResLib", "train", "--config", str(tmp_path / "one" / "config.json"), "--device", "cpu"]
     command += ["--cache", str(tmp_path / "cache")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
@@ -244,12 +244,14 @@ def test_two_processes_train_as_one(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert ended.stdout.count("Wrote ") == 1
-    one, two = ([float(row["loss"]) for row in table(tmp_path / n / "log.csv")] for n in ("one", "two"))
-    assert len(one) == len(two) == 6 and np.allclose(one, two, atol=1e-4, rtol=0)
-    expected, got = weights(tmp_path / "one"), weights(tmp_path / "two")
-    begun = NoiseNetwork(CONFIG).state_dict()
-    for name in begun:
-        assert torch.allclose(got[f"learner.network.{name}"], expected[f"learner.network.{name}"], atol=1e-4), name
+    assert Prior.load(tmp_path / "two" / "prior.safetensors").info["steps"] == 2
+    one, two = (tmp_path / name / "stage_1" for name in ("one", "two"))
+    losses = [[float(row["loss"]) for row in table(folder / "log.csv")] for folder in (one, two)]
+    assert len(losses[0]) == len(losses[1]) == 6 and np.allclose(*losses, atol=1e-4, rtol=0)
+    expected, got = weights(one), weights(two)
+    for name in NoiseNetwork(CONFIG).state_dict():
+        name = f"learner.network.{name}"
+        assert torch.allclose(got[name], expected[name], atol=1e-4), name
 
 
 def test_processes_that_cannot_share_the_batch_equally_are_refused(tmp_path, monkeypatch):

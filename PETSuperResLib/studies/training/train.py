@@ -70,6 +70,7 @@ def train(
             part = report.part(sum(work[:n]) / sum(work), sum(work[: n + 1]) / sum(work))
             title = f"stage {n + 1} of {len(stages)}" if len(stages) > 1 else ""
             _Stage(data, folder, stage, split, team, part, cache, title).run(minutes)
+            team.agree(0)  # the next stage starts from what the first process has written
         report("done", 1.0)
     return out / "prior.safetensors"
 
