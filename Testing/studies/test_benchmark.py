@@ -15,6 +15,7 @@ from PETSuperResLib.cli import run
 from PETSuperResLib.errors import OutputError
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.studies.benchmarks import benchmark as bench
+from PETSuperResLib.studies.benchmarks import timing
 from PETSuperResLib.studies.benchmarks.projector_peers import Geometry, check, disc, peers
 from PETSuperResLib.studies.benchmarks.update_speed import update_speed
 
@@ -43,7 +44,7 @@ def test_independent_strip_projectors_agree_with_ours():
 def quickened(monkeypatch) -> None:
     """The benchmark with small geometries and a tiny network, without machine limits and whole runs."""
     monkeypatch.setattr(bench, "GEOMETRIES", (SMALL, Geometry(64, 2, 10)))
-    monkeypatch.setattr(bench, "PEER_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "PEER_SECONDS", 0.0)
     monkeypatch.setattr(bench, "SIZE", 32)
     monkeypatch.setattr(bench, "limits", lambda device: {k: 1.0 for k in bench.LIMIT_COLUMNS})
     monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network(neighbours=1)), "tiny"))

@@ -25,6 +25,7 @@ from PETSuperResLib.studies.methods.petdm import ENCODER_SHARE, LatentDiffusion
 from PETSuperResLib.studies.methods.srdpm import ConditionalDiffusion, ConditionalNetwork
 from PETSuperResLib.studies.methods.supervised import DEEPSR, SRCNN, STRONGEST, UNET
 from PETSuperResLib.studies.subjects import Subject, training_subjects
+from PETSuperResLib.studies.training.loop import Loop
 
 RECIPES = {r.name: r for r in (SRCNN, UNET, DEEPSR, STRONGEST, srdpm.RECIPE, petdm.RECIPE)}
 
@@ -160,6 +161,26 @@ def test_damaged_weights_are_made_again(folder, case):
     second = fit_restorer(recipe, CASES, options)
     assert path.read_bytes() != damaged
     assert np.array_equal(restore_with(first, case).array, restore_with(second, case).array)
+
+
+def test_an_interrupted_fit_ends_in_the_weights_of_an_uninterrupted_one(folder, case, monkeypatch):
+    recipe, options, update = small("stopped", steps=4, checkpoint_every=2), FitOptions(folder), Loop.update
+    whole = fit_restorer(replace(recipe, name="whole"), CASES, options)
+
+    def until(loop, *arguments):
+        if loop.step == 3:
+            raise RuntimeError("the power fails")
+        return update(loop, *arguments)
+
+    monkeypatch.setattr(Loop, "update", until)
+    with pytest.raises(RuntimeError, match="power"):
+        fit_restorer(recipe, CASES, options)
+    monkeypatch.undo()
+    assert list(folder.glob("stopped-*.part/state.safetensors"))
+    assert np.array_equal(
+        restore_with(fit_restorer(recipe, CASES, options), case).array, restore_with(whole, case).array
+    )
+    assert not list(folder.glob("stopped-*.part"))
 
 
 def test_a_time_limit_ends_training_and_progress_tells_of_it(folder):

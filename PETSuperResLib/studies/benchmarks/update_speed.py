@@ -12,6 +12,7 @@ from ...sampling.consistency import map_em
 from ...sampling.penalties import ct_guided, quadratic_surrogate
 from ...scanner import Scanner
 from .scaling import SCANNER, case
+from .timing import CPU, timed
 
 UPDATES = 4  # timed together
 UPDATE_COLUMNS = {
@@ -21,16 +22,8 @@ UPDATE_COLUMNS = {
 }
 
 
-def update_speed(
-    timed: Callable[[Callable[[], object]], dict[str, float]],
-    slices: int = 64,
-    size: int = 128,
-    device: torch.device | str = "cpu",
-) -> list[dict[str, float | str]]:
-    """Milliseconds of an update with ties on a generated head, and of what it is made of.
-
-    ``timed`` gives ``median_s`` and ``fastest_cpu_s`` of a piece of work.
-    """
+def update_speed(slices: int = 64, size: int = 128, device: torch.device = CPU) -> list[dict[str, float | str]]:
+    """Milliseconds of an update with ties on a generated head, and of what it is made of."""
     pet, ct = case(slices, size)
     spacing = (2.0, 2.0, 3.0)
     model = ForwardModel(Scanner.get(SCANNER), (slices, size, size), spacing, background=1.0, device=device)
@@ -49,7 +42,7 @@ def update_speed(
     }
     rows: list[dict[str, float | str]] = []
     for name, (run, count) in work.items():
-        seconds = timed(run)
+        seconds = timed(run, device=device)
         took = {k: 1e3 * seconds[key] / count for k, key in (("median_ms", "median_s"), ("cpu_ms", "fastest_cpu_s"))}
         rows.append({"name": name, **took})
     return rows

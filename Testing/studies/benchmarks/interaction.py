@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from PETSuperResLib.phantoms.torso import torso_phantom
-from PETSuperResLib.studies.benchmarks.benchmark import as_table
+from PETSuperResLib.studies.benchmarks.timing import as_table
 from PETSuperResLib.volume import Volume
 
 SHAPE, SPACING, BOX_SLICES = (64, 128, 128), (2.0, 2.0, 3.0), 16

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from PETSuperResLib.physics.backends import SparseBackend
 from PETSuperResLib.physics.backends.triton_kernel import Tiles, TritonBackend
 from PETSuperResLib.physics.projector import ParallelProjector
-from PETSuperResLib.studies.benchmarks.benchmark import GEOMETRIES, timed
+from PETSuperResLib.studies.benchmarks.benchmark import GEOMETRIES
+from PETSuperResLib.studies.benchmarks.timing import timed
 
 CANDIDATES = [  # outputs, terms, slices, warps
     *(Tiles(16, 8, 32, warps) for warps in (4, 8)),
