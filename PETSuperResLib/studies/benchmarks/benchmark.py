@@ -170,7 +170,7 @@ def projectors(geometry: Geometry, device: torch.device = CPU) -> list[dict[str,
 
 
 def runs(peer: Peer, geometry: Geometry, device: torch.device) -> bool:
-    """Whether a peer can project there at all: one built for another GPU, or short of its memory, says so."""
+    """Whether a peer can project there at all: one built for another GPU, or short of its memory, raises."""
     try:
         check(peer, geometry, device)
     except Exception as error:

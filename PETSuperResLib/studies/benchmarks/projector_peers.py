@@ -1,4 +1,4 @@
-"""Other people's ways to project, behind one interface, timed and checked on the same geometry as ours."""
+"""Projectors of other packages behind one interface, timed and checked on the same geometry as ours."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Peer:
     """A projector: ``forward`` takes ``(S, J, I)`` to ``(S, views, bins)``, ``adjoint`` back.
 
     ``slices`` is how many slices are worth timing (slow peers do fewer; figures are per slice);
-    ``matched`` says whether ``adjoint`` is the transpose of ``forward``.
+    ``matched``: whether ``adjoint`` is the transpose of ``forward``.
     """
 
     name: str

@@ -63,7 +63,7 @@ def scaling(
     Processes at once have one thread each. Returns the rows.
     """
     if sys.platform == "win32":
-        raise InputError("The peak of a process's memory is read as POSIX tells it: run this on Linux or macOS.")
+        raise InputError("The peak of a process's memory is read by POSIX's getrusage: run this on Linux or macOS.")
     folder, report = check_folder(out), Reporter(progress)
     sizes = [load.slices * load.size**2 for load in loads]
     rows: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ def _measure(load: Load) -> dict[str, Any]:
 
 
 def _child(load: Load) -> None:
-    """Make the case, wait for a line, reconstruct, tell what it took."""
+    """Make the case, wait for a line, reconstruct, print what it took."""
     import resource
 
     import torch

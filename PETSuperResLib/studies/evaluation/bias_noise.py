@@ -85,7 +85,7 @@ def scene_of(phantom: Phantom, slices: int) -> Scene:
     held = [sizes[:, first : first + slices].sum(1) for first in firsts]
     first = max(firsts, key=lambda n: ((held[n] >= least).sum(), held[n].sum()))
     if not (held[first] >= least).any():
-        raise InputError(f"No lesion of {MIN_LESION_ML:g} mL lies in {slices} slices: ask for more slices.")
+        raise InputError(f"No lesion of {MIN_LESION_ML:g} mL lies in {slices} slices: use more slices.")
     j, i = phantom.pet.shape[1:]
     pet, ct, labels, organs = (
         v.crop((0, 0, first), (i, j, first + slices)) for v in (phantom.pet, phantom.ct, phantom.labels, phantom.organs)
@@ -93,7 +93,7 @@ def scene_of(phantom: Phantom, slices: int) -> Scene:
     liver = (organs.array == CODE["liver"]) & (labels.array == 0)
     uniform = ndimage.distance_transform_edt(liver, pet.spacing[::-1]) >= CLEAR_MM
     if uniform.sum() < LEAST_UNIFORM:
-        raise InputError(f"Only {uniform.sum()} voxels of liver lie 1 cm from its border: ask for more slices.")
+        raise InputError(f"Only {uniform.sum()} voxels of liver lie 1 cm from its border: use more slices.")
     kept = [n + 1 for n, size in enumerate(held[first]) if size >= least]
     return Scene(pet, ct, labels.with_array(np.where(np.isin(labels.array, kept), labels.array, 0), "label"), uniform)
 

@@ -129,7 +129,7 @@ def nema_study(
     for number, (setting, level) in enumerate(jobs):
         simulation = simulate(phantom.pet, phantom.ct, setting, level, seed=seed, device=device)
         named: dict[str, Any] = {"setting": setting, "counts": level}
-        # pixels on a sphere's border are not full: the truth itself tells what they cost
+        # pixels on a sphere's border are not full: the truth itself shows the effect
         rows += [dict(named, method="truth", **row) for row in image_quality(simulation.truth, phantom.centres)]
         for n, method in enumerate(methods):
             report(f"{method}, {setting}, {level} counts", (number + n / len(methods)) / len(jobs))

@@ -25,7 +25,7 @@ LIMITS = (
     "seen, and a method that copies the reference's noise texture would score better than one that is right. A sharp "
     "reference has no noise, but its uptake is painted and not a patient's.",
     "PSNR, SSIM and NMSE over the whole field count much air and say little about small lesions; the body columns and "
-    "the lesion tables say more. None of them says whether a reader would find or grade a lesion better.",
+    "the lesion tables say more. None of them shows whether a reader would find or grade a lesion better.",
     "SUVmax errors are relative to the maximum of the reference, which noise raises. Contours come with the data. "
     "Lesions of one patient are not independent, and the lesion tables have no test.",
     "The stars are paired tests against the best of each column, without correction for their number. A missing star "

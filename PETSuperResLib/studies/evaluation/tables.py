@@ -39,7 +39,7 @@ class Table:
 
     heading: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    lines: tuple[str, ...] = ()  # what the reader should know before the table
+    lines: tuple[str, ...] = ()  # before the table
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def mean_sd(values: Iterable[float], digits: int) -> str:
 def metric_table(rows: Sequence[Row]) -> Table:
     """Mean and standard deviation of every metric over the patients of one group, and mean seconds.
 
-    Best and second are by the mean. A star says that a method differs from the best one (paired Wilcoxon
+    Best and second are by the mean. A star: the method differs from the best one (paired Wilcoxon
     over the patients that both have, p < 0.05, from six patients on).
     """
     methods = by_method(rows)

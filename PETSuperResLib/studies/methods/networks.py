@@ -39,10 +39,10 @@ class ImageRestorer(Restorer):
         return parts[0][:, middle] + output if self.residual else output
 
     def loss(self, batch: dict[str, Tensor], random: torch.Generator, done: float) -> Tensor:
-        """Squared error in SUV, each pixel weighted by what its first input alone says of its scale.
+        """Squared error in SUV, each pixel weighted by its scale in the first input alone.
 
         A weight that does not depend on the truth leaves the minimiser the mean of the posterior in SUV,
-        which PSNR asks for, and keeps hot pixels from being all that counts.
+        which PSNR measures, and hot pixels do not outweigh all others.
         """
         middle = slice(self.neighbours, self.neighbours + 1)
         scale = TRANSFORM.slope(batch[self.inputs[0]][:, middle])

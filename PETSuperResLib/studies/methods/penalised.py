@@ -12,7 +12,7 @@ from ...sampling.penalties import RelativeDifference
 
 START_UPDATES = 12  # PSF-OSEM updates before the first penalised one
 SUFFICIENT = 1e-4  # Armijo's share of the expected decrease
-SHORTEST = 1e-3  # step below which float32 cannot tell the objective's values apart
+SHORTEST = 1e-3  # step below which float32 does not resolve the objective's values
 FLOOR = 1e-6  # SUV; keeps the multiplicative part of the update alive
 
 

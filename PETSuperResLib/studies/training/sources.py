@@ -97,7 +97,7 @@ def training_slices(
     cache: str | Path | None = None,
     workers: int | None = None,
 ) -> tuple[SliceBatches, str]:
-    """The slices of the training patients and of the phantoms, and a line that says what they are.
+    """The slices of the training patients and of the phantoms, and a line that describes them.
 
     With a ``cache`` folder (or the environment's PETSUPERRES_CACHE) slices are kept there, at about
     4 bytes a pixel, and read as they are needed; else all are held in memory. The slices are the same.

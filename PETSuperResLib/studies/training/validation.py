@@ -91,7 +91,7 @@ def validation_scans(
     device: torch.device,
     report: Reporter,
 ) -> tuple[list[Scan], str]:
-    """The scans that a run is validated on, and a note that says which, or why there are none."""
+    """The scans that a run is validated on, and a note: which they are, or why there are none."""
     make = partial(_scan, pixel_mm=config.pixel_mm, device=device)
     if data is None:
         return [make(f"torso {n + 1}", "phantom", *_torso(SEED + n, config.pixel_mm)) for n in range(2)], "2 torsos"
