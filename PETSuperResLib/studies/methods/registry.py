@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ from .supervised import SUPERVISED
 PAPER = "Yang et al., CT-conditioned diffusion prior with physics-constrained sampling for PET super-resolution"
 
 
-def _ours(quality: str, **changes: Any) -> Callable[[MethodCase], Volume]:
+def _ours(name: str, quality: str, what: str, filled_in: str = "", **changes: Any) -> Method:
+    """Our reconstruction from the case's sinogram by a profile, with ``changes`` of its fields."""
     profile = Sampler.get(quality, **changes)
 
     def run(case: MethodCase) -> Volume:
@@ -39,80 +40,66 @@ def _ours(quality: str, **changes: Any) -> Callable[[MethodCase], Volume]:
             spacing=case.simulation.truth.spacing[0],
         ).volume
 
-    return run
+    return Method(name, run, f"{PAPER}; {what}.", filled_in, needs_ct=True)
 
 
-def _without_ct(quality: str) -> Callable[[MethodCase], Volume]:
+def _without_ct(name: str, quality: str, what: str, filled_in: str = "") -> Method:
     def run(case: MethodCase) -> Volume:
-        simulation = case.simulation
-        air = simulation.truth.with_array(np.full(simulation.truth.shape, AIR_HU, np.float32), "HU")
-        return sample_measurement(
-            simulation.measurement, simulation.truth, air, case.prior, quality, case.seed, case.device
-        )
+        measurement, grid = case.simulation.measurement, case.simulation.truth
+        air = grid.with_array(np.full(grid.shape, AIR_HU, np.float32), "HU")
+        return sample_measurement(measurement, grid, air, case.prior, quality, case.seed, case.device)
 
-    return run
+    return Method(name, run, f"{PAPER}; {what}.", filled_in)
 
 
+_SAMPLER, _START = "the sampler: see docs/method.md.", "its start, PSF-OSEM, stays."
+DRAFT = _ours("ours-draft", "draft", "profile draft", _SAMPLER)
+STANDARD = _ours("ours-standard", "standard", "profile standard", _SAMPLER)
+PUBLISHED = _ours("ours-paper", "paper", "its published schedule", "the network's sizes.")
 OURS = (
-    Method("ours-draft", _ours("draft"), f"{PAPER}; profile draft.", "the sampler: see docs/method.md.", needs_ct=True),
-    Method(
-        "ours-standard",
-        _ours("standard"),
-        f"{PAPER}; profile standard.",
-        "the sampler: see docs/method.md.",
-        needs_ct=True,
-    ),
-    Method("ours-paper", _ours("paper"), f"{PAPER}; its published schedule.", "the network's sizes.", needs_ct=True),
-    Method(
-        "no-dc",
-        _ours("paper", inner_first=0, inner_last=0, warm_start=0.0),
-        f"{PAPER}; Table 3 without data consistency.",
-        needs_ct=True,
-    ),
-    Method(
-        "no-psf",
-        _ours("paper", psf_from=1.0),
-        f"{PAPER}; Table 3 without the PSF in the model.",
-        needs_ct=True,
-    ),
-    Method(
+    DRAFT,
+    STANDARD,
+    PUBLISHED,
+    _ours("no-dc", "paper", "Table 3 without data consistency", inner_first=0, inner_last=0, warm_start=0.0),
+    _ours("no-psf", "paper", "Table 3 without the PSF in the model", psf_from=1.0),
+    _ours(
         "no-ppcr",
-        _ours("paper", psf_from=0.0, inner_first=11, inner_last=11),
-        f"{PAPER}; Table 3 without the progressive schedule.",
+        "paper",
+        "Table 3 without the progressive schedule",
         "full PSF and the schedule's mean of 11 inner iterations in every step.",
-        needs_ct=True,
+        psf_from=0.0,
+        inner_first=11,
+        inner_last=11,
     ),
-    conditioned("ct-concat", "concat", "paper", _ours("paper")),
-    Method("no-ct", _without_ct("paper"), f"{PAPER}; the published schedule, with air where the CT would be."),
-    Method(
+    conditioned("ct-concat", "concat", "paper", PUBLISHED.run),
+    _without_ct("no-ct", "paper", "the published schedule, with air where the CT would be"),
+    _ours(
         "standard-no-dc",
-        _ours("standard", inner_first=0, inner_last=0, tissue_beta=0.0),
-        f"{PAPER}; profile standard without data consistency.",
-        "its start, PSF-OSEM, stays.",
-        needs_ct=True,
+        "standard",
+        "profile standard without data consistency",
+        _START,
+        inner_first=0,
+        inner_last=0,
+        tissue_beta=0.0,
     ),
-    Method(
-        "standard-no-psf",
-        _ours("standard", psf_from=1.0),
-        f"{PAPER}; profile standard without the PSF in the model.",
-        "its start, PSF-OSEM, stays.",
-        needs_ct=True,
-    ),
-    Method(
+    _ours("standard-no-psf", "standard", "profile standard without the PSF in the model", _START, psf_from=1.0),
+    _ours(
         "standard-no-ties",
-        _ours("standard", tissue_beta=0.0, prior_width=1.8, inner_last=4),
-        f"{PAPER}; profile standard without ties in a tissue.",
+        "standard",
+        "profile standard without ties in a tissue",
         "the anchor and the updates that suit their absence: with its own the noise comes in.",
-        needs_ct=True,
+        tissue_beta=0.0,
+        prior_width=1.8,
+        inner_last=4,
     ),
-    Method(
+    _without_ct(
         "standard-no-ct",
-        _without_ct("standard"),
-        f"{PAPER}; profile standard with air where the CT would be.",
+        "standard",
+        "profile standard with air where the CT would be",
         "the ties lose their CT with it.",
     ),
-    conditioned("standard-ct-concat", "concat", "standard", _ours("standard")),
-    conditioned("standard-unconditional", "none", "standard", _ours("standard")),
+    conditioned("standard-ct-concat", "concat", "standard", STANDARD.run),
+    conditioned("standard-unconditional", "none", "standard", STANDARD.run),
 )
 
 METHODS: dict[str, Method] = {
