@@ -1,4 +1,7 @@
-"""Samplers of the posterior: functions of one signature, each with the profile of values that it reads."""
+"""Samplers of the posterior: functions of one signature, each with the profile of values that it reads.
+
+A new one is a file with its function and its subclass of :class:`Sampler`, as paper.py, and a line in profiles.py.
+"""
 
 from .paper import Paper
 from .profiles import PROFILES
