@@ -25,7 +25,8 @@ def run(tmp_path_factory):
     def reconstruct(pet, *_others, measurement, **_settings):
         values = pet.resample_to(measurement.grid, "linear").array.clip(0)
         volume = measurement.grid.with_array(values, "SUVbw")
-        return SimpleNamespace(volume=volume, maps={}, report={"method": "interpolation"})
+        report = {"method": "interpolation", "scanner": measurement.scanner.to_dict()}
+        return SimpleNamespace(volume=volume, maps={}, report=report)
 
     mrml_scene.start().Clear(0)
     folder = tmp_path_factory.mktemp("demo")
