@@ -57,7 +57,7 @@ class PETSuperResTest(_Base):
         self.assertEqual(panel.ui.presetComboBox.currentText, "Paper standard")
         self.assertTrue(panel.ui.applyButton.enabled)
         panel.ui.applyButton.click()
-        self.waitUntil(lambda: not panel.job.running, 300)
+        self.waitUntil(lambda: not panel.run.running, 300)
         self.assertIsNotNone(panel.params.result, panel.ui.statusLabel.text)
         self.waitUntil(lambda: panel.lesions.measured is not None, 30)
         self.assertEqual(panel.lesions.table.GetNumberOfRows(), segmentation.GetSegmentation().GetNumberOfSegments())

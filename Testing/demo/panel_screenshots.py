@@ -30,17 +30,17 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     panel.params.pet, panel.params.ct, panel.params.segmentation = nodes
     panel.params.quality = Quality(quality)
     panel.ui.advancedButton.collapsed = False
-    wait(host, lambda: panel._facts is not None, 60)
+    wait(host, lambda: panel.settings.facts is not None, 60)
     panel.ui.lesionsButton.collapsed = panel.ui.resultButton.collapsed = True
     host.spin(0.3)
     host.screenshot(panel.parent, folder / "advanced.png")
     panel.ui.advancedButton.collapsed = True
     panel.ui.lesionsButton.collapsed = panel.ui.resultButton.collapsed = False
     panel.ui.applyButton.click()
-    wait(host, lambda: panel.job.preview is not None, 600)
+    wait(host, lambda: panel.run.preview is not None, 600)
     host.spin(0.3)
     host.screenshot(host.window, folder / "running.png")
-    wait(host, lambda: not panel.job.running, 900)
+    wait(host, lambda: not panel.run.running, 900)
     wait(host, lambda: panel.lesions.measured is not None, 60)
     panel.ui.plotButton.click()
     panel.ui.compareButton.click()

@@ -104,11 +104,11 @@ assert facts[0]["type"] == "pong" and facts[0]["versions"]["PETSuperRes"] == "as
 from PETSuperResSlicer import sample_data as sample
 panel.params.pet, panel.params.ct, panel.params.segmentation = sample.load()
 panel.ui.applyButton.click()
-assert panel.job.running, panel.ui.statusLabel.text
-assert host.spin(120, until=lambda: panel.ui.progressBar.value > 0 or not panel.job.running)
-assert panel.job.running, panel.ui.statusLabel.text
+assert panel.run.running, panel.ui.statusLabel.text
+assert host.spin(120, until=lambda: panel.ui.progressBar.value > 0 or not panel.run.running)
+assert panel.run.running, panel.ui.statusLabel.text
 panel.ui.applyButton.click()
-assert host.spin(5, until=lambda: not panel.job.running)
+assert host.spin(5, until=lambda: not panel.run.running)
 panel.logic.close()
 assert not host.errors and not host.messages
 print("done", flush=True)

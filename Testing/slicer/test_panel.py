@@ -33,17 +33,17 @@ def test_progress_preview_and_result(panel, host, fake, case):
     assert panel.ui.applyButton.text == "Cancel" and panel.ui.progressBar.visible
     fake.say("progress", fraction=0.4, stage="slices 1-8 of 8", message="step 2 of 8", remaining_s=75.0)
     fake.say("preview", volume=finer(case, 1.5))
-    host.spin(2, until=lambda: panel.job.preview is not None)
+    host.spin(2, until=lambda: panel.run.preview is not None)
     assert panel.ui.progressBar.value == 40
     assert panel.ui.statusLabel.text == "slices 1-8 of 8, step 2 of 8, 1 min 15 s left"
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    assert panel.job.preview.GetID() in {c.GetForegroundVolumeID() for c in composites}
-    shown = panel.job.preview
+    assert panel.run.preview.GetID() in {c.GetForegroundVolumeID() for c in composites}
+    shown = panel.run.preview
     fake.say("preview", volume=finer(case, 1.8))
     host.spin(0.3)
-    assert panel.job.preview is shown and slicer.util.arrayFromVolume(shown).max() == pytest.approx(1.8 * 7)
+    assert panel.run.preview is shown and slicer.util.arrayFromVolume(shown).max() == pytest.approx(1.8 * 7)
     give(fake, case, warnings=["The CT covers 90 % of the PET's activity."])
-    assert host.spin(2, until=lambda: not panel.job.running)
+    assert host.spin(2, until=lambda: not panel.run.running)
     result = panel.params.result
     assert shown.GetScene() is None and not panel.ui.progressBar.visible and panel.ui.applyButton.text == "Apply"
     assert result.GetNodeReference("PETSuperRes.PET") is case.pet
@@ -65,10 +65,10 @@ def test_cancel_leaves_nothing_behind(panel, host, fake, case):
     before = nodes_in_scene()
     panel.ui.applyButton.click()
     fake.say("preview", volume=finer(case))
-    host.spin(2, until=lambda: panel.job.preview is not None)
+    host.spin(2, until=lambda: panel.run.preview is not None)
     began = time.monotonic()
     panel.ui.applyButton.click()
-    assert host.spin(2, until=lambda: not panel.job.running) and time.monotonic() - began < 1
+    assert host.spin(2, until=lambda: not panel.run.running) and time.monotonic() - began < 1
     assert nodes_in_scene() == before and composite.GetForegroundVolumeID() == case.pet.GetID()
     assert "Cancelled" in panel.ui.statusLabel.text and panel.ui.applyButton.text == "Apply"
     finish(panel, host, fake, case)
@@ -80,7 +80,7 @@ def test_an_error_of_the_worker_is_shown_with_its_remedy(panel, host, fake, case
     before = nodes_in_scene()
     panel.ui.applyButton.click()
     fake.say("error", message="The backend process ended unexpectedly: press Apply to try again.")
-    assert host.spin(2, until=lambda: not panel.job.running)
+    assert host.spin(2, until=lambda: not panel.run.running)
     assert "press Apply to try again" in panel.ui.statusLabel.text and nodes_in_scene() == before
     assert "press Apply" in panel.ui.logText.toPlainText() and panel.ui.applyButton.enabled
 
@@ -93,7 +93,7 @@ def test_closing_the_scene_stops_the_job_and_starts_anew(panel, host, fake, case
     host.spin(0.3)
     slicer.mrmlScene.Clear(0)
     host.spin(0.2)
-    assert not panel.job.running and panel.params.pet is None and not panel.ui.applyButton.enabled
+    assert not panel.run.running and panel.params.pet is None and not panel.ui.applyButton.enabled
     assert panel.ui.lesionsTable.rowCount == 0
     again = make_case("Second")
     choose(panel, host, again)
@@ -113,7 +113,7 @@ def test_ten_runs_leave_ten_results_and_nothing_else(panel, host, fake, case):
         panel.ui.applyButton.click()
         fake.say("preview", volume=finer(cases[number % 2]))
         give(fake, cases[number % 2])
-        assert host.spin(5, until=lambda: not panel.job.running)
+        assert host.spin(5, until=lambda: not panel.run.running)
         host.spin(0.7)
         counts.append(slicer.mrmlScene.GetNumberOfNodes())
     assert len(set(np.diff(counts))) == 1  # a result with its display node and its table, each time
@@ -135,12 +135,12 @@ def test_ten_runs_leave_no_memory(panel, host, fake, ends):
         panel.ui.applyButton.click()
         again = results[number % 2].with_array(results[number % 2].array.copy())  # as read from the worker's file
         fake.say("preview", volume=again)
-        host.spin(5, until=lambda: panel.job.preview is not None)
+        host.spin(5, until=lambda: panel.run.preview is not None)
         if ends == "failed":
             fake.say("error", message="It failed: try again.")
         else:
             fake.say("result", volumes={"sr": again}, report={"warnings": []})
-        assert host.spin(5, until=lambda: not panel.job.running)
+        assert host.spin(5, until=lambda: not panel.run.running)
         if ends == "deleted":
             assert host.spin(20, until=lambda: panel.lesions.measured is not None)
             node, table = panel.params.result, panel.lesions.table

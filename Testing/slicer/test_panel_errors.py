@@ -119,7 +119,7 @@ def test_bad_input_is_refused_at_once_and_the_panel_is_ready_again(
     panel.ui.applyButton.click()
     host.spin(0.05)
     assert message in panel.ui.statusLabel.text and (message in panel.ui.logText.plainText) == enabled
-    assert not panel.job.running and not fake.jobs
+    assert not panel.run.running and not fake.jobs
     assert nodes_in_scene() == before and panel.ui.applyButton.text == "Apply"
 
 
@@ -188,7 +188,7 @@ def refused(working, host):
     def apply():
         before.update(nodes_in_scene())
         working.ui.applyButton.click()
-        assert host.spin(60, until=lambda: not working.job.running)
+        assert host.spin(60, until=lambda: not working.run.running)
         assert working.params.result is None and nodes_in_scene() == before
         assert working.ui.applyButton.text == "Apply" and working.ui.applyButton.enabled
         return working.ui.statusLabel.text
@@ -228,14 +228,14 @@ def test_a_region_outside_the_pet_and_a_ct_from_elsewhere_say_what_to_do(working
     before = nodes_in_scene()
     working.ui.regionSelector.setCurrentNode(roi)
     working.ui.applyButton.click()
-    assert host.spin(30, until=lambda: not working.job.running)
+    assert host.spin(30, until=lambda: not working.run.running)
     assert "outside" in working.ui.statusLabel.text and "region" in working.ui.statusLabel.text.lower()
     working.ui.regionSelector.setCurrentNode(None)
     elsewhere = working.params.ct
     origin = elsewhere.GetOrigin()
     elsewhere.SetOrigin(origin[0] + 5000.0, origin[1], origin[2])
     working.ui.applyButton.click()
-    assert host.spin(30, until=lambda: not working.job.running)
+    assert host.spin(30, until=lambda: not working.run.running)
     assert "choose the CT of this PET" in working.ui.statusLabel.text
     assert nodes_in_scene() == before
 
@@ -296,7 +296,7 @@ def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(work
     before = nodes_in_scene()
     working.logic.runner.command = [sys.executable, "-c", LIMITED.format(limit=limit), "--with-client"]
     working.ui.applyButton.click()
-    assert host.spin(120, until=lambda: not working.job.running)
+    assert host.spin(120, until=lambda: not working.run.running)
     told = working.ui.statusLabel.text
     assert told.startswith(f"No place for temporary files in {tmp_path / 'private'} (") and told.endswith("try again.")
     assert "petsuperres-" not in told and nodes_in_scene() == before and working.params.result is None
@@ -304,7 +304,7 @@ def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(work
     working.logic.runner.close()  # as a new worker finds it when there is space again
     working.logic.runner.command = None
     working.ui.applyButton.click()
-    assert host.spin(120, until=lambda: not working.job.running)
+    assert host.spin(120, until=lambda: not working.run.running)
     assert working.params.result is not None, working.ui.statusLabel.text
 
 
@@ -316,7 +316,7 @@ def test_a_full_disk_where_the_inputs_are_written_is_told_likewise(working, host
 
     monkeypatch.setattr(files.os, "replace", full)
     working.ui.applyButton.click()
-    assert host.spin(20, until=lambda: not working.job.running)
+    assert host.spin(20, until=lambda: not working.run.running)
     told = working.ui.statusLabel.text
     assert told.startswith(f"No place for temporary files in {tmp_path / 'private'} (No space left on device)")
     assert list((tmp_path / "private").iterdir()) == []

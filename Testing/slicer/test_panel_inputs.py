@@ -237,7 +237,7 @@ def test_an_input_deleted_during_a_run_leaves_the_result_and_is_told(panel, host
     slicer.mrmlScene.RemoveNode(getattr(case, gone))
     give(fake, case)
     host.spin(0.5)
-    assert not panel.job.running and panel.params.result is not None and not host.errors
+    assert not panel.run.running and panel.params.result is not None and not host.errors
     assert message in panel.ui.logText.plainText
 
 

@@ -41,8 +41,8 @@ def test_the_whole_way_with_the_worker_and_a_second_run(panel, host):
 
     def run():
         panel.ui.applyButton.click()
-        assert panel.job.running, panel.ui.statusLabel.text
-        assert host.spin(120, until=lambda: not panel.job.running)
+        assert panel.run.running, panel.ui.statusLabel.text
+        assert host.spin(120, until=lambda: not panel.run.running)
         assert panel.params.result is not None, panel.ui.statusLabel.text
 
     responsive(host, run)  # with the start of the worker
@@ -63,14 +63,14 @@ def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_anoth
     assert host.spin(60, until=lambda: runner.process is not None and panel.ui.progressBar.value >= progress)
     began = time.monotonic()
     runner.process.process.kill()
-    assert host.spin(5, until=lambda: not panel.job.running)
+    assert host.spin(5, until=lambda: not panel.run.running)
     took = time.monotonic() - began
     assert took < 1.0, f"{took:.2f} s"
     assert "ended unexpectedly" in panel.ui.statusLabel.text and "press Apply to try again" in panel.ui.statusLabel.text
     assert nodes_in_scene() == before and panel.ui.applyButton.text == "Apply"
     panel.ui.qualityComboBox.setCurrentIndex(0)
     panel.ui.applyButton.click()
-    assert host.spin(60, until=lambda: not panel.job.running)
+    assert host.spin(60, until=lambda: not panel.run.running)
     assert panel.params.result is not None, panel.ui.statusLabel.text
 
 
@@ -81,17 +81,17 @@ def test_runs_cancels_and_deaths_end_in_time_where_slicer_s_event_loop_runs_no_t
     def run(ends=lambda: None, samples=1):
         panel.ui.samplesSpinBox.setValue(samples)
         panel.ui.applyButton.click()
-        assert host.hold(60, until=lambda: panel.ui.progressBar.value > 0 or not panel.job.running)
+        assert host.hold(60, until=lambda: panel.ui.progressBar.value > 0 or not panel.run.running)
         began = time.monotonic()
         ends()
-        assert host.hold(60, until=lambda: not panel.job.running)
+        assert host.hold(60, until=lambda: not panel.run.running)
         return time.monotonic() - began
 
     took = []
     for wait in (host.spin, host.spin, host.hold):  # the first starts the worker
         began = time.monotonic()
         panel.ui.applyButton.click()
-        assert wait(120, until=lambda: not panel.job.running)
+        assert wait(120, until=lambda: not panel.run.running)
         took.append(time.monotonic() - began)
         assert panel.params.result is not None, panel.ui.statusLabel.text
     print(f"a run takes {took[1]:.2f} s, {took[2]:.2f} s as in Slicer")
@@ -106,7 +106,7 @@ MOMENTS = {  # when to cancel: what the panel shows then
     "worker there": lambda panel: panel.logic.runner.process is not None,
     "reading": lambda panel: panel.ui.statusLabel.text.startswith("reading"),
     "sampling": lambda panel: "step" in panel.ui.statusLabel.text,
-    "preview": lambda panel: panel.job.preview is not None,
+    "preview": lambda panel: panel.run.preview is not None,
     "late": lambda panel: panel.ui.progressBar.value >= 60,
 }
 
@@ -125,11 +125,11 @@ def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, t
     before = nodes_in_scene()
     shown = foregrounds()
     panel.ui.applyButton.click()
-    assert host.spin(120, until=lambda: not panel.job.running or MOMENTS[moment](panel))
-    assert panel.job.running, panel.ui.statusLabel.text
+    assert host.spin(120, until=lambda: not panel.run.running or MOMENTS[moment](panel))
+    assert panel.run.running, panel.ui.statusLabel.text
     began = time.monotonic()
     panel.ui.applyButton.click()
-    assert host.spin(5, until=lambda: not panel.job.running)
+    assert host.spin(5, until=lambda: not panel.run.running)
     took = time.monotonic() - began
     assert took < 1.0, f"{took:.2f} s"
     assert panel.ui.applyButton.text == "Apply" and "Cancelled" in panel.ui.statusLabel.text
@@ -159,7 +159,7 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
         mrml.set_voxels(nodes[0], voxels, voxels.array * np.float32(1 + 0.05 * number))
         choose(panel, host, SimpleNamespace(pet=nodes[0], ct=nodes[1], segments=nodes[2]), "Paper standard")
         panel.ui.applyButton.click()
-        assert host.spin(120, until=lambda: not panel.job.running)
+        assert host.spin(120, until=lambda: not panel.run.running)
         result = panel.params.result
         assert result is not None, panel.ui.statusLabel.text
         assert result.GetNodeReference("PETSuperRes.PET") is nodes[0] and panel.params.quality is quality
@@ -254,7 +254,7 @@ def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, 
     panel.ui.priorEdit.setText(str(prior_file))
     panel.ui.qualityComboBox.setCurrentIndex(0)
     panel.ui.applyButton.click()
-    assert host.spin(60, until=lambda: not panel.job.running)
+    assert host.spin(60, until=lambda: not panel.run.running)
     assert panel.params.result is not None, panel.ui.statusLabel.text
     assert panel.params.result.GetNodeReference("PETSuperRes.PET") is pet
 
@@ -330,10 +330,10 @@ panel = host.open_module()
 from PETSuperResSlicer import sample_data as sample
 panel.params.pet, panel.params.ct, panel.params.segmentation = sample.load()
 panel.ui.applyButton.click()
-assert panel.job.running, panel.ui.statusLabel.text
+assert panel.run.running, panel.ui.statusLabel.text
 assert host.spin(120, until=lambda: panel.ui.progressBar.value > 0)
 panel.ui.applyButton.click()
-assert host.spin(5, until=lambda: not panel.job.running)
+assert host.spin(5, until=lambda: not panel.run.running)
 panel.logic.close()
 assert "torch" not in sys.modules
 print("done", flush=True)

@@ -95,7 +95,7 @@ def finish(panel, host, fake, case, factor=2.0):
     """Apply and a result, and the lesions measured."""
     panel.ui.applyButton.click()
     give(fake, case, factor)
-    assert host.spin(5, until=lambda: not panel.job.running)
+    assert host.spin(5, until=lambda: not panel.run.running)
     if panel.params.segmentation is not None:
         assert host.spin(5, until=lambda: panel.lesions.measured is not None)
     host.spin(0.05)

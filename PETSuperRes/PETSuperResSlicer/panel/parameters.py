@@ -77,7 +77,7 @@ def options_of(params: Any) -> dict[str, Any]:
     return {name: value.value if isinstance(value, Quality) else value for name, value in found.items() if value}
 
 
-def fillPhysics(params: Any) -> None:
+def fill_physics(params: Any) -> None:
     """Put the preset's own values into the editable fields, once after each change of the preset."""
     if params.preset in (NO_PRESET, params.physicsOf):
         return
@@ -87,7 +87,7 @@ def fillPhysics(params: Any) -> None:
     params.physicsOf = params.preset
 
 
-def scannerOf(params: Any) -> Any:
+def scanner_of(params: Any) -> Any:
     """The preset by its name, or the same scanner with the fields that were edited."""
     scanner = Scanner.get(params.preset)
     changes = {
@@ -106,7 +106,7 @@ def connect(params: Any, ui: Any) -> tuple[int, "DeviceConnector"]:
     return params.connectParametersToGui({**bound, "device": devices}), devices
 
 
-def deviceLabels(facts: Any) -> list[tuple[str, str]]:
+def device_labels(facts: Any) -> list[tuple[str, str]]:
     """(value, text) of the devices to offer; ``facts`` is the worker's answer to a ping, None before it came."""
     if facts is None:
         return [("auto", "Automatic"), ("cpu", "CPU")]
@@ -137,7 +137,7 @@ class DeviceConnector(GuiConnector):
 
     def offer(self, facts: Any, current: str = "auto") -> None:
         """Fill the list; ``current`` stays chosen, marked where this machine lacks it."""
-        labels = deviceLabels(facts)
+        labels = device_labels(facts)
         if current not in dict(labels):
             labels.append((current, f"{current} (not on this machine)"))
         blocked = self._widget.blockSignals(True)

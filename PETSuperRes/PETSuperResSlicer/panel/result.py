@@ -47,8 +47,16 @@ class ResultPanel:
         self.steps.drop()
         self.comparison.end()
 
-    def show(self, result: Any, pet: Any, ct: Any) -> None:
+    def take(self, result: Any) -> None:
         """Show a new result over the CT, and say what the checks noted."""
+        pet, ct = provenance.inputs_of(result)
+        spread = result.GetNodeReference(provenance.SPREAD)
+        if spread is not None:
+            self.say(_("How far the samples differ: '{name}'.").format(name=spread.GetName()))
+        self.say(_("Made '{name}'.").format(name=result.GetName()))
+        if pet is None or ct is None:
+            gone = _("{what} of this result was deleted meanwhile: load it again to compare.")
+            self.say(gone.format(what=_("The PET") if pet is None else _("The CT")), error=True)
         if compare.layout_is_on():
             self.on_compare()
         else:

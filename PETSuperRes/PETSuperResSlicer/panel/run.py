@@ -1,41 +1,73 @@
-"""A running job in the panel: progress, remaining time, live preview, cancel. The work is the logic's."""
+"""The button Apply and the running job: progress, remaining time, live preview, cancel. The work is the logic's."""
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from PETSuperResLib.errors import Cancelled, InputError, PETSuperResError
 from PETSuperResSlicer.mrml import inputs as inputs
 from PETSuperResSlicer.mrml.compare import OPACITY
+from PETSuperResSlicer.panel.status import Status
 
 
-class JobPanel:
-    """Runs one job at a time through ``logic``; ``finished(node)`` gets the result, ``failed(error)`` the reason."""
+class RunPanel:
+    """Runs one job at a time through ``logic``; ``done(node)`` gets the result."""
 
-    def __init__(
-        self, ui: Any, logic: Any, finished: Callable[[Any], None], failed: Callable[[Exception], None]
-    ) -> None:
-        self.ui, self.logic, self.finished, self.failed = ui, logic, finished, failed
-        self.job: Any = None
+    def __init__(self, ui: Any, logic: Any, status: Status, done: Callable[[Any], None]) -> None:
+        self.ui, self.logic, self.status, self.say, self.done = ui, logic, status, status.say, done
+        self.params: Any = None
+        self.task: Any = None
         self.preview: Any = None
+        self._lacking = ""  # what must be chosen first
         self._pet: Any = None
         self._ct: Any = None
         self._layers: list[tuple[Any, Any, Any, float]] = []
         ui.progressBar.setVisible(False)
+        ui.applyButton.connect("clicked(bool)", self.on_apply)
 
     @property
     def running(self) -> bool:
         """Whether a job is under way."""
-        return self.job is not None
+        return self.task is not None
 
-    def start(self, params: Any) -> None:
-        """Check the inputs and start; raises the library's errors for inputs that cannot be used."""
-        from PETSuperResLib.errors import InputError
+    def update(self, params: Any, units: Any) -> None:
+        """Follow the parameters; ``units`` is what the PET's values were recognised as."""
+        self.params = params
+        self._lacking = _("Choose a PET.") if params is None else inputs.obstacle(params, units)
+        self._update_button()
+
+    def _update_button(self) -> None:
+        """Apply is Cancel while a job runs; before, the line under it says what is missing."""
+        lacking = "" if self.running else self._lacking
+        self.ui.applyButton.setEnabled(not lacking)
+        self.ui.applyButton.setText(_("Cancel") if self.running else _("Apply"))
+        self.ui.applyButton.setToolTip(lacking or (_("Stop the job") if self.running else _("Super-resolve the PET")))
+        self.status.hint(lacking)
+
+    def on_apply(self, *_unused: Any) -> None:
+        """Start a job, or cancel the running one."""
+        if self.running:
+            self.status.show(_("Cancelling..."))
+            self.task.cancel()
+            return
+        self.say(_("Starting..."))
+        slicer.app.processEvents()  # what follows may ask to install something
+        try:
+            self._start(self.params)
+        except Exception as error:
+            self._failed(error)
+        self._update_button()
+
+    def _start(self, params: Any) -> None:
+        """Raises the library's errors for inputs that cannot be used."""
         from PETSuperResSlicer.mrml.units import recognise, require_suv
-        from PETSuperResSlicer.panel.parameters import options_of, scannerOf
+        from PETSuperResSlicer.panel.parameters import options_of, scanner_of
 
         obstacle = inputs.obstacle(params, recognise(params.pet))
         if obstacle:
@@ -47,45 +79,36 @@ class JobPanel:
         self._pet, self._ct = params.pet, params.ct
         self.ui.progressBar.setValue(0)
         self.ui.progressBar.setVisible(True)
-        try:
-            self.job = self.logic.process(
-                params.pet,
-                params.ct,
-                preset=scannerOf(params),
-                waitForCompletion=False,
-                region=region,
-                progress=self.onProgress,
-                onDone=self._onDone,
-                onError=self._onError,
-                onPreview=self.onPreview,
-                **options_of(params),
-            )
-        except Exception:
-            self._end()
-            raise
-
-    def cancel(self) -> None:
-        """Ask the job to stop; :meth:`failed` is told when it has."""
-        if self.job is not None:
-            self.job.cancel()
+        self.task = self.logic.process(
+            params.pet,
+            params.ct,
+            preset=scanner_of(params),
+            waitForCompletion=False,
+            region=region,
+            progress=self.show_progress,
+            onDone=self._take,
+            onError=self._failed,
+            onPreview=self.show_preview,
+            **options_of(params),
+        )
 
     def close(self) -> None:
-        """Stop without telling anybody: the scene or the module goes."""
-        job, self.job = self.job, None
-        if job is not None:
-            job.close()
+        """Stop without a word: the scene or the module goes."""
+        task, self.task = self.task, None
+        if task is not None:
+            task.close()
         self._end()
 
-    def onProgress(self, event: Any) -> None:
+    def show_progress(self, event: Any) -> None:
         """Show a step of the job and the time left."""
         self.ui.progressBar.setValue(round(100 * event.fraction))
-        self.ui.statusLabel.setText(progressText(event))
+        self.ui.statusLabel.setText(progress_text(event))
 
-    def onPreview(self, volume: Any) -> None:
+    def show_preview(self, volume: Any) -> None:
         """Show the current estimate over the CT; the node goes when the job ends."""
         from PETSuperResSlicer.mrml import volumes as mrml
 
-        if self.job is None:
+        if self.task is None:
             return
         if self.preview is not None and self.preview.GetScene() is not None:
             mrml.set_voxels(self.preview, volume, share=True)
@@ -103,19 +126,29 @@ class JobPanel:
             composite.SetForegroundVolumeID(self.preview.GetID())
             composite.SetForegroundOpacity(OPACITY)
 
-    def _onDone(self, node: Any) -> None:
+    def _take(self, node: Any) -> None:
         self._end()
-        self.finished(node)
+        self.params.result = node
+        self.done(node)
+        self._update_button()
 
-    def _onError(self, error: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
+        """A job could not start, or has ended without a result: say why and what to do."""
         self._end()
-        self.failed(error)
+        if isinstance(error, PETSuperResError):
+            self.say(str(error), error=not isinstance(error, Cancelled), log=getattr(error, "log", ()))
+        else:
+            logging.error("PETSuperRes", exc_info=error)
+            text = _("Unexpected {kind} ({error}): please report it with the text of the Log section.")
+            lines = "".join(traceback.format_exception(error)).splitlines()
+            self.say(text.format(kind=type(error).__name__, error=error), error=True, log=lines)
+        self._update_button()
 
     def _end(self) -> None:
         """Leave nothing of the job behind but its result."""
         from PETSuperResSlicer.mrml import volumes as mrml
 
-        self.job = None
+        self.task = None
         self.ui.progressBar.setVisible(False)
         for composite, foreground, background, opacity in self._layers:
             if composite.GetScene() is not None:
@@ -128,7 +161,7 @@ class JobPanel:
         self.preview = None
 
 
-def progressText(event: Any) -> str:
+def progress_text(event: Any) -> str:
     """``slices 1-64 of 120, step 2 of 8, 3 min 20 s left``."""
     parts = [part for part in (event.stage, event.message) if part]
     if event.remaining_s is not None:

@@ -1,0 +1,97 @@
+"""The scanner's and the advanced settings: the preset of a new PET, its physics, prior, devices, region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from PETSuperResLib.errors import PETSuperResError
+from PETSuperResSlicer.mrml.inputs import guess_preset, place_region, prior_card
+from PETSuperResSlicer.panel.parameters import connect, fill_physics
+from PETSuperResSlicer.panel.status import ERROR_STYLE, Status
+
+
+class SettingsPanel:
+    """Binds the parameters to all widgets and follows what they depend on."""
+
+    def __init__(self, ui: Any, logic: Any, status: Status) -> None:
+        self.ui, self.logic, self.say = ui, logic, status.say
+        self.params: Any = None
+        self.facts: Any = None  # the worker's answer about devices
+        self.devices: Any = None  # the list of them
+        self._tag: Any = None  # of the binding
+        self._pet: Any = None  # the PET whose scanner was looked up last
+        self._prior: str | None = None  # the prior whose card is shown
+        self._waiting = False  # for the worker's answer
+        ui.resetPhysicsButton.connect("clicked(bool)", self.on_reset_physics)
+        ui.priorButton.connect("clicked(bool)", self.on_choose_prior)
+        ui.advancedButton.connect("contentsCollapsed(bool)", self.on_advanced)
+        ui.regionSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self.on_new_region)
+
+    def bind(self, params: Any) -> None:
+        """Connect the widgets to other parameters; None disconnects them."""
+        if self.params is not None:
+            self.params.disconnectGui(self._tag)
+        self.params, self._prior = params, None
+        if params is not None:
+            self._pet = params.pet if params.preset else None
+            self._tag, self.devices = connect(params, self.ui)
+            self.ui.presetComboBox.setItemText(0, _("Choose the scanner"))
+            self.devices.offer(self.facts, params.device)
+
+    def update(self) -> None:
+        """Follow the parameters: a new PET may name its scanner, a preset has its physics, a prior its card."""
+        params = self.params
+        if params is None:
+            return
+        if params.pet is not self._pet:
+            self._pet = params.pet
+            guess = guess_preset(params.pet)
+            if guess is not None and guess != params.preset:
+                params.preset = guess
+                self.say(_("Scanner of the PET: {name}.").format(name=guess))
+        fill_physics(params)
+        if params.prior != self._prior:
+            self._prior = params.prior
+            try:
+                text, style = prior_card(params.prior), ""
+            except PETSuperResError as error:
+                text, style = str(error), ERROR_STYLE
+            self.ui.priorLabel.setText(text)
+            self.ui.priorLabel.setStyleSheet(style)
+
+    def on_reset_physics(self, *_unused: Any) -> None:
+        """Back to the preset's own values."""
+        self.params.physicsOf = ""
+
+    def on_choose_prior(self, *_unused: Any) -> None:
+        """Choose a file of one's own training."""
+        path = qt.QFileDialog.getOpenFileName(None, _("Choose a prior"), "", "safetensors (*.safetensors)")
+        if path:
+            self.params.prior = path
+
+    def on_new_region(self, roi: Any) -> None:
+        """A ROI made by the selector has no place yet: give it one to start from."""
+        place_region(roi, self.params)
+
+    def on_advanced(self, collapsed: bool) -> None:
+        """When the section is opened, get the devices from the worker, once."""
+        if collapsed or self.facts is not None or self._waiting:
+            return
+        self._waiting = True
+        self.ui.deviceComboBox.setToolTip(_("Looking for devices..."))
+        self.logic.askDevices(self._take_devices)
+
+    def _take_devices(self, facts: Any) -> None:
+        self._waiting = False
+        if facts.get("type") == "error":
+            self.say(str(facts.get("message")), status=False, log=facts.get("log") or ())
+            return
+        self.facts = facts
+        self.ui.deviceComboBox.setToolTip(
+            _("Where to compute. Choose CPU when the GPU's memory is too small or in use")
+        )
+        if self.params is not None:
+            self.devices.offer(facts, self.params.device)
