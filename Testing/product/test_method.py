@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -75,6 +76,8 @@ def test_the_network_gets_the_estimate_without_noise_at_falling_noise_levels(nam
     images = [noisy.flatten().sort().values for _, noisy, _ in prior.network.seen]  # wherever it is moved to
     for image in images[1:]:
         torch.testing.assert_close(image, images[0], rtol=1e-3, atol=1e-3)
+    moved = [noisy for _, noisy, _ in prior.network.seen]
+    assert all(not torch.allclose(one, other, atol=0.1) for one, other in pairwise(moved))
 
 
 def test_the_network_has_the_neighbouring_slices_mirrored_at_the_ends_and_their_distance():
