@@ -110,17 +110,18 @@ def plain_map_em(model, y, z, anchor, weight, iterations, psf, ties):
 
 @pytest.mark.parametrize("with_ties", [False, True])
 @pytest.mark.parametrize("psf", [False, True])
-@pytest.mark.parametrize("attenuation", [False, True])
-def test_map_em_computes_its_formulas(with_ties, psf, attenuation):
+@pytest.mark.parametrize(("attenuation", "strength"), [(True, 1.0), (False, 300.0)])
+def test_map_em_computes_its_formulas(with_ties, psf, attenuation, strength):
+    """With the great strength the objective rises now and then, and the momentum is dropped."""
     model, truth, y = random_model(3, (5, 24, 28), attenuation)
-    anchor, weight = truth.flip(2), 0.5 + truth
+    anchor, weight = truth.flip(2), strength * (0.5 + truth)
     ties = None
     if with_ties:
         ct = torch.rand(truth.shape, generator=torch.Generator().manual_seed(5)) * 1000
         ties = quadratic_surrogate(ct_guided(ct, model.spacing, 9, 0.0, 10.0), anchor, 0.3)
     start = torch.ones_like(truth)
-    plain = plain_map_em(model, y, start, anchor, weight, 12, psf, ties)
-    assert relative(map_em(model, y, start, anchor, weight, 12, psf, ties), plain) < 1e-5
+    plain = plain_map_em(model, y, start, anchor, weight, 15, psf, ties)
+    assert relative(map_em(model, y, start, anchor, weight, 15, psf, ties), plain) < 5e-6
 
 
 def updates_counted(model, monkeypatch):
