@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
@@ -17,11 +18,11 @@ NETWORK_COST = 50  # a network evaluation takes about as long as so many EM upda
 
 
 def unwatched(step: int, steps: int, estimate: Tensor) -> None:
-    """The callback of a run that nobody follows."""
+    """The callback of a run without one."""
 
 
 @dataclass(frozen=True)
-class Sampler:
+class Sampler(ABC):
     """The values that decide a sampler's run; a subclass has those of one sampler and names its function.
 
     The function is ``sample(denoiser, model, counts, profile, seed=0, callback=..., state=None)``: with a
@@ -40,9 +41,9 @@ class Sampler:
             raise InputError("A sampler needs at least 1 step.")
 
     @property
+    @abstractmethod
     def sample(self) -> Callable[..., Tensor]:
         """The sampler's function."""
-        raise NotImplementedError
 
     @property
     def drawing(self) -> Sampler:
