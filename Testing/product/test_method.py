@@ -239,6 +239,17 @@ def test_noise_that_the_prior_s_estimate_lacks_is_not_spared_by_the_penalty():
     assert rough[0] < 0.8 * rough[1]
 
 
+def test_an_edge_that_the_prior_sees_is_spared_where_the_ct_shows_none():
+    pet, ct = person()
+    halves = pet.with_array(np.where(np.arange(48) < 24, 1.0, 4.0).astype(np.float32) * (pet.array > 0.5))
+    edges = []
+    for beta in (0.0, 3.0):
+        free = {"prior_width": 1e4, "tissue_beta": beta, "steps": 1, "shifts": False, "axial_fwhm_slices": 0.0}
+        z = unscaled(run(as_it_is, changes=free, pet=halves))[1, 16:24]
+        edges.append(float((z[:, 25] - z[:, 22]).mean()))
+    assert edges[1] > 0.75 * edges[0]
+
+
 def test_the_pet_is_interpolated_smoothly_onto_the_grid_by_physical_coordinates():
     def blob(shape, spacing, origin):
         grid = Volume(np.zeros(shape, np.float32), spacing, origin, unit="SUVbw")

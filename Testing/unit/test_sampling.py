@@ -16,7 +16,8 @@ from PETSuperResLib.sampling import PROFILES, Paper, Sampler, SlabState, Standar
 from PETSuperResLib.sampling.body import completed_ct
 from PETSuperResLib.sampling.consistency import map_em
 from PETSuperResLib.sampling.paper import descend
-from PETSuperResLib.sampling.penalties import ct_guided, quadratic_surrogate
+from PETSuperResLib.sampling.penalties import ct_guided, half_offsets, overlap, quadratic_surrogate
+from PETSuperResLib.sampling.standard import TISSUE_FWHM_MM, TISSUE_GAMMA
 from PETSuperResLib.scanner import Scanner, setting
 
 
@@ -201,6 +202,19 @@ def test_map_em_works_where_the_anchor_is_zero():
     model, truth, y = random_model(0)
     z = map_em(model, y, truth, torch.zeros_like(truth), torch.full_like(truth, 1.0), 4)
     assert torch.isfinite(z).all() and float(z.min()) >= 0 and float(z.sum()) < float(truth.sum())
+
+
+def test_the_ct_is_smoothed_so_that_its_noise_does_not_tie_across_a_border():
+    ct = 30 * torch.randn((3, 40, 40), generator=torch.Generator().manual_seed(0))
+    ct[:, :, 20:] += 100.0
+    side = (torch.arange(40) >= 20).expand(3, 40, 40)
+
+    def across(fwhm_mm: float) -> int:
+        chosen = ct_guided(ct, (2.0, 2.0, 3.0), 9, fwhm_mm, TISSUE_GAMMA).chosen
+        pairs = zip(chosen, (overlap(offset, ct.shape) for offset in half_offsets(1)), strict=True)
+        return sum(int((counts[near] * (side[near] != side[far])).sum()) for counts, (near, far) in pairs)
+
+    assert across(TISSUE_FWHM_MM) < 0.7 * min(across(0.0), across(20.0))
 
 
 # -- the paper's descent --------------------------------------------------------------------------
