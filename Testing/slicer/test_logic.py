@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
 import mrml_scene  # noqa: E402
-from geometry import hot_sphere  # noqa: E402
+from geometry import ROOT, hot_sphere  # noqa: E402
 from panel_case import FakeRunner  # noqa: E402
 from tiny import tiny_network  # noqa: E402
 
@@ -202,3 +204,24 @@ def test_the_real_worker_gives_what_the_same_call_gives_here(case, tmp_path, mon
     told = [nodes[0].GetAttribute(name) for name in nodes[0].GetAttributeNames()]
     assert any("p.safetensors" in text for text in told)  # the prior's file, but not the copies of the images
     assert not any(str(tmp_path / "private") in text for text in told)
+
+
+WITHOUT_QT = """
+import sys
+sys.modules["PySide6"] = None
+import mrml_scene
+mrml_scene.start()
+module = mrml_scene.load_module()
+from PETSuperResSlicer.sample_data import phantom_nodes
+pet, ct, lesions = phantom_nodes(shape=(4, 64, 96), lesions=1)
+logic, events = module.PETSuperResLogic(), []
+result = logic.process(pet, ct, preset="Paper standard", quality="draft", prior=sys.argv[1], progress=events.append)
+assert events[-1].fraction == 1 and logic.compareLesions(pet, result, lesions).GetNumberOfRows() == 1
+"""
+
+
+def test_without_qt_the_logic_computes_in_its_own_process(prior_file):
+    """As the demo does with slicer-core alone."""
+    words = [sys.executable, "-c", WITHOUT_QT, str(prior_file)]
+    done = subprocess.run(words, cwd=ROOT / "Testing" / "support", capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-2000:]

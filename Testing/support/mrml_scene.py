@@ -119,9 +119,16 @@ def _provide_qt() -> None:
 
         sys.modules["qt"] = pythonqt.make_module()
     except ImportError:
-        empty = types.ModuleType("qt")
-        empty.__getattr__ = lambda name: type(name, (), {})
-        sys.modules["qt"] = empty
+        sys.modules["qt"] = _NoQt("qt")
+
+
+class _NoQt(types.ModuleType):
+    """Any class, empty; but no attributes that Python itself looks for."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return type(name, (), {})
 
 
 def _provide(slicer: Any, name: str, content: dict[str, Any]) -> None:
