@@ -11,10 +11,10 @@ from slicer.i18n import tr as _
 
 TORCH = "torch>=2.4"
 REQUIREMENTS = ("safetensors>=0.4", "pydicom>=2.4", "scipy>=1.11", "scikit-image>=0.22")
-DECLINED = _("Not installed: {what}. The PET cannot be super-resolved without: press Apply again and agree.")
-FAILED = _("Could not install {what} ({error}): check the network and the free disk space and press Apply again.")
+DECLINED = _("Not installed: {what}. The PET cannot be super-resolved without: try again and agree.")
+FAILED = _("Could not install {what} ({error}): check the network and the free disk space and try again.")
 NO_EXTENSION = _("{what}: install the PyTorch extension from the Extensions Manager and restart Slicer.")
-UNCHANGED = _("The installation changed nothing ({what}): restart Slicer and press Apply before using other modules.")
+UNCHANGED = _("The installation changed nothing ({what}): restart Slicer and try again before using other modules.")
 
 
 def ensure_dependencies() -> bool:

@@ -98,7 +98,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "Not enough memory for this volume: reconstruct a region of it, or use a machine with more."
     if isinstance(error, ModuleNotFoundError):
-        return f"The Python package '{error.name}' is missing: install it (in Slicer, press Apply) and try again."
+        return f"The Python package '{error.name}' is missing: install it and try again."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "No space left on the disk: free some and try again."
     if isinstance(error, OSError):

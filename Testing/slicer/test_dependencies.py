@@ -73,7 +73,7 @@ def test_without_the_extension_it_is_named(needs, monkeypatch):
 @pytest.mark.parametrize(
     ("install", "message"),
     [
-        (lambda: None, "press Apply again and agree"),
+        (lambda: None, "try again and agree"),
         (raising(subprocess.CalledProcessError(1, "pip")), "check the network"),
         (raising(ValueError("no such backend")), "check the network"),
     ],

@@ -22,6 +22,7 @@ from PETSuperResLib.worker.protocol import MalformedMessageError, VersionMismatc
 
 LIBRARY = Path(PETSuperResLib.__file__).parents[1]  # where "python -m" finds the library
 WAIT_MS = 5000  # for the process to begin or to be gone, at most
+LOG_MS = 20  # for the log of an error to arrive
 
 
 def find_python() -> str:
@@ -113,7 +114,7 @@ class Process:
         how = f"exit code {code}" + (f", {last}" if last else "")
         if os.name == "posix" and self.process.exitStatus() == qt.QProcess.CrashExit:
             how = f"killed by signal {code}, perhaps for lack of memory"
-        return f"The backend process ended unexpectedly ({how}): press Apply to try again, or use a smaller region."
+        return f"The backend process ended unexpectedly ({how}): try again, or use a smaller region."
 
     def _finished(self, *_unused: Any) -> None:
         self._read()
@@ -146,6 +147,9 @@ class Process:
             self.ready = True
             if os.name == "posix":  # also at the end of Slicer, whatever becomes of this object
                 self._kill_group = weakref.finalize(self, kill_group, int(message["pid"]))
+        if message["type"] == "error":
+            self.process.waitForReadyRead(LOG_MS)  # what the process wrote before is in another pipe
+            self._read_log()
         self.on_message(message)
 
     def _read_log(self) -> None:
