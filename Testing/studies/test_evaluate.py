@@ -185,3 +185,10 @@ def test_tables_stand_for_their_methods_and_a_typo_is_named():
 def test_an_unknown_reference_is_refused(data, tmp_path):
     with pytest.raises(InputError, match="real, sharp"):
         evaluate(data, tmp_path, references=["smooth"])
+
+
+def test_packages_that_tables_need_are_named_before_the_work(data, tmp_path, monkeypatch):
+    module = importlib.import_module("PETSuperResLib.studies.evaluation.evaluate")
+    monkeypatch.setattr(module, "find_spec", lambda package: None)
+    with pytest.raises(InputError, match="pandas and jinja2"):
+        evaluate(data, tmp_path)

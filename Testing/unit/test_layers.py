@@ -85,6 +85,8 @@ def test_no_modules_import_one_another_in_a_circle():
 def test_studies_are_used_by_the_command_line_alone():
     users = {room(name) for name, found in graph().items() for other in found if room(other) == "studies"}
     assert users == {"studies", "commands"}
+    slicer = [file.read_text(encoding="utf-8") for file in (PACKAGE.parent / "PETSuperRes").rglob("*.py")]
+    assert slicer and not any("PETSuperResLib.studies" in text for text in slicer)
 
 
 def test_the_backend_needs_no_slicer():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ def evaluate(
     ``command`` stands at the head of ``summary.md``, whose path is returned.
     """
     names = named(methods or DEFAULT_METHODS)
+    if missing := [package for package in ("pandas", "jinja2") if find_spec(package) is None]:
+        raise InputError(
+            f"Evaluating needs {' and '.join(missing)}: install them (pip install 'PETSuperResLib[evaluate]')."
+        )
     for what, chosen, known in (("count level", counts, COUNT_LEVELS), ("reference", references, REFERENCES)):
         for value in chosen:
             if value not in known:
