@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import slicer
@@ -56,9 +55,6 @@ def load() -> list[Any]:
     try:
         task = logic.startPhantom(add_nodes, lambda event: slicer.util.showStatusMessage(f"Phantom: {event.message}"))
         _making.append(task)
-        while task.running:
-            slicer.app.processEvents()
-            time.sleep(0.01)
         nodes: list[Any] = task.wait()
     finally:
         slicer.app.processEvents()  # clicks wait for one step at a time

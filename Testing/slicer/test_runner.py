@@ -70,7 +70,7 @@ def wait(runner, seen: list[dict], *kinds: str, limit: float = 120.0) -> dict:
             if message["type"] in kinds:
                 return message
         time.sleep(0.01)
-    pytest.fail(f"none of {kinds} came, but {[m['type'] for m in seen]}: {runner.log}")
+    pytest.fail(f"none of {kinds} came, but {[m['type'] for m in seen]}: {runner.process and runner.process.log}")
 
 
 def run(runner, job: dict) -> list[dict]:
@@ -383,6 +383,10 @@ def test_a_frozen_worker_behind_a_launcher_is_killed(runner, case, tmp_path):
 def test_a_worker_that_never_speaks_is_given_up(runner, case, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(module, "STARTUP_S", 0.5)
     fake(runner, tmp_path_factory, "time.sleep(300)")
+    seen: list[dict] = []
+    runner.start(case, seen.append)
+    runner.cancel()  # the process is kept
+    wait(runner, seen, "cancelled")
     message = run(runner, case)[-1]
     assert message["type"] == "error" and "did not answer" in message["message"]
 

@@ -114,6 +114,7 @@ class WorkerClient:
         if self.process is None:
             command = self.command or [find_python(), "-m", "PETSuperResLib.worker", "--with-client"]
             self.process = Process(command, self._take, self._lost)
+        if not self.process.ready:
             self._deadline.start(round(1000 * STARTUP_S))
         return self.process
 
@@ -154,8 +155,7 @@ class WorkerClient:
                 lambda _error: None,  # the worker has removed it meanwhile
             )
         elif kind == "result":
-            files = {key: file for key, file in (message.get("files") or {}).items() if key != "report"}
-            read = read_outputs(files)
+            read = read_outputs(message.get("files") or {})
             self._steps.run(read, lambda volumes: self._finish({**message, "volumes": volumes}), self._failed)
         else:
             job.on_event(message)
@@ -163,9 +163,10 @@ class WorkerClient:
     def _failed(self, error: Exception) -> None:
         """The volumes could not be written or read."""
         assert self._job is not None
-        told = without_private_folder(error, self._job.folder.name)
-        lines = [] if isinstance(told, PETSuperResError) else "".join(traceback.format_exception(error)).splitlines()
-        self._finish({"type": "error", "message": str(told), "details": lines})
+        error = without_private_folder(error, self._job.folder.name)
+        expected = isinstance(error, PETSuperResError)
+        lines = [] if expected else "".join(traceback.format_exception(error)).splitlines()
+        self._finish({"type": "error", "message": str(error), "details": lines})
 
     def _finish(self, message: dict[str, Any]) -> None:
         """The job has ended; the worker stays."""
@@ -207,9 +208,8 @@ class WorkerClient:
 
 def write_inputs(job: dict[str, Any], folder: Path) -> Generator[None, None, dict[str, Any]]:
     """Write a job's volumes into its private folder; returns the fields of the message."""
-    raw = "pet" in job
     fields: dict[str, Any] = {"type": "reconstruct", "private": str(folder), "out": str(folder)}
-    if raw:
+    if "pet" in job:
         fields |= {"raw": True, "out": str(folder / "sr.nrrd")}
     for key, value in job.items():
         if hasattr(value, "volume"):  # still in its node
@@ -226,8 +226,8 @@ def write_inputs(job: dict[str, Any], folder: Path) -> Generator[None, None, dic
 
 
 def read_outputs(files: dict[str, str]) -> Generator[None, None, dict[str, Any]]:
-    """Read a result's volumes, by name."""
+    """Read a result's volumes, by name; the report is in the message."""
     volumes = {}
-    for key, file in files.items():
-        volumes[key] = yield from read_steps(file)
+    for key in files.keys() - {"report"}:
+        volumes[key] = yield from read_steps(files[key])
     return volumes
