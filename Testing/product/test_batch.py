@@ -51,13 +51,14 @@ def test_an_equal_call_does_nothing_and_other_settings_do_it_anew(data, prior_fi
     done = []
     monkeypatch.setattr(batch, "run", lambda inputs, *rest: (done.append(inputs), original(inputs, *rest))[1])
 
-    def go(seed=0):
+    def go(seed=0, device="auto"):
         done.clear()
-        reconstruct_cases(find_cases(data), tmp_path / "out", SCANNER, "draft", seed=seed, prior=prior_file)
+        given = {"seed": seed, "device": device, "prior": prior_file}
+        reconstruct_cases(find_cases(data), tmp_path / "out", SCANNER, "draft", **given)
         return len(done)
 
     original = reconstruction.run
-    assert go() == 2 and go() == 0
+    assert go() == 2 and go() == 0 and go(device="cpu") == 0
     (tmp_path / "out" / "two" / "sr.nii.gz").unlink()
     assert go() == 1
     assert go(seed=1) == 2

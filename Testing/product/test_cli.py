@@ -129,7 +129,10 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
             ["reconstruct", "--pet", "no.nii.gz", "--ct", "b", "--scanner", "GE Discovery ST", "--out", "c"],
             "no.nii",
         ),
-        (["reconstruct", "--pet", "a", "--ct", "b", "--scanner", "Foo", "--out", "c"], "Unknown scanner 'Foo'"),
+        (
+            ["reconstruct", "--pet", "a", "--ct", "b", "--scanner", "Foo", "--out", "c"],
+            "(--scanner; 'petsuperres presets' lists",
+        ),
         (["reconstruct", "--pet", "a", "--ct", "b", "--region", "1,2,3", "--out", "c"], "LPS mm"),
         (["reconstruct", "--pet", "a", "--ct", "b", "--region", "5,1,0,1,0,1", "--out", "c"], "x0 < x1"),
         (["simulate", "--pet", "no.nii.gz", "--setting", "worse", "--out", "c"], "worse"),

@@ -15,6 +15,7 @@ from tiny import small_phantom, tiny_prior
 
 from PETSuperResLib import __version__
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError
+from PETSuperResLib.lesions.measures import region_around
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.progress import Event
@@ -154,6 +155,18 @@ def test_a_region_is_reconstructed_where_it_lies(run, result):
     assert np.corrcoef(part.array[middle].ravel(), there.array[middle].ravel())[0, 1] > 0.9
 
 
+def test_lesions_are_measured_before_and_after_and_those_outside_a_region_are_left_out(run, result):
+    phantom = small_phantom()
+    whole = run(segmentation=phantom.labels)
+    np.testing.assert_array_equal(whole.volume.array, result.volume.array)
+    assert [len(found) for found in whole.lesions.values()] == [2, 2] and set(whole.lesions) == {"lr", "ours-quick"}
+    one = phantom.labels.with_array(np.where(phantom.labels.array == 1, 1.0, 0.0))
+    part = run(segmentation=phantom.labels, region=region_around(one, 0.0))
+    assert [row["lesion"] for row in part.report["lesions"]] == ["Lesion 1"] and len(part.lesions["lr"]) == 2
+    around = run(segmentation=one, region="segments", margin=0.0)
+    assert around.volume.same_grid(part.volume)
+
+
 def test_a_region_outside_the_pet_is_refused(run):
     with pytest.raises(GeometryError, match="outside the PET"):
         run(region=(9000, 9100, 0, 50, 0, 10))
@@ -228,6 +241,12 @@ def test_a_sinogram_is_reconstructed_and_its_fit_reported(run):
 def simulation():
     phantom = small_phantom()
     return simulate(phantom.pet, phantom.ct, "standard", spacing_mm=4.0, seed=0)
+
+
+def test_a_scanner_other_than_the_sinograms_is_refused(run, simulation):
+    with pytest.raises(InputError, match="of scanner 'Paper standard': leave the scanner out"):
+        run(simulation.lr, measurement=simulation.measurement, scanner="GE Discovery ST")
+    assert run(simulation.lr, measurement=simulation.measurement, scanner="Paper standard").volume
 
 
 def placed(measurement, z_mm: float):

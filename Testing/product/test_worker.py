@@ -268,6 +268,18 @@ def test_a_missing_package_and_a_full_disk_are_told_in_one_sentence():
     assert "No space left" in explain(OSError(errno.ENOSPC, "No space left on device"))
 
 
+def test_an_error_without_a_known_cause_goes_to_the_log_too(monkeypatch, capfd):
+    from PETSuperResLib.worker import jobs
+    from PETSuperResLib.worker.serve import Worker
+
+    monkeypatch.setattr(jobs.PhantomJob, "run", lambda self, tools: 1 / 0)
+    answers: list[dict] = []
+    worker = Worker(lambda line: answers.append(json.loads(line)))
+    worker.listen(iter([json.dumps({"version": 1, "id": 1, "type": "phantom", "out": "x"}).encode()]))
+    worker.work()
+    assert "ZeroDivisionError" in answers[-1]["message"] and "ZeroDivisionError: " in capfd.readouterr().err
+
+
 def test_an_error_without_a_known_cause_is_answered_with_its_traceback():
     from PETSuperResLib.errors import InputError
     from PETSuperResLib.worker.protocol import failure_of as failure
