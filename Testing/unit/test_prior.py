@@ -33,7 +33,7 @@ from PETSuperResLib.prior import (
 from PETSuperResLib.prior.card import card
 from PETSuperResLib.prior.denoiser import with_neighbours
 from PETSuperResLib.prior.memory import TokenMemory, size_of
-from PETSuperResLib.prior.network import WindowCrossAttention
+from PETSuperResLib.prior.network import WindowCrossAttention, rotary
 from PETSuperResLib.prior.transform import normalise_ct
 
 
@@ -155,6 +155,13 @@ def test_attention_finds_the_place_in_the_ct(prior):
     after[:, :24, :24] += 400
     change = (Denoiser(prior, before).epsilon(x, 300) - Denoiser(prior, after).epsilon(x, 300)).abs()[0, 0]
     assert float(change[:24, :24].mean()) > 2 * float(change[48:, 48:].mean())
+
+
+def test_rotary_positions_make_attention_depend_on_where_query_and_key_lie_to_one_another():
+    query, key = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
+    q, k = (rotary(v.expand(1, 1, 36, 16), 6, 6)[0, 0].view(6, 6, 16) for v in (query, key))
+    here, moved, elsewhere = (float(q[a] @ k[b]) for a, b in [((1, 1), (2, 3)), ((3, 2), (4, 4)), ((1, 1), (3, 2))])
+    assert moved == pytest.approx(here, rel=1e-4) and abs(elsewhere - here) > 0.01 * abs(here)
 
 
 def test_slices_of_a_batch_do_not_influence_one_another(prior):

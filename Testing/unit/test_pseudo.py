@@ -125,9 +125,9 @@ def test_the_noise_is_that_of_the_brighter_half_of_the_body_and_hot_lesions_do_n
     assert estimate(pet.with_array(dim.clip(0)), scanner)[0] == pytest.approx(expected, rel=0.3)
 
 
-@pytest.mark.parametrize("shape", [(2, 60, 60), (4, 15, 15)])
-def test_few_slices_and_few_voxels_have_no_estimate(shape):
-    assert noise_counts(Volume(np.ones(shape, np.float32), (4.0, 4.0, 4.0), unit="SUVbw"), MCT) is None
+@pytest.mark.parametrize(("shape", "suv"), [((2, 60, 60), 1.0), ((4, 15, 15), 1.0), ((4, 60, 60), 0.08)])
+def test_few_slices_and_few_voxels_above_0_1_suv_have_no_estimate(shape, suv):
+    assert noise_counts(Volume(np.full(shape, suv, np.float32), (4.0, 4.0, 4.0), unit="SUVbw"), MCT) is None
 
 
 def test_estimates_stay_within_believable_limits():
