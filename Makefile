@@ -1,13 +1,14 @@
 # Needs Python >= 3.10 and make; everything else goes into .venv.
 #   make demo    set up, then run the whole path on a generated PET/CT phantom in a real MRML scene
 #   make test    set up, then lint, format check, types and tests
+#   make mutations    see that the tests notice single changes to what docs/method.md describes (half an hour)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo_output
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test mutations lint format clean
 
 setup: $(STAMP)
 
@@ -30,6 +31,9 @@ lint: $(STAMP)
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not timing" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m "timing and not slow"
+
+mutations: $(STAMP)
+	$(BIN)/python Testing/support/mutations.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -186,6 +186,14 @@ def test_every_slab_draws_noise_of_its_own(monkeypatch):
     assert np.abs(same - np.eye(8)).max() < 0.3
 
 
+def test_more_than_64_slices_go_in_slabs_that_compute_the_axial_fwhm_beyond_their_end(monkeypatch):
+    assert [len(slabs.slabs_of(count, 3)) for count in (64, 65)] == [1, 2]
+    monkeypatch.setattr(slabs, "SLAB", 14)
+    prior = known_prior(as_it_is)
+    run(prior, changes=STILL, slices=16, scanner=Scanner.get("Paper standard", fwhm_axial_mm=24.0))
+    assert len(prior.network.seen[0][1]) == 2 + 6  # slabs of 2 that with 6 slices on either side fill 14
+
+
 @pytest.mark.parametrize("factor", [0.5, 1.6])
 def test_the_result_has_the_measured_counts_whatever_the_prior_gives(factor):
     def scaled(noisy, hu):
