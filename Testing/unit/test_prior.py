@@ -148,6 +148,13 @@ def test_the_answer_depends_on_the_ct_only_where_it_should(tmp_path, conditionin
     assert (relative(one, other) > 1e-4) == depends
 
 
+def test_the_answer_depends_on_the_noise_level():
+    network, guide = tiny_network(), normalise_ct(ct(0, 1, 32, 32))
+    x = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    low, high = (network(x, torch.tensor([level]), network.tokens(guide)) for level in (-1.0, 1.0))
+    assert relative(low, high) > 0.01
+
+
 def test_attention_finds_the_place_in_the_ct(prior):
     """A change in a corner of the CT changes the answer most there, whatever the image's size."""
     x = torch.zeros(1, 1, 96, 96)
