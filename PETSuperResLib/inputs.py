@@ -147,6 +147,8 @@ def _activity_per_slice(pet: Volume) -> float:
 
 
 def _measurement(measurement: Measurement | str | Path | None) -> Measurement | None:
+    if not isinstance(measurement, (str, Path)):
+        return measurement
     from .physics.measurement import Measurement
 
-    return Measurement.read(measurement) if isinstance(measurement, (str, Path)) else measurement
+    return Measurement.read(measurement)

@@ -166,6 +166,13 @@ def test_scanner_must_be_named_when_the_file_does_not_tell(case, backend, capsys
     assert "--scanner" in one_line(capsys)
 
 
+def test_inputs_are_refused_before_torch_is_loaded(case):
+    arguments = ["reconstruct", "--pet", case["pet"], "--ct", case["ct"], "--out", case["out"]]
+    code = f"import sys; from PETSuperResLib.cli import run; print(run({arguments}), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "False"]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
