@@ -20,9 +20,9 @@ from PETSuperResSlicer.mrml.segments import mask_steps
 
 NUMBER = "No."  # column of a lesion's number, which the plot's axis shows
 COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
-TABLE_MEASURES = tuple((name, m.title, m.unit, m.description) for name, m in measures.MEASURES.items())
 SHORT = [m.short for m in measures.MEASURES.values()]  # headings of narrow columns
-MEASURES = [title for _attribute, title, *_more in TABLE_MEASURES]
+MEASURES = [m.title for m in measures.MEASURES.values()]
+Columns = Sequence[tuple[str, Sequence[Any]]]  # (image, lesions)
 
 
 @dataclass(frozen=True)
@@ -69,64 +69,60 @@ def measure_nodes(
     return (yield from measure_steps(volumes, masks, threshold))
 
 
-def fill_lesion_table(table: Any, columns: Sequence[tuple[str, Sequence[Any]]]) -> None:
+def fill_lesion_table(table: Any, columns: Columns) -> None:
     """Fill a table node: a row per lesion; for each measure a column per image, and the change in per cent.
 
     ``columns`` are (image name, lesions), the first one the input; lesions are matched by label.
     """
     for old in reversed(range(table.GetNumberOfColumns())):
         table.RemoveColumn(old)
-    first = columns[0][1]
-    names = vtk.vtkStringArray()
+    titles, lesions = [title for title, _lesions in columns], columns[0][1]
+    names, numbers = vtk.vtkStringArray(), vtk.vtkIntArray()
     names.SetName("Lesion")
-    for lesion in first:
-        names.InsertNextValue(lesion.name)
-    table.AddColumn(names)
-    numbers = vtk.vtkIntArray()
     numbers.SetName(NUMBER)
-    for number in range(1, len(first) + 1):
+    for number, lesion in enumerate(lesions, 1):
+        names.InsertNextValue(lesion.name)
         numbers.InsertNextValue(number)
+    table.AddColumn(names)
     table.AddColumn(numbers)
-    for attribute, title, unit, description in TABLE_MEASURES:
-        before = [getattr(lesion, attribute) for lesion in first]
-        for image, lesions in columns:
-            found = {lesion.label: getattr(lesion, attribute) for lesion in lesions}
-            values = [found.get(lesion.label, float("nan")) for lesion in first]
-            _number(table, f"{title} {image}", values, unit, f"{description}, in {image}")
+    for name, measure in measures.MEASURES.items():
+        values = _values(columns, name)
+        for title, figures in zip(titles, values, strict=True):
+            _add(table, f"{measure.title} {title}", figures, measure.unit, f"{measure.description}, in {title}")
         if len(columns) > 1:
-            found = {lesion.label: getattr(lesion, attribute) for lesion in columns[1][1]}
-            after = [found.get(lesion.label, float("nan")) for lesion in first]
-            change = [100 * (b - a) / a if a else float("nan") for a, b in zip(before, after, strict=True)]
-            _number(table, f"{title} change", change, "%", f"{columns[1][0]} against {columns[0][0]}")
-    useHeader = getattr(table, "SetUseColumnTitleAsColumnHeader", None) or table.SetUseColumnNameAsColumnHeader
-    useHeader(True)
+            _add(table, f"{measure.title} change", _changes(*values[:2]), "%", f"{titles[1]} against {titles[0]}")
+    use_header = getattr(table, "SetUseColumnTitleAsColumnHeader", None) or table.SetUseColumnNameAsColumnHeader
+    use_header(True)
     table.Modified()
 
 
-def _number(table: Any, name: str, values: Sequence[float], unit: str, description: str) -> None:
+def _values(columns: Columns, name: str) -> list[list[float]]:
+    """A measure of the first image's lesions in every image; NaN where an image lacks the lesion."""
+    found = [{lesion.label: float(getattr(lesion, name)) for lesion in lesions} for _title, lesions in columns]
+    return [[values.get(lesion.label, np.nan) for lesion in columns[0][1]] for values in found]
+
+
+def _changes(before: Sequence[float], after: Sequence[float]) -> list[float]:
+    return [100 * (b - a) / a if a else np.nan for a, b in zip(before, after, strict=True)]
+
+
+def _add(table: Any, name: str, values: Sequence[float], unit: str, description: str) -> None:
     column = vtk.vtkDoubleArray()
     column.SetName(name)
     for value in values:
-        column.InsertNextValue(float(value))
+        column.InsertNextValue(value)
     table.AddColumn(column)
     table.SetColumnUnitLabel(name, unit)
     table.SetColumnDescription(name, description)
 
 
-def cells(columns: Sequence[tuple[str, Sequence[Any]]]) -> list[list[str]]:
+def cells(columns: Columns) -> list[list[str]]:
     """Text of the panel's table: a row per lesion; number and name, the lines' titles, the lines of each measure."""
-    before = columns[0][1]
-    after = {lesion.label: lesion for lesion in columns[1][1]}
-    rows = []
-    for number, lesion in enumerate(before, 1):
-        row = [_numbered(number, lesion.name), "PET\nSR\nchange"]
-        for attribute, *_titles in TABLE_MEASURES:
-            old = getattr(lesion, attribute)
-            other = after.get(lesion.label)
-            new = float("nan") if other is None else getattr(other, attribute)
-            change = f"{100 * (new - old) / old:+.0f} %" if old and np.isfinite(new) else ""
-            row.append(f"{_short(old)}\n{_short(new) if np.isfinite(new) else '-'}\n{change}")
-        rows.append(row)
+    rows = [[_numbered(number, lesion.name), "PET\nSR\nchange"] for number, lesion in enumerate(columns[0][1], 1)]
+    for name in measures.MEASURES:
+        before, after = _values(columns, name)
+        for row, old, new, change in zip(rows, before, after, _changes(before, after), strict=True):
+            row.append("\n".join([_short(old), _short(new), f"{change:+.0f} %" if np.isfinite(change) else ""]))
     return rows
 
 
@@ -135,6 +131,8 @@ def _numbered(number: int, name: str) -> str:
 
 
 def _short(value: float) -> str:
+    if not np.isfinite(value):
+        return "-"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
@@ -158,7 +156,7 @@ def _field(value: Any) -> str:
     return f"{number:.6g}" if np.isfinite(number) else ""
 
 
-def new_table(columns: Sequence[tuple[str, Sequence[Any]]], pet: Any) -> Any:
+def new_table(columns: Columns, pet: Any) -> Any:
     """A lesion table as a new node beside the PET."""
     scene = pet.GetScene() or slicer.mrmlScene
     table = slicer.vtkMRMLTableNode()
@@ -224,9 +222,9 @@ def _axis_title(names: Sequence[str], longest: int = 70) -> str:
 def jump_to(scene: Any, ras: Sequence[float]) -> None:
     """Show a point (RAS mm) in all slice views; a view is shifted only where the point would be out of sight."""
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
-        toXY = vtk.vtkMatrix4x4()
-        vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), toXY)
-        seen = zip(toXY.MultiplyPoint((*ras, 1.0))[:2], node.GetDimensions()[:2], strict=True)
+        to_xy = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), to_xy)
+        seen = zip(to_xy.MultiplyPoint((*ras, 1.0))[:2], node.GetDimensions()[:2], strict=True)
         if all(0.05 * size <= place <= 0.95 * size for place, size in seen):
             node.JumpSliceByOffsetting(*ras)
         else:

@@ -71,10 +71,10 @@ def recognise(node: Any) -> Recognition:
         if units == "GML" and kind in ("", "BW"):
             return Recognition(HEADER, "SUVbw (DICOM Units GML)")
         return Recognition(CONVERT, f"{'Bq/mL' if units == 'BQML' else units or 'no Units'} (DICOM): convert to SUV")
-    return _byValues(node, unit)
+    return _by_values(node, unit)
 
 
-def _byValues(node: Any, unit: str) -> Recognition:
+def _by_values(node: Any, unit: str) -> Recognition:
     from PETSuperResLib.errors import PETSuperResError, UnitsError
     from PETSuperResLib.suv.volumes import check_suv
     from PETSuperResLib.volume import Volume
