@@ -9,10 +9,17 @@ import pytest
 
 pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
 import mrml_scene  # noqa: E402
+import slicer  # noqa: E402
+import vtk  # noqa: E402
+from panel_case import make_case  # noqa: E402
 
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError  # noqa: E402
 from PETSuperResLib.progress import Event  # noqa: E402
 from PETSuperResLib.volume import Volume  # noqa: E402
+
+module = mrml_scene.load_module()
+from PETSuperResSlicer.mrml import volumes as mrml  # noqa: E402
+from PETSuperResSlicer.mrml.segments import masks_from_node, segmentation_from_labels  # noqa: E402
 
 OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)
 LEFT_HANDED = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -25,33 +32,9 @@ GRIDS = {
 
 
 @pytest.fixture
-def scene():
-    found = mrml_scene.start()
-    found.Clear(0)
-    return found
-
-
-@pytest.fixture
-def module():
-    return mrml_scene.load_module()
-
-
-@pytest.fixture
-def mrml(module):
-    from PETSuperResSlicer.mrml import volumes as PETSuperResMRML
-
-    return PETSuperResMRML
-
-
-@pytest.fixture
-def case(scene, mrml):
-    """PET and CT nodes of a warm block with two hot cubes, and the cubes as a label map."""
-    labels = np.zeros((8, 20, 24), np.float32)
-    labels[2:5, 4:8, 5:9], labels[3:6, 11:15, 14:19] = 1, 2
-    grid = Volume(labels, unit="label", **GRIDS["anisotropic"])
-    pet = grid.with_array(1 + 3 * (labels == 1) + 6 * (labels == 2), "SUVbw")
-    nodes = [mrml.node_from_volume(v, n, scene) for v, n in ((pet, "PET"), (pet.with_array(pet.array * 0, "HU"), "CT"))]
-    return SimpleNamespace(pet=nodes[0], ct=nodes[1], labels=grid, volume=pet)
+def case(scene):
+    """PET and CT of a warm block with two hot cubes, and the cubes as a label map and as segments."""
+    return make_case()
 
 
 @pytest.fixture
@@ -75,7 +58,7 @@ def backend(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", GRIDS)
-def test_a_volume_comes_back_from_the_scene_where_it_was(scene, mrml, kind):
+def test_a_volume_comes_back_from_the_scene_where_it_was(scene, kind):
     array = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
     volume = Volume(array, unit="SUVbw", **GRIDS[kind])
     back = mrml.volume_from_node(mrml.node_from_volume(volume, "v", scene))
@@ -84,20 +67,20 @@ def test_a_volume_comes_back_from_the_scene_where_it_was(scene, mrml, kind):
 
 
 @pytest.mark.parametrize("kind", GRIDS)
-def test_voxels_lie_where_slicer_shows_them(scene, mrml, kind):
+def test_voxels_lie_where_slicer_shows_them(scene, kind):
     """RAS = (-L, -P, S): a voxel's world position in MRML is the negative of LPS in x and y."""
     volume = Volume(np.zeros((4, 5, 6), np.float32), **GRIDS[kind])
     node = mrml.node_from_volume(volume, "v", scene)
-    matrix = __import__("vtk").vtkMatrix4x4()
+    matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     ras = np.array(matrix.MultiplyPoint((3, 2, 1, 1)))
     lps = volume.ijk_to_lps @ [3, 2, 1, 1]
     np.testing.assert_allclose(ras, lps * [-1, -1, 1, 1], atol=1e-6)
 
 
-def test_a_parent_transform_moves_the_volume(scene, mrml, case):
+def test_a_parent_transform_moves_the_volume(scene, case):
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    matrix = __import__("vtk").vtkMatrix4x4()
+    matrix = vtk.vtkMatrix4x4()
     matrix.SetElement(0, 3, 10.0)  # 10 mm to the right in RAS
     transform.SetMatrixTransformToParent(matrix)
     case.pet.SetAndObserveTransformNodeID(transform.GetID())
@@ -105,9 +88,9 @@ def test_a_parent_transform_moves_the_volume(scene, mrml, case):
     np.testing.assert_allclose(np.subtract(moved.origin, case.volume.origin), (-10, 0, 0), atol=1e-6)
 
 
-def test_sheared_axes_are_refused(scene, mrml, case):
+def test_sheared_axes_are_refused(scene, case):
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-    matrix = __import__("vtk").vtkMatrix4x4()
+    matrix = vtk.vtkMatrix4x4()
     matrix.SetElement(1, 2, 0.2)
     transform.SetMatrixTransformToParent(matrix)
     case.pet.SetAndObserveTransformNodeID(transform.GetID())
@@ -115,9 +98,7 @@ def test_sheared_axes_are_refused(scene, mrml, case):
         mrml.volume_from_node(case.pet)
 
 
-def test_overlapping_segments_keep_their_whole_volume(scene, mrml, case):
-    from PETSuperResSlicer.mrml.segments import masks_from_node, segmentation_from_labels
-
+def test_overlapping_segments_keep_their_whole_volume(scene, case):
     node = segmentation_from_labels(case.labels, case.pet, "lesions")
     second = case.labels.with_array((case.labels.array > 0).astype(np.float32))
     extra = segmentation_from_labels(second, case.pet, "all")
@@ -129,7 +110,7 @@ def test_overlapping_segments_keep_their_whole_volume(scene, mrml, case):
     assert sizes == [one, two, one + two]
 
 
-def test_process_shows_its_result_with_the_window_and_colours_of_the_pet(module, mrml, scene, case, backend):
+def test_process_shows_its_result_with_the_window_and_colours_of_the_pet(scene, case, backend):
     mrml.show_as_pet(case.pet, 11.0, 5.0)
     case.pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
     display = module.PETSuperResLogic().process(case.pet, case.ct, quality="draft").GetDisplayNode()
@@ -137,7 +118,7 @@ def test_process_shows_its_result_with_the_window_and_colours_of_the_pet(module,
     assert display.GetColorNodeID() == "vtkMRMLColorTableNodeRainbow"
 
 
-def test_process_adds_one_marked_suv_volume_with_its_provenance(module, mrml, scene, case, backend):
+def test_process_adds_one_marked_suv_volume_with_its_provenance(scene, case, backend):
     before = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     events = []
     node = module.PETSuperResLogic().process(case.pet, case.ct, quality="draft", seed=7, progress=events.append)
@@ -153,21 +134,21 @@ def test_process_adds_one_marked_suv_volume_with_its_provenance(module, mrml, sc
     assert [e.fraction for e in events] == [0.5]
 
 
-def test_several_samples_bring_their_standard_deviation_as_a_second_volume(module, mrml, case, backend):
+def test_several_samples_bring_their_standard_deviation_as_a_second_volume(case, backend):
     node = module.PETSuperResLogic().process(case.pet, case.ct, samples=4)
     spread = node.GetNodeReference("PETSuperRes.StandardDeviation")
     assert mrml.volume_from_node(spread).same_grid(mrml.volume_from_node(node))
     assert mrml.volume_from_node(spread).array.max() == pytest.approx(0.1 * mrml.volume_from_node(node).array.max())
 
 
-def test_the_result_covers_the_same_place_as_the_pet(module, mrml, case, backend):
+def test_the_result_covers_the_same_place_as_the_pet(case, backend):
     node = module.PETSuperResLogic().process(case.pet, case.ct)
     result = mrml.volume_from_node(node)
     np.testing.assert_allclose(result.corners(), case.volume.corners(), atol=1e-4)
 
 
 @pytest.mark.parametrize("error", [Cancelled(), InputError("The PET is empty: load it again.")])
-def test_nothing_enters_the_scene_when_the_job_stops(module, scene, case, monkeypatch, error):
+def test_nothing_enters_the_scene_when_the_job_stops(scene, case, monkeypatch, error):
     import PETSuperResLib
 
     def reconstruct(*_args, **_settings):
@@ -180,7 +161,7 @@ def test_nothing_enters_the_scene_when_the_job_stops(module, scene, case, monkey
     assert scene.GetNumberOfNodes() == before
 
 
-def test_a_progress_callback_can_cancel(module, scene, case, backend):
+def test_a_progress_callback_can_cancel(scene, case, backend):
     def stop(_event):
         raise Cancelled()
 
@@ -190,9 +171,7 @@ def test_a_progress_callback_can_cancel(module, scene, case, backend):
     assert scene.GetNumberOfNodes() == before
 
 
-def test_the_result_lies_beside_the_pet_in_the_subject_hierarchy(module, scene, case, backend):
-    import slicer
-
+def test_the_result_lies_beside_the_pet_in_the_subject_hierarchy(scene, case, backend):
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     study = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "Study")
     hierarchy.CreateItem(study, case.pet)
@@ -200,10 +179,8 @@ def test_the_result_lies_beside_the_pet_in_the_subject_hierarchy(module, scene, 
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 
-def test_the_lesion_table_holds_suvs_before_and_after(module, mrml, case, backend):
+def test_the_lesion_table_holds_suvs_before_and_after(case, backend):
     """Doubled values double the SUVs in the same segments; MTV stays, as both cubes are above 2.5 already."""
-    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
-
     logic = module.PETSuperResLogic()
     node = logic.process(case.pet, case.ct)
     segmentation = segmentation_from_labels(case.labels, case.pet, "lesions", {1: "Liver", 2: "Node"})
@@ -224,14 +201,14 @@ def test_the_lesion_table_holds_suvs_before_and_after(module, mrml, case, backen
     assert table.GetColumnUnitLabel("SUVmax SR") == "g/mL"
 
 
-def test_a_label_map_serves_as_well_as_a_segmentation(module, mrml, scene, case, backend):
+def test_a_label_map_serves_as_well_as_a_segmentation(scene, case, backend):
     logic = module.PETSuperResLogic()
     labels = mrml.node_from_volume(case.labels, "labels", scene, "vtkMRMLLabelMapVolumeNode")
     table = logic.compareLesions(case.pet, logic.process(case.pet, case.ct), labels)
     assert table.GetNumberOfRows() == 2
 
 
-def test_bad_input_gives_one_clear_sentence(module, mrml, scene, case, backend):
+def test_bad_input_gives_one_clear_sentence(scene, case, backend):
     logic = module.PETSuperResLogic()
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow")
     undrawn = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Undrawn")
@@ -259,5 +236,5 @@ def test_importing_the_module_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=mrml_scene.ROOT).returncode == 0
 
 
-def test_presets_are_offered_by_name(module):
+def test_presets_are_offered_by_name():
     assert module.DEFAULT_PRESET in module.PETSuperResLogic().presetNames()

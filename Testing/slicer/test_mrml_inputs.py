@@ -1,0 +1,235 @@
+"""The inputs without the panel: what the voxel values are, which scanner, which region, what goes together."""
+
+from __future__ import annotations
+
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
+import mrml_scene  # noqa: E402
+from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series  # noqa: E402
+
+mrml_scene.load_module()
+import slicer  # noqa: E402
+from PETSuperResSlicer.mrml import inputs, units  # noqa: E402
+from PETSuperResSlicer.mrml import volumes as mrml  # noqa: E402
+from PETSuperResSlicer.mrml.segments import masks_from_node  # noqa: E402
+
+from PETSuperResLib.dicom.read import read_series  # noqa: E402
+from PETSuperResLib.errors import CheckpointError, GeometryError, InputError, UnitsError  # noqa: E402
+from PETSuperResLib.lesions.measures import region_around  # noqa: E402
+from PETSuperResLib.prior.checkpoint import BUNDLED  # noqa: E402
+from PETSuperResLib.suv.stated import Stated  # noqa: E402
+from PETSuperResLib.worker.jobs import SuvJob, Tools  # noqa: E402
+from PETSuperResLib.worker.raw_arrays import read_raw  # noqa: E402
+
+
+class Database:
+    """Slicer's DICOM database for one folder of files."""
+
+    def __init__(self, folder):
+        import pydicom
+
+        self.datasets = {str(path): pydicom.dcmread(path) for path in sorted(folder.iterdir())}
+
+    def uids(self):
+        return " ".join(d.SOPInstanceUID for d in self.datasets.values())
+
+    def fileForInstance(self, uid):
+        return next((path for path, d in self.datasets.items() if uid == d.SOPInstanceUID), "")
+
+    def fileValue(self, path, tag):
+        group, element = tag.split(",")
+        found = self.datasets[path].get((int(group, 16), int(element, 16)))
+        return "" if found is None else str(found.value)
+
+
+@pytest.fixture
+def dicom(scene, tmp_path, monkeypatch):
+    """Makes a PET node as Slicer loads it from DICOM: stored values, no units, the UIDs as an attribute."""
+
+    def make(scan=None, edit=lambda d: None, slices=None):
+        datasets = pet_slices(scan) if slices is None else slices
+        for dataset in datasets:
+            edit(dataset)
+        folder = write_series(datasets, tmp_path / "dicom")
+        monkeypatch.setattr(slicer, "dicomDatabase", Database(folder), raising=False)
+        volume = read_series(folder, suv=False)
+        node = mrml.node_from_volume(volume.with_array(volume.array, ""), "FDG", scene)
+        node.SetAttribute("DICOM.instanceUIDs", slicer.dicomDatabase.uids())
+        return node
+
+    return make
+
+
+def test_stored_units_are_believed_first(nodes):
+    mrml.mark_unit(nodes.pet, "SUVbw")
+    mrml.mark_unit(nodes.ct, "HU")
+    assert units.recognise(nodes.pet).usable
+    assert units.recognise(nodes.ct).kind == units.REFUSED
+
+
+def test_values_alone_never_prove_suv(nodes):
+    assert units.recognise(nodes.pet).kind == units.UNSURE
+    with pytest.raises(UnitsError, match="They are SUV"):
+        units.require_suv(nodes.pet)
+    units.confirm(nodes.pet)
+    units.require_suv(nodes.pet)
+
+
+def test_values_rule_suv_out(nodes):
+    assert units.recognise(nodes.ct).kind == units.REFUSED
+    mrml.set_voxels(nodes.pet, nodes.volume, nodes.volume.array * 4000)
+    assert units.recognise(nodes.pet).kind == units.STATE
+    with pytest.raises(UnitsError, match="fill in the form"):
+        units.require_suv(nodes.pet)
+
+
+def test_an_empty_or_constant_volume_is_refused(scene, nodes):
+    hollow = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow")
+    assert units.recognise(hollow).kind == units.REFUSED
+    mrml.set_voxels(nodes.pet, nodes.volume, nodes.volume.array * 0)
+    assert units.recognise(nodes.pet).kind == units.REFUSED
+
+
+def suv_of(node, folder, **stated):
+    """The SUV volume of a node's series, as the worker's job and the module make it."""
+    job, finish = units.suv_job(node, Stated(**stated))
+    run = SuvJob.from_message({**job, "out": str(folder)}).run
+    files, report = run(Tools(lambda _path: None, lambda _event: None, lambda _file: None))
+    return finish({key: read_raw(file) for key, file in files.items()}, report)
+
+
+def test_a_dicom_pet_in_bq_is_converted_by_its_header(dicom, tmp_path):
+    node = dicom()
+    assert units.recognise(node).kind == units.CONVERT
+    volume = suv_of(node, tmp_path)
+    suv = units.add_suv_node(node, volume, volume.metadata["suv"])
+    np.testing.assert_allclose(mrml.volume_from_node(suv).array, suv_pattern(), rtol=2e-3)
+    assert units.recognise(suv).usable and "factor_min" in suv.GetAttribute("PETSuperRes.suv")
+    assert units.recognise(node).kind == units.CONVERT  # the loaded volume is not touched
+
+
+def test_a_dicom_pet_in_suv_is_used_as_it_is(dicom):
+    node = dicom(Scan(units="GML"))
+    assert units.recognise(node).kind == units.HEADER
+    units.require_suv(node)
+    assert mrml.unit_of_node(node) == "SUVbw"
+
+
+def test_what_the_header_lacks_is_named_and_can_be_stated(dicom, tmp_path):
+    def lose_weight(dataset):
+        del dataset.PatientWeight
+
+    node = dicom(edit=lose_weight)
+    with pytest.raises(UnitsError, match="PatientWeight"):
+        suv_of(node, tmp_path)
+    volume = suv_of(node, tmp_path, weight_kg=70.0)
+    np.testing.assert_allclose(volume.array, suv_pattern(), rtol=2e-3)
+
+
+def test_a_cropped_dicom_volume_is_not_mixed_up_with_its_series(dicom, tmp_path):
+    node = dicom()
+
+    slicer.util.updateVolumeFromArray(node, np.zeros((3, 5, 4), np.float32))
+    with pytest.raises(InputError, match="whole DICOM series"):
+        suv_of(node, tmp_path)
+
+
+def test_a_dicom_ct_is_not_taken_as_pet(dicom):
+    node = dicom(slices=ct_slices(np.full((4, 5, 4), 40.0)))
+    assert units.recognise(node).kind == units.REFUSED
+
+
+def test_scaling_by_stated_values_keeps_the_place_and_the_transform(scene, nodes):
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = __import__("vtk").vtkMatrix4x4()
+    matrix.SetElement(2, 3, 25.0)
+    transform.SetMatrixTransformToParent(matrix)
+    nodes.pet.SetAndObserveTransformNodeID(transform.GetID())
+    suv = units.add_suv_node(nodes.pet, units.scaled_volume(nodes.pet, 0.5), {"source": "test"})
+    before, after = mrml.volume_from_node(nodes.pet), mrml.volume_from_node(suv)
+    assert after.same_grid(before, 1e-4)
+    np.testing.assert_allclose(after.array, before.array / 2)
+
+
+def test_the_scanner_is_read_from_dicom(dicom):
+    def name_it(dataset):
+        dataset.Manufacturer, dataset.ManufacturerModelName = "SIEMENS", "Biograph64_mCT"
+
+    node = dicom(edit=name_it)
+    assert inputs.guess_preset(node) == "Siemens Biograph mCT"
+
+
+def test_the_scanner_is_read_from_attributes_and_never_made_up(nodes):
+    assert inputs.guess_preset(nodes.pet) is None
+    nodes.pet.SetAttribute("DICOM.Manufacturer", "GE MEDICAL SYSTEMS")
+    nodes.pet.SetAttribute("DICOM.ManufacturerModelName", "Discovery 690")
+    assert inputs.guess_preset(nodes.pet) == "GE Discovery 690/710"
+    nodes.pet.SetAttribute("DICOM.ManufacturerModelName", "Some other scanner")
+    assert inputs.guess_preset(nodes.pet) is None
+
+
+def test_a_region_is_the_box_of_the_roi_in_lps(scene):
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
+    with pytest.raises(InputError, match="'Box' is empty"):
+        inputs.region_of(roi)
+    roi.SetXYZ((10, 20, 30))
+    roi.SetRadiusXYZ((5, 6, 7))
+    assert inputs.region_of(roi) == pytest.approx((-15, -5, -26, -14, 23, 37))
+    assert inputs.region_of(None) is None
+
+
+def test_a_new_region_is_put_around_the_lesions_and_within_the_pet(scene, nodes):
+    params = SimpleNamespace(pet=nodes.pet, segmentation=nodes.segments)
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
+    inputs.place_region(roi, SimpleNamespace(pet=None, segmentation=None))
+    with pytest.raises(InputError, match="empty"):  # without a PET it has no place
+        inputs.region_of(roi)
+    inputs.place_region(roi, params)
+    boxes = np.array([region_around(mask) for _name, mask in masks_from_node(nodes.segments)])
+    bounds = [0.0] * 6
+    nodes.pet.GetRASBounds(bounds)
+    low = np.maximum(boxes[:, ::2].min(0), [-bounds[1], -bounds[3], bounds[4]])
+    high = np.minimum(boxes[:, 1::2].max(0), [-bounds[0], -bounds[2], bounds[5]])
+    box = inputs.region_of(roi)
+    assert box[::2] == pytest.approx(low) and box[1::2] == pytest.approx(high)
+    inputs.place_region(roi, SimpleNamespace(pet=nodes.pet, segmentation=None))
+    assert inputs.region_of(roi) == pytest.approx(box)  # it has a place already
+    middle = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Middle")
+    inputs.place_region(middle, SimpleNamespace(pet=nodes.pet, segmentation=None))
+    own = [0.0] * 6
+    middle.GetRASBounds(own)
+    assert np.add(own[::2], own[1::2]) == pytest.approx(np.add(bounds[::2], bounds[1::2]))
+    assert np.diff(np.reshape(own, (3, 2))) * 2 == pytest.approx(np.diff(np.reshape(bounds, (3, 2))))
+
+
+def test_pet_as_ct_and_another_patients_ct_are_refused(scene, nodes):
+    with pytest.raises(InputError, match="as PET and as CT"):
+        inputs.check_nodes(nodes.pet, nodes.pet)
+    inputs.check_nodes(nodes.pet, nodes.ct)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    for node in (nodes.pet, nodes.ct):
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), f"Patient of {node.GetName()}")
+        hierarchy.CreateItem(patient, node)
+    with pytest.raises(GeometryError, match="different patients"):
+        inputs.check_nodes(nodes.pet, nodes.ct)
+
+
+def test_the_priors_card_is_read_without_its_weights(tmp_path):
+    assert "trained on" in inputs.prior_card("") and "licence" in inputs.prior_card("")
+    copy = shutil.copy(BUNDLED, tmp_path / "mine.safetensors")
+    assert inputs.prior_card(str(copy)) == inputs.prior_card("")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x10", b"not a prior at all", b"\x02\0\0\0\0\0\0\0{}"])
+def test_a_damaged_prior_is_told_before_the_job(tmp_path, content):
+    path = tmp_path / "broken.safetensors"
+    with pytest.raises(CheckpointError, match="No prior at"):
+        inputs.prior_card(str(path))
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a PETSuperRes prior"):
+        inputs.prior_card(str(path))

@@ -1,0 +1,152 @@
+"""Results without the panel: lesion table, plot, difference, what is shown, the phantom."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
+import mrml_scene  # noqa: E402
+
+mrml_scene.load_module()
+import slicer  # noqa: E402
+from PETSuperResSlicer import sample_data as sample  # noqa: E402
+from PETSuperResSlicer.mrml import compare, inputs, provenance, units  # noqa: E402
+from PETSuperResSlicer.mrml import lesion_table as lesions  # noqa: E402
+from PETSuperResSlicer.mrml import volumes as mrml  # noqa: E402
+from PETSuperResSlicer.mrml.segments import masks_from_node  # noqa: E402
+
+from PETSuperResLib.difference import difference_steps  # noqa: E402
+from PETSuperResLib.progress import at_once  # noqa: E402
+from PETSuperResLib.volume import Volume  # noqa: E402
+
+
+@pytest.fixture
+def measured(nodes):
+    """The two cubes measured in the PET and in a result with doubled values."""
+    mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array * 2)
+    images = [("PET", mrml.volume_from_node(nodes.pet)), ("SR", mrml.volume_from_node(nodes.result))]
+    return lesions.measure(images, masks_from_node(nodes.segments), "2.5")
+
+
+def test_the_lesion_table_is_filled_in_place(nodes, measured):
+    table = lesions.update_table(None, measured, nodes.pet, nodes.result)
+    again = lesions.update_table(table, measured, nodes.pet, nodes.result)
+    assert again is table and nodes.result.GetNodeReference(provenance.LESIONS) is table
+    assert table.GetNumberOfRows() == 2 and table.GetNumberOfColumns() == 17
+    rows = lesions.cells(measured.columns)
+    assert rows[0][::2][:2] == ["1 Liver", "4.00\n8.00\n+100 %"] and rows[1][2] == "7.00\n14.0\n+100 %"
+
+
+def test_the_table_as_text_can_be_read_back(nodes, measured):
+
+    table = lesions.update_table(None, measured, nodes.pet, nodes.result)
+    rows = list(csv.DictReader(lesions.table_text(table).splitlines()))
+    assert [row["Lesion"] for row in rows] == ["Liver", "Node"]
+    assert float(rows[1]["SUVmax SR [g/mL]"]) == pytest.approx(14)
+    assert float(rows[0]["SUVmax change [%]"]) == pytest.approx(100)
+    assert lesions.table_text(table, "\t").splitlines()[0].count("\t") == 16
+
+
+def test_the_middle_of_a_lesion_lies_in_it(nodes, measured):
+    """The first cube's middle voxel is (k, j, i) = (3, 5 or 6, 6 or 7); RAS is minus LPS in x and y."""
+    i, j, k = np.linalg.inv(nodes.labels.ijk_to_lps)[:3] @ [
+        -measured.centres[0][0],
+        -measured.centres[0][1],
+        measured.centres[0][2],
+        1.0,
+    ]
+    assert nodes.labels.array[round(k), round(j), round(i)] == 1
+
+
+def series_of(chart):
+    return [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+@pytest.fixture
+def chart(nodes, measured):
+    return lesions.update_chart(None, lesions.update_table(None, measured, nodes.pet, nodes.result), "SUVmax")
+
+
+def test_the_plot_has_a_bar_per_image_and_follows_the_measure(chart):
+    table = series_of(chart)[0].GetTableNode()
+    assert lesions.update_chart(chart, table, "MTV") is chart
+    assert [s.GetYColumnName() for s in series_of(chart)] == ["MTV PET", "MTV SR"]
+    assert all(table.GetColumnIndex(s.GetYColumnName()) >= 0 for s in series_of(chart))
+
+
+def test_the_plots_axis_has_the_numbers_of_the_table_and_says_which_lesion_is_which(chart):
+    """Slicer draws no names on the axis of a bar plot."""
+    numbers = series_of(chart)[0].GetTableNode().GetTable().GetColumnByName(series_of(chart)[0].GetXColumnName())
+    assert [numbers.GetValue(row) for row in range(2)] == [1, 2]
+    assert {s.GetPlotType() for s in series_of(chart)} == {series_of(chart)[0].PlotTypeScatterBar}
+    assert chart.GetXAxisTitle() == "Lesion: 1 Liver, 2 Node"
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_chart_that_lost_a_series_is_repaired(scene, chart, lost):
+    """As after a scene was loaded into the session: the legend once read SR, SR."""
+    table = series_of(chart)[0].GetTableNode()
+    scene.RemoveNode(series_of(chart)[lost])
+    stray = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", "SR")
+    chart.AddAndObservePlotSeriesNodeID(stray.GetID())
+    lesions.update_chart(chart, table, "SUVmax")
+    shown = [(s.GetName(), s.GetYColumnName(), s.GetColor()) for s in series_of(chart)]
+    assert shown == [(title, f"SUVmax {title}", lesions.COLOURS[title]) for title in ("PET", "SR")]
+    assert scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 2
+
+
+def test_the_difference_is_sr_minus_pet_on_the_results_grid_in_colours_about_0(nodes):
+    mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array + 0.5)
+    steps = difference_steps(mrml.volume_from_node(nodes.result), mrml.volume_from_node(nodes.pet))
+    volume = at_once(steps)
+    node = compare.add_difference(volume, nodes.pet, nodes.result)
+    np.testing.assert_allclose(mrml.volume_from_node(node).array, 0.5, atol=1e-5)
+    again = compare.add_difference(volume, nodes.pet, nodes.result)
+    assert node.GetScene() is None and nodes.result.GetNodeReference(provenance.DIFFERENCE) is again
+    colours = again.GetDisplayNode().GetColorNode()
+    low, middle, high = np.zeros(4), np.zeros(4), np.zeros(4)
+    for index, found in ((0, low), (128, middle), (255, high)):
+        colours.GetColor(index, found)
+    assert low[2] > low[0] and high[0] > high[2] and middle[:3].min() > 0.95
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(again)
+    assert legend.GetVisibility() and "SUV" in legend.GetTitleText()
+
+
+def test_the_difference_is_taken_where_the_voxels_lie():
+    """A ramp along x on two grids, one finer and shifted: the difference is 0, where both have voxels."""
+    before = Volume(np.broadcast_to(np.arange(12.0, dtype=np.float32), (6, 8, 12)), (4.0, 4.0, 4.0))
+    grid = Volume(np.zeros((9, 13, 19), np.float32), (2.0, 2.0, 2.0), (4.5, 3.0, 2.0))
+    after = grid.with_array(np.broadcast_to((4.5 + 2 * np.arange(19)) / 4, grid.shape).astype(np.float32), "SUVbw")
+    np.testing.assert_allclose(at_once(difference_steps(after, before)).array, 0, atol=1e-5)
+
+
+def test_the_switch_exchanges_pet_and_result_where_they_are_shown(scene, nodes):
+    composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    composite.SetBackgroundVolumeID(nodes.ct.GetID())
+    composite.SetForegroundVolumeID(nodes.pet.GetID())
+    assert compare.switch(nodes.pet, nodes.result, scene) == "Result"
+    assert composite.GetForegroundVolumeID() == nodes.result.GetID()
+    assert composite.GetBackgroundVolumeID() == nodes.ct.GetID()
+    compare.switch(nodes.pet, nodes.result, scene)
+    assert composite.GetForegroundVolumeID() == nodes.pet.GetID()
+
+
+def test_a_result_is_shown_like_its_pet(nodes):
+    mrml.show_as_pet(nodes.pet, 9.0, 4.5)
+    nodes.pet.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRainbow")
+    mrml.show_like(nodes.result, nodes.pet)
+    display = nodes.result.GetDisplayNode()
+    assert (display.GetWindow(), display.GetLevel()) == (9.0, 4.5)
+    assert display.GetColorNodeID() == nodes.pet.GetDisplayNode().GetColorNodeID()
+
+
+def test_the_phantom_is_ready_to_run(scene):
+    """PET in SUV on a coarse grid, CT in HU, named segments within both, and its scanner known."""
+    pet, ct, segments = sample.phantom_nodes(shape=(8, 64, 96), lesions=2)
+    assert units.recognise(pet).usable and inputs.guess_preset(pet) == "Paper standard"
+    inputs.check_nodes(pet, ct)
+    masks = masks_from_node(segments)
+    assert len(masks) == 2 and pet.GetSpacing()[0] > 2 * ct.GetSpacing()[0]
