@@ -18,7 +18,7 @@ from PETSuperResLib.progress import Reporter
 from PETSuperResLib.studies.evaluation.evaluate import evaluate
 from PETSuperResLib.studies.methods import METHODS, FitOptions, MethodCase, pairs, petdm, srdpm
 from PETSuperResLib.studies.methods.conditioning import conditioned_prior
-from PETSuperResLib.studies.methods.learned import Recipe, fit_restorer, restore_with
+from PETSuperResLib.studies.methods.learned import RestorerConfig, fit_restorer, restore_with
 from PETSuperResLib.studies.methods.networks import TRANSFORM, ImageRestorer, UNet, image_channels, srcnn, vdsr
 from PETSuperResLib.studies.methods.pairs import Pairs
 from PETSuperResLib.studies.methods.petdm import ENCODER_SHARE, LatentDiffusion
@@ -27,7 +27,7 @@ from PETSuperResLib.studies.methods.supervised import DEEPSR, SRCNN, STRONGEST, 
 from PETSuperResLib.studies.subjects import Subject, training_subjects
 from PETSuperResLib.studies.training.loop import Loop
 
-RECIPES = {r.name: r for r in (SRCNN, UNET, DEEPSR, STRONGEST, srdpm.RECIPE, petdm.RECIPE)}
+CONFIGS = {r.name: r for r in (SRCNN, UNET, DEEPSR, STRONGEST, srdpm.CONFIG, petdm.CONFIG)}
 
 
 def phantom_case(seed: int) -> Subject:
@@ -58,10 +58,10 @@ def scans(folder):
     return Pairs.make(CASES, FitOptions(folder), Reporter(None))
 
 
-def small(name: str, **changes: object) -> Recipe:
+def small(name: str, **changes: object) -> RestorerConfig:
     """A UNet that learns in seconds."""
     values = {"steps": 240, "batch": 4, "size": 64, "warmup": 10, "ema": 0.95, "learning_rate": 3e-3, **changes}
-    return Recipe(name=name, build=lambda: ImageRestorer(UNet(1, (8, 16, 32))), **values)
+    return RestorerConfig(name=name, build=lambda: ImageRestorer(UNet(1, (8, 16, 32))), **values)
 
 
 # Pairs
@@ -138,34 +138,34 @@ def test_a_second_fit_reads_what_the_first_kept_and_gives_the_same_image(trained
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"counts": "high"}, {"steps": 239}, {"limit_minutes": 9.0}, {"recipe": 1e-4}, {"cases": 1}]
+    "change", [{"seed": 1}, {"counts": "high"}, {"steps": 239}, {"limit_minutes": 9.0}, {"config": 1e-4}, {"cases": 1}]
 )
 def test_whatever_decides_the_weights_trains_anew(trained, folder, change, monkeypatch):
     def stop(*_):
         raise Cancelled
 
     monkeypatch.setattr(Pairs, "make", stop)
-    recipe = small("small", learning_rate=change.pop("recipe")) if "recipe" in change else small("small")
+    config = small("small", learning_rate=change.pop("config")) if "config" in change else small("small")
     cases = CASES[: change.pop("cases", 2)]
     with pytest.raises(Cancelled):
-        fit_restorer(recipe, cases, FitOptions(folder, **change))
+        fit_restorer(config, cases, FitOptions(folder, **change))
 
 
 def test_damaged_weights_are_made_again(folder, case):
-    recipe, options = small("damaged", steps=3), FitOptions(folder)
-    first = fit_restorer(recipe, CASES, options)
+    config, options = small("damaged", steps=3), FitOptions(folder)
+    first = fit_restorer(config, CASES, options)
     (path,) = folder.glob("damaged-*.safetensors")
     whole = path.read_bytes()
     damaged = whole[:-1] + bytes([whole[-1] ^ 1])
     path.write_bytes(damaged)
-    second = fit_restorer(recipe, CASES, options)
+    second = fit_restorer(config, CASES, options)
     assert path.read_bytes() != damaged
     assert np.array_equal(restore_with(first, case).array, restore_with(second, case).array)
 
 
 def test_an_interrupted_fit_ends_in_the_weights_of_an_uninterrupted_one(folder, case, monkeypatch):
-    recipe, options, update = small("stopped", steps=4, checkpoint_every=2), FitOptions(folder), Loop.update
-    whole = fit_restorer(replace(recipe, name="whole"), CASES, options)
+    config, options, update = small("stopped", steps=4, checkpoint_every=2), FitOptions(folder), Loop.update
+    whole = fit_restorer(replace(config, name="whole"), CASES, options)
 
     def until(loop, *arguments):
         if loop.step == 3:
@@ -174,11 +174,11 @@ def test_an_interrupted_fit_ends_in_the_weights_of_an_uninterrupted_one(folder, 
 
     monkeypatch.setattr(Loop, "update", until)
     with pytest.raises(RuntimeError, match="power"):
-        fit_restorer(recipe, CASES, options)
+        fit_restorer(config, CASES, options)
     monkeypatch.undo()
     assert list(folder.glob("stopped-*.part/state.safetensors"))
     assert np.array_equal(
-        restore_with(fit_restorer(recipe, CASES, options), case).array, restore_with(whole, case).array
+        restore_with(fit_restorer(config, CASES, options), case).array, restore_with(whole, case).array
     )
     assert not list(folder.glob("stopped-*.part"))
 
@@ -192,14 +192,14 @@ def test_a_time_limit_ends_training_and_progress_tells_of_it(folder):
 
 
 def test_a_network_that_diverges_is_refused_and_not_kept(folder):
-    recipe = small("wild", steps=3)
+    config = small("wild", steps=3)
 
     class Wild(ImageRestorer):
         def loss(self, batch, random, done):
             return super().loss(batch, random, done) * float("nan")
 
     with pytest.raises(InputError, match="'wild' diverged"):
-        fit_restorer(replace(recipe, build=lambda: Wild(UNet(1, (8, 16)))), CASES, FitOptions(folder))
+        fit_restorer(replace(config, build=lambda: Wild(UNet(1, (8, 16)))), CASES, FitOptions(folder))
     assert not list(folder.glob("wild-*"))
 
 
@@ -214,17 +214,17 @@ def test_impossible_options_are_refused(folder, wrong):
 
 def test_the_methods_that_learn_are_those_with_a_recipe_and_say_that_they_are_not_trained(case):
     learning = {name for name, method in METHODS.items() if method.fit is not None}
-    assert learning == {*RECIPES, "ct-concat", "standard-ct-concat", "standard-unconditional"}
+    assert learning == {*CONFIGS, "ct-concat", "standard-ct-concat", "standard-unconditional"}
     for name in learning:
         with pytest.raises(InputError, match=f"'{name}' is not trained"):
             METHODS[name].restore(case)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_every_method_that_learns_restores_after_its_fit_and_reads_only_what_it_says(name, case, folder, monkeypatch):
     monkeypatch.setattr(srdpm, "STEPS", 3)
     method = METHODS[name]
-    brief = replace(RECIPES[name], batch=2, size=32, warmup=1, steps=20 if name == "petdm" else 2)
+    brief = replace(CONFIGS[name], batch=2, size=32, warmup=1, steps=20 if name == "petdm" else 2)
     fitted = brief.method("", "", method.needs_ct).fit(CASES, FitOptions(folder))
     volume = fitted.restore(case)
     assert volume.array.shape == case.simulation.truth.array.shape and np.isfinite(volume.array).all()

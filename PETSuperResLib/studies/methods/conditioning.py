@@ -24,7 +24,7 @@ from ..training.learner import PriorLearner
 from ..training.loop import Loop
 from ..training.prefetch import Prefetcher
 from ..training.sources import slices_of
-from .interface import FitOptions, Method, MethodCase
+from .interface import FitOptions, Method, MethodCase, untrained
 
 STEPS = 4000
 SOURCES = {
@@ -35,9 +35,6 @@ SOURCES = {
 
 def conditioned(name: str, conditioning: str, profile: str, run: Callable[[MethodCase], Volume]) -> Method:
     """The method that fits a prior of another ``conditioning`` and samples by ``run``, ours with that ``profile``."""
-
-    def untrained(case: MethodCase) -> Volume:
-        raise InputError(f"Method '{name}' is not trained.")
 
     def fit(cases: Sequence[Subject], options: FitOptions) -> Method:
         prior = conditioned_prior(conditioning, cases, options)

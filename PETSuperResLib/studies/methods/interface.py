@@ -87,3 +87,8 @@ class Method:
                 "or run 'petsuperres evaluate', which trains it."
             )
         return self.run(case)
+
+
+def untrained(case: MethodCase) -> Volume:
+    """``run`` of a method that learns, before its ``fit``."""
+    raise InputError("The method is not trained.")

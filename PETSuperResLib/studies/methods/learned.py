@@ -24,7 +24,7 @@ from ...progress import Reporter
 from ...volume import Volume
 from ..subjects import Subject
 from ..training.loop import Loop, LoopConfig
-from .interface import FitOptions, Method, MethodCase
+from .interface import FitOptions, Method, MethodCase, untrained
 from .pairs import Pairs, channels, entry_name
 
 PAD = 32  # image sides are padded to multiples of it
@@ -51,7 +51,7 @@ class Restorer(nn.Module):
 
 
 @dataclass(frozen=True)
-class Recipe(LoopConfig):
+class RestorerConfig(LoopConfig):
     """How a restorer is made and trained; everything but the code that decides its weights."""
 
     name: str = ""
@@ -65,9 +65,6 @@ class Recipe(LoopConfig):
     def method(self, source: str, filled_in: str, needs_ct: bool = False, needs_pairs: bool = True) -> Method:
         """The untrained method."""
 
-        def untrained(case: MethodCase) -> Volume:
-            raise InputError(f"Method '{self.name}' is not trained.")
-
         def fit(cases: Sequence[Subject], options: FitOptions) -> Method:
             model = fit_restorer(self, cases, options)
             return replace(method, fit=None, run=lambda case: restore_with(model, case))
@@ -76,16 +73,16 @@ class Recipe(LoopConfig):
         return method
 
 
-def fit_restorer(recipe: Recipe, cases: Sequence[Subject], options: FitOptions) -> Restorer:
+def fit_restorer(config: RestorerConfig, cases: Sequence[Subject], options: FitOptions) -> Restorer:
     """Train on the pairs of ``cases``, or read what an equal call left in ``options.folder``.
 
     The result is the moving average of the weights (:class:`~..training.loop.Loop`). An interrupted fit goes on where
     it stopped. Progress goes to ``options.progress``.
     """
-    recipe = replace(recipe, seed=options.seed, steps=options.steps or recipe.steps)
+    config = replace(config, seed=options.seed, steps=options.steps or config.steps)
     torch.manual_seed(options.seed)
-    model = recipe.build()
-    path = options.folder / f"{recipe.name}-{_hash(recipe, model, cases, options)}.safetensors"
+    model = config.build()
+    path = options.folder / f"{config.name}-{_hash(config, model, cases, options)}.safetensors"
     if _read(model, path):
         return model.requires_grad_(False).eval()
     report = Reporter(options.progress)
@@ -93,21 +90,21 @@ def fit_restorer(recipe: Recipe, cases: Sequence[Subject], options: FitOptions) 
     report = report.part(0.5, 1.0)
     report.start_clock(0.0)
     making = path.with_suffix(".part")
-    loop = Loop(RestorerLearner(model, recipe.seed), recipe, Team(pick_device(options.device)), making)
+    loop = Loop(RestorerLearner(model, config.seed), config, Team(pick_device(options.device)), making)
 
     def batch(step: int) -> dict[str, Tensor]:
-        return pairs.batch(recipe.seed, step, recipe.batch, recipe.size, model.inputs, model.neighbours)
+        return pairs.batch(config.seed, step, config.batch, config.size, model.inputs, model.neighbours)
 
     def logged(loss: float, done: float) -> None:
-        report(f"training {recipe.name}", done, f"step {loop.step} of {recipe.steps}, loss {loss:.4f}")
+        report(f"training {config.name}", done, f"step {loop.step} of {config.steps}, loss {loss:.4f}")
 
     loop.run(batch, options.limit_minutes, logged)
-    report(f"training {recipe.name}", 1.0, f"step {loop.step} of {recipe.steps}")
+    report(f"training {config.name}", 1.0, f"step {loop.step} of {config.steps}")
     average: Restorer = loop.average.network.cpu()  # type: ignore[union-attr,assignment]
     shutil.rmtree(making)
     if not all(bool(torch.isfinite(p).all()) for p in average.parameters()):
-        raise InputError(f"Training of '{recipe.name}' diverged: give it other data, another seed or more time.")
-    _write(average, path, recipe.name, loop.step)
+        raise InputError(f"Training of '{config.name}' diverged: give it other data, another seed or more time.")
+    _write(average, path, config.name, loop.step)
     return average
 
 
@@ -147,10 +144,10 @@ def restore_with(model: Restorer, case: MethodCase) -> Volume:
     return grid.with_array(result.numpy(), "SUVbw")
 
 
-def _hash(recipe: Recipe, model: Restorer, cases: Sequence[Subject], options: FitOptions) -> str:
+def _hash(config: RestorerConfig, model: Restorer, cases: Sequence[Subject], options: FitOptions) -> str:
     """Of everything that decides a restorer's weights."""
     decides = {
-        "recipe": repr(recipe),
+        "config": repr(config),
         "network": str(model),
         "inputs": [*model.inputs, model.neighbours],
         "pairs": [entry_name(case, number, options) for number, case in enumerate(cases)],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...prior.network import GlobalCrossAttention, Level
 from ...prior.schedule import NoiseSchedule
 from ...prior.transform import normalise_ct
-from .learned import Recipe, Restorer
+from .learned import Restorer, RestorerConfig
 from .networks import TRANSFORM
 
 WIDTHS = (16, 32, 64, 128)  # 16 x (1, 2, 4, 8)
@@ -115,9 +115,9 @@ def _strided(channels_in: int, channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels_in, channels, 3, stride=2, padding=1), nn.SiLU())
 
 
-RECIPE = Recipe(name="petdm", build=LatentDiffusion, steps=10000)
+CONFIG = RestorerConfig(name="petdm", build=LatentDiffusion, steps=10000)
 
-PETDM = RECIPE.method(
+PETDM = CONFIG.method(
     "Jiang et al., MICCAI 2023 (PET-Diffusion): auto-encoder, then diffusion of its latent with 15 noise steps, UNet "
     "of 16 x (1, 2, 4, 8), cross-attention to the CT, loss on the clean latent and its image; it sees no LR image "
     "in training.",

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...prior.denoiser import velocity
 from ...prior.network import GlobalCrossAttention, NetworkConfig, NoiseNetwork
 from ...prior.schedule import NoiseSchedule
-from .learned import Recipe, Restorer
+from .learned import Restorer, RestorerConfig
 from .networks import TRANSFORM
 
 STEPS = 50
@@ -62,11 +62,11 @@ class ConditionalDiffusion(Restorer):
         return velocity(self.network, self.schedule, x_t, t, self.network.tokens(guide))
 
 
-RECIPE = Recipe(
+CONFIG = RestorerConfig(
     name="srdpm", build=lambda: ConditionalDiffusion(ConditionalNetwork()), steps=10000, batch=12, learning_rate=4e-4
 )
 
-SRDPM = RECIPE.method(
+SRDPM = CONFIG.method(
     "Zhou, Dutta et al. 2024: conditional DDPM, LR image concatenated, UNet with self-attention; it learns from pairs, "
     "though the paper lists it as unsupervised.",
     f"sizes of the network, prediction of v, {STEPS} deterministic DDIM steps from noise; the result is one sample, as "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .learned import Recipe
+from .learned import RestorerConfig
 from .networks import ImageRestorer, UNet, image_channels, srcnn, vdsr
 
 STRONGEST_INPUTS = ("em24", "em12", "em48", "lr", "ct")
@@ -19,10 +19,10 @@ def _strongest() -> ImageRestorer:
     return ImageRestorer(UNet(channels, (48, 96, 192, 256)), STRONGEST_INPUTS, STRONGEST_NEIGHBOURS)
 
 
-SRCNN = Recipe(name="srcnn", build=lambda: ImageRestorer(srcnn(), residual=False), steps=8000)
-UNET = Recipe(name="unet", build=lambda: ImageRestorer(UNet()), steps=6000)
-DEEPSR = Recipe(name="deepsr", build=lambda: ImageRestorer(vdsr()), steps=4000, size=48, learning_rate=3e-4)
-STRONGEST = Recipe(name="supervised", build=_strongest, steps=6000)
+SRCNN = RestorerConfig(name="srcnn", build=lambda: ImageRestorer(srcnn(), residual=False), steps=8000)
+UNET = RestorerConfig(name="unet", build=lambda: ImageRestorer(UNet()), steps=6000)
+DEEPSR = RestorerConfig(name="deepsr", build=lambda: ImageRestorer(vdsr()), steps=4000, size=48, learning_rate=3e-4)
+STRONGEST = RestorerConfig(name="supervised", build=_strongest, steps=6000)
 
 SUPERVISED = (
     SRCNN.method(
