@@ -91,12 +91,12 @@ import slicer_host
 host = slicer_host.start()
 panel = host.open_module(Path(installed) / "PETSuperRes.py")
 import PETSuperResLib
-from PETSuperResSlicer.mrml.inputs import prior_card
+from PETSuperResLib.prior.card import card
 from PETSuperResSlicer.worker.process import LIBRARY
 for file in (PETSuperResLib.__file__, sys.modules["PETSuperRes"].__file__, panel.resourcePath("UI/PETSuperRes.ui")):
     assert Path(file).is_relative_to(installed), file
 assert str(LIBRARY) == installed, LIBRARY
-assert "trained on" in prior_card("")
+assert "trained on" in card()
 facts = []
 panel.logic.askDevices(facts.append)
 assert host.spin(60, until=lambda: facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,9 +18,8 @@ from PETSuperResSlicer.mrml import volumes as mrml  # noqa: E402
 from PETSuperResSlicer.mrml.segments import masks_from_node  # noqa: E402
 
 from PETSuperResLib.dicom.read import read_series  # noqa: E402
-from PETSuperResLib.errors import CheckpointError, GeometryError, InputError, UnitsError  # noqa: E402
+from PETSuperResLib.errors import GeometryError, InputError, UnitsError  # noqa: E402
 from PETSuperResLib.lesions.measures import region_around  # noqa: E402
-from PETSuperResLib.prior.checkpoint import BUNDLED  # noqa: E402
 from PETSuperResLib.suv.stated import Stated  # noqa: E402
 from PETSuperResLib.worker.jobs import SuvJob, Tools  # noqa: E402
 from PETSuperResLib.worker.raw_arrays import read_raw  # noqa: E402
@@ -217,19 +215,3 @@ def test_pet_as_ct_and_another_patients_ct_are_refused(scene, nodes):
         hierarchy.CreateItem(patient, node)
     with pytest.raises(GeometryError, match="different patients"):
         inputs.check_nodes(nodes.pet, nodes.ct)
-
-
-def test_the_priors_card_is_read_without_its_weights(tmp_path):
-    assert "trained on" in inputs.prior_card("") and "licence" in inputs.prior_card("")
-    copy = shutil.copy(BUNDLED, tmp_path / "mine.safetensors")
-    assert inputs.prior_card(str(copy)) == inputs.prior_card("")
-
-
-@pytest.mark.parametrize("content", [b"", b"\x10", b"not a prior at all", b"\x02\0\0\0\0\0\0\0{}"])
-def test_a_damaged_prior_is_told_before_the_job(tmp_path, content):
-    path = tmp_path / "broken.safetensors"
-    with pytest.raises(CheckpointError, match="No prior at"):
-        inputs.prior_card(str(path))
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="not a PETSuperRes prior"):
-        inputs.prior_card(str(path))

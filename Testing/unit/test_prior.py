@@ -350,6 +350,16 @@ def test_the_card_is_read_without_torch(tmp_path):
     assert "trained on" in card() and "2 mm pixels" in card()
 
 
+@pytest.mark.parametrize("content", [b"", b"\x10", b"not a prior at all", b"\x02\0\0\0\0\0\0\0{}"])
+def test_a_file_that_is_missing_or_no_prior_has_no_card(tmp_path, content):
+    path = tmp_path / "broken.safetensors"
+    with pytest.raises(CheckpointError, match="No prior at"):
+        card(path)
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a PETSuperRes prior"):
+        card(path)
+
+
 def test_a_ct_is_encoded_again_only_when_it_or_the_weights_have_changed(monkeypatch):
     prior, encoded = Prior(tiny_network()), []
     encode = prior.network.tokens

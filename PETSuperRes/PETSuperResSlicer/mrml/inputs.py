@@ -170,13 +170,3 @@ def _patient_item(node: Any) -> int:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
     return int(hierarchy.GetItemAncestorAtLevel(item, "Patient")) if item else 0
-
-
-def prior_card(path: str) -> str:
-    """The model-card line of a prior's file; of the bundled one for an empty path.
-
-    Raises :class:`CheckpointError` when the file is missing or no prior.
-    """
-    from PETSuperResLib.prior.card import card
-
-    return card(path or None)

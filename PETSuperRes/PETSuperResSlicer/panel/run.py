@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from PETSuperResLib.errors import Cancelled, InputError, PETSuperResError
+from PETSuperResLib.prior.card import card
 from PETSuperResSlicer.mrml import inputs as inputs
 from PETSuperResSlicer.mrml.compare import OPACITY
 from PETSuperResSlicer.panel.status import Status
@@ -75,7 +76,7 @@ class RunPanel:
         region = inputs.region_of(params.region)
         self.logic.ensureDependencies()
         require_suv(params.pet)
-        inputs.prior_card(params.prior)
+        card(params.prior)
         self._pet, self._ct = params.pet, params.ct
         self.ui.progressBar.setValue(0)
         self.ui.progressBar.setVisible(True)

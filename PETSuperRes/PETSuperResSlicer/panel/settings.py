@@ -8,7 +8,8 @@ import qt
 from slicer.i18n import tr as _
 
 from PETSuperResLib.errors import PETSuperResError
-from PETSuperResSlicer.mrml.inputs import guess_preset, place_region, prior_card
+from PETSuperResLib.prior.card import card
+from PETSuperResSlicer.mrml.inputs import guess_preset, place_region
 from PETSuperResSlicer.panel.parameters import connect, fill_physics
 from PETSuperResSlicer.panel.status import ERROR_STYLE, Status
 
@@ -56,7 +57,7 @@ class SettingsPanel:
         if params.prior != self._prior:
             self._prior = params.prior
             try:
-                text, style = prior_card(params.prior), ""
+                text, style = card(params.prior), ""
             except PETSuperResError as error:
                 text, style = str(error), ERROR_STYLE
             self.ui.priorLabel.setText(text)
