@@ -166,10 +166,18 @@ def test_pet_and_result_keep_one_window_while_compared(panel, host, case, compar
 
 
 def test_segments_are_outlines_while_compared(panel, host, case, compared):
-    display = case.segments.GetDisplayNode()
-    assert not display.GetVisibility2DFill() and display.GetVisibility2DOutline()
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+
+    other = segmentation_from_labels(case.labels, case.pet, "Others")
+    panel.ui.segmentationSelector.setCurrentNode(other)
+    host.spin(0.05)
+    displays = [node.GetDisplayNode() for node in (case.segments, other)]
+    assert all(not d.GetVisibility2DFill() and d.GetVisibility2DOutline() for d in displays)
+    displays[1].SetVisibility2DFill(True)  # by the user
+    panel.ui.seedSpinBox.setValue(3)
+    assert displays[1].GetVisibility2DFill()
     slicer.app.layoutManager().setLayout(3)
-    assert display.GetVisibility2DFill()
+    assert all(d.GetVisibility2DFill() for d in displays)
 
 
 def test_the_key_exchanges_pet_and_result_and_the_view_says_what_it_shows(panel, host, case, compared):

@@ -125,28 +125,32 @@ class Comparison(VTKObservationMixin):
     def __init__(self) -> None:
         VTKObservationMixin.__init__(self)
         self._displays: list[Any] = []
-        self._filled: list[Any] = []
+        self._segments: dict[Any, bool] = {}  # display node: whether it was filled
 
-    def begin(self, pet: Any, result: Any) -> None:
-        """Link PET and result, which takes the PET's window, until the layout is left."""
-        self.end()
-        self._displays = [node.GetDisplayNode() for node in (pet, result) if node.GetDisplayNode() is not None]
-        for display in self._displays:
-            self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._link)
-        self._link(self._displays[0], "")
-        layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-        self.addObserver(layout, vtk.vtkCommand.ModifiedEvent, self._leave)
+    def follow(self, pet: Any, result: Any) -> None:
+        """Link PET and result, which takes the PET's window, until the layout is left; outline new segments."""
+        displays = [node.GetDisplayNode() for node in (pet, result) if node.GetDisplayNode() is not None]
+        if displays != self._displays:
+            self.end()
+            self._displays = displays
+            for display in displays:
+                self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._link)
+            if displays:
+                self._link(displays[0], "")
+            layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+            self.addObserver(layout, vtk.vtkCommand.ModifiedEvent, self._leave)
         for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
-            if display.GetVisibility2DFill():
+            if display not in self._segments:
+                self._segments[display] = bool(display.GetVisibility2DFill())
                 display.SetVisibility2DFill(False)
-                self._filled.append(display)
 
-    def end(self, *_unused: Any) -> None:
-        """Undo :meth:`begin`."""
+    def end(self) -> None:
+        """Undo :meth:`follow`."""
         self.removeObservers()
-        for display in self._filled:
-            display.SetVisibility2DFill(True)
-        self._displays, self._filled = [], []
+        for display, filled in self._segments.items():
+            if filled:
+                display.SetVisibility2DFill(True)
+        self._displays, self._segments = [], {}
 
     def _leave(self, *_unused: Any) -> None:
         if not layout_is_on():

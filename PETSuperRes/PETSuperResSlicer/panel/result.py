@@ -40,7 +40,7 @@ class ResultPanel:
         self.ui.dicomButton.setEnabled(there and (self.saving is None or not self.saving.running))
         pet = provenance.inputs_of(params.result)[0] if there else None
         if pet is not None and compare.layout_is_on():  # as in a scene that was saved so
-            self.comparison.begin(pet, params.result)
+            self.comparison.follow(pet, params.result)
 
     def close(self) -> None:
         """The scene goes: stop what is under way but for a series that is being saved, which needs no scene."""
@@ -77,7 +77,7 @@ class ResultPanel:
             return
         compare.show_compare_layout(pet, ct, result)
         compare.show_chart(self.chart())
-        self.comparison.begin(pet, result)
+        self.comparison.follow(pet, result)
         if result.GetNodeReference(provenance.DIFFERENCE) is not None:
             return
         try:
