@@ -42,13 +42,24 @@ def case(tmp_path_factory) -> dict[str, object]:
     return {"pet": pet, "ct": ct, "prior": str(prior), **fixed}
 
 
+@pytest.fixture(scope="module")
+def client():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        made = module.WorkerClient()
+        yield made
+        made.close()
+
+
 @pytest.fixture
-def runner(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    made = module.WorkerClient(folder=tmp_path)
-    yield made
-    made.close()
+def runner(client, tmp_path):
+    """A client with its private folders in ``tmp_path``; its worker, where it is the real one, serves several tests."""
+    client.folder = str(tmp_path)
+    yield client
+    if client.running or client.command is not None:
+        client.close()
+        client.command = None
     assert files(tmp_path) == set()
 
 
@@ -197,6 +208,7 @@ def test_a_killed_worker_is_reported_and_the_next_job_gets_a_new_one(runner, cas
 
 @posix
 def test_ten_runs_leave_neither_files_nor_processes(runner, case, tmp_path):
+    runner.close()
     before, pids, descriptors = children(), set(), []
     for seed in range(10):
         pet = case["pet"].with_array(case["pet"].array * (1 + 0.1 * seed))
@@ -290,6 +302,7 @@ def test_a_ping_tells_devices_and_does_not_disturb_a_job(runner, case):
 
 def fake(runner, tmp_path_factory, code: str) -> None:
     """Let the runner start a worker of the test's own."""
+    runner.close()
     script = tmp_path_factory.mktemp("fake") / "worker.py"
     script.write_text("import json, os, subprocess, sys, time\n" + code, encoding="utf-8")
     runner.command = [sys.executable, "-u", str(script)]
@@ -322,6 +335,7 @@ def say(kind, **content):
     ],
 )
 def test_a_worker_that_misbehaves_gives_one_error_and_is_gone(runner, case, tmp_path_factory, code, told):
+    runner.close()
     before = children()
     fake(runner, tmp_path_factory, code)
     seen = run(runner, case)

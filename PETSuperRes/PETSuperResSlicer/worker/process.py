@@ -117,7 +117,7 @@ class Process:
         return f"The backend process ended unexpectedly ({how}): try again, or use a smaller region."
 
     def _finished(self, *_unused: Any) -> None:
-        self._read()
+        self._take_lines()
         self._read_log()
         self._stop(self.exit_reason())
 
@@ -126,9 +126,17 @@ class Process:
             self.end()
             self.on_end(reason)
 
-    def _read(self) -> None:
+    def _collect(self) -> None:
         *lines, self._part = (self._part + self.process.readAllStandardOutput().data()).split(b"\n")
         self._lines.extend(line for line in lines if line.strip())
+
+    def _read(self) -> None:
+        self._take_lines()
+        if not self.running:  # it ended while its signals were blocked
+            self._finished()
+
+    def _take_lines(self) -> None:
+        self._collect()
         while self._lines and not self.ended:
             self._take(self._lines.popleft())
 
@@ -148,9 +156,16 @@ class Process:
             if os.name == "posix":  # also at the end of Slicer, whatever becomes of this object
                 self._kill_group = weakref.finalize(self, kill_group, int(message["pid"]))
         if message["type"] == "error":
-            self.process.waitForReadyRead(LOG_MS)  # what the process wrote before is in another pipe
-            self._read_log()
+            self._wait_for_log()
         self.on_message(message)
+
+    def _wait_for_log(self) -> None:
+        """Read what the process wrote before its message, into another pipe; no signal comes meanwhile."""
+        self.process.blockSignals(True)
+        self.process.waitForReadyRead(LOG_MS)
+        self.process.blockSignals(False)
+        self._read_log()
+        self._collect()
 
     def _read_log(self) -> None:
         text = self.process.readAllStandardError().data().decode("utf-8", "replace")
