@@ -20,7 +20,7 @@ MIN_INSIDE = 0.85  # of the PET's activity that must lie inside the CT's body (0
 MIN_OUTLINE = 0.7  # Dice of the bodies in PET and CT below which the user is warned (0.79 or more in them)
 # PET against measurement, in trues per slice: 0.02 or less in 8 matched cases, 0.16 or more between patients
 MAX_DIFFERENCE, NOTED_DIFFERENCE = 0.3, 0.1
-NOWHERE_HU, COVERED_HU = -3000.0, -2500.0  # what resampling gives outside the CT, and what it gives inside
+NOWHERE_HU, COVERED_HU = -3000.0, -2500.0  # values of resampling outside the CT, and the limit to those inside
 CROSS = ndimage.generate_binary_structure(2, 1)[None]
 
 
@@ -48,7 +48,7 @@ def _name(volume: Volume, kind: str) -> str:
 
 
 def check_pair(pet: Volume, ct: Volume) -> list[str]:
-    """Raise unless the CT covers the PET and the activity lies in its body; returns warnings."""
+    """Raise unless the CT covers the PET and its body the activity; returns warnings."""
     ids = [v.metadata.get("patient") for v in (pet, ct)]
     if all(ids) and ids[0] != ids[1]:
         raise GeometryError("PET and CT are of different patients (DICOM PatientID): choose the CT of this PET.")
@@ -90,7 +90,7 @@ def check_pair(pet: Volume, ct: Volume) -> list[str]:
 def check_measurement(
     measurement: Measurement, pet: Volume, ct: Volume, grid: Volume, projector: ParallelProjector
 ) -> list[str]:
-    """Raise unless a sinogram lies where PET and CT lie and holds the PET's activity; returns warnings.
+    """Raise unless a sinogram covers PET and CT and has the PET's activity; returns warnings.
 
     ``grid`` is an image grid of the measurement and ``projector`` its projector. By the rule for PET and CT, half
     of the PET's activity must lie within the measurement, and half of the measured trues in slices that the CT

@@ -22,7 +22,7 @@ class PETSuperResError(Exception):
 
 
 class InputError(PETSuperResError):
-    """A file, folder or array that cannot be used as it is."""
+    """A file, folder or array that cannot be used."""
 
 
 class UnitsError(PETSuperResError):
@@ -46,7 +46,7 @@ class OutputError(PETSuperResError):
 
 
 class WorkerError(PETSuperResError):
-    """A job that failed in a process of its own; ``log`` holds the last lines that process wrote of it."""
+    """A job that failed in a process of its own; ``log`` has the last lines of its output."""
 
     def __init__(self, message: str, log: Iterable[str] = (), option: str = ""):
         super().__init__(message, option)

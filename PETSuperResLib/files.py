@@ -142,7 +142,7 @@ def fingerprint(files: Sequence[Path], folder: Path) -> list[list[Any]]:
 
 
 def hash_of(decides: Mapping[str, Any]) -> str:
-    """20 hexadecimal digits of plain values and of the package: what a kept result is worth as long as it holds."""
+    """20 hexadecimal digits of plain values and of the package; a stored result is valid as long as they are equal."""
     text = json.dumps({"package": package_hash(), **decides}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a request names.
+    """The images of a request.
 
     Parameters
     ----------

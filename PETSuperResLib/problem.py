@@ -26,12 +26,12 @@ class Problem:
     Parameters
     ----------
     grid : the SR grid, of the measurement's slices; its values are not used.
-    measurement : counts y, background b, and what A needs.
+    measurement : counts y, background b, and the geometry of A.
     ct : ``(K, J, I)`` in HU on the grid, on the CPU; :data:`UNKNOWN_HU` where there is none.
     projector : G on a slice of the grid, on ``device``.
     device : where the models of :meth:`part` compute.
     counts : the count level and where it comes from, for the report.
-    warnings : what the user should know of it.
+    warnings : for the user.
     """
 
     grid: Volume

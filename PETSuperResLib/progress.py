@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def at_once(steps: Generator[None, None, T]) -> T:
-    """What a generator returns that does long work in steps, so that an event loop may run between them."""
+    """The return value of a generator that does long work in steps, all run at once."""
     while True:
         try:
             next(steps)

@@ -1,7 +1,7 @@
 """Volume in, volume out: the one call that the shell, Python and Slicer use.
 
 A :class:`~.request.Request` becomes :class:`~.inputs.Inputs` (read and checked), these a :class:`~.problem.Problem`
-(counts, CT and model on one grid), which a sampler solves slab by slab; what comes of it is a
+(counts, CT and model on one grid), which a sampler solves slab by slab; the outcome is a
 :class:`~.results.Result`.
 """
 
@@ -98,7 +98,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     report("done", 1.0)
     warnings = [*inputs.warnings, *problem.warnings]
     if abs(spacing - prior.pixel_mm) > 0.25 * prior.pixel_mm:
-        warnings.append(f"The prior was trained at {prior.pixel_mm:g} mm; at {spacing:g} mm it sees other sizes.")
+        warnings.append(f"The prior was trained at {prior.pixel_mm:g} mm; {spacing:g} mm is another scale.")
     facts = {
         "notice": NOTICE,
         "version": __version__,
@@ -141,7 +141,7 @@ def sample_measurement(
     seed: int = 0,
     device: str = "auto",
 ) -> Volume:
-    """The estimate of :func:`reconstruct` from a measurement, without its checks: for studies of what goes wrong.
+    """The estimate of :func:`reconstruct` from a measurement, without its checks, for studies of wrong models.
 
     ``grid`` is the SR grid, ``ct`` any CT in HU; returns SUVbw on the grid, its trues conserved.
     """

@@ -1,4 +1,4 @@
-"""What one reconstruction shall do: the same object behind Python, the command line, the worker and Slicer.
+"""The options of one reconstruction, the same object for Python, the command line, the worker and Slicer.
 
 A field of :class:`Request` carries its help text and its limits, from which the front ends derive their options. So a
 new option is written here, and read where it has its effect. Nothing here imports torch.

@@ -1,4 +1,4 @@
-"""What a reconstruction gives, and its files."""
+"""The result of a reconstruction, and its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES = {"sr": "sr.nii.gz", "report": "report.json", "lesions": "lesions.csv"}
 
 @dataclass(frozen=True)
 class Result:
-    """What a reconstruction gives.
+    """The result of a reconstruction.
 
     ``volume``: the estimate (SUVbw). ``samples``: the posterior samples, where the request has more than one.
     ``maps``: further volumes on its grid by name; ``std`` is the samples' voxel-wise standard deviation.

@@ -1,4 +1,4 @@
-"""What the subcommands share: options, the progress bar, variadic options, tables."""
+"""Shared parts of the subcommands: options, the progress bar, variadic options, tables."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from .common import Bar, request_options, seed_option
 def manifest(data: str, split: str | None, patient_pattern: str | None, seed: int, out: str) -> None:
     """List the PET/CT cases of a folder, check that each can be read, and divide the patients 80/10/10.
 
-    No patient is in two parts. What cannot serve is listed with the reason.
+    No patient is in two parts. Unfit cases are listed with the reason.
     """
     from ..cohort.manifest import summary, write_manifest
     from ..files import check_file
@@ -42,7 +42,7 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
 def batch(data: str, split: str | None, part: str | None, out: str, **common: Any) -> None:
     """Super-resolve every case of a folder, and compare the lesions of those with contours.
 
-    The same command goes on where one stopped; a case that fails is listed in cases.csv and the others go on.
+    The same command continues a stopped run; a case that fails is listed in cases.csv, and the others continue.
     On several GPUs or machines: torchrun --nproc-per-node 4 -m PETSuperResLib batch ...
     """
     from ..cohort.batch import reconstruct_cases

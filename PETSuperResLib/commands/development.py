@@ -45,7 +45,7 @@ def demo(out: str) -> None:
 @click.option("--limit-minutes", type=click.FloatRange(0.1), help="Anneal to the end within this time.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the configuration's.")
 @device_option
-@click.option("--out", required=True, metavar="DIR", help="The run: goes on where a run in it stopped.")
+@click.option("--out", required=True, metavar="DIR", help="The run; a stopped run in it is continued.")
 def train(out: str, config: str, conditioning: str | None, seed: int | None, **given: Any) -> None:
     """Train a prior on high-quality PET/CT (no degraded pairs needed).
 
@@ -69,7 +69,7 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
         with Bar() as bar:
             checkpoint = run(out=folder, config=stages, progress=bar, **given)
     except KeyboardInterrupt as stop:
-        raise Cancelled("Cancelled; the same command goes on from the state in --out.") from stop
+        raise Cancelled("Cancelled; the same command continues from the state in --out.") from stop
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"Wrote {checkpoint}.")
 
@@ -111,7 +111,7 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
 @seed_option
 @device_option
 @click.option(
-    "--out", required=True, metavar="DIR", help="Tables, figures and report; goes on where a run in it stopped."
+    "--out", required=True, metavar="DIR", help="Tables, figures and report; a stopped run in it is continued."
 )
 def evaluate(out: str, **given: Any) -> None:
     """Compare methods on simulated scans of test patients: report.html, summary.md, metrics.csv, lesions.csv, figures.

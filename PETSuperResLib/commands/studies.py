@@ -77,7 +77,7 @@ def nema(
 @study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")
 @_on_patients
 def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
-    """What a wrong model or CT costs: robustness.csv, robustness.md."""
+    """The cost of a wrong model or CT: robustness.csv, robustness.md."""
     from ..studies.evaluation.robustness import robustness_study
 
     return robustness_study(cohort, out, progress=progress, command=command_line())

@@ -1,1 +1,1 @@
-"""What is measured in lesions."""
+"""Measures of lesions."""

@@ -98,7 +98,7 @@ class Segment:
         return weights, (block[0], block[1], block[2])
 
     def centre(self) -> tuple[float, float, float]:
-        """The voxel of the mask nearest to its centroid, in LPS mm: inside the segment whatever its shape."""
+        """The voxel of the mask nearest to its centroid, in LPS mm: inside the segment for any shape."""
         inside = np.argwhere(self.mask.array > HALF)
         k, j, i = inside[np.argmin(((inside - inside.mean(0)) ** 2).sum(1))]
         x, y, z = (self.mask.ijk_to_lps @ [i, j, k, 1.0])[:3]
@@ -304,7 +304,7 @@ def _peak(volume: Volume, core: np.ndarray, block: Block) -> float:
 def _smooth(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Convolution of a small, symmetric kernel with values that are 0 outside.
 
-    By numpy's FFT: scipy.signal takes a second to import, during which a GUI that measures stands still.
+    By numpy's FFT: importing scipy.signal takes a second, too long for the GUI's event loop.
     """
     shape = [n + m - 1 for n, m in zip(values.shape, kernel.shape, strict=True)]
     padded = [n + -n % 8 for n in shape]  # no large prime

@@ -1,4 +1,4 @@
-"""A pseudo-measurement from a reconstructed PET: what the scanner would have counted.
+"""A measurement made from a reconstructed PET: the counts that the scanner would have measured.
 
 A clinic keeps images, not sinograms. The image is projected with the scanner's geometry and scaled to
 the counts that would give its noise, so that G(H z) + b can be compared with it: the estimate is then
@@ -25,7 +25,7 @@ CONTRADICTION = 4.0  # estimate from noise over nominal counts, or the reverse, 
 
 @dataclass(frozen=True)
 class EffectiveCounts:
-    """The count level (trues per slice, mean over slices) of an image: what is used, and what it rests on.
+    """The count level (trues per slice, mean over slices) of an image: the value used, and its origin.
 
     Both the estimate from noise and the scanner's nominal counts are uncertain by about a factor of 3, so their
     geometric mean is used unless the user states the counts.

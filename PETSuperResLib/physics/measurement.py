@@ -1,4 +1,4 @@
-"""A PET measurement: counts, expected background, and where the scanner's axis lies."""
+"""A PET measurement: counts, expected background, and the position of the scanner's axis."""
 
 from __future__ import annotations
 

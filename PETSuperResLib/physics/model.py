@@ -96,7 +96,7 @@ class ForwardModel:
         """A^T (y / (A z + b)), ``(S, J, I)``, and how far A z + b is from ``y``, ``(S,)`` in float64.
 
         What an EM update needs, with the sinogram passed over once. The distance of each slice is Kullback and
-        Leibler's: the loss (5) but for terms of ``y`` alone, without which small changes of it survive rounding.
+        Leibler's: the loss (5) without terms of ``y`` alone, which makes small changes of it exact in float32.
         Fastest with ``z`` and ``y`` by :func:`~.layout.slices_last`, as the result is.
         """
         z, y = slices_last(z), slices_last(y)
@@ -162,8 +162,8 @@ def osem(
 ) -> Tensor:
     """``iterations`` equivalent EM updates z <- z / A^T 1 * A^T (y / (A z + b)), from ``start`` or a uniform image.
 
-    ML-EM of Shepp and Vardi; without ``psf`` it is what a clinic calls OSEM, with it PSF-OSEM, at
-    iterations x subsets = ``iterations``. ``callback(n, z)`` sees every iterate.
+    ML-EM of Shepp and Vardi; without ``psf`` it is a clinic's OSEM, with it PSF-OSEM, at
+    iterations x subsets = ``iterations``. ``callback(n, z)`` is called with every iterate.
     """
     sensitivity = model.sensitivity if psf else model.sensitivity_no_psf
     weight = 1.0 / sensitivity.clamp_min(1e-3 * sensitivity.max())

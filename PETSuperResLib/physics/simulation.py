@@ -160,7 +160,7 @@ def line_integrals(image: Tensor, grid: Volume, scanner: Scanner, psf: bool, rep
 def _shadows(start: np.ndarray, width: float, bins: int) -> scipy.sparse.csc_array:
     """Share of each pixel's mass in each bin of one view, ``(bins, pixels)``: a box from ``start`` on, in bins.
 
-    The box's ``width`` is the longer of the pixel's sides as the view sees them. So the boxes of a row (or a column)
+    The box's ``width`` is the longer of the pixel's sides, projected onto the view. So the boxes of a row (or a column)
     adjoin without gap or overlap, and a uniform image fills the bins evenly at every angle. Distance-driven
     projection: De Man and Basu, Phys Med Biol 2004.
     """

@@ -1,4 +1,4 @@
-"""What a prior's file says of itself, read without torch and without its weights."""
+"""A prior's model card, read from its file without torch and without the weights."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Prior:
 
     @property
     def neighbours(self) -> int:
-        """Slices the network sees on either side of the one that it denoises."""
+        """Slices on either side of the denoised one that are input of the network."""
         return int(self.network.config.neighbours)
 
     def save(self, path: str | Path, **info: Any) -> Path:

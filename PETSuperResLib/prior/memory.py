@@ -33,7 +33,7 @@ class TokenMemory:
         return found
 
     def forget(self) -> None:
-        """Keep nothing."""
+        """Remove all tokens."""
         self.known.clear()
 
 

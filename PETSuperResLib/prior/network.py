@@ -29,7 +29,7 @@ class NetworkConfig:
     blocks: int = 2  # residual blocks per level and side
     heads: int = 4
     conditioning: str = "cross-attention"  # or "concat", "none"
-    neighbours: int = 0  # slices seen on either side of the one that is denoised; 0: 2D, as the paper
+    neighbours: int = 0  # slices on either side of the denoised one; 0: 2D, as the paper
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -189,7 +189,7 @@ class Level(nn.Module):
 
 
 class PriorNetwork(nn.Module):
-    """What a network must offer to be a prior's: :data:`~.checkpoint.ARCHITECTURES` lists those there are.
+    """Interface of a prior's network; :data:`~.checkpoint.ARCHITECTURES` lists the networks.
 
     It predicts v = sqrt(abar) eps - sqrt(1 - abar) x_0 of a slice from its ``x_t`` and its neighbours', given
     the CT. v has the variance one at every noise level (Salimans and Ho, 2022).
@@ -198,10 +198,10 @@ class PriorNetwork(nn.Module):
     architecture: ClassVar[str]  # its name in a checkpoint
     Config: ClassVar[type]  # of its configuration, a dataclass of plain values that the checkpoint holds
     stride: ClassVar[int]  # image sides are multiples of it
-    config: Any  # with ``neighbours``, the slices it sees on either side, among its fields
+    config: Any  # with a field ``neighbours``, the slices on either side
 
     def tokens(self, ct: Tensor) -> tuple[Tensor, ...]:
-        """What the network keeps of a normalised CT ``(B, 2, H, W)``: encoded once, used at every step."""
+        """The encoded CT of a normalised CT ``(B, 2, H, W)``: computed once, used at every step."""
         raise NotImplementedError
 
     def forward(

@@ -60,7 +60,7 @@ class NoiseSchedule:
         return (x_t - noise * eps) / signal
 
     def epsilon(self, x_t: Tensor, x0: Tensor, t: Tensor | int) -> Tensor:
-        """The noise that x_t holds if x_0 is the image: the inverse of :meth:`tweedie`."""
+        """The noise in x_t if x_0 is the image: the inverse of :meth:`tweedie`."""
         signal, noise = self.signal_noise(t)
         return (x_t - signal * x0) / noise
 

@@ -1,4 +1,4 @@
-"""The weights of a trained network for one that sees more slices, or the CT in another way."""
+"""The weights of a trained network for one with more slices or another conditioning as input."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class AsinhTransform:
         return torch.asinh(z / self.s) / self.kappa
 
     def to_activity(self, x: Tensor) -> Tensor:
-        """Model space -> SUV, limited to what a float32 holds."""
+        """Model space -> SUV, limited to the range of float32."""
         return self.s * torch.sinh((x * self.kappa).clamp(-9.0, 9.0))
 
     def slope(self, z: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ BEYOND_MM, ACTIVE_SHARE = 12.0, 0.3  # activity this far outside the CT's body, 
 
 
 def starting_image(model: ForwardModel, y: Tensor, ct_hu: Tensor) -> Tensor:
-    """Where EM starts: uniform in what the CT shows (with a margin), and little in the air around it.
+    """The start of EM: uniform in the body of the CT (with a margin), and little in the air around it.
 
     EM clears air slowly; from a uniform start some of the activity would stay there. Nothing is
     forbidden outside: what the counts put there (arms beyond the CT's field of view) grows back.

@@ -13,7 +13,7 @@ from ..prior import Denoiser
 from .sampler import ProgressiveSampler, StepCallback, unwatched
 from .slabs import SlabState
 
-SENSITIVITY_FLOOR = 1e-3  # of its maximum: pixels that no line sees keep their value
+SENSITIVITY_FLOOR = 1e-3  # of its maximum: pixels on no line keep their value
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def sample_paper(
 def descend(model: ForwardModel, counts: Tensor, z: Tensor, profile: Paper, iterations: int, psf: bool) -> Tensor:
     """(9) with Nesterov's acceleration: z <- z - step * gradient (6) / sensitivity, kept non-negative.
 
-    One iteration without momentum is (8); ``psf`` says whether H_t is the PSF or the identity.
+    One iteration without momentum is (8). With ``psf`` H_t is the PSF, without it the identity.
     """
     sensitivity = model.sensitivity if psf else model.sensitivity_no_psf
     rate = profile.step_size / sensitivity.clamp_min(SENSITIVITY_FLOOR * sensitivity.max())
     ahead, velocity = z, torch.zeros_like(z)
     for _ in range(iterations):
-        velocity = profile.momentum * velocity - rate * model.gradient(ahead, counts, psf)
-        z = (z + velocity).clamp_min(0.0)
+        velocity = profile.momentum * velocity - rate * model.gradient(ahead, counts, psf)  # (6)
+        z = (z + velocity).clamp_min(0.0)  # (8), (9)
         ahead = (z + profile.momentum * velocity).clamp_min(0.0)
     return z

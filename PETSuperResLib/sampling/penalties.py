@@ -128,7 +128,7 @@ def bowsher_pairs(ct: Tensor, spacing: tuple[float, float, float], neighbours: i
         picks = torch.zeros_like(unlike, dtype=torch.uint8).scatter_(0, nearest, values.isfinite().to(torch.uint8))
         for n, offset in enumerate(half):
             chosen[n, s] += picks[n]
-            if 0 <= s - offset[0] < ct.shape[0]:  # a pair lies where its offset starts
+            if 0 <= s - offset[0] < ct.shape[0]:  # a pair has the position of its offset's start
                 near, far = overlap((0, *offset[1:]), torch.Size((1, *ct.shape[1:])))
                 chosen[n, s - offset[0]][near[1:]] += picks[n + len(half)][far[1:]]
     return chosen

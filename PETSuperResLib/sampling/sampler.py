@@ -62,7 +62,7 @@ class Sampler(ABC):
 
     @property
     def costs(self) -> list[float]:
-        """What the start and every step take, in EM updates: for the progress."""
+        """Cost of the start and of every step in EM updates, for the progress."""
         return [updates + NETWORK_COST * self.evaluations * (step > 0) for step, updates in enumerate(self.updates)]
 
     def to_dict(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class SlabState:
         return int(self.kept.stop - self.kept.start)
 
     def meet(self, values: Tensor) -> None:
-        """One stage: the known slices of ``values`` ``(S, ...)`` become what they were there, the kept ones are kept.
+        """One stage: the known slices of ``values`` ``(S, ...)`` take those of the slab before; the last ones are kept.
 
         A sampler calls it, in the same order in every slab, for all that later steps mix between slices.
         """
@@ -53,7 +53,7 @@ class Slabs:
 
     def __init__(self, problem: Problem, prior: Prior):
         self.problem, self.prior = problem, prior.to(problem.device)
-        # what a slab computes beyond its end: less far, the last slice differs by more than rounding does elsewhere
+        # slices computed beyond a slab's end: with fewer, the last slice differs by more than rounding
         axial = problem.measurement.scanner.model_fwhm_mm[1] / problem.grid.spacing[2]
         self.halo = max(math.ceil(axial), prior.neighbours + 1)
         self.batch = batch_size(problem.grid.shape[1:], problem.device)

@@ -28,11 +28,11 @@ TISSUE_FWHM_MM, TISSUE_GAMMA = 2.0, 10.0  # of the CT before it chooses neighbou
 class Standard(ProgressiveSampler):
     """Values chosen on the validation patients, on their own PET and on sharp references (docs/validation.md).
 
-    PSF-OSEM runs past its best iteration, so that detail is there and the noise is the prior's to remove. The noise
-    levels fall from far above the image's noise, where the prior goes by the CT, to a level at which it does not take
-    the last texture away. The anchor is wider than Bayes' rule has it (1), as the network's estimates are smoother
-    than the truth. The noise that this lets in is held by ties between voxels of one tissue, as in Bowsher's MAP: the
-    wider the anchor, the stronger they must be.
+    PSF-OSEM runs past its best iteration, so that it contains detail, and noise that the prior removes. The noise
+    levels fall from far above the image's noise, where the prior depends on the CT most, to a level that keeps the last
+    texture. The anchor is wider than that of Bayes' rule (1), as the network's estimates are smoother than the truth.
+    The CT-guided penalty, as in Bowsher's MAP, removes the noise that a wider anchor admits: the wider the anchor, the
+    stronger the penalty.
     """
 
     steps: int = 6
@@ -43,8 +43,8 @@ class Standard(ProgressiveSampler):
     stop_below: float = 0.003  # fewer updates, once one gains less than this share of the loss' deviation by noise
     prior_width: float = 2.5  # standard deviation of the anchor, in units of the step's noise level
     tissue_beta: float = 0.07  # weight of the CT-guided penalty on differences in a tissue, per SUV; 0: none
-    tissue_neighbours: int = 9  # of a voxel's 26, those whose CT is most like its own
-    axial_fwhm_slices: float = 0.8  # Gaussian across slices on every Tweedie estimate: ties slices together
+    tissue_neighbours: int = 9  # of a voxel's 26, those whose CT is most similar
+    axial_fwhm_slices: float = 0.8  # Gaussian across slices on every Tweedie estimate
     shifts: bool = True  # move the image by other pixels at every step, so that the network's grid leaves no pattern
     flips: int = 1  # network evaluations per step over mirrored images (1, 2 or 4), averaged
 

@@ -1,1 +1,1 @@
-"""The backend as a process of its own: messages, jobs, volumes between processes."""
+"""The backend as a separate process: messages, jobs, volumes between processes."""

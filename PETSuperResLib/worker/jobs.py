@@ -1,6 +1,6 @@
 """The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series.
 
-A job is made of a message (``from_message``: its options, checked) and runs with what the worker gives it:
+A job is made from a message (``from_message``: its options, checked) and runs with the worker's tools:
 :class:`Tools`. It answers with files by name and a report.
 """
 
@@ -35,7 +35,7 @@ Answer = tuple[dict[str, Path], dict[str, Any]]
 @dataclass(frozen=True)
 class Tools:
     """What a running job uses: ``load`` gives the prior of a path (None: the bundled one), ``progress`` takes events
-    and may raise to stop the job, ``show`` takes the file of a preview, which is gone when the job ends."""
+    and may raise to stop the job, ``show`` takes the file of a preview, which is removed when the job ends."""
 
     load: Callable[[Any], Prior]
     progress: Callback
@@ -109,7 +109,7 @@ class ReconstructJob(Job):
         return files, dict(result.report)
 
     def _without_private_files(self) -> Request:
-        """The request with the files in the client's folder read: the report names no file that will be gone."""
+        """The request with the files in the client's folder read, so that the report names no removed file."""
         from ..physics.measurement import Measurement
 
         found: dict[str, Any] = {}
@@ -170,7 +170,7 @@ class SuvJob(Job):
     injected: str | None = option("text", None)
 
     def run(self, tools: Tools) -> Answer:
-        """Read and write; the report has ``evidence``, what the SUVs rest on."""
+        """Read and write; the report has the ``evidence`` of the SUVs."""
         from ..dicom.read import read_series
         from ..suv.evidence import Overrides
 

@@ -1,7 +1,7 @@
-"""A process that runs jobs on request: JSON lines in on standard input, JSON lines out on standard output.
+"""A process that runs jobs: JSON lines on standard input, answers as JSON lines on standard output.
 
-The messages stand in :mod:`~PETSuperResLib.worker.protocol`, the jobs and their fields in
-:mod:`~PETSuperResLib.worker.jobs`. Jobs run one after another; what else a client sends is answered at once:
+The messages are described in :mod:`~PETSuperResLib.worker.protocol`, the jobs and their fields in
+:mod:`~PETSuperResLib.worker.jobs`. Jobs run one after another; other messages are answered at once:
 
 - ``cancel``: the job with this id stops before its next step, or never starts.
 - ``ping``: ``pong`` with versions and devices, also while a job runs.
@@ -31,8 +31,8 @@ from .jobs import JOBS, Tools
 from .protocol import VersionMismatchError, decode, encode, failure_of, step_of
 from .raw_arrays import without_private_folder
 
-LEAVE_S = 2.0  # for a running job to take back what it has written, when the client has gone
-PRIVATE = "petsuperres-"  # how the names of clients' private folders begin
+LEAVE_S = 2.0  # for a running job to remove its files when the client has ended
+PRIVATE = "petsuperres-"  # first part of the names of clients' private folders
 
 
 class Worker:
@@ -45,7 +45,7 @@ class Worker:
         self.private: set[Path] = set()  # clients' folders, which the clients remove as long as they live
         self.cancelled: set[Any] = set()
         self.stopping = False
-        self.done = threading.Event()  # no job runs any more, nor will one
+        self.done = threading.Event()  # no job runs or will run
         self._prior: tuple[Any, Any] = (None, None)
 
     def listen(self, lines: Iterator[bytes]) -> None:
@@ -62,7 +62,7 @@ class Worker:
                     return
             except VersionMismatchError as error:
                 self._answer(error.name, "error", message=str(error))
-            except Exception as error:  # whatever it is, the next request must be read
+            except Exception as error:  # after any error the next request must be read
                 self._answer(name, "error", **failure_of(error))
         self.stopping = self.with_client
         self.jobs.put(None)
@@ -114,7 +114,7 @@ class Worker:
                 self.private = {known for known in self.private if known.exists()} | {Path(folder)}
             self.jobs.put(message)
         elif kind == "cancel":
-            self.cancelled |= self.waiting & {name}  # a job that is done already has had its answer
+            self.cancelled |= self.waiting & {name}  # a finished job has had its answer
         elif kind == "ping":
             self._answer(name, "pong", **facts())
         elif kind == "quit":
@@ -151,7 +151,7 @@ class Worker:
 
 
 def facts() -> dict[str, Any]:
-    """Versions and devices of this process; without torch only what there is."""
+    """Versions and devices of this process; without torch only those known."""
     versions = {"PETSuperRes": __version__, "python": sys.version.split()[0]}
     try:
         import torch
@@ -165,7 +165,7 @@ def facts() -> dict[str, Any]:
 
 
 def stand_apart() -> None:
-    """Lead a process group of its own, so that it can be killed with all children, at a lower priority."""
+    """Lead a process group, which can be killed with all children, at a lower priority."""
     if os.name == "nt":
         import ctypes
 
@@ -189,7 +189,7 @@ def _lines(descriptor: int) -> Iterator[bytes]:
 def main() -> int:
     """Serve standard input and output until ``quit`` or the end of the input; returns the exit code 0."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints goes to standard error: standard output holds nothing but JSON
+    os.dup2(2, 1)  # output of libraries goes to standard error: standard output is for JSON only
     lock = threading.Lock()
 
     def send(line: bytes) -> None:

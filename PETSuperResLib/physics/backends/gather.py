@@ -23,7 +23,7 @@ TABLE_BYTES = 20e6  # of so many slices, from which on they are large
 
 @dataclass(frozen=True)
 class SegmentSum:
-    """Weighted sums of a table's rows: row ``index[n]`` counts ``weights[n]`` (None: 1) in the sum it lies in."""
+    """Weighted sums of a table's rows: row ``index[n]`` has weight ``weights[n]`` (None: 1) in its sum."""
 
     index: Tensor
     starts: Tensor  # of each sum in ``index``, and the end
@@ -75,7 +75,7 @@ class VariantTables:
     entries: list[Tensor]  # for each product, the line that is each row (one past the last: none)
     windows: list[
         list[list[PixelWindow]]
-    ]  # for each product, run of places and variant: where the run lies in the slice
+    ]  # for each product, run of places and variant: the run's position in the slice
 
     @classmethod
     def of(
@@ -125,7 +125,7 @@ class GatherBackend:
 
     @property
     def megabytes(self) -> float:
-        """Of what is kept, tables of one variant at a time among it."""
+        """Memory kept, including the tables of one variant at a time."""
         sums = (t for b in (*self.back, self.tiles, self.sums) for t in (b.index, b.starts, b.weights) if t is not None)
         tables = self.symmetries.pixels.nbytes * 2 + self.symmetries.lines.nbytes * 2
         return (sum(t.numel() * t.element_size() for t in sums) + tables) / 1e6

@@ -37,7 +37,7 @@ class SparseBackend:
 
     @property
     def megabytes(self) -> float:
-        """Of what is kept."""
+        """Memory kept."""
         return 16e-6 * self.matrix.values().numel()
 
     def blocks(self, slices: int) -> list[int]:

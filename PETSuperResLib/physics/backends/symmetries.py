@@ -15,7 +15,7 @@ from torch import Tensor
 class Symmetries:
     """Images of a slice that see its other lines through the stored part of the matrix.
 
-    ``pixels`` ``(variants, P)``: the pixel that stands at each place of a variant. ``lines`` ``(L,)``: the entry of
+    ``pixels`` ``(variants, P)``: the pixel at each place of a variant. ``lines`` ``(L,)``: the entry of
     ``(variants, rows)``, flat, that is each line of the sinogram.
     """
 
@@ -23,7 +23,7 @@ class Symmetries:
     lines: np.ndarray
 
     def places(self) -> np.ndarray:
-        """The inverse of ``pixels``: where each pixel stands in every variant, ``(variants, P)``."""
+        """The inverse of ``pixels``: the place of each pixel in every variant, ``(variants, P)``."""
         places = np.empty_like(self.pixels)
         for place, pixel in zip(places, self.pixels, strict=True):
             place[pixel] = np.arange(len(pixel), dtype=np.int32)
@@ -45,7 +45,7 @@ class Backend(Protocol):
 
     @property
     def megabytes(self) -> float:
-        """Of what is kept."""
+        """Memory kept."""
         ...
 
     def blocks(self, slices: int) -> list[int]:

@@ -25,7 +25,7 @@ CACHE_LINE = 32  # float32 numbers: so many slices of a row are read at once
 
 @dataclass(frozen=True)
 class Tiles:
-    """What a program of the kernel takes: ``outputs`` rows of the result, ``terms`` of their sums at a time.
+    """Work of one program of the kernel: ``outputs`` rows of the result, ``terms`` of their sums at a time.
 
     ``slices`` at most; with fewer there are more terms. All are powers of two.
     """
@@ -208,6 +208,6 @@ def works(device: torch.device) -> bool:
     try:
         backend = TritonBackend(scipy.sparse.csr_array(stored), (1, 3), symmetries, device)
         forward, adjoint = (f(torch.from_numpy(x).to(device)).cpu() for f in (backend.forward, backend.adjoint))
-    except Exception:  # whatever keeps Triton from compiling or running here: no compiler, an old GPU or driver
+    except Exception:  # Triton cannot compile or run here: no compiler, an old GPU or driver
         return False
     return np.array_equal(forward.numpy(), whole @ x) and np.array_equal(adjoint.numpy(), whole.T @ x)
