@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -270,6 +271,9 @@ def test_the_pet_is_interpolated_smoothly_onto_the_grid_by_physical_coordinates(
     exact = blob(problem.grid.shape, problem.grid.spacing, problem.grid.origin)
     expected = pseudo_measurement(exact, problem.measurement.scanner, 1e5)
     assert relative(problem.measurement.counts, expected.counts) < 0.003
+    sharp = pet.with_array(np.where(np.arange(37) < 18, 100.0, 0.0) - 50 + 0 * pet.array, "HU")
+    hu = problem.make(problem.measurement, problem.grid, sharp, problem.device).ct[1, 20, 2:-2]
+    assert hu.min() == -50 and hu.max() == 50 and ((hu > -45) & (hu < 45)).any()  # linear across the border
 
 
 # -- the report and the profiles --------------------------------------------------------------------
@@ -279,6 +283,14 @@ def test_the_report_says_what_was_used():
     assert report["sampler"]["start_sigma"] == 3.0 and report["sampler"]["steps"] == 1
     assert report["trues_per_slice"] == 100_000 and report["residual"] is None
     assert report["grid"] == {"shape": [4, 40, 48], "spacing_mm": [4.0, 4.0, 4.0]}
+
+
+def test_the_report_names_the_files_with_their_hashes_and_the_region(tmp_path):
+    paths = [volume.write(tmp_path / name) for volume, name in zip(person(), ("pet.nii.gz", "ct.nii.gz"), strict=True)]
+    report = run(as_it_is, changes=STILL, pet=paths[0], ct=paths[1], region=(60, 120, 50, 100, 0, 12)).report
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert [report["files_sha256"][name] for name in ("pet", "ct")] == hashes
+    assert report["region"] == [60, 120, 50, 100, 0, 12] and report["files"]["pet"] == str(paths[0])
 
 
 @pytest.mark.parametrize(("spacing", "warned"), [(4.8, False), (5.2, True)])
