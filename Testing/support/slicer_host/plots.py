@@ -61,7 +61,7 @@ class qMRMLPlotView(QtWidgets.QWidget):
             return
         place = self.rect.adjusted(0, 4, 0, 0)
         painter.drawText(place, QtCore.Qt.AlignmentFlag.AlignHCenter, self._chart.GetTitle() or "")
-        data = [(series, *self.values(series)) for series in self.series()]
+        data = [(series, *self.values(series)) for series in self.series() if series.GetTableNode() is not None]
         numbers = [v for _, _, values in data for v in values if math.isfinite(v)]
         if not numbers:
             return
