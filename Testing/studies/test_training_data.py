@@ -386,6 +386,29 @@ def test_activity_scales_vary_about_1_and_the_ct_keeps_its_hu(monkeypatch):
     assert set(ct.unique().tolist()) == {-1000.0, 50.0}
 
 
+def test_resolutions_come_with_the_patches_and_grow_with_blur_and_zoom(monkeypatch):
+    noise = np.random.default_rng(0).uniform(1, 2, (40, 40)).astype(np.float16)
+    ct = [np.full((40, 40), hu, np.float16) for hu in (10, 20)]
+    resolutions = patches.Resolutions([6.0, 2.0], [0.0, 1.0], 0.5, 2.0)
+    batches = SliceBatches([[(noise, ct[0])], [(noise, ct[1])]], [0.5, 0.5], 32, 0, resolutions=resolutions)
+
+    def drawn_by(share: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        monkeypatch.setattr(patches, "EXACT_SHARE", share)
+        pet, hu, mm = batches.batch(0, 600)
+        return pet, hu.flatten(1).amax(1) > 15, mm
+
+    pet, sharp, mm = drawn_by(1.0)
+    assert float(mm.isnan().float().mean()) == pytest.approx(0.5, abs=0.08)
+    known = ~mm.isnan()
+    assert set(mm[known & ~sharp].tolist()) == {6.0}
+    assert np.hypot(2, 2) <= float(mm[known & sharp].min()) and float(mm[known & sharp].max()) <= np.hypot(2, 6)
+    spread = (pet[:, 12:20, 12:20].std((1, 2)) / pet[:, 12:20, 12:20].mean((1, 2))).nan_to_num()
+    assert spread[sharp].mean() < 0.5 * spread[~sharp].mean()  # blurred
+    _, sharp, mm = drawn_by(0.0)  # zoomed by 0.7 to 1.35
+    zoomed = mm[~mm.isnan() & ~sharp] / 6
+    assert 0.69 < float(zoomed.min()) < 0.8 and 1.2 < float(zoomed.max()) < 1.36
+
+
 @pytest.fixture
 def two_volumes():
     """Two volumes of three slices, 2 mm apart; the PET of slice n is n, its CT -n."""
