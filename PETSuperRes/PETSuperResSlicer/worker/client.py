@@ -54,7 +54,7 @@ class WorkerClient:
         self.folder, self.command = None if folder is None else str(folder), command
         self.process: Process | None = None
         self._job: _Sent | None = None
-        self._asked: dict[str, OnEvent] = {}
+        self._pings: dict[str, OnEvent] = {}
         self._numbers = itertools.count(1)
         self._steps = Steps()
         self._deadline = qt.QTimer()  # by which the worker must have answered
@@ -86,7 +86,7 @@ class WorkerClient:
             on_event({"type": "error", "message": str(error)})
             return
         name = f"ping-{next(self._numbers)}"
-        self._asked[name] = on_event
+        self._pings[name] = on_event
         process.send("ping", name)
 
     def cancel(self) -> None:
@@ -105,7 +105,7 @@ class WorkerClient:
         A worker that runs a job has ``grace_s`` to take back what it has half written.
         """
         job, self._job = self._job, None
-        self._asked.clear()
+        self._pings.clear()
         self._end_process(grace_s if job is not None else 0.0)
         if job is not None:
             job.folder.cleanup()
@@ -136,8 +136,8 @@ class WorkerClient:
         if kind == "ready":
             if job is None or not job.cancelled:
                 self._deadline.stop()
-        elif name in self._asked:
-            self._asked.pop(name)(message)
+        elif name in self._pings:
+            self._pings.pop(name)(message)
         elif job is not None and name == job.name:
             self._deliver(job, message)
         elif job is not None and kind == "error" and name is None:
@@ -195,12 +195,12 @@ class WorkerClient:
             self._lost("The backend process did not answer: restart Slicer, or restart the computer.")
 
     def _lost(self, reason: str) -> None:
-        """The worker is of no use any more: end it, and report it to everybody who waits."""
+        """The worker is of no use any more: end it, and report it to the job and the pings."""
         log = [] if self.process is None else list(self.process.log)[-TAIL:]
         self._end_process()
         message = {"type": "error", "message": reason, "log": log}
-        asked, self._asked = self._asked, {}
-        for on_event in asked.values():
+        pings, self._pings = self._pings, {}
+        for on_event in pings.values():
             on_event(message)
         if self._job is not None:
             self._finish(message)

@@ -54,7 +54,7 @@ class Task:
             self.runner.cancel()
 
     def close(self) -> None:
-        """Stop the job and call nobody any more."""
+        """Stop the job; no callback follows."""
         self.quiet = True
         self.cancel()
 
