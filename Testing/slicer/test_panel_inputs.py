@@ -206,6 +206,7 @@ def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, 
     choose(panel, host, case)
     panel.ui.fwhmSpinBox.setValue(7.25)
     finish(panel, host, fake, case)
+    panel.ui.plotButton.click()
     made, scene = panel.params.result.GetName(), slicer.mrmlScene
     for name, suffix in (("Volume", ".nrrd"), ("Segmentation", ".seg.nrrd"), ("Table", ".tsv")):
         for node in slicer.util.getNodesByClass(f"vtkMRML{name}Node"):
@@ -226,6 +227,12 @@ def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, 
     assert panel.params.preset == PRESET and panel.params.fwhm == 7.25
     assert panel.params.pet.GetName() == "PET" and panel.params.ct.GetName() == "CT"
     assert panel.params.result.GetName() == made
+    series = [panel.params.chart.GetNthPlotSeriesNode(n) for n in range(2)]
+    assert [(s.GetName(), s.GetYColumnName()) for s in series] == [("PET", "SUVmax PET"), ("SR", "SUVmax SR")]
+    displays = [node.GetDisplayNode() for node in (panel.params.pet, panel.params.result)]
+    displays[0].AutoWindowLevelOff()
+    displays[0].SetWindowLevel(20, 9)
+    assert displays[1].GetWindow() == 20  # the scene was saved while comparing
     assert not host.errors
 
 
