@@ -135,7 +135,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.modules.PETSuperResWidget.enter()
 
     def onSceneStartClose(self, *_unused: Any) -> None:
-        """The scene goes: stop the job, forget the parameters."""
+        """The scene closes: stop the job, release the parameters."""
         self.setParameterNode(None)
 
     def onSceneEndClose(self, *_unused: Any) -> None:
@@ -143,7 +143,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def onSceneEndImport(self, *_unused: Any) -> None:
-        """A scene was loaded: its parameters refer to nodes that are there only now. A running job goes on."""
+        """A scene was loaded: its parameters refer to nodes that now exist. A running job continues."""
         if not self.run.running:
             self.setParameterNode(None)
             self.initializeParameterNode()

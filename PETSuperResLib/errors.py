@@ -1,6 +1,6 @@
-"""The library's own exceptions: each message says what was wrong, in which input, and what to do.
+"""The library's own exceptions: each message names the fault, the input and the remedy.
 
-The command line and the Slicer module print the message as it stands, so it is one sentence a
+The command line and the Slicer module print the message unchanged, so it is one sentence a
 physicist can act on, without a traceback.
 """
 

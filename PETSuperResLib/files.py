@@ -22,7 +22,7 @@ from .errors import OutputError
 
 
 def strict(value: Any) -> Any:
-    """The value as plain JSON types; numbers that JSON does not know (NaN, infinity) become None."""
+    """The value as plain JSON types; numbers without a form in JSON (NaN, infinity) become None."""
     if isinstance(value, Mapping):
         return {str(k): strict(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):

@@ -37,7 +37,7 @@ class Result:
         """Write all files, or none; see :func:`target`. Returns the paths: ``sr``, the maps by name, ``report`` and,
         with a segmentation, ``lesions``.
 
-        ``patient`` stands in the table of lesions, ``facts`` in the report besides; ``save`` writes a volume.
+        ``patient`` is written into the table of lesions, ``facts`` into the report; ``save`` writes a volume.
         """
         save = save or Volume.write
         scanner = self.report.get("scanner", {}).get("name", "")

@@ -1,4 +1,4 @@
-"""What the backend needs in Slicer's Python: torch through the PyTorch extension, the rest through Slicer's pip."""
+"""Packages of the backend in Slicer's Python: torch by the PyTorch extension, the others by Slicer's pip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNCHANGED = _("The installation changed nothing ({what}): restart Slicer and try
 
 
 def ensure_dependencies() -> bool:
-    """Install what is lacking or too old, after asking; returns whether any version has changed.
+    """Install missing or old packages, after a question; returns whether any version has changed.
 
     Only the worker imports torch, which takes seconds: here its version is looked up. Raises PETSuperResError where
     the user declines or the installation fails.
@@ -51,7 +51,7 @@ def _install_torch() -> None:
 
 
 def _torch_now() -> str:
-    """What is wrong with the torch there is."""
+    """The fault of the installed torch, if any."""
     found = _versions()[TORCH]
     if found is None:
         return str(_("PyTorch is missing"))
@@ -60,7 +60,7 @@ def _torch_now() -> str:
 
 
 def _install_packages() -> None:
-    """Through slicer.packaging; before Slicer 5.11 what is lacking or too old, after asking."""
+    """By slicer.packaging; before Slicer 5.11 by pip, after a question."""
     from PETSuperResLib.errors import PETSuperResError
 
     lacking = [requirement for requirement in REQUIREMENTS if _lacking(requirement)]

@@ -11,7 +11,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from PETSuperResSlicer.mrml.provenance import RESEARCH_USE as RESEARCH_USE
 
-GRACE_S = 2.0  # at the end, for a process to take back what it has half written
+GRACE_S = 2.0  # at the end, for a process to remove unfinished files
 DEFAULT_PRESET = "Siemens Biograph mCT"
 
 
@@ -42,7 +42,7 @@ class PETSuperResLogic(_Base):
         for folder in sorted(pathlib.Path("/data/patients").iterdir()):
             slicer.mrmlScene.Clear()
             pet = slicer.util.loadVolume(str(folder / "PET_SUV.nii.gz"))
-            confirm(pet)  # a NIfTI file does not say that its values are SUVbw
+            confirm(pet)  # its values are SUVbw, which a NIfTI file does not record
             ct = slicer.util.loadVolume(str(folder / "CT_HU.nii.gz"))
             sr = logic.process(pet, ct, preset="Siemens Biograph mCT", quality="standard")
             slicer.util.saveNode(sr, str(folder / "PET_SR.nii.gz"))
@@ -91,7 +91,7 @@ class PETSuperResLogic(_Base):
         return list(presets())
 
     def ensureDependencies(self) -> None:
-        """Install what the backend lacks, after asking; torch through the PyTorch extension."""
+        """Install missing packages of the backend, after a question; torch by the PyTorch extension."""
         from PETSuperResSlicer.dependencies import ensure_dependencies
 
         if ensure_dependencies() and self._runner is not None:

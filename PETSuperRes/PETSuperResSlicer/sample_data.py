@@ -43,8 +43,8 @@ def download(_source: Any) -> list[Any]:
 def load() -> list[Any]:
     """Generate the case into the scene and show it; returns PET, CT and segmentation node.
 
-    Installs what the backend lacks, after asking. A worker process does the work, some seconds of simulation;
-    Slicer goes on meanwhile. Another click before it is done does nothing.
+    Installs missing packages of the backend, after a question. A worker process does the simulation of some seconds;
+    Slicer stays usable. Another click before the end does nothing.
     """
     from PETSuperResSlicer.logic import PETSuperResLogic
 

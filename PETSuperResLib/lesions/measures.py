@@ -2,7 +2,7 @@
 
 A segment is one region of the patient, not of a grid: its mask keeps its own grid, and each volume
 (LR, SR, reference) is measured on its own voxels, each weighted with the part of it that lies within
-the segment. So the same mask is compared on LR and SR whatever their voxel sizes, and no volume is
+the segment. So the same mask is compared on LR and SR with any voxel sizes, and no volume is
 interpolated before it is measured.
 """
 

@@ -36,7 +36,7 @@ def map_em(
     than ``stop_below`` times the standard deviation that the Poisson loss of its n bins has by noise alone,
     sqrt(n / 2); when all slices do, the work ends. Each slice by itself: which are together does not matter.
     """
-    # slices innermost in memory: the projector, the blur and the ties take a volume so without copies
+    # slices innermost in memory: for projector, blur and penalty without copies
     sensitivity = model.sensitivity if psf else model.sensitivity_no_psf
     y, z, anchor, weight, sensitivity = map(slices_last, (y, z, anchor, weight, sensitivity))
     z = z.clamp_min(1e-4)

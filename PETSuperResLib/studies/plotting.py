@@ -1,4 +1,4 @@
-"""What the figures of the studies share."""
+"""Shared parts of the studies' figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTICE = "Research use only: not for diagnosis or treatment."
 
 
 def save_figure(figure: Figure, path: str | Path, tight: bool = False) -> Path:
-    """Write a figure as PNG, whole or not at all; returns the path. ``tight`` cuts it to what is drawn."""
+    """Write a figure as PNG, completely or not at all; returns the path. ``tight`` crops the margins."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png", bbox_inches="tight" if tight else None)
     return Path(path)

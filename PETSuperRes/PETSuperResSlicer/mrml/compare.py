@@ -12,7 +12,7 @@ from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 
 LAYOUT_ID = 8417  # of the compare layout; any number that no other module uses
-VIEWS = {  # slice view: (label, orientation, what it shows)
+VIEWS = {  # slice view: (label, orientation, content)
     "PETSuperResLR": ("PET", "Axial", "pet"),
     "PETSuperResSR": ("SR", "Axial", "sr"),
     "PETSuperResDifference": ("SR - PET", "Axial", "difference"),
@@ -184,7 +184,7 @@ def switch(first: Any, second: Any, scene: Any) -> str:
 
 
 def _name_view(composite: Any, shown: str) -> None:
-    """Name a compare view after what it shows, so that the switch misleads nobody."""
+    """Name a compare view after its content."""
     node = composite.GetScene().GetSingletonNode(composite.GetLayoutName(), "vtkMRMLSliceNode")
     if node is not None:
         node.SetLayoutLabel(next(label for label, _orientation, what in VIEWS.values() if what == shown))

@@ -1,4 +1,4 @@
-"""A result as a derived DICOM series: what is written, and writing it in this process."""
+"""A result as a derived DICOM series: its content, and writing it in this process."""
 
 from __future__ import annotations
 

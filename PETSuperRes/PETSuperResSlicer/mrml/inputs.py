@@ -1,4 +1,4 @@
-"""What the panel knows about its inputs before a job starts: which scanner, which region, what is missing."""
+"""Checks of the panel's inputs before a job: scanner, region, missing choices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def dicom_file(node: Any) -> str:
 
 
 def guess_preset(node: Any) -> str | None:
-    """The preset of the scanner that made a PET, by DICOM or node attributes; None when nothing says it.
+    """The preset of the scanner that made a PET, by DICOM or node attributes; None without evidence.
 
     Read are ``PETSuperRes.preset`` (this module's own volumes), DICOM Manufacturer and model name, and
     node attributes of the same names (``DICOM.Manufacturer``, ``DICOM.ManufacturerModelName``).
@@ -150,7 +150,7 @@ def check_nodes(pet: Any, ct: Any) -> None:
 
 
 def _other_than_ct(node: Any) -> str:
-    """What a volume is by its stored units or DICOM modality, if that is not a CT; empty where nothing says so."""
+    """The kind of a volume by its stored units or DICOM modality, if that is not a CT; empty without evidence."""
     from PETSuperResSlicer.mrml.volumes import unit_of_node
 
     if provenance.kind_of(node):

@@ -232,7 +232,7 @@ def jump_to(scene: Any, ras: Sequence[float]) -> None:
 
 
 def segment_events(node: Any) -> list[tuple[Any, int]]:
-    """(object, event) pairs that tell that a segmentation or label map has changed."""
+    """(object, event) pairs of changes of a segmentation or label map."""
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
         return [(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)]
     names = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved", "SegmentModified")
@@ -241,5 +241,5 @@ def segment_events(node: Any) -> list[tuple[Any, int]]:
 
 
 def transform_event() -> int:
-    """The event of a volume that moves; what is measured is what is shown."""
+    """The event of a volume that moves, as the displayed position is measured."""
     return int(slicer.vtkMRMLTransformableNode.TransformModifiedEvent)

@@ -1,4 +1,4 @@
-"""What the module writes into its nodes and reads back: the one place that holds the names ``PETSuperRes.*``.
+"""The attributes ``PETSuperRes.*`` of the module's nodes, written and read here only.
 
 Attributes: ``kind`` (of every volume that the module derived from a PET), ``note``, ``preset``, the settings and the
 names of the inputs, ``sourceInstanceUIDs``, ``suv`` and ``report.*`` (JSON). Node references: a result's inputs, and
@@ -26,7 +26,7 @@ def mark(node: Any, kind: str = "") -> None:
 
 
 def kind_of(node: Any) -> str:
-    """What the module made here (``super-resolved PET``, ``difference``, ...); empty for any other node."""
+    """The kind of a node made by the module (``super-resolved PET``, ``difference``, ...); empty for any other node."""
     return node.GetAttribute("PETSuperRes.kind") or ""
 
 

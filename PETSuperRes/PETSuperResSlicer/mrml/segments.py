@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def masks_from_node(node: Any) -> list[tuple[str, Volume]]:
     """(name, mask) of every segment of a segmentation, visible or not, or of every label of a label map, in order.
 
-    A mask is the box around what is drawn, with 1 inside; overlapping segments stay whole. Raises
+    A mask is the box around the drawn voxels, with 1 inside; overlapping segments stay whole. Raises
     :class:`InputError` without a node and for one without a drawn segment, :class:`GeometryError` for a sheared grid
     or a non-linear transform.
     """
@@ -75,7 +75,7 @@ def _segments(node: Any) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
 
 
 def _mask(inside: np.ndarray, geometry: dict[str, Any], title: str) -> Volume | None:
-    """The box around what is inside, None where nothing is."""
+    """The box around the nonzero voxels, None without any."""
     from PETSuperResLib.volume import Volume
 
     where = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]

@@ -1,4 +1,4 @@
-"""Are the voxels of a PET node SUVbw? Evidence is ranked, converted where it allows, and asked for where it does not.
+"""Whether the voxels of a PET node are SUVbw: ranked evidence, conversion where possible, and the user's statement.
 
 In order: the quantity stored with the node, the DICOM header it was loaded from, and the values
 themselves, which can rule SUV out but never prove it. Nothing is guessed.
@@ -19,25 +19,25 @@ from PETSuperResSlicer.mrml.inputs import dicom_file, dicom_values
 if TYPE_CHECKING:
     from PETSuperResLib.suv.stated import Stated
 
-# What can be done with a PET node, by what is known about it
+# Actions for a PET node, by the evidence
 SUV = "suv"  # use it
-HEADER = "header"  # SUVbw says the DICOM header: use it, and mark it
-CONVERT = "convert"  # the DICOM series has what SUV needs, or says what is missing
+HEADER = "header"  # SUVbw by the DICOM header: use it, and mark it
+CONVERT = "convert"  # a DICOM series: converted, or its missing data named
 STATE = "state"  # an activity concentration without header: dose, weight and times must be stated
-UNSURE = "unsure"  # the values could be SUV, but nothing says so
+UNSURE = "unsure"  # the values could be SUV, without evidence
 REFUSED = "refused"  # not a PET
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What the voxel values of a node are (``kind``, one of the above), and by which evidence (``text``)."""
+    """The unit of a node's voxels (``kind``, one of the above), and the evidence (``text``)."""
 
     kind: str
     text: str
 
     @property
     def usable(self) -> bool:
-        """Whether a job can start with the node as it is."""
+        """Whether a job can start with the node."""
         return self.kind in (SUV, HEADER)
 
     def refusal(self, name: str) -> str:
@@ -53,7 +53,7 @@ class Recognition:
 
 
 def recognise(node: Any) -> Recognition:
-    """What the voxel values of a PET node are; never raises for a volume that is merely unknown."""
+    """The unit of a PET node's voxels; never raises for an unknown one."""
     from PETSuperResSlicer.mrml.volumes import unit_of_node
 
     unit = unit_of_node(node)
@@ -84,7 +84,7 @@ def _by_values(node: Any, unit: str) -> Recognition:
     if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
         return Recognition(REFUSED, "no voxels: load the image again")
     array = slicer.util.arrayFromVolume(node)
-    step = max(1, round((array.size / 2e6) ** (1 / 3)))  # a sample of two million voxels tells as much
+    step = max(1, round((array.size / 2e6) ** (1 / 3)))  # a sample of two million voxels suffices
     sample = np.ascontiguousarray(array[::step, ::step, ::step], np.float32)
     try:
         check_suv(Volume(sample, metadata={"file": node.GetName()}))
@@ -99,7 +99,7 @@ def _by_values(node: Any, unit: str) -> Recognition:
 
 
 def require_suv(node: Any) -> None:
-    """Raise :class:`UnitsError` unless the node is known to be SUVbw; mark a node whose header says so."""
+    """Raise :class:`UnitsError` unless the node is SUVbw; mark a node that is SUVbw by its header."""
     from PETSuperResLib.errors import UnitsError
 
     found = recognise(node)
@@ -111,7 +111,7 @@ def require_suv(node: Any) -> None:
 
 
 def confirm(node: Any) -> None:
-    """Mark a node as SUVbw: by its header, or because the user says so."""
+    """Mark a node as SUVbw: by its header, or by the user's statement."""
     from PETSuperResSlicer.mrml.volumes import mark_unit
 
     mark_unit(node, "SUVbw")

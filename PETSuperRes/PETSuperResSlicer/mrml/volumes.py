@@ -1,7 +1,7 @@
 """Between MRML volume nodes and the backend: voxels, place, SUV marks; how they are shown and where they are put.
 
 MRML is RAS, the backend LPS; both in mm. Linear parent transforms are applied on the way in, so that
-what the user sees in the slice views is what is measured; results need no transform.
+the measured position is that of the slice views; results need no transform.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WINDOW = (6.0, 3.0)  # of FDG in SUV: width and level
 HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
 GREYS = ("vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeInvertedGrey")
 
-# What a voxel value is: code value, coding scheme, meaning of quantity and of unit
+# Codes of voxel values: code value, coding scheme, meaning of quantity and of unit
 CODES = {
     "SUVbw": (
         ("126400", "DCM", "Standardized Uptake Value"),
@@ -75,14 +75,14 @@ def geometry_of(ijkToRAS: np.ndarray, node: Any) -> dict[str, tuple[float, ...]]
 
 
 def unit_of_node(node: Any) -> str:
-    """``SUVbw``, ``Bq/mL`` or ``HU`` when the node's units say so, else an empty string."""
+    """``SUVbw``, ``Bq/mL`` or ``HU`` by the node's units, else an empty string."""
     entry = node.GetVoxelValueUnits()
     value = (entry.GetCodeValue() or "") if entry is not None else ""
     return KNOWN_UNITS.get(value.lower(), "")
 
 
 def mark_unit(node: Any, unit: str) -> None:
-    """Write what the voxel values are into the node's quantity and units."""
+    """Write the unit of the voxels into the node's quantity and units."""
     for code, setter in zip(CODES[unit], (node.SetVoxelValueQuantity, node.SetVoxelValueUnits), strict=True):
         entry = slicer.vtkCodedEntry()
         entry.SetValueSchemeMeaning(*code)
@@ -91,7 +91,7 @@ def mark_unit(node: Any, unit: str) -> None:
 
 @dataclass(frozen=True)
 class Voxels:
-    """What a volume node holds, for another thread to work with: ``array`` is the node's own memory, of any type.
+    """The content of a volume node: ``array`` is the node's own memory, of any type.
 
     Taking it costs nothing, where a copy of a whole-body CT would hold up the GUI for a second.
     """
@@ -110,9 +110,9 @@ class Voxels:
 
 
 def voxels_of_node(node: Any, unit: str | None = None, transformed: bool = True) -> Voxels:
-    """Voxels and place (LPS) of a scalar volume node, its parent transform applied unless told not to.
+    """Voxels and place (LPS) of a scalar volume node, with its parent transform applied by default.
 
-    ``unit`` overrides what the node says. Raises :class:`InputError` for no node or an empty one,
+    ``unit`` overrides the node's. Raises :class:`InputError` for no node or an empty one,
     :class:`GeometryError` for a sheared grid or a non-linear transform.
     """
     from PETSuperResLib.errors import InputError
@@ -146,7 +146,7 @@ def node_from_volume(
 ) -> Any:
     """A new volume node with the volume's voxels, geometry and unit; with ``scene`` it is added to it.
 
-    With ``share`` the voxels are handed over, not copied: for a volume that nobody else uses.
+    With ``share`` the voxels are not copied: for a volume without another use.
     """
     node = getattr(slicer, className)()
     node.SetName(name)
@@ -203,7 +203,7 @@ def add_derived(
 def remove_volume(node: Any) -> None:
     """Take a volume out of its scene together with its display nodes, which MRML would leave behind.
 
-    It leaves the slice views before: one that goes while it is shown leaves its voxels in their pipelines.
+    It is removed from the slice views first, whose pipelines would otherwise keep its voxels.
     """
     scene = None if node is None else node.GetScene()
     if scene is None:
@@ -249,7 +249,7 @@ def show_as_pet(node: Any, window: float = WINDOW[0], level: float = WINDOW[1]) 
 def show_like(node: Any, source: Any) -> None:
     """The colours and window of another PET, so that the two compare; PET-Heat for both where that is grey.
 
-    Grey over a CT cannot be told from the CT; whoever chose other colours keeps them. ``source`` may be None.
+    Grey over a CT looks like the CT; other chosen colours are kept. ``source`` may be None.
     """
     display, other = node.GetDisplayNode(), None if source is None else source.GetDisplayNode()
     if display is None:
@@ -269,7 +269,7 @@ def show_spread(node: Any, volume: Any) -> None:
     """The samples' standard deviation: not a PET, so no PET's window; up to its 99.5th percentile."""
     display = node.GetDisplayNode()
     if display is not None:
-        step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))  # a million voxels tell as much
+        step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))  # a million voxels suffice
         top = max(float(np.percentile(volume.array[::step, ::step, ::step], 99.5)), 1e-3)
         display.AutoWindowLevelOff()
         display.SetWindowLevel(top, top / 2)

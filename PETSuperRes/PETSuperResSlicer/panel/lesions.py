@@ -58,7 +58,7 @@ class LesionsPanel(VTKObservationMixin):
         return None if result is None else result.GetNodeReference(provenance.LESIONS)
 
     def update(self, params: Any) -> None:
-        """Follow the parameters; whatever they name is observed, and measured when it has changed."""
+        """Follow the parameters; their nodes are observed, and measured after a change."""
         self.params = params
         result, segmentation = (None, None) if params is None else (params.result, params.segmentation)
         pet = None if result is None else provenance.inputs_of(result)[0]
@@ -167,13 +167,13 @@ class LesionsPanel(VTKObservationMixin):
             self.say(_("The lesion table is on the clipboard."))
 
     def on_export(self, *_unused: Any) -> None:
-        """Save the table as CSV where the user says."""
+        """Save the table as CSV in a file that the user chooses."""
         path = qt.QFileDialog.getSaveFileName(None, _("Save the lesion table"), "lesions.csv", "CSV (*.csv)")
         if path and self.table is not None:
             self.export(path)
 
     def export(self, path: str) -> None:
-        """Write the table to ``path``, or say why it could not be."""
+        """Write the table to ``path``, or show the error."""
         from pathlib import Path
 
         from PETSuperResLib.errors import PETSuperResError

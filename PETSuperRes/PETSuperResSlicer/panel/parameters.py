@@ -28,14 +28,14 @@ PHYSICS = {  # parameter: the scanner's field
 
 
 class Quality(enum.Enum):
-    """How much work goes into the result; the value is the backend's name of the profile."""
+    """The profile of the reconstruction; the value is its name in the backend."""
 
     DRAFT = "draft"
     STANDARD = "standard"
     PAPER = "paper"
 
     def label(self) -> str:
-        """What the combo box shows."""
+        """The text in the combo box."""
         return {
             "draft": "Draft (quick look)",
             "standard": "Standard (to measure on)",
@@ -62,7 +62,7 @@ class PETSuperResParameters:
     trues_per_slice: Annotated[float, WithinRange(0.0, 1e9)] = 0.0  # effective counts; 0: estimated
     samples: Annotated[int, WithinRange(1, 64)] = 1
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
-    device: str = "auto"  # as torch names it; which there are, the worker says
+    device: str = "auto"  # torch's name; the worker lists the devices
     prior: str = ""  # a .safetensors file; empty: the bundled prior
     threshold: str = "2.5"  # SUV from which a voxel counts towards MTV, or a share of SUVmax ("41%")
     result: vtkMRMLScalarVolumeNode
@@ -71,7 +71,7 @@ class PETSuperResParameters:
 
 
 def options_of(params: Any) -> dict[str, Any]:
-    """The options of the :class:`Request` that are parameters of the same name; what is 0 or empty is left to it."""
+    """The options of the :class:`Request` that are parameters of the same name, without zero and empty values."""
     names = [n for n, about in options(Request).items() if about.form in ("whole", "number", "text") or n == "prior"]
     found = {name: getattr(params, name, None) for name in names}
     return {name: value.value if isinstance(value, Quality) else value for name, value in found.items() if value}

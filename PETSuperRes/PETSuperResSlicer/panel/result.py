@@ -43,12 +43,12 @@ class ResultPanel:
             self.comparison.follow(pet, params.result)
 
     def close(self) -> None:
-        """The scene goes: stop what is under way but for a series that is being saved, which needs no scene."""
+        """The scene closes: stop running work except saving a series, which needs no scene."""
         self.steps.drop()
         self.comparison.end()
 
     def take(self, result: Any) -> None:
-        """Show a new result over the CT, and say what the checks noted."""
+        """Show a new result over the CT, and the notes of the checks."""
         pet, ct = provenance.inputs_of(result)
         spread = result.GetNodeReference(provenance.SPREAD)
         if spread is not None:
@@ -119,7 +119,7 @@ class ResultPanel:
             self.save_dicom(folder)
 
     def save_dicom(self, folder: str) -> None:
-        """Write the series in the background, then say where it is or why it could not be written."""
+        """Write the series in the background, then show its folder or the error."""
         from PETSuperResLib.errors import PETSuperResError
 
         def done(files: list[str]) -> None:

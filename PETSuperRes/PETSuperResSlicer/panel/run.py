@@ -38,13 +38,13 @@ class RunPanel:
         return self.task is not None
 
     def update(self, params: Any, units: Any) -> None:
-        """Follow the parameters; ``units`` is what the PET's values were recognised as."""
+        """Follow the parameters; ``units`` is the recognised unit of the PET."""
         self.params = params
         self._lacking = _("Choose a PET.") if params is None else inputs.obstacle(params, units)
         self._update_button()
 
     def _update_button(self) -> None:
-        """Apply is Cancel while a job runs; before, the line under it says what is missing."""
+        """Apply is Cancel while a job runs; before, the line under it names what is missing."""
         lacking = "" if self.running else self._lacking
         self.ui.applyButton.setEnabled(not lacking)
         self.ui.applyButton.setText(_("Cancel") if self.running else _("Apply"))
@@ -58,7 +58,7 @@ class RunPanel:
             self.task.cancel()
             return
         self.say(_("Starting..."))
-        slicer.app.processEvents()  # what follows may ask to install something
+        slicer.app.processEvents()  # the next steps may install packages, after a question
         try:
             self._start(self.params)
         except Exception as error:
@@ -94,7 +94,7 @@ class RunPanel:
         )
 
     def close(self) -> None:
-        """Stop without a word: the scene or the module goes."""
+        """Stop silently: the scene or the module closes."""
         task, self.task = self.task, None
         if task is not None:
             task.close()
@@ -106,7 +106,7 @@ class RunPanel:
         self.ui.statusLabel.setText(progress_text(event))
 
     def show_preview(self, volume: Any) -> None:
-        """Show the current estimate over the CT; the node goes when the job ends."""
+        """Show the current estimate over the CT; the node is removed when the job ends."""
         from PETSuperResSlicer.mrml import volumes as mrml
 
         if self.task is None:
@@ -134,7 +134,7 @@ class RunPanel:
         self._update_button()
 
     def _failed(self, error: Exception) -> None:
-        """A job could not start, or has ended without a result: say why and what to do."""
+        """A job could not start, or has ended without a result: show reason and remedy."""
         self._end()
         if isinstance(error, PETSuperResError):
             self.say(str(error), error=not isinstance(error, Cancelled), log=getattr(error, "log", ()))
@@ -171,7 +171,7 @@ def progress_text(event: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as a person says it: ``40 s``, ``3 min 20 s``, ``1 h 5 min``."""
+    """A time in words: ``40 s``, ``3 min 20 s``, ``1 h 5 min``."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

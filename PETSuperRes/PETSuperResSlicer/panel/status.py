@@ -1,4 +1,4 @@
-"""The line under Apply and the log: what is said where, and for how long."""
+"""The messages in the line under Apply and in the log, and how long they stay."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Status:
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
-        self._passing = ""  # what goes by itself: "error", "hint" or nothing
+        self._passing = ""  # the kind of message that is removed later: "error", "hint" or none
 
     def say(self, text: str, error: bool = False, status: bool = True, log: Sequence[str] = ()) -> None:
-        """Write to the log and, unless told not to, to the line; the lines of ``log`` only to the log."""
+        """Write to the log and, with ``status``, to the line; the lines of ``log`` only to the log."""
         lines = [f"    {line}" for line in log[-LOG_LINES:]]
         self.ui.logText.appendPlainText("\n".join([f"{time.strftime('%H:%M:%S')}  {text}", *lines]))
         if status:
@@ -31,7 +31,7 @@ class Status:
         self.ui.statusLabel.setStyleSheet(style)
 
     def hint(self, text: str) -> None:
-        """Say what is missing before a job can start; an empty text ends the hint."""
+        """Show what is missing before a job can start; an empty text ends the hint."""
         if text:
             self.show(text, passing="hint")
         elif self._passing == "hint":

@@ -1,4 +1,4 @@
-"""The row under the PET: what its values are, the form for what is missing, and the conversion to SUV."""
+"""The row under the PET: its unit, the form for missing data, and the conversion to SUV."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class UnitsPanel:
             getattr(self.ui, name).setEnabled(not dicom)
 
     def close(self) -> None:
-        """Stop what is under way."""
+        """Stop running work."""
         if self.reading is not None:
             self.reading.close()
 
     def stated(self) -> Any:
-        """What the form says, a :class:`PETSuperResLib.suv.stated.Stated`."""
+        """The content of the form, a :class:`PETSuperResLib.suv.stated.Stated`."""
         from PETSuperResLib.suv.stated import Stated
 
         weight, dose = float(self.ui.weightSpinBox.value), float(self.ui.doseSpinBox.value)

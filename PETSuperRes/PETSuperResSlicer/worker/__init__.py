@@ -1,1 +1,1 @@
-"""The backend's process, seen from Slicer."""
+"""Slicer's side of the backend's process."""

@@ -102,7 +102,7 @@ class WorkerClient:
     def close(self, grace_s: float = 0.0) -> None:
         """End the worker and remove the private folder; no event comes afterwards.
 
-        A worker that runs a job has ``grace_s`` to take back what it has half written.
+        A worker that runs a job has ``grace_s`` to remove unfinished files.
         """
         job, self._job = self._job, None
         self._pings.clear()

@@ -21,7 +21,7 @@ from PETSuperResLib.errors import WorkerError
 from PETSuperResLib.worker.protocol import MalformedMessageError, VersionMismatchError, decode, encode
 
 LIBRARY = Path(PETSuperResLib.__file__).parents[1]  # where "python -m" finds the library
-WAIT_MS = 5000  # for the process to begin or to be gone, at most
+WAIT_MS = 5000  # for the process to begin or to end, at most
 LOG_MS = 20  # for the log of an error to arrive
 
 
@@ -52,7 +52,7 @@ class Process:
     """One worker process.
 
     From the event loop are called ``on_message(message)`` for each message, the first of which is ``ready``, and once
-    ``on_end(reason)`` when the process has ended by itself or writes what is no message. Raises :class:`WorkerError`
+    ``on_end(reason)`` when the process has ended by itself or writes a malformed message. Raises :class:`WorkerError`
     where the process cannot be started.
     """
 
@@ -85,7 +85,7 @@ class Process:
         return bool(self.process.state() != qt.QProcess.NotRunning)
 
     def send(self, kind: str, name: str, **content: Any) -> None:
-        """Write one message; where the process has gone, ``on_end`` reports it."""
+        """Write one message; if the process has ended, ``on_end`` reports it."""
         self.process.write(encode(kind, name, **content))
 
     def end(self, grace_s: float = 0.0) -> None:
@@ -153,14 +153,14 @@ class Process:
             return
         if message["type"] == "ready":
             self.ready = True
-            if os.name == "posix":  # also at the end of Slicer, whatever becomes of this object
+            if os.name == "posix":  # also at the end of Slicer, without this object
                 self._kill_group = weakref.finalize(self, kill_group, int(message["pid"]))
         if message["type"] == "error":
             self._wait_for_log()
         self.on_message(message)
 
     def _wait_for_log(self) -> None:
-        """Read what the process wrote before its message, into another pipe; no signal comes meanwhile."""
+        """Read the output that the process wrote to the other pipe before its message."""
         self.process.blockSignals(True)
         self.process.waitForReadyRead(LOG_MS)
         self.process.blockSignals(False)

@@ -1,6 +1,6 @@
 """Work on the main thread in small steps, so that the event loop runs between them.
 
-Slicer's event loop keeps Python's lock (the GIL), so a Python thread stands still there. What needs the main thread's
+Slicer's event loop keeps Python's lock (the GIL), so a Python thread does not run there. What needs the main thread's
 data and takes less than a process would cost is a generator instead, which yields often.
 """
 

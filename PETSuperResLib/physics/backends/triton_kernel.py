@@ -106,7 +106,7 @@ class _Sums:
 
     @property
     def megabytes(self) -> float:
-        """Of what is kept."""
+        """Memory kept."""
         return sum(t.numel() * t.element_size() for t in (self.weights, *self.tables)) / 1e6
 
     def __call__(self, table: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class TritonBackend:
 
     @property
     def megabytes(self) -> float:
-        """Of what is kept."""
+        """Memory kept."""
         return self._forward.megabytes + self._adjoint.megabytes
 
     def blocks(self, slices: int) -> list[int]:

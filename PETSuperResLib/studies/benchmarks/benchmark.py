@@ -49,7 +49,7 @@ def benchmark(
 
     ``quick`` leaves the larger projector geometry out; ``show`` prints a text of several lines. Returns
     the figures: times in s, median and fastest of several runs, and the number of slices or images
-    they are for. What a GPU is compared by is the time by the clock, with it idle before and after.
+    they are for. A GPU is compared by the time by the clock, idle before and after.
     """
     folder, chosen = None if out is None else check_folder(out), pick_device(device)
     geometries = GEOMETRIES[: 1 if quick else None]
@@ -89,7 +89,7 @@ def benchmark(
 
 
 def machine(device: torch.device = CPU) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine of the figures."""
     versions = {} if device == CPU else {"device": str(device), "projector": backend_for(device).__name__}
     for package in ("numpy", "scipy", "scikit-image", "astra-toolbox", "deepinv", "triton"):
         try:

@@ -58,7 +58,7 @@ def scaling(
 
     ``seconds`` is the median of ``repeats`` runs of ``reconstruct`` without start-up, ``cpu_seconds`` the least
     processor time of its threads (the truer figure on a machine that others use too), ``peak_mb`` the highest
-    resident memory of the process in MiB, ``base_mb`` what it held before (torch, prior and the case itself),
+    resident memory of the process in MiB, ``base_mb`` the memory before (torch, prior and the case itself),
     ``gpu_peak_mb`` the most that tensors took of a CUDA device's memory, prior included (None on others).
     Processes at once have one thread each. Returns the rows.
     """
@@ -121,7 +121,7 @@ def _measure(load: Load) -> dict[str, Any]:
 
 
 def _child(load: Load) -> None:
-    """Make the case, wait for a line, reconstruct, print what it took."""
+    """Make the case, wait for a line, reconstruct, print time and memory."""
     import resource
 
     import torch

@@ -1,4 +1,4 @@
-"""One update of the data consistency beside its parts: what the passes between the projections cost."""
+"""Time of one update of the data consistency, and of its parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UPDATE_COLUMNS = {
 
 
 def update_speed(slices: int = 64, size: int = 128, device: torch.device = CPU) -> list[dict[str, float | str]]:
-    """Milliseconds of an update with ties on a generated head, and of what it is made of."""
+    """Milliseconds of an update with the CT-guided penalty on a generated head, and of its parts."""
     pet, ct = case(slices, size)
     spacing = (2.0, 2.0, 3.0)
     model = ForwardModel(Scanner.get(SCANNER), (slices, size, size), spacing, background=1.0, device=device)

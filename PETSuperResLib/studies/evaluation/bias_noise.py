@@ -1,4 +1,4 @@
-"""Bias against noise: one phantom scanned many times, so that every update, penalty and step shows what it costs."""
+"""Bias against noise of every number of updates, penalty and step, from many scans of one phantom."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Scene:
-    """What is scanned: PET (SUVbw, the truth), CT (HU), lesion labels, and where noise is measured, ``(K, J, I)``."""
+    """The scanned object: PET (SUVbw, the truth), CT (HU), lesion labels, and the mask of the noise, ``(K, J, I)``."""
 
     pet: Volume
     ct: Volume
@@ -224,7 +224,7 @@ def snapshots(model: ForwardModel, y: Tensor, updates: set[int], psf: bool) -> d
     return kept
 
 
-# colour, marker, and where the values stand in points from the markers: where curves rise, and where they fall
+# colour, marker, and the labels' offsets from the markers in points: for rising and for falling curves
 STYLES: dict[str, tuple[str, str, tuple[tuple[int, int], tuple[int, int]]]] = {
     "osem": ("0.5", "o", ((5, -4), (5, 4))),
     "psf-osem": ("tab:blue", "o", ((5, -4), (5, 4))),

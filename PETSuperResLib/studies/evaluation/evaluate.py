@@ -55,12 +55,12 @@ def evaluate(
     """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
 
     ``methods`` are names of :data:`..methods.METHODS` or of its tables (table2, table3, table3-standard, all);
-    None takes :data:`DEFAULT_METHODS`. Every method of a patient sees the same simulated counts. Those that
+    None takes :data:`DEFAULT_METHODS`. All methods of a patient get the same simulated counts. Those that
     learn are first trained on the ``train`` patients, each for at most ``fit_minutes`` and once for every count
     level; ``cache`` (or the environment's PETSUPERRES_CACHE, else ``out/trained``) keeps what they learnt,
-    ``out/cases`` the results, and an equal call goes on where one stopped. ``quick`` shows that it works rather than
+    ``out/cases`` the results, and an equal call continues a stopped one. ``quick`` shows that it works rather than
     how well: few patients, slices, training images and minutes. Under torchrun the processes share the scans.
-    ``command`` stands at the head of ``summary.md``, whose path is returned.
+    ``command`` is at the head of ``summary.md``, whose path is returned.
     """
     names = named(methods or DEFAULT_METHODS)
     if missing := [package for package in ("pandas", "jinja2") if find_spec(package) is None]:
@@ -138,7 +138,7 @@ def _run(
 def _tables(
     trials: Sequence[Trial], methods: dict[str, dict[str, Method]], out: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Write metrics.csv and lesions.csv of what is done so far; returns their rows."""
+    """Write metrics.csv and lesions.csv of the finished scans; returns their rows."""
     metrics: list[dict[str, Any]] = []
     lesions: list[dict[str, Any]] = []
     for trial in trials:

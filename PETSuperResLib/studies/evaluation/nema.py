@@ -41,7 +41,7 @@ def image_quality_phantom(pixel_mm: float = 2.0, slice_mm: float = 3.0, slices: 
     """A body-shaped phantom of water with six hot spheres in one plane and a cold lung insert.
 
     Spheres and the circle they lie on are those of NEMA NU 2 (10 to 37 mm, 4:1); their walls, 1 mm of
-    plastic without activity, are seen by the CT.
+    plastic without activity, are visible in the CT.
     """
     x = np.arange(-160, 160 + pixel_mm / 2, pixel_mm)
     y = np.arange(-120, 120 + pixel_mm / 2, pixel_mm)

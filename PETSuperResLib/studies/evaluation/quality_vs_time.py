@@ -52,7 +52,7 @@ def quality_vs_time(cohort: Cohort, out: str | Path, progress: Callback | None =
 
 
 def _variants() -> list[tuple[str, str, Sampler]]:
-    """(profile, what is changed, sampler); the published profile last, as it takes longest."""
+    """(profile, changed field, sampler); the published profile last, as it takes longest."""
     standard = Sampler.get("standard")
     made = [(name, "", sampler) for name, sampler in PROFILES.items() if name != "paper"]
     for steps in STEPS:

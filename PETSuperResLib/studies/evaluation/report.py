@@ -30,8 +30,8 @@ LIMITS = (
     "Lesions of one patient are not independent, and the lesion tables have no test.",
     "The stars are paired tests against the best of each column, without correction for their number. A missing star "
     "does not mean equal.",
-    "What a diffusion prior invents is not measured by means: look at the error maps, and at single patients.",
-    "Seconds are of this machine, whatever else ran on it, and without the training of methods that learn.",
+    "Means do not show structure that a diffusion prior adds: look at the error maps, and at single patients.",
+    "Seconds are of this machine, perhaps beside other programs, and without the training of methods that learn.",
 )
 
 

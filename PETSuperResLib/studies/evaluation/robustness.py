@@ -1,4 +1,4 @@
-"""What a wrong scanner, wrong counts, no CT or another patient's CT does to the result."""
+"""The effect of a wrong scanner, wrong counts, no CT or another patient's CT on the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Variant:
-    """A departure from what is true: how the scanner, the counts or the CT that the method sees are changed."""
+    """A departure from the truth: the changes of scanner, counts or CT given to the method."""
 
     name: str
     fwhm: float = 1.0  # factor of the PSF's width

@@ -30,7 +30,7 @@ Box = tuple[slice, slice]
 
 @dataclass
 class MethodFigure:
-    """What is drawn: ``slices`` (CT in HU, truth and methods in SUV, each ``(H, W)``), ``spacing`` in mm, a mask."""
+    """A figure's ``slices`` (CT in HU, truth and methods in SUV, each ``(H, W)``), ``spacing`` in mm, and mask."""
 
     slices: Mapping[str, np.ndarray]
     spacing: Sequence[float]

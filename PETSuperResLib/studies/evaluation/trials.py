@@ -25,7 +25,7 @@ from .metrics import body_mask, whole_field, within_body
 
 @dataclass(frozen=True)
 class Trial:
-    """A subject scanned at a setting and a count level; every method sees the same counts."""
+    """A subject scanned at a setting and a count level; all methods get the same counts."""
 
     subject: Subject
     setting: str

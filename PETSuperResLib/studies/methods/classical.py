@@ -17,7 +17,7 @@ from .interface import Method, MethodCase
 #: standard setting among 6 to 45 updates - see docs/validation.md
 PSF_OSEM_UPDATES = 24
 OSEM_UPDATES = 12
-#: what the oracle may choose from; a filter is Gaussian in all three directions (FWHM)
+#: the oracle's choices; a filter is Gaussian in all three directions (FWHM)
 ORACLE_UPDATES = (4, 6, 9, 12, 16, 20, 26, 34, 45, 60, 80, 110, 150)
 ORACLE_FILTERS_MM = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
 
@@ -40,7 +40,7 @@ def _osem(updates: int, psf: bool) -> Callable[[MethodCase], Volume]:
 def _oracle_psf_osem(case: MethodCase) -> Volume:
     """PSF-OSEM at the iteration and Gaussian post-filter of least squared error against the truth itself.
 
-    No clinic knows them: it bounds what any tuning of PSF-OSEM could reach on this patient.
+    It needs the truth: a bound of any tuning of PSF-OSEM on this patient.
     """
     measurement, truth = case.simulation.measurement, case.simulation.truth
     model = measurement.model(truth, pick_device(case.device))

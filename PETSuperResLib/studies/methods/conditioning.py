@@ -29,7 +29,7 @@ from .interface import FitOptions, Method, MethodCase, untrained
 STEPS = 4000
 SOURCES = {
     "concat": "Yang et al., Table 3: the prior with the CT concatenated to its input instead of cross-attention",
-    "none": "Yang et al., with a prior that never sees a CT",
+    "none": "Yang et al., with a prior without CT",
 }
 
 
@@ -91,7 +91,7 @@ def _train(
     report: Reporter,
     limit_minutes: float | None,
 ) -> None:
-    """Write ``prior.safetensors`` into the folder; a run found there goes on."""
+    """Write ``prior.safetensors`` into the folder; a stopped run in it is continued."""
     stacks = []
     for number, case in enumerate(cases):
         report("loading", 0.1 * number / len(cases), case.name)

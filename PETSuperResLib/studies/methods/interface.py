@@ -1,4 +1,4 @@
-"""What a compared method is: what it may see, what it needs, how it is trained, what it returns."""
+"""Interface of a compared method: its inputs, needs, training and result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..subjects import Subject
 
 @dataclass(frozen=True)
 class MethodCase:
-    """What a method may see: the simulated acquisition (its truth is for the metrics only), the CT, the prior."""
+    """The inputs of a method: the simulated acquisition (its truth is for the metrics only), the CT, the prior."""
 
     simulation: Simulation
     ct: Volume

@@ -1,4 +1,4 @@
-"""Methods that learn: what a network must offer, how it is trained, and where the result is kept."""
+"""Methods that learn: the interface of their networks, training, and storage of the result."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class RestorerConfig(LoopConfig):
 
 
 def fit_restorer(config: RestorerConfig, cases: Sequence[Subject], options: FitOptions) -> Restorer:
-    """Train on the pairs of ``cases``, or read what an equal call left in ``options.folder``.
+    """Train on the pairs of ``cases``, or read the result of an equal call from ``options.folder``.
 
-    The result is the moving average of the weights (:class:`~..training.loop.Loop`). An interrupted fit goes on where
-    it stopped. Progress goes to ``options.progress``.
+    The result is the moving average of the weights (:class:`~..training.loop.Loop`). An interrupted fit
+    is continued. Progress is reported to ``options.progress``.
     """
     config = replace(config, seed=options.seed, steps=options.steps or config.steps)
     torch.manual_seed(options.seed)

@@ -36,8 +36,8 @@ def penalised(
     the preconditioner is z / A^T 1 where there is no penalty, and a parabola for the penalty. Its direction
     descends; the step along it is Newton's in one dimension, halved until the objective falls enough
     (Armijo), so the objective never rises and the convex problem converges without subsets or relaxation.
-    One projection and one back-projection an iteration. ``callback(n, z, objective)`` sees every iterate; the
-    loop ends early where float32 sees no further decrease.
+    One projection and one back-projection an iteration. ``callback(n, z, objective)`` is called with every iterate; the
+    loop ends early where there is no further decrease in float32.
     """
     z = (osem(model, y, START_UPDATES) if start is None else start).clamp_min(FLOOR)
     sensitivity = model.sensitivity

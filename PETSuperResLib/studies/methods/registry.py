@@ -107,7 +107,7 @@ METHODS: dict[str, Method] = {
 }
 
 ABLATIONS = tuple(name for name in METHODS if any(part in name for part in ("no-", "ct-concat", "unconditional")))
-GROUPS = {  # what names of tables stand for
+GROUPS = {  # methods of each table
     "table2": tuple(name for name in METHODS if name not in ABLATIONS),
     "table3": (*(name for name in ABLATIONS if not name.startswith("standard-")), "ours-paper"),
     "table3-standard": (*(name for name in ABLATIONS if name.startswith("standard-")), "ours-standard"),

@@ -17,7 +17,7 @@ from .cache import Pair, StoredSlices
 
 EXACT_SHARE = 0.4  # of the patches keep the slice's own pixels; interpolated ones are a little blurred
 MISREGISTERED_SHARE = 0.3  # of the interpolated patches have a CT that is off by a few mm
-THIN_MM = 2.8  # of such slices every second one is sometimes taken, so that other spacings are seen
+THIN_MM = 2.8  # every second of such slices is sometimes taken, for other spacings
 MISREGISTERED_PIXELS = 1.5  # standard deviation along each axis: 3 mm of pixels of 2 mm
 
 
@@ -45,7 +45,7 @@ class Resolutions:
 
 
 class SliceBatches:
-    """Augmented batches, each fixed by (seed, step) alone, so that a resumed run sees the same data.
+    """Augmented batches, each fixed by (seed, step) alone, so that a resumed run has the same data.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the prior learns: to predict the noise of augmented slices (section 2.2)."""
+"""Training objective of the prior: predict the noise of augmented slices (section 2.2)."""
 
 from __future__ import annotations
 

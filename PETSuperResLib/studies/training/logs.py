@@ -11,7 +11,7 @@ from ...files import write_csv
 
 
 class Table:
-    """A CSV file with a row for a step; rows beyond the step that a run goes on from are dropped."""
+    """A CSV file with a row for a step; rows after the step at which a run continues are dropped."""
 
     def __init__(self, path: Path, step: int):
         self.path = path

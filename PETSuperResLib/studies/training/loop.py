@@ -29,7 +29,7 @@ from ...cohort.distributed import Team
 from ...errors import Cancelled, CheckpointError
 from ...files import atomic_path
 
-Batch = Any  # what a learner takes: tensors of this process's share of a batch
+Batch = Any  # input of a learner: tensors of this process's share of a batch
 STATE = "state.safetensors"
 
 

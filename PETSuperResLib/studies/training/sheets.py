@@ -1,4 +1,4 @@
-"""Sample sheets: what a prior makes of the validation slices, as one picture."""
+"""Sample sheets: a prior's results on the validation slices, as one picture."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from .cache import Stack, StoredSlices, cache_folder, entry_name, is_whole, writ
 from .config import TrainingConfig
 from .data import Resolutions, SliceBatches
 
-GAPS_MM = (2.0, 2.5, 4.0, 5.0)  # slice spacings that a prior with neighbours sees beside the patients' own
+GAPS_MM = (2.0, 2.5, 4.0, 5.0)  # slice spacings for a prior with neighbours, beside the patients' own
 PHANTOM_DEPTH = 8  # slices of a phantom volume for such a prior
 
 
@@ -49,7 +49,7 @@ class SliceSource:
 
     @property
     def title(self) -> str:
-        """What a progress bar calls it."""
+        """Its name in a progress bar."""
         return f"{self.kind} {self.case.name if self.case else self.seed}"
 
     def stack(self) -> Stack:

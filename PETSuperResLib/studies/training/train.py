@@ -41,7 +41,7 @@ def train(
 
     ``config``: one stage, several, or what :func:`~.config.read_recipe` reads. Each stage starts from the weights of
     the stage before and is a run of its own in ``out/stage_1`` ..., the last one in ``out``. ``data`` None trains on
-    phantoms alone. A run found in ``out`` goes on where it stopped; with ``limit_minutes`` the learning rate is
+    phantoms alone. A stopped run in ``out`` is continued; with ``limit_minutes`` the learning rate is
     annealed to zero over that time, which the stages to come share by their work. An interruption (Ctrl-C, SIGTERM)
     saves the state before it is raised as :class:`KeyboardInterrupt`. Under torchrun the processes share every
     batch. ``cache`` is a folder that keeps the slices (:func:`~.sources.training_slices`). Returns the
@@ -70,7 +70,7 @@ def train(
             part = report.part(sum(work[:n]) / sum(work), sum(work[: n + 1]) / sum(work))
             title = f"stage {n + 1} of {len(stages)}" if len(stages) > 1 else ""
             _Stage(data, folder, stage, split, team, part, cache, title).run(minutes)
-            team.agree(0)  # the next stage starts from what the first process has written
+            team.agree(0)  # the next stage starts from the file of the first process
         report("done", 1.0)
     return out / "prior.safetensors"
 
@@ -85,7 +85,7 @@ def _finished(folder: Path) -> bool:
 
 
 class _Stage:
-    """One run: its data, its loop, and what the first process writes and reports about it."""
+    """One run: its data, its loop, and the files and reports of the first process."""
 
     def __init__(
         self,

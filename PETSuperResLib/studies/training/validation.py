@@ -72,7 +72,7 @@ class SheetRow:
 
 @dataclass(frozen=True)
 class Outcome:
-    """``figures``: ``loss``, ``loss_0.1`` ... by noise level, ``psnr_real`` ... by kind; and what a sheet shows."""
+    """``figures``: ``loss``, ``loss_0.1`` ... by noise level, ``psnr_real`` ... by kind; and the images of a sheet."""
 
     figures: dict[str, float]
     shown: list[SheetRow]
@@ -140,7 +140,7 @@ def validate(prior: Prior, scans: list[Scan], show: Callable[[float], None] = la
 
 
 def _denoise(denoiser: Denoiser, scan: Scan, sigma: float, seed: int) -> tuple[float, np.ndarray]:
-    """The loss of v over what is not air, and the one-step estimate (7) in SUV, at one noise level."""
+    """The loss of v outside air, and the one-step estimate (7) in SUV, at one noise level."""
     schedule, transform = denoiser.prior.schedule, denoiser.prior.transform
     t = schedule.step_at(sigma)
     drawn = denoiser.noise(torch.Generator().manual_seed(seed))
