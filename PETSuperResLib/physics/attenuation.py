@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
-
-from .projector import ParallelProjector
 
 MU_PER_HU_SOFT = 9.6e-6  # 1/mm per (HU + 1000), air to soft tissue
 MU_PER_HU_BONE, MU_OFFSET_BONE = 5.10e-6, 4.71e-3  # above the break at 47 HU, 120 kVp
@@ -18,9 +14,3 @@ def hu_to_mu(hu: np.ndarray) -> np.ndarray:
     above_air = np.clip(hu, -1000.0, 3000.0) + 1000.0
     soft, bone = MU_PER_HU_SOFT * above_air, MU_PER_HU_BONE * above_air + MU_OFFSET_BONE
     return np.minimum(soft, bone).astype(np.float32)
-
-
-def survival(ct_hu: Tensor, projector: ParallelProjector) -> Tensor:
-    """exp(-integral of mu) along each line, ``(S, views, bins)``, from a CT ``(S, J, I)`` on the projector's grid."""
-    mu = torch.from_numpy(hu_to_mu(ct_hu.cpu().numpy())).to(projector.device)
-    return torch.exp(-projector.forward(mu))

@@ -1,9 +1,7 @@
-"""What docs/method.md says of a whole reconstruction, with priors whose estimate is known."""
+"""What docs/method.md says of the samplers, with priors whose estimate is known."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -11,63 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from ellipses import Ellipse
-from known_prior import as_it_is, known_prior
-from tiny import relative
+from known_prior import PRIOR_ONLY, STILL, as_it_is, known_prior, person, run, unscaled
 
-from PETSuperResLib.inputs import Inputs
-from PETSuperResLib.physics.image_model import pseudo_measurement
-from PETSuperResLib.physics.simulation import simulate
-from PETSuperResLib.reconstruction import reconstruct
-from PETSuperResLib.request import Request
-from PETSuperResLib.sampling import PROFILES, Sampler, slabs
-from PETSuperResLib.scanner import Scanner
-from PETSuperResLib.volume import Volume
-
-SHAPE = (40, 48)
-BODY = Ellipse(0, 0, 70, 56)
-PRIOR_ONLY = {"inner_first": 0, "inner_last": 0}  # no data consistency: the result is the prior's estimate
-STILL = {**PRIOR_ONLY, "steps": 1, "axial_fwhm_slices": 0.0, "shifts": False}
+from PETSuperResLib.sampling import PROFILES
 
 
-def on(values: np.ndarray, unit: str, slices: int = 4) -> Volume:
-    """Slices of 4 mm voxels, all alike or as given."""
-    stack = values if values.ndim == 3 else np.repeat(values[None], slices, 0)
-    return Volume(np.ascontiguousarray(stack, np.float32), (4.0, 4.0, 4.0), unit=unit)
-
-
-def body(pixel: float = 4.0) -> np.ndarray:
-    return BODY.image(SHAPE, pixel)
-
-
-def person(slices: int = 4) -> tuple[Volume, Volume]:
-    """A body of 1 SUV with a lesion of 5, and its CT: water with a spine."""
-    spine = Ellipse(0, 36, 8, 8).image(SHAPE, 4.0)
-    pet = body() + 4 * Ellipse(-28, -12, 10, 10).image(SHAPE, 4.0)
-    return on(pet, "SUVbw", slices), on(1000 * body() - 1000 + 400 * spine, "HU", slices)
-
-
-def run(estimate, quality="standard", changes=None, pet=None, ct=None, slices=4, **options):
-    whole = person(slices)
-    if "measurement" not in options:
-        options = {"scanner": "Siemens Biograph mCT", "trues_per_slice": 1e5, **options}
-    prior = known_prior(estimate) if callable(estimate) else estimate
-    return reconstruct(
-        pet or whole[0],
-        ct or whole[1],
-        device="cpu",
-        quality=Sampler.get(quality, **(changes or {})),
-        prior=prior,
-        **options,
-    )
-
-
-def unscaled(result) -> np.ndarray:
-    """The estimate before the factor that conserves the counts."""
-    return result.volume.array / result.report["conservation_factor"]
-
-
-# -- the path of standard and draft -----------------------------------------------------------------
 @pytest.mark.parametrize(("name", "first", "last", "steps"), [("draft", 1.8, 0.25, 2), ("standard", 3.0, 0.18, 6)])
 def test_the_network_gets_the_estimate_without_noise_at_falling_noise_levels(name, first, last, steps):
     prior = known_prior(as_it_is)
@@ -146,26 +92,6 @@ def test_the_full_psf_sharpens_in_standard_and_only_late_in_paper():
     assert rise("standard", shifts=False, axial_fwhm_slices=0.0) > 0.1
 
 
-# -- samples ----------------------------------------------------------------------------------------
-def test_samples_of_standard_leave_the_estimate_as_it_is_and_take_its_factor():
-    alone, several = (run(as_it_is, changes=STILL, samples=n) for n in (1, 3))
-    np.testing.assert_array_equal(several.volume.array, alone.volume.array)
-    noise = [np.arcsinh(s.array / several.report["conservation_factor"]) / 0.5 for s in several.samples]
-    estimate = np.arcsinh(unscaled(alone)) / 0.5
-    inside = estimate > 2  # where nothing is cut off at 0
-    spread = [(n - estimate)[inside].std() for n in noise]
-    assert spread == pytest.approx([3.0] * 3, rel=0.5)  # the first step's noise over signal, cut off at 0
-    assert np.abs(np.corrcoef([(n - estimate)[inside] for n in noise]) - np.eye(3)).max() < 0.3
-    painted = run(lambda noisy, hu: (hu > -500)[:, None].float(), changes=STILL, samples=2)
-    for drawn in painted.samples:
-        np.testing.assert_allclose(drawn.array, painted.volume.array, rtol=1e-5, atol=1e-5)
-
-
-def test_the_result_of_paper_is_the_mean_of_its_samples():
-    result = run(as_it_is, "paper", {"steps": 2, **PRIOR_ONLY}, samples=3)
-    np.testing.assert_allclose(result.volume.array, np.mean([s.array for s in result.samples], 0), rtol=1e-5)
-
-
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_paper_keeps_its_noise_from_step_to_step_unless_eta_renews_it(eta):
     prior = known_prior(lambda noisy, hu: torch.zeros_like(noisy))
@@ -174,47 +100,6 @@ def test_paper_keeps_its_noise_from_step_to_step_unless_eta_renews_it(eta):
     assert [float(n.std()) for n in noise] == pytest.approx([1.0] * 3, rel=0.03)
     kept = float(torch.corrcoef(torch.stack(noise))[0, 1])
     assert kept > 0.999 if eta == 0 else kept < 0.9
-
-
-# -- slabs and counts -------------------------------------------------------------------------------
-def test_every_slab_draws_noise_of_its_own(monkeypatch):
-    monkeypatch.setattr(slabs, "SLAB", 4)
-    result = run(as_it_is, changes={**STILL, "noise": 1.0, "start_sigma": 0.3}, slices=8)
-    x = np.arcsinh(unscaled(result)) / 0.5
-    inside = body() == 1
-    inside[14:21, 12:20] = False  # the lesion
-    same = np.corrcoef([x[k][inside] for k in range(8)])
-    assert np.abs(same - np.eye(8)).max() < 0.3
-
-
-def test_more_than_64_slices_go_in_slabs_that_compute_the_axial_fwhm_beyond_their_end(monkeypatch):
-    assert [len(slabs.slabs_of(count, 3)) for count in (64, 65)] == [1, 2]
-    monkeypatch.setattr(slabs, "SLAB", 14)
-    prior = known_prior(as_it_is)
-    run(prior, changes=STILL, slices=16, scanner=Scanner.get("Paper standard", fwhm_axial_mm=24.0))
-    assert len(prior.network.seen[0][1]) == 2 + 6  # slabs of 2 that with 6 slices on either side fill 14
-
-
-@pytest.mark.parametrize("factor", [0.5, 1.6])
-def test_the_result_has_the_measured_counts_whatever_the_prior_gives(factor):
-    def scaled(noisy, hu):
-        return torch.asinh(factor * torch.sinh(noisy * 0.5)) / 0.5
-
-    pet, ct = person()
-    result = run(scaled, changes={**STILL, "start_iterations": 12})
-    assert float(result.volume.array.sum()) == pytest.approx(float(pet.array.sum()), rel=2e-3)
-    assert result.report["conservation_factor"] == pytest.approx(1 / factor, rel=0.02)
-    scan = simulate(pet, ct, Scanner.get("Paper standard"), attenuation=True, spacing_mm=4.0, seed=0)
-    result = run(scaled, changes=STILL, pet=scan.lr, ct=ct, measurement=scan.measurement)
-    lines = scan.measurement.model(result.volume).forward(torch.from_numpy(result.volume.array), psf=False)
-    assert float(lines.sum()) == pytest.approx(scan.measurement.trues_per_slice * 4, rel=1e-4)
-
-
-def test_negative_values_of_the_pet_count_as_zero():
-    pet, _ = person()
-    below = pet.with_array(np.where(pet.array > 0, pet.array, np.float32(-0.02)))
-    one, other = (run(as_it_is, changes=STILL, pet=v).volume.array for v in (pet, below))
-    np.testing.assert_allclose(other, one, atol=1e-4)
 
 
 def test_where_there_is_no_ct_the_start_expects_activity_and_the_prior_sees_air():
@@ -257,46 +142,6 @@ def test_an_edge_that_the_prior_sees_is_spared_where_the_ct_shows_none():
         z = unscaled(run(as_it_is, changes=free, pet=halves))[1, 16:24]
         edges.append(float((z[:, 25] - z[:, 22]).mean()))
     assert edges[1] > 0.75 * edges[0]
-
-
-def test_the_pet_is_interpolated_smoothly_onto_the_grid_by_physical_coordinates():
-    def blob(shape, spacing, origin):
-        grid = Volume(np.zeros(shape, np.float32), spacing, origin, unit="SUVbw")
-        x, y = (np.arange(n) * mm + first for n, mm, first in zip(shape[:0:-1], spacing, origin, strict=False))
-        return grid.with_array(np.repeat(np.exp(-(y[:, None] ** 2 + (x - 6) ** 2) / (2 * 14**2))[None], 4, 0))
-
-    pet = blob((4, 33, 37), (5.0, 6.0, 4.0), (-90.0, -96.0, 0.0))
-    ct = pet.with_array(1000 * np.minimum(1, 20 * pet.array) - 900, "HU")
-    problem = Inputs.of(Request(pet, ct, "Paper standard", trues_per_slice=1e5)).problem(4.0, torch.device("cpu"))
-    exact = blob(problem.grid.shape, problem.grid.spacing, problem.grid.origin)
-    expected = pseudo_measurement(exact, problem.measurement.scanner, 1e5)
-    assert relative(problem.measurement.counts, expected.counts) < 0.003
-    sharp = pet.with_array(np.where(np.arange(37) < 18, 100.0, 0.0) - 50 + 0 * pet.array, "HU")
-    hu = problem.make(problem.measurement, problem.grid, sharp, problem.device).ct[1, 20, 2:-2]
-    assert hu.min() == -50 and hu.max() == 50 and ((hu > -45) & (hu < 45)).any()  # linear across the border
-
-
-# -- the report and the profiles --------------------------------------------------------------------
-def test_the_report_says_what_was_used():
-    report = json.loads(json.dumps(run(as_it_is, changes=STILL, scanner="GE Discovery ST", seed=7).report))
-    assert report["scanner"]["unverified"] and report["seed"] == 7 and report["samples"] == 1
-    assert report["sampler"]["start_sigma"] == 3.0 and report["sampler"]["steps"] == 1
-    assert report["trues_per_slice"] == 100_000 and report["residual"] is None
-    assert report["grid"] == {"shape": [4, 40, 48], "spacing_mm": [4.0, 4.0, 4.0]}
-
-
-def test_the_report_names_the_files_with_their_hashes_and_the_region(tmp_path):
-    paths = [volume.write(tmp_path / name) for volume, name in zip(person(), ("pet.nii.gz", "ct.nii.gz"), strict=True)]
-    report = run(as_it_is, changes=STILL, pet=paths[0], ct=paths[1], region=(60, 120, 50, 100, 0, 12)).report
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    assert [report["files_sha256"][name] for name in ("pet", "ct")] == hashes
-    assert report["region"] == [60, 120, 50, 100, 0, 12] and report["files"]["pet"] == str(paths[0])
-
-
-@pytest.mark.parametrize(("spacing", "warned"), [(4.8, False), (5.2, True)])
-def test_pixels_more_than_25_percent_off_the_prior_s_are_warned_of(spacing, warned):
-    warnings = run(as_it_is, changes=STILL, spacing=spacing).report["warnings"]
-    assert any("trained at 4 mm" in w for w in warnings) == warned
 
 
 PROFILE_TABLE = {  # of docs/method.md

@@ -1,13 +1,23 @@
-"""A prior whose estimate is known: what a sampler does with it can be predicted."""
+"""A prior whose estimate is known, and reconstructions of a small person with it: what they give can be predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from ellipses import Ellipse
 from torch import Tensor, nn
 
 from PETSuperResLib.prior import NetworkConfig, Prior
+from PETSuperResLib.reconstruction import Result, reconstruct
+from PETSuperResLib.sampling import Sampler
+from PETSuperResLib.volume import Volume
+
+SHAPE = (40, 48)
+BODY = Ellipse(0, 0, 70, 56)
+PRIOR_ONLY = {"inner_first": 0, "inner_last": 0}  # no data consistency: the result is the prior's estimate
+STILL = {**PRIOR_ONLY, "steps": 1, "axial_fwhm_slices": 0.0, "shifts": False}
 
 
 class KnownNetwork(nn.Module):
@@ -49,3 +59,41 @@ def as_it_is(noisy: Tensor, hu: Tensor) -> Tensor:
     """The estimate of a prior that takes its input for the image."""
     middle = noisy.shape[1] // 2
     return noisy[:, middle : middle + 1]
+
+
+def on(values: np.ndarray, unit: str, slices: int = 4) -> Volume:
+    """Slices of 4 mm voxels, all alike or as given."""
+    stack = values if values.ndim == 3 else np.repeat(values[None], slices, 0)
+    return Volume(np.ascontiguousarray(stack, np.float32), (4.0, 4.0, 4.0), unit=unit)
+
+
+def body(pixel: float = 4.0) -> np.ndarray:
+    return BODY.image(SHAPE, pixel)
+
+
+def person(slices: int = 4) -> tuple[Volume, Volume]:
+    """A body of 1 SUV with a lesion of 5, and its CT: water with a spine."""
+    spine = Ellipse(0, 36, 8, 8).image(SHAPE, 4.0)
+    pet = body() + 4 * Ellipse(-28, -12, 10, 10).image(SHAPE, 4.0)
+    return on(pet, "SUVbw", slices), on(1000 * body() - 1000 + 400 * spine, "HU", slices)
+
+
+def run(estimate, quality="standard", changes=None, pet=None, ct=None, slices=4, **options) -> Result:
+    """The reconstruction of :func:`person` by a profile with ``changes``; ``estimate`` may be a prior."""
+    whole = person(slices)
+    if "measurement" not in options:
+        options = {"scanner": "Siemens Biograph mCT", "trues_per_slice": 1e5, **options}
+    prior = known_prior(estimate) if callable(estimate) else estimate
+    return reconstruct(
+        pet or whole[0],
+        ct or whole[1],
+        device="cpu",
+        quality=Sampler.get(quality, **(changes or {})),
+        prior=prior,
+        **options,
+    )
+
+
+def unscaled(result) -> np.ndarray:
+    """The estimate before the factor that conserves the counts."""
+    return result.volume.array / result.report["conservation_factor"]

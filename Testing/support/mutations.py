@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "Screenshots", "*.egg-info", "demo_output")
-METHOD, SAMPLING, MODEL = "product/test_method.py", "unit/test_sampling.py", "unit/test_model.py"
+METHOD, RESULTS = "product/test_method.py", "product/test_results.py"
+SAMPLING, MODEL = "unit/test_sampling.py", "unit/test_model.py"
 SIMULATION, IMAGE, PRIOR = "unit/test_simulation.py", "unit/test_pseudo.py", "unit/test_prior.py"
 LESIONS, CHECKS, RECONSTRUCTION = "unit/test_lesions.py", "unit/test_checks.py", "product/test_reconstruction.py"
 
@@ -68,11 +69,11 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("sampling/paper.py", "ahead = (z + profile.momentum * velocity).clamp_min(0.0)", "ahead = z", SAMPLING),
     ("sampling/paper.py", "profile.inner(step), profile.full_psf(step))", "profile.inner(step), True)", METHOD),
     # samples, slabs, counts
-    ("reconstruction.py", "samples.append(factor * slabs.run", "samples.append(slabs.run", METHOD),
-    ("reconstruction.py", "request.seed + n, part", "request.seed, part", METHOD),
-    ("sampling/slabs.py", "seed + first", "seed", METHOD),
+    ("reconstruction.py", "samples.append(factor * slabs.run", "samples.append(slabs.run", RESULTS),
+    ("reconstruction.py", "request.seed + n, part", "request.seed, part", RESULTS),
+    ("sampling/slabs.py", "seed + first", "seed", RESULTS),
     ("sampling/slabs.py", "max(math.ceil(axial), prior.neighbours + 1)", "0", RECONSTRUCTION),
-    ("problem.py", "return measured / expected if", "return 1.0 if", METHOD),
+    ("problem.py", "return measured / expected if", "return 1.0 if", RESULTS),
     # lesions and checks
     ("lesions/measures.py", "mean[shift][core].max()", "mean[shift].max()", LESIONS),
     ("lesions/measures.py", "core = weights >= min(HALF, float(weights.max()))", "core = weights > 0", LESIONS),

@@ -14,10 +14,9 @@ from tiny import relative
 from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.grid import image_grid
 from PETSuperResLib.phantoms.torso import torso_phantom
-from PETSuperResLib.physics.attenuation import hu_to_mu, survival
+from PETSuperResLib.physics.attenuation import hu_to_mu
 from PETSuperResLib.physics.measurement import Measurement
 from PETSuperResLib.physics.model import ForwardModel, uniform_start
-from PETSuperResLib.physics.projector import ParallelProjector
 from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import line_integrals, simulate
 from PETSuperResLib.progress import Reporter
@@ -268,15 +267,6 @@ def test_water_attenuates_at_511_kev_as_known_and_air_does_not():
     assert hu_to_mu(np.array([-1000.0, 0.0])) == pytest.approx([0.0, 9.6e-3], rel=1e-6)
     bone = hu_to_mu(np.array([46.9, 47.1, 1000.0]))
     assert bone[1] == pytest.approx(bone[0], rel=2e-3) and 0.014 < bone[2] < 0.016
-
-
-def test_survival_through_a_water_cylinder_is_beer_and_lambert_s():
-    y, x = np.mgrid[-31.5:32:1, -31.5:32:1] * 4
-    ct = torch.from_numpy(np.where(np.hypot(x, y) <= 100, 0.0, -1000.0).astype(np.float32))[None]
-    projector = ParallelProjector((64, 64), 4.0, 12, 64, 4.0)
-    central = survival(ct, projector)[0, :, 31:33]
-    assert torch.allclose(central, torch.full_like(central, float(np.exp(-0.0096 * 200))), rtol=0.05)
-    assert survival(ct, projector).max() == 1.0
 
 
 def test_the_image_grid_keeps_box_centre_and_slices_and_has_even_sides(awkward):

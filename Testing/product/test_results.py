@@ -1,0 +1,118 @@
+"""What docs/method.md says of samples, slabs, counts, grids and the report, with priors whose estimate is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from known_prior import PRIOR_ONLY, STILL, as_it_is, body, known_prior, person, run, unscaled
+from tiny import relative
+
+from PETSuperResLib.inputs import Inputs
+from PETSuperResLib.physics.image_model import pseudo_measurement
+from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.request import Request
+from PETSuperResLib.sampling import slabs
+from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.volume import Volume
+
+
+def test_samples_of_standard_leave_the_estimate_as_it_is_and_take_its_factor():
+    alone, several = (run(as_it_is, changes=STILL, samples=n) for n in (1, 3))
+    np.testing.assert_array_equal(several.volume.array, alone.volume.array)
+    noise = [np.arcsinh(s.array / several.report["conservation_factor"]) / 0.5 for s in several.samples]
+    estimate = np.arcsinh(unscaled(alone)) / 0.5
+    inside = estimate > 2  # where nothing is cut off at 0
+    spread = [(n - estimate)[inside].std() for n in noise]
+    assert spread == pytest.approx([3.0] * 3, rel=0.5)  # the first step's noise over signal, cut off at 0
+    assert np.abs(np.corrcoef([(n - estimate)[inside] for n in noise]) - np.eye(3)).max() < 0.3
+    painted = run(lambda noisy, hu: (hu > -500)[:, None].float(), changes=STILL, samples=2)
+    for drawn in painted.samples:
+        np.testing.assert_allclose(drawn.array, painted.volume.array, rtol=1e-5, atol=1e-5)
+
+
+def test_the_result_of_paper_is_the_mean_of_its_samples():
+    result = run(as_it_is, "paper", {"steps": 2, **PRIOR_ONLY}, samples=3)
+    np.testing.assert_allclose(result.volume.array, np.mean([s.array for s in result.samples], 0), rtol=1e-5)
+
+
+def test_every_slab_draws_noise_of_its_own(monkeypatch):
+    monkeypatch.setattr(slabs, "SLAB", 4)
+    result = run(as_it_is, changes={**STILL, "noise": 1.0, "start_sigma": 0.3}, slices=8)
+    x = np.arcsinh(unscaled(result)) / 0.5
+    inside = body() == 1
+    inside[14:21, 12:20] = False  # the lesion
+    same = np.corrcoef([x[k][inside] for k in range(8)])
+    assert np.abs(same - np.eye(8)).max() < 0.3
+
+
+def test_more_than_64_slices_go_in_slabs_that_compute_the_axial_fwhm_beyond_their_end(monkeypatch):
+    assert [len(slabs.slabs_of(count, 3)) for count in (64, 65)] == [1, 2]
+    monkeypatch.setattr(slabs, "SLAB", 14)
+    prior = known_prior(as_it_is)
+    run(prior, changes=STILL, slices=16, scanner=Scanner.get("Paper standard", fwhm_axial_mm=24.0))
+    assert len(prior.network.seen[0][1]) == 2 + 6  # slabs of 2 that with 6 slices on either side fill 14
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.6])
+def test_the_result_has_the_measured_counts_whatever_the_prior_gives(factor):
+    def scaled(noisy, hu):
+        return torch.asinh(factor * torch.sinh(noisy * 0.5)) / 0.5
+
+    pet, ct = person()
+    result = run(scaled, changes={**STILL, "start_iterations": 12})
+    assert float(result.volume.array.sum()) == pytest.approx(float(pet.array.sum()), rel=2e-3)
+    assert result.report["conservation_factor"] == pytest.approx(1 / factor, rel=0.02)
+    scan = simulate(pet, ct, Scanner.get("Paper standard"), attenuation=True, spacing_mm=4.0, seed=0)
+    result = run(scaled, changes=STILL, pet=scan.lr, ct=ct, measurement=scan.measurement)
+    lines = scan.measurement.model(result.volume).forward(torch.from_numpy(result.volume.array), psf=False)
+    assert float(lines.sum()) == pytest.approx(scan.measurement.trues_per_slice * 4, rel=1e-4)
+
+
+def test_negative_values_of_the_pet_count_as_zero():
+    pet, _ = person()
+    below = pet.with_array(np.where(pet.array > 0, pet.array, np.float32(-0.02)))
+    one, other = (run(as_it_is, changes=STILL, pet=v).volume.array for v in (pet, below))
+    np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+def test_the_pet_is_interpolated_smoothly_onto_the_grid_by_physical_coordinates():
+    def blob(shape, spacing, origin):
+        grid = Volume(np.zeros(shape, np.float32), spacing, origin, unit="SUVbw")
+        x, y = (np.arange(n) * mm + first for n, mm, first in zip(shape[:0:-1], spacing, origin, strict=False))
+        return grid.with_array(np.repeat(np.exp(-(y[:, None] ** 2 + (x - 6) ** 2) / (2 * 14**2))[None], 4, 0))
+
+    pet = blob((4, 33, 37), (5.0, 6.0, 4.0), (-90.0, -96.0, 0.0))
+    ct = pet.with_array(1000 * np.minimum(1, 20 * pet.array) - 900, "HU")
+    problem = Inputs.of(Request(pet, ct, "Paper standard", trues_per_slice=1e5)).problem(4.0, torch.device("cpu"))
+    exact = blob(problem.grid.shape, problem.grid.spacing, problem.grid.origin)
+    expected = pseudo_measurement(exact, problem.measurement.scanner, 1e5)
+    assert relative(problem.measurement.counts, expected.counts) < 0.003
+    sharp = pet.with_array(np.where(np.arange(37) < 18, 100.0, 0.0) - 50 + 0 * pet.array, "HU")
+    hu = problem.make(problem.measurement, problem.grid, sharp, problem.device).ct[1, 20, 2:-2]
+    assert hu.min() == -50 and hu.max() == 50 and ((hu > -45) & (hu < 45)).any()  # linear across the border
+
+
+def test_the_report_says_what_was_used():
+    report = json.loads(json.dumps(run(as_it_is, changes=STILL, scanner="GE Discovery ST", seed=7).report))
+    assert report["scanner"]["unverified"] and report["seed"] == 7 and report["samples"] == 1
+    assert report["sampler"]["start_sigma"] == 3.0 and report["sampler"]["steps"] == 1
+    assert report["trues_per_slice"] == 100_000 and report["residual"] is None
+    assert report["grid"] == {"shape": [4, 40, 48], "spacing_mm": [4.0, 4.0, 4.0]}
+
+
+def test_the_report_names_the_files_with_their_hashes_and_the_region(tmp_path):
+    paths = [volume.write(tmp_path / name) for volume, name in zip(person(), ("pet.nii.gz", "ct.nii.gz"), strict=True)]
+    report = run(as_it_is, changes=STILL, pet=paths[0], ct=paths[1], region=(60, 120, 50, 100, 0, 12)).report
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert [report["files_sha256"][name] for name in ("pet", "ct")] == hashes
+    assert report["region"] == [60, 120, 50, 100, 0, 12] and report["files"]["pet"] == str(paths[0])
+
+
+@pytest.mark.parametrize(("spacing", "warned"), [(4.8, False), (5.2, True)])
+def test_pixels_more_than_25_percent_off_the_prior_s_are_warned_of(spacing, warned):
+    warnings = run(as_it_is, changes=STILL, spacing=spacing).report["warnings"]
+    assert any("trained at 4 mm" in w for w in warnings) == warned
