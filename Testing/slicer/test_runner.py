@@ -378,6 +378,7 @@ def test_a_worker_that_ignores_cancel_is_ended_with_its_children(runner, case, t
 def test_a_frozen_worker_behind_a_launcher_is_killed(runner, case, tmp_path):
     """As in Slicer, whose Python is the child of a launcher."""
     worker = f"'{sys.executable}' -m PETSuperResLib.worker --with-client"
+    runner.close()
     runner.command = ["/bin/sh", "-c", f"{worker}; exit $?"]
     seen: list[dict] = []
     runner.start({**case, "quality": "paper", "samples": 50}, seen.append)
@@ -406,6 +407,7 @@ def test_a_worker_that_never_speaks_is_given_up(runner, case, tmp_path_factory, 
 
 
 def test_a_python_that_is_not_there_is_told(runner, case):
+    runner.close()
     runner.command = ["/nowhere/PythonSlicer"]
     with pytest.raises(WorkerError, match="/nowhere/PythonSlicer"):
         runner.start(case, print)
