@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-from ..dicom.series import SeriesInfo, list_series
+from ..dicom.series import SeriesInfo, list_series, read_dataset
+from ..errors import InputError
 from ..suv.evidence import text
 from ..volume import has_dicom_mark
 from .case import Case
@@ -111,6 +110,6 @@ def _common(places: Iterable[Path]) -> Path:
 
 def _head(path: Path, tags: list[str] | None = None) -> Dataset | None:
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags or WANTED)
-    except (InvalidDicomError, OSError, EOFError, ValueError, NotImplementedError):
+        return read_dataset(path, pixels=False, tags=tags or WANTED)
+    except InputError:
         return None

@@ -102,9 +102,8 @@ def _group(paths: Iterable[Path]) -> list[SeriesInfo]:
 def _head(path: Path) -> Dataset | None:
     """The identifying attributes of a DICOM image file, None for anything else."""
     try:
-        with quiet_pydicom():
-            head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEAD)
-    except (InvalidDicomError, OSError, EOFError, ValueError, NotImplementedError):
+        head = read_dataset(path, pixels=False, tags=HEAD)
+    except InputError:
         return None
     return head if head.get("Rows") and head.get("Columns") else None
 
@@ -169,11 +168,11 @@ def series_image(
     return {"array": array, "unit": unit, "metadata": metadata, **geometry}
 
 
-def read_dataset(path: Path, pixels: bool = True) -> Dataset:
-    """One DICOM file, with or without its pixels; raises :class:`InputError` for any other file."""
+def read_dataset(path: Path, pixels: bool = True, tags: list[str] | None = None) -> Dataset:
+    """One DICOM file, with or without its pixels, or some ``tags`` of it; raises :class:`InputError` for another."""
     try:
         with quiet_pydicom():
-            return pydicom.dcmread(path, stop_before_pixels=not pixels)
+            return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
     except (InvalidDicomError, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise InputError(f"{path} cannot be read as DICOM (damaged or not complete): export it again.") from error
 

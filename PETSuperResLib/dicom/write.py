@@ -8,11 +8,8 @@ processing and its source images are in DerivationDescription, SourceImageSequen
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from ..errors import GeometryError, InputError, OutputError, UnitsError
+from ..files import write_together
 from ..progress import Callback, Reporter
 from ..suv.evidence import text
 from ..volume import Volume
@@ -56,7 +54,14 @@ def write_derived(
         slices = derived_headers(volume, headers, _nearest(volume, headers), dict(report or {}), description)
         for dataset, values in zip(slices, volume.array, strict=True):
             set_pixels(dataset, values)
-        return _write_all(slices, target, Reporter(progress))
+        report, files = Reporter(progress), [target / f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
+
+        def write(k: int, path: Path) -> None:
+            report("writing", k / len(files), f"image {k + 1} of {len(files)}")
+            _save(slices[k], path)
+
+        write_together({file: partial(write, k) for k, file in enumerate(files)})
+    return files
 
 
 def _source(source: str | Path | Sequence[str | Path]) -> list[Dataset]:
@@ -114,44 +119,6 @@ def check_target(folder: str | Path) -> Path:
     if target.is_dir() and any(target.iterdir()):
         raise OutputError(f"{target} is not empty: choose a new folder for the DICOM series.")
     return target
-
-
-@contextmanager
-def _written(target: Path) -> Any:
-    """A temporary folder beside ``target``, renamed to it on success and removed otherwise."""
-    made = [p for p in target.parents if not p.exists()]
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if target.is_dir():
-            target.rmdir()
-        os.replace(temporary, target)
-    except BaseException as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        for parent in made:  # the innermost first
-            with suppress(OSError):
-                parent.rmdir()
-        if isinstance(error, OSError):
-            reason = error.strerror or error
-            raise OutputError(
-                f"{target} could not be written: {reason}; free space or choose another folder."
-            ) from error
-        raise
-
-
-def _write_all(slices: Sequence[Dataset], target: Path, report: Reporter) -> list[Path]:
-    names = [f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
-    with _written(target) as temporary:
-        for number, (dataset, name) in enumerate(zip(slices, names, strict=True)):
-            report("writing", number / len(names), f"image {number + 1} of {len(names)}")
-            _save(dataset, temporary / name)
-    return [target / name for name in names]
 
 
 def _save(dataset: Dataset, path: Path) -> None:
