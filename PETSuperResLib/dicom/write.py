@@ -54,10 +54,10 @@ def write_derived(
         slices = derived_headers(volume, headers, _nearest(volume, headers), dict(report or {}), description)
         for dataset, values in zip(slices, volume.array, strict=True):
             set_pixels(dataset, values)
-        report, files = Reporter(progress), [target / f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
+        step, files = Reporter(progress), [target / f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
 
         def write(k: int, path: Path) -> None:
-            report("writing", k / len(files), f"image {k + 1} of {len(files)}")
+            step("writing", k / len(files), f"image {k + 1} of {len(files)}")
             _save(slices[k], path)
 
         write_together({file: partial(write, k) for k, file in enumerate(files)})

@@ -102,38 +102,19 @@ class Person:
         blood, bhu = lv["blood"], lv["blood_hu"]
         spine = [(z, self.spine(z) / f) for z in (150, 200, 260, 320, 380, 440, 500, 545)]
         aorta = [(20 if z > 350 else 10, y - (30 if z > 350 else 34), z) for z, y in spine]
-        tube(
-            [*aorta, (20, 18, 568), (8, -8, 578), (-12, -26, 562), (-14, -28, 520), (2, -18, 482)], 12.5 * f, blood, bhu
-        )
-        tube(
-            [(8, spine[0][1] - 34, 152), (28, 8, 110), (50, -25, 50), (62, -52, 0), (70, -50, -120), (60, 0, -380)],
-            5.5,
-            blood,
-            bhu,
-        )
-        tube(
-            [
-                (8, spine[0][1] - 34, 152),
-                (-28, 8, 110),
-                (-50, -25, 50),
-                (-62, -52, 0),
-                (-70, -50, -120),
-                (-60, 0, -380),
-            ],
-            5.5,
-            blood,
-            bhu,
-        )
-        tube(
-            [(-14, spine[0][1] - 32, 150), (-16, spine[2][1] - 30, 260), (-20, 5, 380), (-26, -8, 440)], 11, blood, bhu
-        )
+        arch = [(20, 18, 568), (8, -8, 578), (-12, -26, 562), (-14, -28, 520), (2, -18, 482)]
+        tube([*aorta, *arch], 12.5 * f, blood, bhu)
+        for side in (1, -1):
+            iliac = [(28, 8, 110), (50, -25, 50), (62, -52, 0), (70, -50, -120), (60, 0, -380)]
+            tube([(8, spine[0][1] - 34, 152), *((side * x, y, z) for x, y, z in iliac)], 5.5, blood, bhu)
+        cava = [(-14, spine[0][1] - 32, 150), (-16, spine[2][1] - 30, 260), (-20, 5, 380), (-26, -8, 440)]
+        tube(cava, 11, blood, bhu)
         tube([(-28, -14, 490), (-28, -14, 560), (-24, -16, 630)], 9, blood, bhu)
         tube([(-45, 8, 512), (-20, -6, 520), (5, -14, 528), (14, -30, 505)], 11, blood, bhu)
         tube([(14, -10, 528), (50, 14, 515)], 10, blood, bhu)
         for side in (-1, 1):
-            tube(
-                [(side * 8, -20, 570), (side * 22, -15, 630), (side * 26, 0, 690), (side * 26, 5, 730)], 4.5, blood, bhu
-            )
+            carotid = [(side * 8, -20, 570), (side * 22, -15, 630), (side * 26, 0, 690), (side * 26, 5, 730)]
+            tube(carotid, 4.5, blood, bhu)
             tube([(side * 22, 12, 515), (side * 2, 12, 545)], 6, 0.3, -950, "air")
         tube([(0, 12, 540), (0, 2, 600), (0, -22, 660), (0, -28, 700)], 8.5, 0.3, -980, "air")
         tube([(8, self.spine(z) / f - 30, z) for z in (420, 500, 580, 650)], 6, u(1.2, 2.5), 35, "other")
@@ -145,12 +126,10 @@ class Person:
         blob(-10, -48, 372, 82, 36, 44, lv["liver"], lv["liver_hu"], "liver", 0.1, clip=True, dome=True)
         blob(-38, -58, 305, 17, 22, 26, u(0.4, 1.0), 8, "other", 0.3)
         stomach = blob(62, -34, 362, 46, 42, 52, u(1.2, 3.5), 45, "bowel", 0.4, clip=True, dome=True)
-        parts.append(
-            Part(Blob(stomach, (39 * f, 35 * f, 45 * f), 0.4), u(0.3, 0.9), u(5, 35), "bowel", clip=True, dome=True)
-        )
-        parts.append(
-            Part(Blob((stomach[0], stomach[1] - 20, stomach[2]), (25, 11, 26)), 0.3, -900, "air", clip=True, dome=True)
-        )
+        contents = Blob(stomach, (39 * f, 35 * f, 45 * f), 0.4)
+        bubble = Blob((stomach[0], stomach[1] - 20, stomach[2]), (25, 11, 26))
+        parts.append(Part(contents, u(0.3, 0.9), u(5, 35), "bowel", clip=True, dome=True))
+        parts.append(Part(bubble, 0.3, -900, "air", clip=True, dome=True))
         blob(98, 34, 375, 30, 46, 50, lv["spleen"], 50, "spleen", -0.35, wave=0.1, clip=True, dome=True)
         tube([(-40, -12, 300), (-10, -28, 315), (25, -18, 330), (72, 12, 350)], u(9, 13), u(1.2, 2.0), 38, "other")
         for side in (-1, 1):
@@ -160,63 +139,21 @@ class Person:
             hilum = (c[0] - side * 10, c[1] - 7, c[2])
             parts.append(Part(Blob(hilum, (12, 17, 34), angle, 2.0, random_waves(rng, 3, 0.3)), 0.7, -60, "kidney"))
             if rng.random() < 0.7:
-                parts.append(
-                    Part(Blob(hilum, (6, 10, 22), angle, 2.0, random_waves(rng, 3, 0.3)), u(5, 25), 8, "kidney")
-                )
-                tube(
-                    [
-                        (hilum[0] / f, hilum[1] / f, z - 20),
-                        (side * 36, self.spine(200) / f - 18, 200),
-                        (side * 40, 20, 60),
-                    ],
-                    2.6,
-                    u(1, 12),
-                    10,
-                    "other",
-                )
+                pelvis = Blob(hilum, (6, 10, 22), angle, 2.0, random_waves(rng, 3, 0.3))
+                parts.append(Part(pelvis, u(5, 25), 8, "kidney"))
+                ureter = [(hilum[0] / f, hilum[1] / f, z - 20), (side * 36, self.spine(200) / f - 18, 200)]
+                tube([*ureter, (side * 40, 20, 60)], 2.6, u(1, 12), 10, "other")
             blob(side * 44, self.spine(330) / f - 12, 342, 5, 14, 14, u(1.2, 2.5), 15, "other", side * 0.5)
-            # psoas
-            tube(
-                [
-                    (side * 24, self.spine(290) / f - 4, 290),
-                    (side * 44, self.spine(190) / f, 190),
-                    (side * 70, 0, 90),
-                    (side * 82, -14, 10),
-                ],
-                np.concatenate([np.linspace(10, 25, 7), np.linspace(24, 12, 6)]),
-                lv["muscle"],
-                55,
-                "muscle",
-            )
+            psoas = [(24, self.spine(290) / f - 4, 290), (44, self.spine(190) / f, 190), (70, 0, 90), (82, -14, 10)]
+            girth = np.concatenate([np.linspace(10, 25, 7), np.linspace(24, 12, 6)])
+            tube([(side * x, y, z) for x, y, z in psoas], girth, lv["muscle"], 55, "muscle")
         # bowel: a colon frame and loops, with gas and contents
         hot = lv["bowel"]
-        tube(
-            [
-                (-98, 0, 110),
-                (-104, -4, 200),
-                (-96, -14, 265),
-                (-40, -62, 255),
-                (30, -66, 250),
-                (92, -18, 290),
-                (106, 2, 200),
-                (96, 8, 120),
-                (40, 10, 60),
-                (10, 30, 40),
-            ],
-            u(15, 22),
-            hot,
-            35,
-            "bowel",
-            clip=True,
-        )
-        tube(
-            [(-98, 0, 115), (-104, -4, 200), (-96, -14, 262), (-40, -64, 256), (30, -68, 250), (92, -20, 288)],
-            u(8, 13),
-            0.4,
-            u(-900, 20),
-            "air",
-            clip=True,
-        )
+        right = [(-98, 0, 110), (-104, -4, 200), (-96, -14, 265), (-40, -62, 255), (30, -66, 250)]
+        left = [(92, -18, 290), (106, 2, 200), (96, 8, 120), (40, 10, 60), (10, 30, 40)]
+        tube([*right, *left], u(15, 22), hot, 35, "bowel", clip=True)
+        lumen = [(-98, 0, 115), (-104, -4, 200), (-96, -14, 262), (-40, -64, 256), (30, -68, 250), (92, -20, 288)]
+        tube(lumen, u(8, 13), 0.4, u(-900, 20), "air", clip=True)
         for _ in range(int(rng.integers(3, 7))):
             walk = np.cumsum(rng.normal(0, 1, (9, 3)) * [34, 16, 20], 0)
             walk = np.clip(walk - walk.mean(0) + [u(-40, 40), u(-45, -15), u(110, 230)], [-85, -72, 50], [85, 12, 275])
@@ -240,9 +177,8 @@ class Person:
             def at(x: float, y: float, z: float, side: int = side) -> tuple[float, float, float]:
                 return side * x * f, y * f, z
 
-            bones.append(
-                (Blob(at(96, 8, 140), (9, 58 * f, 62), -side * 0.55, 2.4, random_waves(rng, 3, 0.35)), 2.6, "flat")
-            )
+            ilium = Blob(at(96, 8, 140), (9, 58 * f, 62), -side * 0.55, 2.4, random_waves(rng, 3, 0.35))
+            bones.append((ilium, 2.6, "flat"))
             bones.append((Blob(at(58, 48, 118), (12, 36 * f, 48), side * 0.75, 2.4), 2.6, "flat"))
             bones.append((Blob(at(88, 8, 28), (33, 32, 34)), 4.0, "flat"))
             bones.append((Blob(at(62, 44, -18), (17, 15, 44), 0.0, 2.0, random_waves(rng, 3, 0.15)), 3.0, "flat"))

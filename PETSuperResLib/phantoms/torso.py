@@ -7,6 +7,7 @@ alone. Shapes are in :mod:`.shapes`, the person in :mod:`.organs`, its slices in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,31 +42,34 @@ class Phantom:
     lesions: tuple[Lesion, ...] = ()
 
 
-def _finish(person: Person, c: Canvas, rng: np.random.Generator, ct_noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Natural variation of uptake and tissue, and the CT's noise: (pet, ct) float32."""
-    x, y = c.x[0], c.y[:, 0]
-    broad, fine = person.noise[22.0].slice(x, y, c.z), person.noise[9.0].slice(x, y, c.z)
+def _slice(
+    person: Person,
+    rng: np.random.Generator,
+    lesions: Sequence[Lesion],
+    x: np.ndarray,
+    y: np.ndarray,
+    z: float,
+    pixel_mm: float,
+    ct_noise: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One slice as (pet, ct, labels, organs), with natural variation of uptake and tissue and the CT's noise."""
+    c = Canvas(x, y, z, pixel_mm)
+    draw(person, c)
+    for number, lesion in enumerate(lesions, 1):
+        lesion.draw(c, number)
+    broad, fine = (person.noise[mm].slice(c.x[0], c.y[:, 0], c.z) for mm in (22.0, 9.0))
     pet = np.maximum(c.pet * (1 + 0.04 * broad + 0.05 * fine), 0)
     grain = rng.standard_normal((len(y) + 2, len(x) + 2)).astype(np.float32)
     grain = grain[1:-1, 1:-1] + 0.5 * (grain[:-2, 1:-1] + grain[2:, 1:-1] + grain[1:-1, :-2] + grain[1:-1, 2:])
-    tissue = c.ct > -950
-    ct = c.ct + (4 * broad + 3 * fine) * tissue + grain * np.float32(ct_noise / 1.41)
-    return pet.astype(np.float32), np.clip(ct, -1024, 3071).astype(np.float32)
-
-
-def _survey(person: Person, z: float) -> Canvas:
-    """A coarse slice (8 mm voxels) as a map of the organs."""
-    canvas = Canvas(np.arange(-200, 201, 8.0), np.arange(-136, 137, 8.0), z, 8.0)
-    draw(person, canvas)
-    return canvas
+    ct = c.ct + (4 * broad + 3 * fine) * (c.ct > -950) + grain * np.float32(ct_noise / 1.41)
+    return pet.astype(np.float32), np.clip(ct, -1024, 3071).astype(np.float32), c.label, c.organ
 
 
 def _place(person: Person, rng: np.random.Generator, z: float, box: tuple[float, float] | None = None) -> Lesion | None:
     """A random lesion near height ``z``, its centre within ``box`` (half widths x, y in mm) if given."""
-    survey = _survey(person, z)
-    blocked = None
-    if box is not None:
-        blocked = (np.abs(survey.x) > box[0]) | (np.abs(survey.y) > box[1])
+    survey = Canvas(np.arange(-200, 201, 8.0), np.arange(-136, 137, 8.0), z, 8.0)  # a map of the organs
+    draw(person, survey)
+    blocked = None if box is None else (np.abs(survey.x) > box[0]) | (np.abs(survey.y) > box[1])
     site = choose_site(rng, survey.organ, survey.x[0], survey.y[:, 0], blocked)
     if site is None:
         return None
@@ -97,23 +101,11 @@ def torso_phantom(
     y = (np.arange(size_j) - (size_j - 1) / 2) * spacing[1]
     z = middle + (np.arange(size_k) - (size_k - 1) / 2) * spacing[2]
     found = _scatter(person, rng, z, (0.85 * abs(x[0]), 0.85 * abs(y[0])), lesions)
-    layers = []
-    for height in z:
-        canvas = Canvas(x, y, height, spacing[0])
-        draw(person, canvas)
-        for number, lesion in enumerate(found, 1):
-            lesion.draw(canvas, number)
-        pet, ct = _finish(person, canvas, rng, 12.0)
-        layers.append((pet, ct, canvas.label, canvas.organ))
+    layers = [_slice(person, rng, found, x, y, height, spacing[0], 12.0) for height in z]
     pet, ct, labels, organs = (np.stack(stack) for stack in zip(*layers, strict=True))
     grid = Volume(pet, spacing, (float(x[0]), float(y[0]), float(z[0] - middle)), unit="SUVbw")
-    return Phantom(
-        grid,
-        grid.with_array(ct, "HU"),
-        grid.with_array(labels, "label"),
-        grid.with_array(organs, "label"),
-        tuple(found),
-    )
+    maps = (grid.with_array(labels, "label"), grid.with_array(organs, "label"))
+    return Phantom(grid, grid.with_array(ct, "HU"), *maps, tuple(found))
 
 
 def _scatter(
@@ -188,21 +180,16 @@ def _crop(
     centre = np.array([rng.uniform(-spare[0], spare[0]), rng.uniform(-spare[1], spare[1])])
     found = []
     if rng.random() < 0.67:
-        for _ in range(int(rng.integers(1, 4))):
-            lesion = _place(person, rng, z)
-            if lesion is not None:
-                found.append(lesion)
+        placed = [_place(person, rng, z) for _ in range(int(rng.integers(1, 4)))]
+        found = [lesion for lesion in placed if lesion is not None]
         if found and rng.random() < 0.8:
             centre = np.array(found[0].shape.centre[:2]) + rng.uniform(-0.6, 0.6, 2) * half
     step = (np.arange(size) - (size - 1) / 2) * pixel_mm
     z += float(rng.uniform(-3, 3))
     grain = float(rng.uniform(6, 20)) if len(heights) > 1 else None
     layers = []
-    for height in heights:
-        canvas = Canvas(centre[0] + step, centre[1] + step, z + float(height), pixel_mm)
-        draw(person, canvas)
-        for number, lesion in enumerate(found, 1):
-            lesion.draw(canvas, number)
-        layers.append(_finish(person, canvas, rng, float(rng.uniform(6, 20)) if grain is None else grain))
+    for height in z + heights:
+        noise = float(rng.uniform(6, 20)) if grain is None else grain
+        layers.append(_slice(person, rng, found, centre[0] + step, centre[1] + step, height, pixel_mm, noise)[:2])
     pet, ct = (np.stack(stack) for stack in zip(*layers, strict=True))
     return (pet[..., ::-1], ct[..., ::-1]) if rng.random() < 0.5 else (pet, ct)
