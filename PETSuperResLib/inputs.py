@@ -12,7 +12,8 @@ from .checks import check_ct, check_measurement, check_pair, check_whole
 from .errors import InputError
 from .files import file_hashes
 from .grid import crop_to_region, image_grid
-from .lesions.measures import Lesion, Segment, measure_lesions, region_around, segment_names, segments_of
+from .lesions.measures import Lesion, measure_lesions
+from .lesions.segments import Segment, region_around, segment_names, segments_of
 from .request import SEGMENTS, Request
 from .scanner import Scanner, scanner_of
 from .suv.volumes import check_suv

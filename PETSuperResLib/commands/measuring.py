@@ -59,6 +59,7 @@ def lesions(
     from ..files import check_file, write_csv
     from ..inputs import read_image
     from ..lesions import measures as ls
+    from ..lesions.segments import segment_names, segments_of, split_segments
     from ..suv.volumes import check_suv
     from ..volume import Volume
 
@@ -69,18 +70,16 @@ def lesions(
     for warning in check_suv(volume):
         click.echo(f"Note: {warning}")
     mask = Volume.read(segmentation, unit="label")
-    segments = (
-        ls.segments_of(ls.split_segments(mask)) if split else ls.segments_of(mask, ls.segment_names(segmentation))
-    )
+    segments = segments_of(split_segments(mask)) if split else segments_of(mask, segment_names(segmentation))
     truth = read_image(reference, "PT", "--reference") if reference else None
     found = ls.measure_lesions(volume, segments, truth, threshold=threshold)
     rows = ls.lesion_rows(found, method="pet")
     headings = lesion_headings(threshold)
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
-    second = (
-        ls.measure_lesions(read_image(after, "PT", "--after"), segments, truth, threshold=threshold) if after else []
-    )
+    second = []
+    if after:
+        second = ls.measure_lesions(read_image(after, "PT", "--after"), segments, truth, threshold=threshold)
     rows += ls.lesion_rows(second, method="after")
     if truth:
         rows += ls.lesion_rows(ls.measure_lesions(truth, segments, threshold=threshold), method="reference")

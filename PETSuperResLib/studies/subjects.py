@@ -12,7 +12,7 @@ import numpy as np
 from ..cohort.case import Case
 from ..cohort.manifest import split_cases
 from ..files import fingerprint
-from ..lesions.measures import split_segments
+from ..lesions.segments import split_segments
 from ..phantoms.painting import Anatomy, anatomy_of, paint
 from ..phantoms.torso import torso_phantom
 from ..physics.simulation import Simulation, simulate

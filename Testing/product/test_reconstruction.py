@@ -15,7 +15,7 @@ from tiny import small_phantom, tiny_prior
 
 from PETSuperResLib import __version__
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError
-from PETSuperResLib.lesions.measures import region_around
+from PETSuperResLib.lesions.segments import region_around
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.progress import Event

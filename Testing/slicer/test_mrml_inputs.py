@@ -19,7 +19,7 @@ from PETSuperResSlicer.mrml.segments import masks_from_node  # noqa: E402
 
 from PETSuperResLib.dicom.read import read_series  # noqa: E402
 from PETSuperResLib.errors import GeometryError, InputError, UnitsError  # noqa: E402
-from PETSuperResLib.lesions.measures import region_around  # noqa: E402
+from PETSuperResLib.lesions.segments import region_around  # noqa: E402
 from PETSuperResLib.suv.stated import Stated  # noqa: E402
 from PETSuperResLib.worker.jobs import SuvJob, Tools  # noqa: E402
 from PETSuperResLib.worker.raw_arrays import read_raw  # noqa: E402

@@ -13,18 +13,8 @@ from geometry import GEOMETRIES, ball, data_dir, radius, rotation
 
 from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.files import write_csv
-from PETSuperResLib.lesions.measures import (
-    COLUMNS,
-    Segment,
-    compare,
-    lesion_rows,
-    measure_lesions,
-    peak_kernel,
-    region_around,
-    segment_names,
-    segments_of,
-    split_segments,
-)
+from PETSuperResLib.lesions.measures import COLUMNS, compare, lesion_rows, measure_lesions, peak_kernel
+from PETSuperResLib.lesions.segments import Segment, region_around, segment_names, segments_of, split_segments
 from PETSuperResLib.volume import Volume
 
 

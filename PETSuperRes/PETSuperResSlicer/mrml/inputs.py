@@ -70,7 +70,7 @@ def place_region(roi: Any, params: Any) -> None:
     import numpy as np
 
     from PETSuperResLib.errors import PETSuperResError
-    from PETSuperResLib.lesions.measures import region_around
+    from PETSuperResLib.lesions.segments import region_around
     from PETSuperResSlicer.mrml.segments import masks_from_node
 
     bounds, own = [0.0] * 6, [0.0] * 6

@@ -13,6 +13,7 @@ import slicer
 import vtk
 
 from PETSuperResLib.lesions import measures
+from PETSuperResLib.lesions.segments import Segment
 from PETSuperResLib.progress import at_once
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
@@ -48,7 +49,7 @@ def measure_steps(
     images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str
 ) -> Generator[None, None, Measured]:
     """:func:`measure` as a generator that stops after each segment of each image."""
-    segments = [measures.Segment(label, name, mask) for label, (name, mask) in enumerate(masks, 1)]
+    segments = [Segment(label, name, mask) for label, (name, mask) in enumerate(masks, 1)]
     columns: list[tuple[str, list[Any]]] = []
     for number, (title, volume) in enumerate(images):
         columns.append((title, []))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...device import pick_device
 from ...errors import InputError
 from ...files import write_csv
-from ...lesions.measures import segments_of
+from ...lesions.segments import segments_of
 from ...phantoms.codes import CODE
 from ...phantoms.torso import Phantom, torso_phantom
 from ...physics.model import ForwardModel, osem

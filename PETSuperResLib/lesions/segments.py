@@ -1,0 +1,119 @@
+"""Segments: the masks of a label map, on a grid of its own, and the part of a volume's voxels within each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..volume import Volume
+
+HALF = 0.5  # a voxel belongs to the segment (for SUVmax and SUVpeak) when half of it lies within
+Block = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One region of the patient: ``mask``, the box around it on a grid of its own, is 1 within it and 0 elsewhere."""
+
+    label: int
+    name: str
+    mask: Volume
+
+    def weights(self, volume: Volume) -> tuple[np.ndarray, Block]:
+        """The part (0 to 1) of each voxel of ``volume`` within the segment, and the (K, J, I) block it covers.
+
+        Each voxel is divided into as many parts per axis as the mask's voxels are finer, and each part
+        takes the label at its centre; empty arrays where the segment lies outside the volume.
+        """
+        corners = np.c_[self.mask.corners(), np.ones(8)] @ np.linalg.inv(volume.ijk_to_lps).T
+        size = np.array(volume.shape[::-1])
+        first = np.clip(np.floor(corners.min(0)[:3]).astype(int), 0, size)
+        last = np.clip(np.ceil(corners.max(0)[:3]).astype(int) + 1, 0, size)
+        block = tuple(slice(a, b) for a, b in zip(first[::-1], last[::-1], strict=True))
+        if (last <= first).any():
+            return np.zeros((0, 0, 0), np.float32), (slice(0, 0),) * 3
+        coarse = volume.crop(first, last)
+        parts = [min(8, max(1, int(np.ceil(s / min(self.mask.spacing) - 0.01)))) for s in volume.spacing]
+        fine = self.mask.resample_to(
+            coarse.grid([s / n for s, n in zip(volume.spacing, parts, strict=True)]), "nearest"
+        )
+        (k, j, i), (ni, nj, nk) = coarse.shape, parts
+        weights = fine.array.reshape(k, nk, j, nj, i, ni).mean((1, 3, 5))
+        return weights, (block[0], block[1], block[2])
+
+    def centre(self) -> tuple[float, float, float]:
+        """The voxel of the mask nearest to its centroid, in LPS mm: inside the segment for any shape."""
+        inside = np.argwhere(self.mask.array > HALF)
+        k, j, i = inside[np.argmin(((inside - inside.mean(0)) ** 2).sum(1))]
+        x, y, z = (self.mask.ijk_to_lps @ [i, j, k, 1.0])[:3]
+        return float(x), float(y), float(z)
+
+
+def segments_of(mask: Volume, names: Mapping[int, str] | None = None) -> list[Segment]:
+    """The segments of a label map (0 = background), in the order of the labels.
+
+    Raises :class:`InputError` for an empty or fractional mask.
+    """
+    from scipy import ndimage
+
+    values = np.unique(mask.array)
+    where = mask.metadata.get("file", "The segmentation")
+    if not np.isfinite(values).all() or (np.abs(values - np.rint(values)) > 1e-3).any() or values.min() < 0:
+        raise InputError(f"{where} is not a label map (whole numbers from 0): export the segmentation as labels.")
+    found = [int(v) for v in np.rint(values) if v > HALF]
+    if not found:
+        raise InputError(f"{where} is empty: draw at least one segment.")
+    if len(found) > 1000:
+        raise InputError(f"{where} has {len(found)} labels: this looks like an image, give a label map.")
+    blocks = ndimage.find_objects(np.searchsorted([0, *found], np.rint(mask.array)))
+    segments = []
+    for label, block in zip(found, blocks, strict=True):
+        box = mask.crop([s.start for s in block[::-1]], [s.stop for s in block[::-1]])
+        inside = np.rint(box.array) == label
+        segments.append(Segment(label, (names or {}).get(label, f"Lesion {label}"), box.with_array(inside, "label")))
+    return segments
+
+
+def split_segments(mask: Volume) -> Volume:
+    """A label map with a label of its own for every connected part (26 neighbours), numbered by falling size."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask.array > HALF, np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    new = np.zeros(count + 1, np.float32)
+    new[np.argsort(-sizes, kind="stable") + 1] = np.arange(1, count + 1)
+    return mask.with_array(new[parts], "label")
+
+
+def region_around(
+    mask: Volume | Iterable[Segment], margin_mm: float = 20.0
+) -> tuple[float, float, float, float, float, float]:
+    """The box (x0, x1, y0, y1, z0, z1) in LPS mm around all segments of a label map, with a margin."""
+    segments = segments_of(mask) if isinstance(mask, Volume) else mask
+    corners = np.concatenate([segment.mask.corners() for segment in segments])
+    (x0, y0, z0), (x1, y1, z1) = corners.min(0) - margin_mm, corners.max(0) + margin_mm
+    return float(x0), float(x1), float(y0), float(y1), float(z0), float(z1)
+
+
+def segment_names(path: str | Path) -> dict[int, str]:
+    """Names by label value that Slicer writes in a segmentation's NRRD header; empty for other files."""
+    if not str(path).lower().endswith(".nrrd"):
+        return {}
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return {}
+    names = {}
+    for key in reader.GetMetaDataKeys():
+        segment, _, field = key.partition("_")
+        value = f"{segment}_LabelValue"
+        if segment.startswith("Segment") and field == "Name" and reader.HasMetaDataKey(value):
+            names[int(reader.GetMetaData(value))] = reader.GetMetaData(key)
+    return names
