@@ -126,9 +126,23 @@ def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequ
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    return write_text(path, text.getvalue())
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file, whole or not at all; returns the path."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as text in columns: the first one to the left, the others to the right."""
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
+    return [
+        "  ".join(c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
 
 
 def fingerprint(files: Sequence[Path], folder: Path) -> list[list[Any]]:

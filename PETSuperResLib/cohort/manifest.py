@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError, OutputError, PETSuperResError
-from ..files import atomic_path, to_json
+from ..files import to_json, write_text
 from ..progress import Callback, Reporter
 from .cases import LAYOUTS, Case, find_cases, inside, search, with_patients
 from .checks import check_case
@@ -70,8 +70,7 @@ def write_manifest(
         "cases": ordered,
         "skipped": dict(sorted(skipped.items())),
     }
-    with atomic_path(Path(out)) as temporary:
-        temporary.write_text(to_json(content), encoding="utf-8")
+    write_text(out, to_json(content))
     report("done", 1.0)
     return content
 

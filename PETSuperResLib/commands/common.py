@@ -13,22 +13,32 @@ import click
 if TYPE_CHECKING:
     from ..progress import Event
 
-seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="One seed decides every random number."
-)
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 slices_option = click.option(
     "--slices", type=click.IntRange(2), help="Only so many of each, about the hottest one in the lesions."
 )
 
-
+limit_option = click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
+LEVELS = {"setting": ("standard", "ood"), "counts": ("realistic", "high"), "reference": ("real", "sharp")}
 EVERY_S = 30.0  # between two lines of progress where there is no terminal
 MTV = 2.5  # SUV from which MTV and TLG count, unless another threshold is given
 
 
-def request_options(shared: bool = False) -> Callable[[Any], Any]:
+def level_option(name: str, *default: str, many: bool = False, help: str | None = None) -> Callable[[Any], Any]:
+    """``--setting``, ``--counts`` or ``--reference``; ``many``: several of them, in a parameter of plural name."""
+    return click.option(
+        *(f"--{name}", f"{name.rstrip('s')}s" if many else name),
+        multiple=many,
+        default=default if many else default[0],
+        show_default=True,
+        type=click.Choice(LEVELS[name]),
+        help=help,
+    )
+
+
+def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
     """The fields of a :class:`~PETSuperResLib.request.Request` as options, with their help, limits and defaults:
-    ``trues_per_slice`` is ``--trues-per-slice``. ``shared``: only those that may hold for many cases."""
+    ``trues_per_slice`` is ``--trues-per-slice``. ``names``: these alone; ``shared``: those that may hold for many
+    cases."""
     from dataclasses import MISSING, fields
 
     from ..request import Request
@@ -36,7 +46,7 @@ def request_options(shared: bool = False) -> Callable[[Any], Any]:
     made = []
     for field in fields(Request):
         about, needed = field.metadata["option"], field.default is MISSING
-        if shared and not about.shared:
+        if (shared and not about.shared) or (names and field.name not in names):
             continue
         kind: Any = None
         if about.choices:
@@ -143,12 +153,9 @@ def command_line() -> str:
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     """Rows as aligned text; ``columns`` maps keys to headings, numbers with three significant digits or more."""
-    lines = [list(columns.values()), *([_cell(row.get(key)) for key in columns] for row in rows)]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    return "\n".join(
-        "  ".join(c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    )
+    from ..files import aligned
+
+    return "\n".join(aligned([list(columns.values()), *([_cell(row.get(key)) for key in columns] for row in rows)]))
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import Bar, request_options, seed_option
+from .common import Bar, request_options
 
 
 @click.command(short_help="List, check and divide training cases.")
@@ -16,7 +16,7 @@ from .common import Bar, request_options, seed_option
 @click.option(
     "--patient-pattern", metavar="REGEX", help="Its first group is the patient in a case's name; default: by layout."
 )
-@seed_option
+@request_options("seed")
 @click.option("--out", required=True, metavar="FILE", help="The manifest (JSON), for --split of train and evaluate.")
 def manifest(data: str, split: str | None, patient_pattern: str | None, seed: int, out: str) -> None:
     """List the PET/CT cases of a folder, check that each can be read, and divide the patients 80/10/10.

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .common import Bar, VariadicCommand, command_line, device_option, seed_option, slices_option
+from .common import Bar, VariadicCommand, command_line, level_option, limit_option, request_options, slices_option
 
 
 @click.command(short_help="The whole path on a generated phantom (source tree only).")
@@ -44,7 +44,7 @@ def demo(out: str) -> None:
 @click.option("--cache", metavar="DIR", help="Keep the slices here, for the next run and for several processes.")
 @click.option("--limit-minutes", type=click.FloatRange(0.1), help="Anneal to the end within this time.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the configuration's.")
-@device_option
+@request_options("device")
 @click.option("--out", required=True, metavar="DIR", help="The run; a stopped run in it is continued.")
 def train(out: str, config: str, conditioning: str | None, seed: int | None, **given: Any) -> None:
     """Train a prior on high-quality PET/CT (no degraded pairs needed).
@@ -77,24 +77,9 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
 @click.command(cls=VariadicCommand, short_help="Compare methods on simulated scans of test patients.")
 @click.option("--data", required=True, metavar="DIR", help="Folder of case folders.")
 @click.option("--split", metavar="FILE", help="JSON with the test patients; default: split.json in the data folder.")
-@click.option(
-    *("--setting", "settings"),
-    multiple=True,
-    default=("standard", "ood"),
-    show_default=True,
-    type=click.Choice(["standard", "ood"]),
-    help="One or both.",
-)
-@click.option(
-    "--counts", multiple=True, default=("realistic",), show_default=True, type=click.Choice(["realistic", "high"])
-)
-@click.option(
-    *("--reference", "references"),
-    multiple=True,
-    default=("real",),
-    show_default=True,
-    type=click.Choice(["real", "sharp"]),
-)
+@level_option("setting", "standard", "ood", many=True, help="One or both.")
+@level_option("counts", "realistic", many=True)
+@level_option("reference", "real", many=True)
 @click.option(
     *("--methods",),
     multiple=True,
@@ -102,14 +87,13 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
     help="Or table2, table3, table3-standard, all.  [default: lr osem psf-osem ours-draft ours-standard]",
 )
 @click.option("--part", default="test", show_default=True, metavar="NAME", help="Patients of the split to run on.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
+@limit_option
 @slices_option
-@click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
+@request_options("prior")
 @click.option("--cache", metavar="DIR", help="Keeps what methods learnt; default: $PETSUPERRES_CACHE or OUT/trained.")
 @click.option("--fit-minutes", type=click.FloatRange(0.1), help="Train each method that learns within this time.")
 @click.option("--quick", is_flag=True, help="A trial run: few patients, slices and training images, short training.")
-@seed_option
-@device_option
+@request_options("seed", "device")
 @click.option(
     "--out", required=True, metavar="DIR", help="Tables, figures and report; a stopped run in it is continued."
 )
@@ -134,7 +118,7 @@ def evaluate(out: str, **given: Any) -> None:
 
 @click.command(short_help="Time projector, network and a whole run.")
 @click.option("--quick", is_flag=True, help="Leave the larger projector geometry out.")
-@device_option
+@request_options("device")
 @click.option("--out", metavar="DIR", help="Also write the figures here, as benchmark.json.")
 def benchmark(quick: bool, device: str, out: str | None) -> None:
     """Time projector, network and a whole run on this machine, beside their peers."""

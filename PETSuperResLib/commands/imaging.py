@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import Bar, change_table, device_option, request_options, seed_option, table
+from .common import Bar, change_table, level_option, request_options, table
 
 
 @click.command(short_help="Super-resolve a PET with its CT; compare lesion SUVs.")
@@ -51,16 +51,9 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
 @click.option(
     "--setting", required=True, metavar="NAME", help="What to simulate: standard or ood (Table 1), or a preset."
 )
-@click.option(
-    "--counts",
-    type=click.Choice(["realistic", "high"]),
-    default="realistic",
-    show_default=True,
-    help="As of a clinical scan, or 10 times.",
-)
+@level_option("counts", "realistic", help="As of a clinical scan, or 10 times.")
 @click.option("--attenuation", is_flag=True, help="Model the attenuation of the CT.")
-@seed_option
-@device_option
+@request_options("seed", "device")
 @click.option("--out", required=True, metavar="DIR", help="Where the LR image, the sinogram and the truth go.")
 def simulate(
     pet: str, ct: str | None, setting: str, counts: str, attenuation: bool, seed: int, device: str, out: str
@@ -98,24 +91,9 @@ def presets(name: str | None) -> None:
         click.echo(to_json(sc.Scanner.get(sc.SETTINGS.get(name.lower(), name)).to_dict()), nl=False)
         return
     rows = [
-        {
-            "name": s.name,
-            "transaxial": s.fwhm_transaxial_mm,
-            "axial": s.fwhm_axial_mm,
-            "kernel": s.kernel_scale,
-            "views": s.views,
-            "bin": s.bin_size_mm,
-            "resolution": "not found" if "fwhm_transaxial_mm" in s.unverified else "published",
-        }
+        s.to_dict() | {"resolution": "not found" if "fwhm_transaxial_mm" in s.unverified else "published"}
         for s in sc.presets().values()
     ]
-    columns = {
-        "name": "scanner",
-        "transaxial": "FWHM mm",
-        "axial": "axial mm",
-        "kernel": "kernel",
-        "views": "views",
-        "bin": "bin mm",
-        "resolution": "source of FWHM",
-    }
+    columns = {"name": "scanner", "fwhm_transaxial_mm": "FWHM mm", "fwhm_axial_mm": "axial mm"}
+    columns |= {"kernel_scale": "kernel", "views": "views", "bin_size_mm": "bin mm", "resolution": "source of FWHM"}
     click.echo(table(rows, columns))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from .common import MTV, change_table, lesion_headings, table
@@ -9,25 +11,18 @@ from .common import MTV, change_table, lesion_headings, table
 
 @click.command(short_help="Body-weight SUV of a DICOM PET series.")
 @click.argument("dicom_dir")
-@click.option("--weight", type=float, metavar="KG", help="Instead of the header's patient weight.")
+@click.option("--weight", "weight_kg", type=float, metavar="KG", help="Instead of the header's patient weight.")
 @click.option("--dose", type=float, metavar="MBQ", help="Instead of the header's injected activity.")
 @click.option("--injection-time", metavar="TIME", help="Instead of the header's: 2025-01-31T10:00:00 or 10:00:00.")
-@click.option("--half-life", type=float, metavar="S", help="Instead of the header's, in seconds.")
+@click.option("--half-life", "half_life_s", type=float, metavar="S", help="Instead of the header's, in seconds.")
 @click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
-def suv(
-    dicom_dir: str,
-    weight: float | None,
-    dose: float | None,
-    injection_time: str | None,
-    half_life: float | None,
-    out: str,
-) -> None:
+def suv(dicom_dir: str, dose: float | None, out: str, **stated: Any) -> None:
     """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
     from ..files import check_file, to_json
     from ..suv.volumes import suv_volume
 
     check_file(out)
-    volume = suv_volume(dicom_dir, weight, None if dose is None else 1e6 * dose, injection_time, half_life)
+    volume = suv_volume(dicom_dir, dose_bq=None if dose is None else 1e6 * dose, **stated)
     volume.write(out)
     click.echo(to_json(volume.metadata.get("suv", {})), nl=False)
     click.echo(f"Wrote {out}: SUVbw {volume.array.min():.2f} to {volume.array.max():.2f}.")

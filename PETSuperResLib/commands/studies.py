@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Bar, VariadicCommand, command_line, device_option, seed_option, slices_option, table
+from .common import (
+    Bar,
+    VariadicCommand,
+    command_line,
+    level_option,
+    limit_option,
+    request_options,
+    slices_option,
+    table,
+)
 
 if TYPE_CHECKING:
     from ..studies.subjects import Cohort
@@ -20,7 +29,6 @@ def study() -> None:
     """Experiments on simulated scans: image quality, wrong models, quality against time, bias against noise."""
 
 
-_prior = click.option("--prior", metavar="FILE", help="Another prior (safetensors) than the bundled one.")
 _out = click.option("--out", required=True, metavar="DIR", help="Where tables and pictures go.")
 
 
@@ -39,9 +47,7 @@ def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None
     options = (
         click.option("--data", required=True, metavar="DIR", help="Folder of case folders."),
         click.option("--part", default="validation", show_default=True, metavar="NAME", help="Patients of the split."),
-        click.option("--counts", default="realistic", show_default=True, type=click.Choice(["realistic", "high"])),
-        click.option("--limit", type=click.IntRange(1), help="Only the first so many patients."),
-        *(slices_option, _prior, device_option, _out),
+        *(level_option("counts", "realistic"), limit_option, slices_option, request_options("prior", "device"), _out),
     )
     for option in reversed(options):
         command = option(command)
@@ -50,27 +56,17 @@ def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None
 
 @study.command(cls=VariadicCommand, short_help="Contrast recovery and background noise of the NEMA phantom.")
 @click.option("--methods", multiple=True, default=("lr", "psf-osem", "ours-draft", "ours-standard"), metavar="NAME...")
-@click.option(
-    "--setting", "settings", multiple=True, default=("standard", "ood"), type=click.Choice(["standard", "ood"])
-)
-@click.option("--counts", multiple=True, default=("realistic", "high"), type=click.Choice(["realistic", "high"]))
-@_prior
-@device_option
+@level_option("setting", "standard", "ood", many=True)
+@level_option("counts", "realistic", "high", many=True)
+@request_options("prior", "device")
 @_out
-def nema(
-    methods: tuple[str, ...],
-    settings: tuple[str, ...],
-    counts: tuple[str, ...],
-    prior: str | None,
-    device: str,
-    out: str,
-) -> None:
+def nema(out: str, **chosen: Any) -> None:
     """Scan the NEMA image-quality phantom by simulation: nema.csv, nema.png."""
     from ..files import check_folder
     from ..studies.evaluation.nema import nema_study
 
     with Bar() as bar:
-        path = nema_study(check_folder(out), methods, settings, counts, prior, device=device, progress=bar)
+        path = nema_study(check_folder(out), progress=bar, **chosen)
     click.echo(f"Wrote {path}.")
 
 
@@ -93,30 +89,23 @@ def quality_vs_time(cohort: Cohort, out: Path, progress: Bar) -> Path:
 
 
 @study.command("bias-noise", short_help="Lesion bias against noise over realisations of one scan.")
-@click.option("--setting", default="standard", show_default=True, type=click.Choice(["standard", "ood"]))
-@click.option("--counts", default="realistic", show_default=True, type=click.Choice(["realistic", "high"]))
+@level_option("setting", "standard")
+@level_option("counts", "realistic")
 @click.option("--realisations", default=5, show_default=True, type=click.IntRange(2), help="Scans of the torso.")
 @click.option("--slices", default=8, show_default=True, type=click.IntRange(2, 24), help="3 mm each, through lesions.")
-@seed_option
-@_prior
-@device_option
+@request_options("seed", "prior", "device")
 @_out
-def bias_noise(
-    setting: str, counts: str, realisations: int, slices: int, seed: int, prior: str | None, device: str, out: str
-) -> None:
+def bias_noise(out: str, **chosen: Any) -> None:
     """Scan one torso again and again, each method along its parameter: bias_noise.csv, bias_noise.png."""
     from ..files import check_folder
     from ..studies.evaluation.bias_noise import bias_noise_study
 
     folder = check_folder(out)
     with Bar() as bar:
-        rows = bias_noise_study(folder, setting, counts, realisations, slices, prior, seed, device, bar)
+        rows = bias_noise_study(folder, progress=bar, **chosen)
     headings = {"method": "method", "at": "at", "lesion_bias_percent": "lesion bias %"}
-    headings |= {
-        "lesion_bias_error_percent": "+-",
-        "body_rms_bias_percent": "body RMS bias %",
-        "noise_percent": "noise %",
-    }
+    headings |= {"lesion_bias_error_percent": "+-", "body_rms_bias_percent": "body RMS bias %"}
+    headings["noise_percent"] = "noise %"
     click.echo(table([row | {"at": f"{row['value']:g} {row['parameter']}"} for row in rows], headings))
     click.echo(f"Wrote {folder / 'bias_noise.csv'} and bias_noise.png.")
 
@@ -146,14 +135,9 @@ def scaling(axes: tuple[str, ...], repeats: int, quality: str, device: str, out:
     loads = [replace(load, quality=quality, device=where) for load in (*LOADS, WHOLE_BODY) if load.axis in axes]
     with Bar() as bar:
         rows = scaling(check_folder(out), loads, repeats, bar)
-    rounded = [
-        row | {k: f"{row[k]:.1f}" for k in ("seconds", "cpu_seconds", "peak_mb", "base_mb", "cases_per_hour")}
-        for row in rows
-    ]
-    headings = {
-        name: name
-        for name in ("axis", "slices", "size", "views", "processes", "seconds", "cpu_seconds", "cases_per_hour")
-    }
+    figures = ("seconds", "cpu_seconds", "cases_per_hour")
+    rounded = [row | {k: f"{row[k]:.1f}" for k in (*figures, "peak_mb", "base_mb")} for row in rows]
+    headings = {name: name for name in ("axis", "slices", "size", "views", "processes", *figures)}
     headings |= {"peak_mb": "peak MiB", "base_mb": "MiB before"}
     if any(row["gpu_peak_mb"] is not None for row in rows):
         headings["gpu_peak_mb"] = "GPU peak MiB"

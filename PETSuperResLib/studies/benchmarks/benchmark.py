@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ...device import fast_bfloat16, pick_device
 from ...errors import CheckpointError
-from ...files import atomic_path, check_folder, to_json
+from ...files import check_folder, to_json, write_text
 from ...phantoms.torso import torso_phantom
 from ...physics.backends import backend_for
 from ...prior import Denoiser, NoiseNetwork, Prior
@@ -82,8 +82,7 @@ def benchmark(
     figures["run"] = whole_runs(prior)
     show(as_table("reconstruct, 16 slices of 128 x 128", figures["run"], columns_for(chosen, RUN_COLUMNS)))
     if folder is not None:
-        with atomic_path(folder / "benchmark.json") as temporary:
-            temporary.write_text(to_json(figures), encoding="utf-8")
+        write_text(folder / "benchmark.json", to_json(figures))
     report("done", 1.0)
     return figures
 

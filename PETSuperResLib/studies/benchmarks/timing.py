@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ...files import aligned
+
 CPU = torch.device("cpu")
 PEER_SECONDS = 1.0  # a figure is the median of at least three runs that take this long together
 GPU_RUN = 5e-3  # s: on a GPU a run is as often as this takes, so that waiting for its end counts little
@@ -80,9 +82,4 @@ def as_table(title: str, rows: Sequence[dict[str, Any]], columns: dict[str, tupl
     """Rows under a title and headings, names to the left and figures to the right; begins with an empty line."""
     lines = [[heading for heading, _ in columns.values()]]
     lines += [[form.format(row[key]) for key, (_, form) in columns.items()] for row in rows]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    text = ["", title]
-    for line in lines:
-        cells = (c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(line, widths, strict=True)))
-        text.append("  " + "  ".join(cells))
-    return "\n".join(text)
+    return "\n".join(["", title, *("  " + line for line in aligned(lines))])
