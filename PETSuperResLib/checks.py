@@ -59,20 +59,18 @@ def check_pair(pet: Volume, ct: Volume) -> list[str]:
     hu = ct.resample_to(suv, "linear", NOWHERE_HU).array
     covered = hu > COVERED_HU
     coverage = float(active[covered].sum() / active.sum())
-    if coverage < MIN_COVERAGE:
-        raise GeometryError(
-            f"The CT covers only {_percent(coverage)} of the PET's activity; at least {100 * MIN_COVERAGE:.0f} % is "
-            "needed: choose the CT of this PET, registered to it."
-        )
+    _require(
+        coverage,
+        MIN_COVERAGE,
+        "The CT covers only {} of the PET's activity",
+        "choose the CT of this PET, registered to it",
+    )
     if coverage < 0.95:
         warnings.append(f"The CT covers {100 * coverage:.0f} % of the PET's activity; the rest is taken as air in it.")
     body = ndimage.binary_dilation(_body(hu, -500), CROSS, 2)
     inside = float(active[covered & body].sum() / active[covered].sum())
-    if inside < MIN_INSIDE:
-        raise GeometryError(
-            f"Only {_percent(inside)} of the PET's activity lies inside the body of the CT; at least "
-            f"{100 * MIN_INSIDE:.0f} % is needed: choose the CT of this patient, registered to this PET."
-        )
+    remedy = "choose the CT of this patient, registered to this PET"
+    _require(inside, MIN_INSIDE, "Only {} of the PET's activity lies inside the body of the CT", remedy)
     tissue = _body(hu, -300)
     values = suv.array
     warm = tissue
@@ -103,11 +101,7 @@ def check_measurement(
     suv, active = _activity(pet)
     box = measurement.grid.with_array(np.ones(measurement.grid.shape, np.float32))
     coverage = float(active[box.resample_to(suv, "nearest").array > 0].sum() / active.sum())
-    if coverage < MIN_COVERAGE:
-        raise GeometryError(
-            f"The measurement covers only {_percent(coverage)} of the PET's activity; at least "
-            f"{100 * MIN_COVERAGE:.0f} % is needed: {remedy}."
-        )
+    _require(coverage, MIN_COVERAGE, "The measurement covers only {} of the PET's activity", remedy)
     trues = (measurement.counts - measurement.background).double()
     slices = trues.sum((1, 2)).clamp_min(0).numpy()
     if not slices.sum() > 0:
@@ -117,11 +111,7 @@ def check_measurement(
     seen = (image > -1.0).any((1, 2))
     for reached, kind in (((hu > COVERED_HU).any((1, 2)), "CT"), (seen, "PET")):
         coverage = float(slices[reached].sum() / slices.sum())
-        if coverage < MIN_COVERAGE:
-            raise GeometryError(
-                f"The {kind} covers only {_percent(coverage)} of the measured counts; at least "
-                f"{100 * MIN_COVERAGE:.0f} % is needed: {remedy}."
-            )
+        _require(coverage, MIN_COVERAGE, f"The {kind} covers only {{}} of the measured counts", remedy)
     lines = projector.forward(torch.from_numpy(image.clip(0)).to(projector.device)).cpu() * measurement.scale
     if measurement.attenuation is not None:
         lines = lines * measurement.attenuation
@@ -147,6 +137,8 @@ def _body(hu: np.ndarray, level: float) -> np.ndarray:
     return ndimage.binary_closing(hu > level, CROSS, 2)
 
 
-def _percent(share: float) -> str:
-    """As per cent with one decimal, rounded down, so that a refused share never reads as its limit."""
-    return f"{math.floor(1000 * share) / 10:.1f} %"
+def _require(share: float, least: float, text: str, remedy: str) -> None:
+    """Raise where a share is below the least; in ``text`` it stands for ``{}``."""
+    if share < least:
+        percent = math.floor(1000 * share) / 10  # rounded down, so that a refused share never reads as its limit
+        raise GeometryError(f"{text.format(f'{percent:.1f} %')}; at least {100 * least:.0f} % is needed: {remedy}.")

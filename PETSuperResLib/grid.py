@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import GeometryError, InputError
+from .errors import GeometryError
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -32,10 +33,8 @@ def resize(grid: Volume, shape: tuple[int, int]) -> Volume:
 
 def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = 24.0) -> Volume:
     """The part of a PET within ``margin_mm`` of a box (x0, x1, y0, y1, z0, z1) in LPS mm."""
-    if len(region) != 6 or not all(np.isfinite(region)):
-        raise InputError("A region is six numbers: x0, x1, y0, y1, z0, z1 in LPS mm.")
-    low, high = (np.minimum(region[0::2], region[1::2]), np.maximum(region[0::2], region[1::2]))
-    points = np.array([(x, y, z, 1.0) for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
+    x, y, z = region[0:2], region[2:4], region[4:6]
+    points = np.array([(*point, 1.0) for point in product(x, y, z)])
     ijk = (points @ np.linalg.inv(pet.ijk_to_lps).T)[:, :3]
     margin = margin_mm / np.array(pet.spacing)
     first = np.floor(ijk.min(0) - margin).astype(int).clip(0)

@@ -50,9 +50,8 @@ class Problem:
 
     def part(self, low: int, high: int) -> tuple[ForwardModel, Tensor, Tensor]:
         """Model, counts ``(S, views, bins)`` and CT ``(S, J, I)`` of the slices ``low`` to ``high`` (exclusive)."""
-        j, i = self.grid.shape[1:]
         part = self.measurement.part(low, high)
-        model = part.model(self.grid.crop((0, 0, low), (i, j, high)), self.device, self.projector)
+        model = part.model(self.grid.slices(low, high), self.device, self.projector)
         return model, part.counts.to(self.device), self.ct[low:high].to(self.device)
 
     def on(self, device: torch.device) -> Problem:

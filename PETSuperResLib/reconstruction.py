@@ -28,10 +28,8 @@ from .results import Result as Result
 from .sampling import Sampler
 from .sampling.slabs import Slabs
 from .scanner import Scanner
-from .version import __version__
+from .version import NOTICE, __version__
 from .volume import Volume
-
-NOTICE = "Research use only: not for diagnosis or treatment."
 
 
 def reconstruct(

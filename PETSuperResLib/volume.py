@@ -152,6 +152,10 @@ class Volume:
         origin = (self.ijk_to_lps @ np.array([i0, j0, k0, 1.0]))[:3]
         return replace(self, array=self.array[k0:k1, j0:j1, i0:i1], origin=tuple(origin))
 
+    def slices(self, first: int, last: int) -> Volume:
+        """Slices ``first`` up to but not including ``last``, geometry kept."""
+        return self.crop((0, 0, first), (self.shape[2], self.shape[1], last))
+
     # -- files ------------------------------------------------------------------------------------
     @classmethod
     def read(cls, path: str | Path, unit: str = "", modality: str | None = None) -> Volume:

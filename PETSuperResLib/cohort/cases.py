@@ -39,7 +39,7 @@ def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[C
     A name may also be a folder of several cases (a patient with several studies): all of them are taken.
     Raises :class:`InputError` when the folder, a named case or any case at all is missing.
     """
-    folder = _data_folder(folder)
+    folder = data_folder(folder)
     if names is None:
         found = search(folder)
         if not found.cases:
@@ -109,7 +109,8 @@ def inside(name: str) -> PurePosixPath:
     return path
 
 
-def _data_folder(folder: str | Path) -> Path:
+def data_folder(folder: str | Path) -> Path:
+    """The folder's path; raises :class:`InputError` where it is missing."""
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"No data folder {folder}: give a folder of case folders.")

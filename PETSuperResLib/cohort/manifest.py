@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError, OutputError, PETSuperResError
 from ..files import to_json, write_text
 from ..progress import Callback, Reporter
-from .cases import LAYOUTS, Case, find_cases, inside, search, with_patients
+from .cases import LAYOUTS, Case, data_folder, find_cases, inside, search, with_patients
 from .checks import check_case
 from .parallel import spread
 
@@ -40,9 +40,7 @@ def write_manifest(
     ``seed``. ``patient_pattern`` is a regular expression whose first group is the patient in a case's name.
     Raises :class:`InputError` when nothing is left, or when a split puts one patient into two parts.
     """
-    folder, report = Path(data), Reporter(progress)
-    if not folder.is_dir():
-        raise InputError(f"No data folder {folder}: give a folder of case folders.")
+    folder, report = data_folder(data), Reporter(progress)
     report("searching", 0.0, f"searching {folder.name}")
     found = search(folder)
     cases = with_patients(found.cases.values(), patient_pattern)
@@ -155,8 +153,7 @@ def _parts_of(folder: Path, split: str | Path | None, cases: Sequence[Case]) -> 
 
 
 def _split_file(folder: Path, split: str | Path | None) -> Path:
-    if not folder.is_dir():
-        raise InputError(f"No data folder {folder}: give a folder of case folders.")
+    data_folder(folder)
     if split is not None:
         return Path(split)
     own = folder / "split.json", folder / "manifest.json"

@@ -59,7 +59,7 @@ def simulate(
     pet: str, ct: str | None, setting: str, counts: str, attenuation: bool, seed: int, device: str, out: str
 ) -> None:
     """Simulate a low-resolution scan of a PET: its sinogram and the image a clinic would make of it."""
-    from ..files import check_folder, write_together
+    from ..files import check_folder
     from ..inputs import read_image
     from ..scanner import setting as find_setting
 
@@ -71,13 +71,7 @@ def simulate(
 
     with Bar() as bar:
         done = run(pet_volume, ct_volume, scanner, counts, attenuation, seed=seed, device=device, progress=bar)
-    writers = {
-        folder / "truth.nii.gz": done.truth.write,
-        folder / "lr.nii.gz": done.lr.write,
-        folder / "measurement.safetensors": done.measurement.write,
-    }
-    write_together(writers)
-    click.echo(f"Wrote {', '.join(p.name for p in writers)} to {folder}.")
+    click.echo(f"Wrote {', '.join(done.write(folder))} to {folder}.")
 
 
 @click.command(short_help="List the scanner presets, or print one as JSON.")

@@ -16,11 +16,10 @@ from pydicom.uid import UID, generate_uid
 from ..errors import UnitsError
 from ..suv.evidence import text
 from ..suv.suvbw import suv_factors
-from ..version import __version__
+from ..version import NOTICE, __version__
 from ..volume import Volume
 
 PET_STORAGE = UID("1.2.840.10008.5.1.4.1.1.128")
-NOTICE = "Research use only: not for diagnosis or treatment."
 WINDOW, LEVEL = 6.0, 3.0  # SUV
 COPIED = [  # of every slice; keywords of PS3.6
     "SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID",

@@ -53,13 +53,12 @@ class Measurement:
 
     def part(self, first: int, last: int) -> Measurement:
         """Slices ``first`` up to but not including ``last``."""
-        j, i = self.grid.shape[1:]
         return Measurement(
             self.scanner,
             self.counts[first:last],
             self.background[first:last],
             self.scale,
-            self.grid.crop((0, 0, first), (i, j, last)),
+            self.grid.slices(first, last),
             None if self.attenuation is None else self.attenuation[first:last],
             self.kind,
         )

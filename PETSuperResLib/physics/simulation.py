@@ -8,6 +8,7 @@ discretisation: exact strip integrals on the image grid.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from ..device import pick_device
 from ..errors import GeometryError, InputError
+from ..files import write_together
 from ..grid import image_grid
 from ..progress import Callback, Reporter
 from ..scanner import Scanner
@@ -43,13 +45,12 @@ class Simulation:
     lr: Volume
     measurement: Measurement
 
-    def write(self, folder: str | Path) -> Path:
-        """Write ``truth.nii.gz``, ``lr.nii.gz`` and ``measurement.safetensors`` into ``folder``."""
-        folder = Path(folder)
-        self.truth.write(folder / "truth.nii.gz")
-        self.lr.write(folder / "lr.nii.gz")
-        self.measurement.write(folder / "measurement.safetensors")
-        return folder
+    def write(self, folder: str | Path) -> list[str]:
+        """Write ``truth.nii.gz``, ``lr.nii.gz`` and ``measurement.safetensors`` into ``folder``; their names."""
+        writers: dict[str, Callable[[Path], object]] = {"truth.nii.gz": self.truth.write, "lr.nii.gz": self.lr.write}
+        writers["measurement.safetensors"] = self.measurement.write
+        write_together({Path(folder) / name: write for name, write in writers.items()})
+        return list(writers)
 
 
 def simulate(

@@ -10,8 +10,6 @@ from ..files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOTICE = "Research use only: not for diagnosis or treatment."
-
 
 def save_figure(figure: Figure, path: str | Path, tight: bool = False) -> Path:
     """Write a figure as PNG, completely or not at all; returns the path. ``tight`` crops the margins."""

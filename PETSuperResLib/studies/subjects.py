@@ -122,7 +122,7 @@ def middle(subject: Subject, slices: int) -> Subject:
         hot = np.where(inside, pet.array, 0) if inside is not None and inside.any() else pet.array
         first = int(np.argmax(hot.max((1, 2)))) - slices // 2
         first = max(0, min(first, pet.shape[0] - slices))
-        part = pet.crop((0, 0, first), (pet.shape[2], pet.shape[1], min(pet.shape[0], first + slices)))
+        part = pet.slices(first, first + slices)
         return part, ct, None if mask is None else mask.resample_to(part, "nearest")
 
     return replace(subject, load=load, decides=subject.decides | {"slices": slices})

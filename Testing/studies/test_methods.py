@@ -22,7 +22,7 @@ from PETSuperResLib.sampling.penalties import (
 )
 from PETSuperResLib.studies.methods import METHODS, FitOptions, Method, MethodCase, restore
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_RDP, MapSettings, map_image
-from PETSuperResLib.studies.methods.penalised import objective, penalised
+from PETSuperResLib.studies.methods.penalised import penalised
 from PETSuperResLib.studies.subjects import Subject
 
 SPACING = (2.0, 2.0, 3.0)
@@ -207,6 +207,10 @@ def test_no_pair_crosses_a_border_of_the_ct_where_there_are_enough_neighbours_on
 
 
 # The solver
+
+
+def objective(model, y, z, penalty, beta):
+    return float(model.loss(z, y) + beta * penalty.value(z))
 
 
 @pytest.mark.parametrize("kind", ["all", "bowsher"])

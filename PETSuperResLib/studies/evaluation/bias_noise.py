@@ -86,10 +86,8 @@ def scene_of(phantom: Phantom, slices: int) -> Scene:
     first = max(firsts, key=lambda n: ((held[n] >= least).sum(), held[n].sum()))
     if not (held[first] >= least).any():
         raise InputError(f"No lesion of {MIN_LESION_ML:g} mL lies in {slices} slices: use more slices.")
-    j, i = phantom.pet.shape[1:]
-    pet, ct, labels, organs = (
-        v.crop((0, 0, first), (i, j, first + slices)) for v in (phantom.pet, phantom.ct, phantom.labels, phantom.organs)
-    )
+    volumes = (phantom.pet, phantom.ct, phantom.labels, phantom.organs)
+    pet, ct, labels, organs = (v.slices(first, first + slices) for v in volumes)
     liver = (organs.array == CODE["liver"]) & (labels.array == 0)
     uniform = ndimage.distance_transform_edt(liver, pet.spacing[::-1]) >= CLEAR_MM
     if uniform.sum() < LEAST_UNIFORM:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ...files import atomic_path
+from ...files import write_text
 from ...prior import Prior
 from ...version import __version__
 from ..methods import METHODS
@@ -66,9 +66,7 @@ def write_report(
     environment = Environment(loader=PackageLoader(__package__, "."), autoescape=True)
     environment.globals |= {"label": label, "base64": _base64, "note": _note, "introduction": INTRODUCTION}
     text = environment.get_template("report.html.jinja").render(sections=[s for s in sections if s[2]])
-    with atomic_path(out / "report.html") as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return out / "report.html"
+    return write_text(out / "report.html", text)
 
 
 def _base64(path: Path) -> str:

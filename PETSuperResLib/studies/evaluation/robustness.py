@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...files import atomic_path, write_csv
+from ...files import write_csv, write_text
 from ...physics.measurement import Measurement
 from ...prior import Prior
 from ...prior.denoiser import AIR_HU
@@ -146,5 +146,4 @@ def _summary(path: Path, rows: list[dict[str, Any]], lines: list[str], quality: 
             f"reference's or more (or {FALSE}, where the reference has none), in the {slices} slices without a lesion.",
             "",
         ]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+    write_text(path, "\n".join(lines))

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ...files import atomic_path
+from ...files import write_text
 from ...prior import Prior
 from ...version import __version__
 from .paper_tables import INTRODUCTION, beside_paper
@@ -42,9 +42,7 @@ def write_summary(
         lines += ["## Beside the paper", "", INTRODUCTION, ""]
         for title, table in compared:
             lines += [f"### {title}", "", *markdown(table), ""]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
-    return Path(path)
+    return write_text(path, "\n".join(lines))
 
 
 def markdown(table: Table) -> list[str]:

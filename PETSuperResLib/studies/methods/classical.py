@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...device import pick_device
 from ...physics.model import osem
 from ...physics.psf import GaussianPSF
 from ...volume import Volume
@@ -29,10 +28,8 @@ def _lr(case: MethodCase) -> Volume:
 
 def _osem(updates: int, psf: bool) -> Callable[[MethodCase], Volume]:
     def run(case: MethodCase) -> Volume:
-        measurement, grid = case.simulation.measurement, case.simulation.truth
-        model = measurement.model(grid, pick_device(case.device))
-        image = osem(model, measurement.counts.to(model.projector.device), updates, psf)
-        return grid.with_array(image.cpu().numpy(), "SUVbw")
+        model, counts = case.model()
+        return case.volume(osem(model, counts, updates, psf))
 
     return run
 
@@ -42,9 +39,8 @@ def _oracle_psf_osem(case: MethodCase) -> Volume:
 
     It needs the truth: a bound of any tuning of PSF-OSEM on this patient.
     """
-    measurement, truth = case.simulation.measurement, case.simulation.truth
-    model = measurement.model(truth, pick_device(case.device))
-    target = torch.from_numpy(truth.array).to(model.projector.device)
+    model, counts = case.model()
+    target = torch.from_numpy(case.simulation.truth.array).to(counts.device)
     filters = [GaussianPSF(model.shape, model.spacing, (f, f), target.device) for f in ORACLE_FILTERS_MM]
     best, least = target, float("inf")
 
@@ -58,8 +54,8 @@ def _oracle_psf_osem(case: MethodCase) -> Volume:
             if error < least:
                 best, least = candidate.clone(), error
 
-    osem(model, measurement.counts.to(target.device), max(ORACLE_UPDATES), callback=look)
-    return truth.with_array(best.cpu().numpy(), "SUVbw")
+    osem(model, counts, max(ORACLE_UPDATES), callback=look)
+    return case.volume(best)
 
 
 CLASSICAL = (

@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
+from ...device import pick_device
 from ...errors import InputError
+from ...physics.model import ForwardModel
 from ...physics.simulation import Simulation
 from ...prior import Prior
 from ...progress import Callback
@@ -23,6 +27,16 @@ class MethodCase:
     prior: Prior
     seed: int = 0
     device: str = "auto"
+
+    def model(self) -> tuple[ForwardModel, Tensor]:
+        """The measurement's model on the SR grid, and the counts ``(S, views, bins)`` on its device."""
+        measurement = self.simulation.measurement
+        model = measurement.model(self.simulation.truth, pick_device(self.device))
+        return model, measurement.counts.to(model.projector.device)
+
+    def volume(self, image: Tensor) -> Volume:
+        """An image ``(S, J, I)`` in SUV on the SR grid."""
+        return self.simulation.truth.with_array(image.cpu().numpy(), "SUVbw")
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,7 @@ def restore_with(model: Restorer, case: MethodCase) -> Volume:
         part = {name: image[first : first + SLICES_PER_BATCH].to(device) for name, image in images.items()}
         with torch.inference_mode(), autocast(device):
             parts.append(model.restore(part, random)[:, 0].float().cpu())
-    result = centred_resize(torch.cat(parts), (grid.shape[1], grid.shape[2])).clamp_min(0)
-    return grid.with_array(result.numpy(), "SUVbw")
+    return case.volume(centred_resize(torch.cat(parts), (grid.shape[1], grid.shape[2])).clamp_min(0))
 
 
 def _hash(config: RestorerConfig, model: Restorer, cases: Sequence[Subject], options: FitOptions) -> str:

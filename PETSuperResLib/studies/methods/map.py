@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...device import pick_device
 from ...physics.model import ForwardModel
 from ...prior.denoiser import AIR_HU
 from ...sampling.penalties import RelativeDifference, ct_guided
@@ -60,13 +59,12 @@ def map_image(settings: MapSettings, model: ForwardModel, y: Tensor, ct: Tensor 
 
 def restore_map(settings: MapSettings, case: MethodCase) -> Volume:
     """The MAP image of a case on the SR grid, SUVbw."""
-    measurement, grid = case.simulation.measurement, case.simulation.truth
-    model = measurement.model(grid, pick_device(case.device))
-    device = model.projector.device
+    model, counts = case.model()
     ct = None
     if settings.neighbours:
-        ct = torch.from_numpy(case.ct.resample_to(grid, "linear", AIR_HU).array).to(device)
-    return grid.with_array(map_image(settings, model, measurement.counts.to(device), ct).cpu().numpy(), "SUVbw")
+        hu = case.ct.resample_to(case.simulation.truth, "linear", AIR_HU)
+        ct = torch.from_numpy(hu.array).to(counts.device)
+    return case.volume(map_image(settings, model, counts, ct))
 
 
 MAP_METHODS = (

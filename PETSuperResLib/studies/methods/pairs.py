@@ -6,7 +6,6 @@ its values, so that an entry is never stale and all methods learn from the same 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,13 +18,14 @@ from torch import Tensor
 
 from ...device import pick_device
 from ...errors import InputError, PETSuperResError
-from ...files import atomic_path, hash_of
+from ...files import atomic_path
 from ...physics.model import osem
 from ...physics.simulation import Simulation, simulate
 from ...prior.denoiser import AIR_HU
 from ...progress import Reporter
 from ...volume import Volume
 from ..subjects import Subject
+from ..training import cache
 from .interface import FitOptions
 
 EM_UPDATES = (12, 24, 48)  # PSF-OSEM images: before, about and beyond the best number of updates
@@ -107,9 +107,8 @@ class Pairs:
 
 def entry_name(case: Subject, number: int, options: FitOptions) -> str:
     """The file name of a case's pair: a readable part, and a hash of all that decides its values."""
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", case.name)[-60:].strip("_.")
     decides = {"case": case.decides, "number": number, "counts": options.counts, "seed": options.seed}
-    return f"pair-{readable}-{hash_of(decides)}.safetensors"
+    return f"pair-{cache.entry_name(case.name, decides)}"
 
 
 def _write(path: Path, case: Subject, number: int, options: FitOptions) -> None:

@@ -16,11 +16,6 @@ SHORTEST = 1e-3  # step below which float32 does not resolve the objective's val
 FLOOR = 1e-6  # SUV; keeps the multiplicative part of the update alive
 
 
-def objective(model: ForwardModel, y: Tensor, z: Tensor, penalty: RelativeDifference, beta: float) -> float:
-    """Poisson loss (5) of counts ``y`` plus ``beta`` times the penalty of ``z`` ``(S, J, I)``, in counts."""
-    return float(model.loss(z, y) + beta * penalty.value(z))
-
-
 def penalised(
     model: ForwardModel,
     y: Tensor,
@@ -30,7 +25,9 @@ def penalised(
     start: Tensor | None = None,
     callback: Callable[[int, Tensor, float], None] | None = None,
 ) -> Tensor:
-    """Minimise :func:`objective` from ``start`` (default: early PSF-OSEM); positive, ``(S, J, I)``.
+    """Minimise the loss (5) plus ``beta`` times a penalty from ``start`` (default: early PSF-OSEM).
+
+    Positive, ``(S, J, I)`` in SUV.
 
     The update is that of a separable surrogate: EM for the likelihood (De Pierro, IEEE TMI 1995, 14:132), so
     the preconditioner is z / A^T 1 where there is no penalty, and a parabola for the penalty. Its direction

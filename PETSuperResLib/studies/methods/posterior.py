@@ -147,7 +147,7 @@ def run_sampler(profile: Sampler, case: MethodCase) -> Volume:
     model, counts, ct = problem.part(0, grid.shape[0])
     denoiser = Denoiser(case.prior.to(problem.device), ct, grid.spacing[2], SLICES_PER_BATCH)
     z = profile.sample(denoiser, model, counts, profile, case.seed)
-    return grid.with_array(z.cpu().numpy(), "SUVbw")
+    return case.volume(z)
 
 
 POSTERIOR = (

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..plotting import NOTICE, save_figure
+from ...version import NOTICE
+from ..plotting import save_figure
 from .validation import SheetRow
 
 MARGIN = 6  # pixels shown around the body

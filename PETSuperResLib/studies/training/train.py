@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ...cohort.distributed import Team, team_on
-from ...files import atomic_path
+from ...files import write_text
 from ...prior import Prior
 from ...progress import Callback, Reporter
 from .cache import cache_folder
@@ -56,8 +56,7 @@ def train(
     with team_on(device, math.gcd(*(stage.batch for stage in stages))) as team:
         if team.first:
             out.mkdir(parents=True, exist_ok=True)
-            with atomic_path(out / "config.json") as temporary:
-                temporary.write_text(recipe_json(stages))
+            write_text(out / "config.json", recipe_json(stages))
         work = [s.steps * s.batch * s.size**2 or 1 for s in stages]
         left = sum(w for w, folder in zip(work, folders, strict=True) if folder == out or not _finished(folder))
         report = Reporter(progress if team.first else None)

@@ -171,6 +171,5 @@ def _painted(case: Case, pet: Volume, pixel_mm: float, seed: int) -> tuple[Volum
 
 
 def _middle(volume: Volume, slices: int) -> Volume:
-    count, j, i = volume.shape
-    first = max(0, (count - slices) // 2)
-    return volume.crop((0, 0, first), (i, j, min(count, first + slices)))
+    first = max(0, (volume.shape[0] - slices) // 2)
+    return volume.slices(first, first + slices)
