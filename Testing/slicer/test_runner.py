@@ -328,7 +328,10 @@ def say(kind, **content):
     [
         (ANSWER + "say('progress', message='', fraction=0)\nprint('%&?!')\ntime.sleep(60)", "no message"),
         ("print(json.dumps({'version': 2, 'id': None, 'type': 'ready'}))\ntime.sleep(60)", "another version"),
-        ("sys.exit('No module named torch')", "No module named torch"),
+        (
+            "sys.stderr.write('No module ')\nsys.stderr.flush()\ntime.sleep(0.3)\nsys.exit('named x')",
+            "No module named x",
+        ),
         ("print('rubbish')\nprint('[]')", "exit code 0"),
         (ANSWER + "print(json.dumps({'version': 1, 'id': None, 'type': 'error', 'message': 'what'}))", "understand"),
         (ANSWER + "say('result', files={'sr': '/nowhere/sr.nrrd'}, report={})\ntime.sleep(60)", "sr.nrrd"),

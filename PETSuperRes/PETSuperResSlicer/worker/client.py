@@ -179,7 +179,7 @@ class WorkerClient:
             message = {"type": "cancelled"}
         details = message.get("details")
         if details:
-            seen = [] if self.process is None else list(self.process.log)
+            seen = [] if self.process is None else self.process.log
             message = {**message, "log": (seen if details[-1] in seen else seen + details)[-TAIL:]}
         job.folder.cleanup()
         job.on_event(message)
@@ -196,7 +196,7 @@ class WorkerClient:
 
     def _lost(self, reason: str) -> None:
         """The worker is of no use any more: end it, and report it to the job and the pings."""
-        log = [] if self.process is None else list(self.process.log)[-TAIL:]
+        log = [] if self.process is None else self.process.log[-TAIL:]
         self._end_process()
         message = {"type": "error", "message": reason, "log": log}
         pings, self._pings = self._pings, {}

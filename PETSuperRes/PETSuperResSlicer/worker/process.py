@@ -23,6 +23,7 @@ from PETSuperResLib.worker.protocol import MalformedMessageError, VersionMismatc
 LIBRARY = Path(PETSuperResLib.__file__).parents[1]  # where "python -m" finds the library
 WAIT_MS = 5000  # for the process to begin or to end, at most
 LOG_MS = 20  # for the log of an error to arrive
+LOG_BYTES, LOG_LINES = 50_000, 50  # of the log that are kept
 
 
 def find_python() -> str:
@@ -61,7 +62,7 @@ class Process:
     ) -> None:
         self.on_message, self.on_end = on_message, on_end
         self.ready = self.ended = False
-        self.log: deque[str] = deque(maxlen=50)  # of its standard error
+        self._errors = b""  # the end of its standard error
         self._lines: deque[bytes] = deque()
         self._part = b""  # of a line
         self._kill_group: Callable[[], Any] = lambda: None  # known when the worker is ready
@@ -147,7 +148,7 @@ class Process:
             self._stop("The backend process is of another version than this module: restart Slicer, or reinstall it.")
             return
         except MalformedMessageError:
-            self.log.append(line.decode("utf-8", "replace").strip()[:200])
+            self._errors += b"\n" + line.strip()[:200] + b"\n"
             if self.ready:  # before, a start script may print something
                 self._stop("The backend process wrote something that is no message: reinstall the extension.")
             return
@@ -168,5 +169,10 @@ class Process:
         self._collect()
 
     def _read_log(self) -> None:
-        text = self.process.readAllStandardError().data().decode("utf-8", "replace")
-        self.log.extend(line.rstrip()[:500] for line in text.splitlines())
+        self._errors = (self._errors + self.process.readAllStandardError().data())[-LOG_BYTES:]
+
+    @property
+    def log(self) -> list[str]:
+        """The last lines of its standard error."""
+        lines = self._errors.decode("utf-8", "replace").splitlines()[-LOG_LINES:]
+        return [line.rstrip()[:500] for line in lines]
