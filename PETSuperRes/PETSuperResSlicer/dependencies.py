@@ -9,6 +9,8 @@ from subprocess import CalledProcessError
 import slicer
 from slicer.i18n import tr as _
 
+from PETSuperResLib.errors import PETSuperResError
+
 TORCH = "torch>=2.4"
 REQUIREMENTS = ("safetensors>=0.4", "pydicom>=2.4", "scipy>=1.11", "scikit-image>=0.22")
 DECLINED = _("Not installed: {what}. The PET cannot be super-resolved without: try again and agree.")
@@ -32,7 +34,6 @@ def ensure_dependencies() -> bool:
 
 
 def _install_torch() -> None:
-    from PETSuperResLib.errors import PETSuperResError
 
     try:
         import PyTorchUtils
@@ -61,8 +62,6 @@ def _torch_now() -> str:
 
 def _install_packages() -> None:
     """By slicer.packaging; before Slicer 5.11 by pip, after a question."""
-    from PETSuperResLib.errors import PETSuperResError
-
     lacking = [requirement for requirement in REQUIREMENTS if _lacking(requirement)]
     what = ", ".join(requirement.partition(">=")[0] for requirement in lacking or REQUIREMENTS)
     try:

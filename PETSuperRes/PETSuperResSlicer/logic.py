@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from PETSuperResLib.errors import InputError
+from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml.provenance import RESEARCH_USE as RESEARCH_USE
 
 GRACE_S = 2.0  # at the end, for a process to remove unfinished files
@@ -130,7 +133,6 @@ class PETSuperResLogic(_Base):
         ``onError(exception)`` (also Cancelled), and before ``progress`` and ``onPreview(volume)`` with the
         estimate so far (a PETSuperResLib Volume).
         """
-        from PETSuperResLib.errors import InputError
         from PETSuperResLib.request import Request
         from PETSuperResSlicer.mrml import volumes as mrml
         from PETSuperResSlicer.mrml.units import require_suv
@@ -168,7 +170,6 @@ class PETSuperResLogic(_Base):
 
     def _start(self, job: dict[str, Any], *callbacks: Any) -> Any:
         """Hand a job to the runner, once the one before has ended."""
-        from PETSuperResLib.errors import InputError
         from PETSuperResSlicer.worker.task import Task
 
         if self._task is not None and self._task.running:
@@ -180,15 +181,9 @@ class PETSuperResLogic(_Base):
         return self._task
 
     def _add_result(
-        self,
-        nodes: tuple[Any, Any, Any],
-        volume: Any,
-        std: Any,
-        request: Any,
-        report: dict[str, Any],
+        self, nodes: tuple[Any, Any, Any], volume: Any, std: Any, request: Any, report: dict[str, Any]
     ) -> Any:
         """Put a finished result into the scene, with its units, provenance and place."""
-        from PETSuperResSlicer.mrml import provenance
         from PETSuperResSlicer.mrml import volumes as mrml
 
         petNode, ctNode, scene = nodes
@@ -201,9 +196,9 @@ class PETSuperResLogic(_Base):
         mrml.show_like(node, petNode)
         if request.samples > 1 and std is not None:
             title = f"{node.GetName()} standard deviation"
-            spread = mrml.add_derived(std, title, provenance.DEVIATION_IMAGE, petNode, scene)
+            kind, window = provenance.DEVIATION_IMAGE, mrml.spread_window(std)
+            spread = mrml.add_derived(std, title, kind, petNode, scene, window)
             provenance.record(spread, petNode, ctNode, used, {"version": report.get("version", "")})
-            mrml.show_spread(spread, std)
             node.SetNodeReferenceID(provenance.SPREAD, spread.GetID())
         return node
 
@@ -215,14 +210,11 @@ class PETSuperResLogic(_Base):
         voxels. Raises :class:`InputError` for an empty segmentation and :class:`GeometryError` for a
         segment outside the PET.
         """
-        from PETSuperResSlicer.mrml import volumes as mrml
+        from PETSuperResLib.progress import at_once
         from PETSuperResSlicer.mrml.lesion_table import measure, new_table
-        from PETSuperResSlicer.mrml.segments import masks_from_node
 
-        nodes = {"PET": petNode, "SR": srNode} | ({} if referenceNode is None else {"reference": referenceNode})
-        images = {title: mrml.volume_from_node(node) for title, node in nodes.items()}
-        masks = masks_from_node(segmentationNode)
-        return new_table(measure(list(images.items()), masks).columns, petNode)
+        images = [("PET", petNode), ("SR", srNode), *([] if referenceNode is None else [("reference", referenceNode)])]
+        return new_table(at_once(measure(images, segmentationNode)).columns, petNode)
 
     def saveAsDicom(
         self,
@@ -240,11 +232,16 @@ class PETSuperResLogic(_Base):
         Raises the library's errors. With ``waitForCompletion=False`` a process of its own writes, also while a
         job runs; a task is returned, and ``onDone(files)`` or ``onError(exception)`` is called on the main thread.
         """
-        from PETSuperResSlicer.mrml import dicom as dicom
+        from PETSuperResSlicer.mrml.volumes import voxels_of_node
 
-        job = dicom.dicom_job(srNode, folder, source)
+        volume, report = voxels_of_node(srNode), provenance.report_of(srNode)
+        source = provenance.source_files(srNode) if source is None else os.fspath(source)
+        out = os.path.abspath(os.fspath(folder))
         if waitForCompletion:
-            return dicom.write(job)
+            from PETSuperResLib.dicom.write import write_derived
+
+            return [str(file) for file in write_derived(volume.volume(), source, out, report)]
+        job = {"volume": volume, "source": source, "out": out, "report": report}
         return self._start_apart({"type": "dicom", **job}, lambda _volumes, report: report["files"], onDone, onError)
 
     def suvFromDicom(

@@ -6,6 +6,8 @@ from typing import Any
 
 import slicer
 
+from PETSuperResLib.errors import Cancelled, PETSuperResError
+
 CATEGORY = "PET Super-Resolution"
 SAMPLE = "PETSuperResPhantom"
 _making: list[Any] = []  # the tasks under way: one at most
@@ -28,8 +30,6 @@ def register(thumbnail: str = "") -> None:
 
 def download(_source: Any) -> list[Any]:
     """:func:`load` for the sample's button: a failure is shown, and nothing is loaded."""
-    from PETSuperResLib.errors import Cancelled, PETSuperResError
-
     try:
         return load()
     except Cancelled:

@@ -80,7 +80,7 @@ def test_values_alone_never_prove_suv(nodes):
 
 def test_values_rule_suv_out(nodes):
     assert units.recognise(nodes.ct).kind == units.REFUSED
-    mrml.set_voxels(nodes.pet, nodes.volume, nodes.volume.array * 4000)
+    mrml.set_voxels(nodes.pet, nodes.volume.with_array(nodes.volume.array * 4000))
     assert units.recognise(nodes.pet).kind == units.STATE
     with pytest.raises(UnitsError, match="fill in the form"):
         units.require_suv(nodes.pet)
@@ -89,7 +89,7 @@ def test_values_rule_suv_out(nodes):
 def test_an_empty_or_constant_volume_is_refused(scene, nodes):
     hollow = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow")
     assert units.recognise(hollow).kind == units.REFUSED
-    mrml.set_voxels(nodes.pet, nodes.volume, nodes.volume.array * 0)
+    mrml.set_voxels(nodes.pet, nodes.volume.with_array(nodes.volume.array * 0))
     assert units.recognise(nodes.pet).kind == units.REFUSED
 
 

@@ -203,7 +203,8 @@ def test_the_lesion_table_holds_suvs_before_and_after(case, backend):
 
 def test_a_label_map_serves_as_well_as_a_segmentation(scene, case, backend):
     logic = module.PETSuperResLogic()
-    labels = mrml.node_from_volume(case.labels, "labels", scene, "vtkMRMLLabelMapVolumeNode")
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    mrml.set_voxels(labels, case.labels)
     table = logic.compareLesions(case.pet, logic.process(case.pet, case.ct), labels)
     assert table.GetNumberOfRows() == 2
 

@@ -26,9 +26,8 @@ from PETSuperResLib.volume import Volume  # noqa: E402
 @pytest.fixture
 def measured(nodes):
     """The two cubes measured in the PET and in a result with doubled values."""
-    mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array * 2)
-    images = [("PET", mrml.volume_from_node(nodes.pet)), ("SR", mrml.volume_from_node(nodes.result))]
-    return lesions.measure(images, masks_from_node(nodes.segments), "2.5")
+    mrml.set_voxels(nodes.result, nodes.volume.with_array(nodes.volume.array * 2))
+    return at_once(lesions.measure([("PET", nodes.pet), ("SR", nodes.result)], nodes.segments, "2.5"))
 
 
 def test_the_lesion_table_is_filled_in_place(nodes, measured):
@@ -99,7 +98,7 @@ def test_a_chart_that_lost_a_series_is_repaired(scene, chart, lost):
 
 
 def test_the_difference_is_sr_minus_pet_on_the_results_grid_in_colours_about_0(nodes):
-    mrml.set_voxels(nodes.result, nodes.volume, nodes.volume.array + 0.5)
+    mrml.set_voxels(nodes.result, nodes.volume.with_array(nodes.volume.array + 0.5))
     steps = difference_steps(mrml.volume_from_node(nodes.result), mrml.volume_from_node(nodes.pet))
     volume = at_once(steps)
     node = compare.add_difference(volume, nodes.pet, nodes.result)

@@ -183,7 +183,7 @@ def test_concentrations_are_converted_by_what_is_stated(panel, host, case):
     from PETSuperResSlicer.mrml import volumes as mrml
 
     case.pet.SetVoxelValueUnits(None)
-    mrml.set_voxels(case.pet, case.volume, case.volume.array * 2500)
+    mrml.set_voxels(case.pet, case.volume.with_array(case.volume.array * 2500))
     choose(panel, host, case)
     ui = panel.ui
     assert ui.unitsForm.visible and "Bq/mL" in ui.unitsLabel.text

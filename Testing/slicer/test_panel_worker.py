@@ -156,7 +156,7 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
         quality = panel.params.quality
         nodes = sample.phantom_nodes(shape=(8 + number % 2, 64, 96), lesions=1 + number % 3)
         voxels = mrml.volume_from_node(nodes[0])
-        mrml.set_voxels(nodes[0], voxels, voxels.array * np.float32(1 + 0.05 * number))
+        mrml.set_voxels(nodes[0], voxels.with_array(voxels.array * np.float32(1 + 0.05 * number)))
         choose(panel, host, SimpleNamespace(pet=nodes[0], ct=nodes[1], segments=nodes[2]), "Paper standard")
         panel.ui.applyButton.click()
         assert host.spin(120, until=lambda: not panel.run.running)

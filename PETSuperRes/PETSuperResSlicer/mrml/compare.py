@@ -93,9 +93,7 @@ def show_compare_layout(pet: Any, ct: Any, result: Any) -> None:
 
 def _fit_together(lines: dict[str, list[Any]], result: Any) -> None:
     """Give the views of one orientation the same slice and zoom: the middle of the result."""
-    bounds = [0.0] * 6
-    result.GetRASBounds(bounds)
-    middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    middle = mrml.ras_bounds(result).mean(0)
     for logics in lines.values():
         nodes = [logic.GetSliceNode() for logic in logics]
         pixel = max(

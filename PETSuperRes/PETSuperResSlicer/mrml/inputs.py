@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 import slicer
 
+from PETSuperResLib import scanner
+from PETSuperResLib.errors import GeometryError, InputError, PETSuperResError
+from PETSuperResLib.lesions.segments import region_around
 from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.mrml.segments import masks_from_node
+from PETSuperResSlicer.mrml.volumes import ras_bounds, unit_of_node
 
 
 def dicom_values(node: Any, *tags: str) -> list[str]:
@@ -32,16 +38,14 @@ def guess_preset(node: Any) -> str | None:
     Read are ``PETSuperRes.preset`` (this module's own volumes), DICOM Manufacturer and model name, and
     node attributes of the same names (``DICOM.Manufacturer``, ``DICOM.ManufacturerModelName``).
     """
-    from PETSuperResLib.scanner import guess_preset, presets
-
     if node is None:
         return None
     own = provenance.preset_of(node)
-    if own in presets():
+    if own in scanner.presets():
         return own
     maker, model = dicom_values(node, "0008,0070", "0008,1090")
     attributes = [node.GetAttribute(f"DICOM.{name}") for name in ("Manufacturer", "ManufacturerModelName")]
-    return guess_preset(maker, model) or guess_preset(*attributes)
+    return scanner.guess_preset(maker, model) or scanner.guess_preset(*attributes)
 
 
 def region_of(roi: Any) -> tuple[float, float, float, float, float, float] | None:
@@ -49,17 +53,15 @@ def region_of(roi: Any) -> tuple[float, float, float, float, float, float] | Non
 
     Raises :class:`InputError` for a ROI that was not placed.
     """
-    from PETSuperResLib.errors import InputError
-
     if roi is None:
         return None
-    bounds = [0.0] * 6
-    roi.GetRASBounds(bounds)
-    if any(high - low < 1.0 for low, high in zip(bounds[::2], bounds[1::2], strict=True)):
+    low, high = ras_bounds(roi)
+    if (high - low < 1.0).any():
         raise InputError(
             f"Region '{roi.GetName()}' is empty: place the ROI around the part to reconstruct, or clear it."
         )
-    return -bounds[1], -bounds[0], -bounds[3], -bounds[2], bounds[4], bounds[5]
+    (left, back, bottom), (right, front, top) = low.tolist(), high.tolist()
+    return -right, -left, -front, -back, bottom, top
 
 
 def place_region(roi: Any, params: Any) -> None:
@@ -67,19 +69,9 @@ def place_region(roi: Any, params: Any) -> None:
 
     Never beyond the PET; without a PET, or for a ROI that has a place, nothing changes.
     """
-    import numpy as np
-
-    from PETSuperResLib.errors import PETSuperResError
-    from PETSuperResLib.lesions.segments import region_around
-    from PETSuperResSlicer.mrml.segments import masks_from_node
-
-    bounds, own = [0.0] * 6, [0.0] * 6
-    roi.GetRASBounds(own)
-    placed = all(high - low >= 1.0 for low, high in zip(own[::2], own[1::2], strict=True))
-    if placed or params is None or params.pet is None:
+    if (np.ptp(ras_bounds(roi), axis=0) >= 1.0).all() or params is None or params.pet is None:
         return
-    params.pet.GetRASBounds(bounds)
-    low, high = np.reshape(bounds, (3, 2)).T
+    low, high = ras_bounds(params.pet)
     centre, radius = (low + high) / 2, (high - low) / 4
     try:
         boxes = [region_around(mask) for _name, mask in masks_from_node(params.segmentation)]
@@ -98,8 +90,6 @@ def place_region(roi: Any, params: Any) -> None:
 
 def suggest(params: Any, scene: Any) -> None:
     """Choose a PET and a CT where nothing is chosen and the scene holds exactly one that is marked as such."""
-    from PETSuperResSlicer.mrml.volumes import unit_of_node
-
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
     volumes = [v for v in volumes if not provenance.kind_of(v) and not v.IsA("vtkMRMLLabelMapVolumeNode")]
     for name, unit in (("pet", "SUVbw"), ("ct", "HU")):
@@ -116,8 +106,6 @@ def obstacle(params: Any, units: Any) -> str:
 
     ``units`` is what :func:`PETSuperResSlicer.mrml.units.recognise` found for the PET.
     """
-    from PETSuperResLib.errors import PETSuperResError
-
     if params.pet is None or params.ct is None:
         wanted = [name for name, node in (("PET", params.pet), ("CT", params.ct)) if node is None]
         return f"Choose the {' and the '.join(wanted)}."
@@ -132,8 +120,6 @@ def obstacle(params: Any, units: Any) -> str:
 
 def check_nodes(pet: Any, ct: Any) -> None:
     """Refuse, before anything is computed, what cannot belong together; raises the library's errors."""
-    from PETSuperResLib.errors import GeometryError, InputError
-
     if pet is ct:
         raise InputError(f"'{pet.GetName()}' is chosen as PET and as CT: choose the CT of this PET.")
     if ct.GetImageData() is None or not ct.GetImageData().GetNumberOfPoints():
@@ -151,8 +137,6 @@ def check_nodes(pet: Any, ct: Any) -> None:
 
 def _other_than_ct(node: Any) -> str:
     """The kind of a volume by its stored units or DICOM modality, if that is not a CT; empty without evidence."""
-    from PETSuperResSlicer.mrml.volumes import unit_of_node
-
     if provenance.kind_of(node):
         return "a result of this module"
     modality = dicom_values(node, "0008,0060")[0]

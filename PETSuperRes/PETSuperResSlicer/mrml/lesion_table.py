@@ -14,7 +14,6 @@ import vtk
 
 from PETSuperResLib.lesions import measures
 from PETSuperResLib.lesions.segments import Segment
-from PETSuperResLib.progress import at_once
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import mask_steps
@@ -35,23 +34,18 @@ class Measured:
 
 
 def measure(
-    images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str = 2.5
-) -> Measured:
-    """Measure every mask in every image.
-
-    ``images`` are (title, SUV volume), the first one the input; ``masks`` (name, mask). A segment outside
-    a later image (a result of a region) is left out there. Raises the library's errors.
-    """
-    return at_once(measure_steps(images, masks, threshold))
-
-
-def measure_steps(
-    images: Sequence[tuple[str, Any]], masks: Sequence[tuple[str, Any]], threshold: float | str
+    images: Sequence[tuple[str, Any]], segmentation: Any, threshold: float | str = 2.5
 ) -> Generator[None, None, Measured]:
-    """:func:`measure` as a generator that stops after each segment of each image."""
+    """Measure every segment of a node in every image; a generator that stops after each segment of each image.
+
+    ``images`` are (title, volume node in SUV), the first one the input. A segment outside a later image (a result of
+    a region) is left out there. Raises the library's errors.
+    """
+    volumes = [(title, mrml.voxels_of_node(node).volume()) for title, node in images]
+    masks = yield from mask_steps(segmentation)
     segments = [Segment(label, name, mask) for label, (name, mask) in enumerate(masks, 1)]
     columns: list[tuple[str, list[Any]]] = []
-    for number, (title, volume) in enumerate(images):
+    for number, (title, volume) in enumerate(volumes):
         columns.append((title, []))
         for segment in segments:
             yield
@@ -59,15 +53,6 @@ def measure_steps(
             columns[-1][1].extend(found)
     centres = [segment.centre() for segment in segments]
     return Measured(columns, [(-x, -y, z) for x, y, z in centres])
-
-
-def measure_nodes(
-    images: Sequence[tuple[str, Any]], segmentation: Any, threshold: float | str
-) -> Generator[None, None, Measured]:
-    """Measure the segments of a node in (title, volume node)s, in steps."""
-    volumes = [(title, mrml.voxels_of_node(node).volume()) for title, node in images]
-    masks = yield from mask_steps(segmentation)
-    return (yield from measure_steps(volumes, masks, threshold))
 
 
 def fill_lesion_table(table: Any, columns: Columns) -> None:
@@ -239,8 +224,3 @@ def segment_events(node: Any) -> list[tuple[Any, int]]:
     names = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved", "SegmentModified")
     events = [(node.GetSegmentation(), getattr(slicer.vtkSegmentation, name)) for name in names]
     return [*events, (node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent)]
-
-
-def transform_event() -> int:
-    """The event of a volume that moves, as the displayed position is measured."""
-    return int(slicer.vtkMRMLTransformableNode.TransformModifiedEvent)

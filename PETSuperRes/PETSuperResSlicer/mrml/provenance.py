@@ -10,6 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import slicer
+
+from PETSuperResLib.errors import InputError
+
 RESEARCH_USE = "For research use only; not for diagnosis."
 SUPER_RESOLVED, DIFFERENCE_IMAGE, DEVIATION_IMAGE = "super-resolved PET", "difference", "standard deviation"  # kinds
 PET, CT, SPREAD, DIFFERENCE, LESIONS = (  # roles of node references of a result
@@ -61,9 +65,17 @@ def report_of(node: Any) -> dict[str, Any]:
     return report
 
 
-def source_instances(node: Any) -> list[str]:
-    """SOP instance UIDs of the PET series that a result was made from; empty where they are not known."""
-    return (node.GetAttribute("PETSuperRes.sourceInstanceUIDs") or "").split()
+def source_files(node: Any) -> list[str]:
+    """The DICOM files of the PET series that a result was made from; :class:`InputError` where they are not known."""
+    uids = (node.GetAttribute("PETSuperRes.sourceInstanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    files = [database.fileForInstance(uid) for uid in uids] if database is not None else []
+    if not files or not all(files):
+        raise InputError(
+            "The DICOM series of the PET is not in Slicer's DICOM database: import it and load the PET from "
+            "there, or name the series' folder."
+        )
+    return files
 
 
 def set_preset(node: Any, name: str) -> None:

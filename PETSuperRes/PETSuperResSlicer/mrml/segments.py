@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 from vtk.util import numpy_support
 
+from PETSuperResLib.errors import InputError
 from PETSuperResLib.progress import at_once
+from PETSuperResLib.volume import Volume
 from PETSuperResSlicer.mrml import volumes as mrml
-
-if TYPE_CHECKING:
-    from PETSuperResLib.volume import Volume
 
 
 def masks_from_node(node: Any) -> list[tuple[str, Volume]]:
@@ -29,8 +28,6 @@ def masks_from_node(node: Any) -> list[tuple[str, Volume]]:
 
 def mask_steps(node: Any) -> Generator[None, None, list[tuple[str, Volume]]]:
     """:func:`masks_from_node` as a generator that stops after each segment."""
-    from PETSuperResLib.errors import InputError
-
     if node is None:
         raise InputError("No segmentation is selected: choose one.")
     segments = _labels(node) if node.IsA("vtkMRMLLabelMapVolumeNode") else _segments(node)
@@ -70,14 +67,12 @@ def _segments(node: Any) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
         matrix, corner = vtk.vtkMatrix4x4(), np.eye(4)
         image.GetImageToWorldMatrix(matrix)
         corner[:3, 3] = extent[::2]
-        geometry = mrml.geometry_of(mrml.to_world(node) @ mrml.as_array(matrix) @ corner, node)
+        geometry = mrml.geometry_of(mrml.to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix) @ corner, node)
         yield segment.GetName(), array == segment.GetLabelValue(), geometry
 
 
 def _mask(inside: np.ndarray, geometry: dict[str, Any], title: str) -> Volume | None:
     """The box around the nonzero voxels, None without any."""
-    from PETSuperResLib.volume import Volume
-
     where = [np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     if not all(len(indices) for indices in where):
         return None
@@ -96,9 +91,7 @@ def segmentation_from_labels(
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.SetReferenceImageGeometryParameterFromVolumeNode(referenceNode)
     node.CreateDefaultDisplayNodes()
-    matrix = vtk.vtkMatrix4x4()
-    for (row, column), value in np.ndenumerate(mrml.RAS_FROM_LPS @ labels.ijk_to_lps):
-        matrix.SetElement(row, column, float(value))
+    matrix = slicer.util.vtkMatrixFromArray(mrml.RAS_FROM_LPS @ labels.ijk_to_lps)
     array = np.rint(labels.array).astype(np.int32)
     for label in (int(v) + 1 for v in np.flatnonzero(np.bincount(array[array > 0])[1:])):
         image = slicer.vtkOrientedImageData()

@@ -7,17 +7,19 @@ themselves, which can rule SUV out but never prove it. Nothing is guessed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import slicer
 
+from PETSuperResLib.errors import InputError, PETSuperResError, UnitsError
+from PETSuperResLib.suv.stated import Stated
+from PETSuperResLib.suv.volumes import check_suv
+from PETSuperResLib.volume import Volume
 from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.inputs import dicom_file, dicom_values
-
-if TYPE_CHECKING:
-    from PETSuperResLib.suv.stated import Stated
 
 # Actions for a PET node, by the evidence
 SUV = "suv"  # use it
@@ -54,9 +56,7 @@ class Recognition:
 
 def recognise(node: Any) -> Recognition:
     """The unit of a PET node's voxels; never raises for an unknown one."""
-    from PETSuperResSlicer.mrml.volumes import unit_of_node
-
-    unit = unit_of_node(node)
+    unit = mrml.unit_of_node(node)
     made = provenance.kind_of(node)
     if made:
         return Recognition(REFUSED, f"made by this module ({made}): choose the PET volume")
@@ -75,9 +75,6 @@ def recognise(node: Any) -> Recognition:
 
 
 def _by_values(node: Any, unit: str) -> Recognition:
-    from PETSuperResLib.errors import PETSuperResError, UnitsError
-    from PETSuperResLib.suv.volumes import check_suv
-    from PETSuperResLib.volume import Volume
 
     if unit == "Bq/mL":
         return Recognition(STATE, "Bq/mL: state weight, dose and times")
@@ -100,8 +97,6 @@ def _by_values(node: Any, unit: str) -> Recognition:
 
 def require_suv(node: Any) -> None:
     """Raise :class:`UnitsError` unless the node is SUVbw; mark a node that is SUVbw by its header."""
-    from PETSuperResLib.errors import UnitsError
-
     found = recognise(node)
     if not found.usable:
         console = " (in the console: PETSuperResSlicer.mrml.units.confirm(node))" if found.kind == UNSURE else ""
@@ -112,9 +107,7 @@ def require_suv(node: Any) -> None:
 
 def confirm(node: Any) -> None:
     """Mark a node as SUVbw: by its header, or by the user's statement."""
-    from PETSuperResSlicer.mrml.volumes import mark_unit
-
-    mark_unit(node, "SUVbw")
+    mrml.mark_unit(node, "SUVbw")
 
 
 def suv_job(node: Any, stated: Stated) -> tuple[dict[str, Any], Callable[[dict[str, Any], dict[str, Any]], Any]]:
@@ -123,10 +116,6 @@ def suv_job(node: Any, stated: Stated) -> tuple[dict[str, Any], Callable[[dict[s
     The answer's volume has its evidence as metadata ``suv``. Raises :class:`InputError` when the series no longer has
     the node's shape.
     """
-    from dataclasses import replace
-
-    from PETSuperResLib.errors import InputError
-
     shape, name = node.GetImageData().GetDimensions()[::-1], node.GetName()
     given = {"weight_kg": stated.weight_kg, "dose_bq": stated.dose_bq, "injected": stated.injected or None}
 
@@ -140,8 +129,6 @@ def suv_job(node: Any, stated: Stated) -> tuple[dict[str, Any], Callable[[dict[s
 
 def add_suv_node(source: Any, volume: Any, evidence: dict[str, Any]) -> Any:
     """The SUV volume of a PET node as a new node beside it, with its evidence; the PET is not changed."""
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     scene = source.GetScene()
     node = mrml.node_from_volume(volume, scene.GenerateUniqueName(f"{source.GetName()} SUV"), scene)
     node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
@@ -156,7 +143,5 @@ def add_suv_node(source: Any, volume: Any, evidence: dict[str, Any]) -> Any:
 
 def scaled_volume(node: Any, factor: float) -> Any:
     """The node's own grid (its transform not applied) with every value times ``factor``, as SUVbw."""
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     volume = mrml.volume_from_node(node, "", transformed=False)
     return volume.with_array(volume.array * np.float32(factor), "SUVbw")

@@ -14,6 +14,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResSlicer.mrml import provenance
 
 if TYPE_CHECKING:
@@ -35,15 +36,15 @@ CODES = {
 KNOWN_UNITS = {code[0].lower(): unit for unit, (_, code) in CODES.items()} | {"bq/ml": "Bq/mL"}
 
 
-def as_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
-    """A VTK matrix as a (4, 4) array."""
-    return np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
+def ras_bounds(node: Any) -> np.ndarray:
+    """The lowest and the highest corner of the box around a node, RAS mm, (2, 3)."""
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    return np.reshape(bounds, (3, 2)).T
 
 
 def to_world(node: Any) -> np.ndarray:
     """4 x 4 matrix from a node's own to world RAS; refuses a warp."""
-    from PETSuperResLib.errors import GeometryError
-
     parent = node.GetParentTransformNode()
     if parent is None:
         return np.eye(4)
@@ -51,13 +52,11 @@ def to_world(node: Any) -> np.ndarray:
         raise GeometryError(f"'{node.GetName()}' is under a non-linear transform: harden it first (Data module).")
     matrix = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
-    return as_array(matrix)
+    return np.array(slicer.util.arrayFromVTKMatrix(matrix))
 
 
 def geometry_of(ijkToRAS: np.ndarray, node: Any) -> dict[str, tuple[float, ...]]:
     """Spacing, origin and direction cosines (LPS) of a voxel-to-RAS matrix; refuses shear, naming the node."""
-    from PETSuperResLib.errors import GeometryError
-
     matrix = RAS_FROM_LPS @ ijkToRAS
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     if min(spacing) <= 0:
@@ -115,8 +114,6 @@ def voxels_of_node(node: Any, unit: str | None = None, transformed: bool = True)
     ``unit`` overrides the node's. Raises :class:`InputError` for no node or an empty one,
     :class:`GeometryError` for a sheared grid or a non-linear transform.
     """
-    from PETSuperResLib.errors import InputError
-
     if node is None:
         raise InputError("No volume is selected: choose one.")
     image = node.GetImageData()
@@ -127,7 +124,7 @@ def voxels_of_node(node: Any, unit: str | None = None, transformed: bool = True)
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     place = to_world(node) if transformed else np.eye(4)
-    geometry = geometry_of(place @ as_array(matrix), node)
+    geometry = geometry_of(place @ slicer.util.arrayFromVTKMatrix(matrix), node)
     known = unit_of_node(node) if unit is None else unit
     return Voxels(slicer.util.arrayFromVolume(node), known, {"file": node.GetName()}, geometry)
 
@@ -137,39 +134,28 @@ def volume_from_node(node: Any, unit: str | None = None, transformed: bool = Tru
     return voxels_of_node(node, unit, transformed).volume(copy=True)
 
 
-def node_from_volume(
-    volume: Volume,
-    name: str,
-    scene: Any = None,
-    className: str = "vtkMRMLScalarVolumeNode",
-    share: bool = False,
-) -> Any:
+def node_from_volume(volume: Volume, name: str, scene: Any = None, share: bool = False) -> Any:
     """A new volume node with the volume's voxels, geometry and unit; with ``scene`` it is added to it.
 
     With ``share`` the voxels are not copied: for a volume without another use.
     """
-    node = getattr(slicer, className)()
+    node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(name)
-    array = volume.array.astype(np.int16) if className == "vtkMRMLLabelMapVolumeNode" else volume.array
-    set_voxels(node, volume, array, share)
+    set_voxels(node, volume, share)
     if volume.unit in CODES:
         mark_unit(node, volume.unit)
     return add_node(node, scene) if scene is not None else node
 
 
-def set_voxels(node: Any, volume: Volume, array: np.ndarray | None = None, share: bool = False) -> None:
-    """Put a volume's voxels (or ``array`` in their place) and geometry into a node; ``share``: without a copy."""
+def set_voxels(node: Any, volume: Volume, share: bool = False) -> None:
+    """Put a volume's voxels and geometry into a node; ``share``: without a copy."""
     image = vtk.vtkImageData()
     image.SetDimensions(volume.shape[::-1])
-    values = np.ascontiguousarray(volume.array if array is None else array)
-    scalars = numpy_support.numpy_to_vtk(values.ravel(), deep=not share)
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(volume.array).ravel(), deep=not share)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)
-    matrix = vtk.vtkMatrix4x4()
-    for (row, column), value in np.ndenumerate(RAS_FROM_LPS @ volume.ijk_to_lps):
-        matrix.SetElement(row, column, float(value))
     node.SetAndObserveImageData(image)
-    node.SetIJKToRASMatrix(matrix)
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(RAS_FROM_LPS @ volume.ijk_to_lps))
 
 
 def add_node(node: Any, scene: Any, window: tuple[float, float] | None = None) -> Any:
@@ -265,11 +251,8 @@ def show_like(node: Any, source: Any) -> None:
     display.SetWindowLevel(*window)
 
 
-def show_spread(node: Any, volume: Any) -> None:
-    """The samples' standard deviation: not a PET, so no PET's window; up to its 99.5th percentile."""
-    display = node.GetDisplayNode()
-    if display is not None:
-        step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))  # a million voxels suffice
-        top = max(float(np.percentile(volume.array[::step, ::step, ::step], 99.5)), 1e-3)
-        display.AutoWindowLevelOff()
-        display.SetWindowLevel(top, top / 2)
+def spread_window(volume: Any) -> tuple[float, float]:
+    """Window and level of the samples' standard deviation, which is not a PET: up to its 99.5th percentile."""
+    step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))  # a million voxels suffice
+    top = max(float(np.percentile(volume.array[::step, ::step, ::step], 99.5)), 1e-3)
+    return top, top / 2

@@ -9,6 +9,8 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from PETSuperResLib.errors import PETSuperResError
+from PETSuperResLib.files import write_text
 from PETSuperResSlicer.mrml import compare, provenance
 from PETSuperResSlicer.mrml import lesion_table as lesions
 from PETSuperResSlicer.panel.status import Status
@@ -72,8 +74,8 @@ class LesionsPanel(VTKObservationMixin):
                     self.addObserver(subject, event, self._schedule)
             if None not in watched:
                 for node in (pet, result):
-                    self.addObserver(node, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._schedule)
-                    self.addObserver(node, lesions.transform_event(), self._schedule)
+                    for event in (node.ImageDataModifiedEvent, node.TransformModifiedEvent):
+                        self.addObserver(node, event, self._schedule)
                 self._schedule()
             else:
                 self.timer.stop()
@@ -99,7 +101,7 @@ class LesionsPanel(VTKObservationMixin):
             return
         watched = self._watched
         self.steps.run(
-            lesions.measure_nodes([("PET", pet), ("SR", result)], segmentation, threshold),
+            lesions.measure([("PET", pet), ("SR", result)], segmentation, threshold),
             lambda measured: self._show(measured) if watched == self._watched else None,
             self._failed,
         )
@@ -174,14 +176,8 @@ class LesionsPanel(VTKObservationMixin):
 
     def export(self, path: str) -> None:
         """Write the table to ``path``, or show the error."""
-        from pathlib import Path
-
-        from PETSuperResLib.errors import PETSuperResError
-        from PETSuperResLib.files import atomic_path
-
         try:
-            with atomic_path(Path(path)) as temporary:
-                temporary.write_text(lesions.table_text(self.table), encoding="utf-8")
+            write_text(path, lesions.table_text(self.table))
         except PETSuperResError as error:
             self.say(str(error), error=True)
             return

@@ -10,7 +10,7 @@ from slicer import (
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
 )
-from slicer.parameterNodeWrapper import Choice, GuiConnector, WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 from PETSuperResLib.request import Request, options
 from PETSuperResLib.scanner import Scanner, presets
@@ -98,14 +98,6 @@ def scanner_of(params: Any) -> Any:
     return Scanner.get(scanner, **changes) if changes else params.preset
 
 
-def connect(params: Any, ui: Any) -> tuple[int, "DeviceConnector"]:
-    """Bind every widget that carries SlicerParameterName, and the device list; (tag to disconnect, device list)."""
-    bound = {widget.property("SlicerParameterName"): widget for widget in vars(ui).values()}
-    bound.pop(None, None)
-    devices = DeviceConnector(ui.deviceComboBox)
-    return params.connectParametersToGui({**bound, "device": devices}), devices
-
-
 def device_labels(facts: Any) -> list[tuple[str, str]]:
     """(value, text) of the devices to offer; ``facts`` is the worker's answer to a ping, None before it came."""
     if facts is None:
@@ -114,60 +106,3 @@ def device_labels(facts: Any) -> list[tuple[str, str]]:
     gpus = [(value, f"{name or value} ({value})") for value, name in found if value != "cpu"]
     best = next((text.rsplit(" (", 1)[0] for value, text in gpus if value.startswith("cuda")), "CPU")
     return [("auto", f"Automatic: {best}"), ("cpu", "CPU"), *gpus]
-
-
-class DeviceConnector(GuiConnector):
-    """A combo box whose entries become known when the worker has answered; keeps a value that is not among them."""
-
-    @staticmethod
-    def canRepresent(widget: Any, datatype: Any) -> bool:
-        """Never chosen by itself: it is passed to connectParametersToGui."""
-        return False
-
-    @staticmethod
-    def create(widget: Any, datatype: Any) -> Any:
-        """As :meth:`canRepresent`."""
-        return None
-
-    def __init__(self, widget: Any) -> None:
-        super().__init__()
-        self._widget = widget
-        self._values: list[str] = []
-        self.offer(None)
-
-    def offer(self, facts: Any, current: str = "auto") -> None:
-        """Fill the list; ``current`` stays chosen, marked where this machine lacks it."""
-        labels = device_labels(facts)
-        if current not in dict(labels):
-            labels.append((current, f"{current} (not on this machine)"))
-        blocked = self._widget.blockSignals(True)
-        self._widget.clear()
-        self._values = [value for value, _text in labels]
-        for _value, text in labels:
-            self._widget.addItem(text)
-        self._widget.setCurrentIndex(self._values.index(current))
-        self._widget.blockSignals(blocked)
-
-    def _connect(self) -> None:
-        self._widget.connect("currentIndexChanged(int)", self._changed)
-
-    def _disconnect(self) -> None:
-        self._widget.disconnect("currentIndexChanged(int)", self._changed)
-
-    def _changed(self, _index: int) -> None:
-        self.changed()
-
-    def widget(self) -> Any:
-        """The combo box."""
-        return self._widget
-
-    def read(self) -> str:
-        """The chosen device."""
-        return self._values[self._widget.currentIndex]
-
-    def write(self, value: str) -> None:
-        """Show a device, as an entry of its own where the list lacks it."""
-        if value not in self._values:
-            self._values.append(value)
-            self._widget.addItem(f"{value} (not on this machine)")
-        self._widget.setCurrentIndex(self._values.index(value))

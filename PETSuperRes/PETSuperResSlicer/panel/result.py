@@ -9,7 +9,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from PETSuperResLib.difference import difference_steps
+from PETSuperResLib.errors import PETSuperResError
 from PETSuperResSlicer.mrml import compare, provenance
+from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.worker.steps import Steps
 
@@ -66,10 +69,6 @@ class ResultPanel:
 
     def on_compare(self, *_unused: Any) -> None:
         """Side by side with the lesions' plot; the difference follows when it is computed."""
-        from PETSuperResLib.difference import difference_steps
-        from PETSuperResLib.errors import PETSuperResError
-        from PETSuperResSlicer.mrml import volumes as mrml
-
         result = self.params.result
         pet, ct = provenance.inputs_of(result)
         if pet is None:
@@ -120,7 +119,6 @@ class ResultPanel:
 
     def save_dicom(self, folder: str) -> None:
         """Write the series in the background, then show its folder or the error."""
-        from PETSuperResLib.errors import PETSuperResError
 
         def done(files: list[str]) -> None:
             self.update(self.params)

@@ -13,7 +13,9 @@ from slicer.i18n import tr as _
 from PETSuperResLib.errors import Cancelled, InputError, PETSuperResError
 from PETSuperResLib.prior.card import card
 from PETSuperResSlicer.mrml import inputs as inputs
+from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.compare import OPACITY
+from PETSuperResSlicer.mrml.units import recognise, require_suv
 from PETSuperResSlicer.panel.status import Status
 
 
@@ -26,8 +28,6 @@ class RunPanel:
         self.task: Any = None
         self.preview: Any = None
         self._lacking = ""  # what must be chosen first
-        self._pet: Any = None
-        self._ct: Any = None
         self._layers: list[tuple[Any, Any, Any, float]] = []
         ui.progressBar.setVisible(False)
         ui.applyButton.connect("clicked(bool)", self.on_apply)
@@ -67,7 +67,6 @@ class RunPanel:
 
     def _start(self, params: Any) -> None:
         """Raises the library's errors for inputs that cannot be used."""
-        from PETSuperResSlicer.mrml.units import recognise, require_suv
         from PETSuperResSlicer.panel.parameters import options_of, scanner_of
 
         obstacle = inputs.obstacle(params, recognise(params.pet))
@@ -77,19 +76,19 @@ class RunPanel:
         self.logic.ensureDependencies()
         require_suv(params.pet)
         card(params.prior)
-        self._pet, self._ct = params.pet, params.ct
+        pet, ct = params.pet, params.ct
         self.ui.progressBar.setValue(0)
         self.ui.progressBar.setVisible(True)
         self.task = self.logic.process(
-            params.pet,
-            params.ct,
+            pet,
+            ct,
             preset=scanner_of(params),
             waitForCompletion=False,
             region=region,
             progress=self.show_progress,
             onDone=self._take,
             onError=self._failed,
-            onPreview=self.show_preview,
+            onPreview=lambda volume: self.show_preview(volume, pet, ct),
             **options_of(params),
         )
 
@@ -105,25 +104,23 @@ class RunPanel:
         self.ui.progressBar.setValue(round(100 * event.fraction))
         self.ui.statusLabel.setText(progress_text(event))
 
-    def show_preview(self, volume: Any) -> None:
+    def show_preview(self, volume: Any, pet: Any, ct: Any) -> None:
         """Show the current estimate over the CT; the node is removed when the job ends."""
-        from PETSuperResSlicer.mrml import volumes as mrml
-
         if self.task is None:
             return
         if self.preview is not None and self.preview.GetScene() is not None:
             mrml.set_voxels(self.preview, volume, share=True)
             return
-        scene = self._pet.GetScene()
-        self.preview = mrml.node_from_volume(volume, f"{self._pet.GetName()} (preview)", share=True)
+        scene = pet.GetScene()
+        self.preview = mrml.node_from_volume(volume, f"{pet.GetName()} (preview)", share=True)
         self.preview.SetSaveWithScene(False)
         self.preview.SetHideFromEditors(True)
         mrml.add_node(self.preview, scene, mrml.WINDOW)
-        mrml.show_like(self.preview, self._pet)
+        mrml.show_like(self.preview, pet)
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
             before = (composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID())
             self._layers.append((composite, *before, composite.GetForegroundOpacity()))
-            composite.SetBackgroundVolumeID(self._ct.GetID() if self._ct.GetScene() is not None else None)
+            composite.SetBackgroundVolumeID(ct.GetID() if ct.GetScene() is not None else None)
             composite.SetForegroundVolumeID(self.preview.GetID())
             composite.SetForegroundOpacity(OPACITY)
 
@@ -147,8 +144,6 @@ class RunPanel:
 
     def _end(self) -> None:
         """Leave nothing of the job behind but its result."""
-        from PETSuperResSlicer.mrml import volumes as mrml
-
         self.task = None
         self.ui.progressBar.setVisible(False)
         for composite, foreground, background, opacity in self._layers:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.prior.card import card
 from PETSuperResSlicer.mrml.inputs import guess_preset, place_region
-from PETSuperResSlicer.panel.parameters import connect, fill_physics
+from PETSuperResSlicer.panel.parameters import device_labels, fill_physics
 from PETSuperResSlicer.panel.status import ERROR_STYLE, Status
 
 
@@ -21,13 +21,14 @@ class SettingsPanel:
         self.ui, self.logic, self.say = ui, logic, status.say
         self.params: Any = None
         self.facts: Any = None  # the worker's answer about devices
-        self.devices: Any = None  # the list of them
+        self._devices: list[tuple[str, str]] = []  # as they are listed: (value, text)
         self._tag: Any = None  # of the binding
         self._pet: Any = None  # the PET whose scanner was looked up last
         self._prior: str | None = None  # the prior whose card is shown
         self._waiting = False  # for the worker's answer
         ui.resetPhysicsButton.connect("clicked(bool)", self.on_reset_physics)
         ui.priorButton.connect("clicked(bool)", self.on_choose_prior)
+        ui.deviceComboBox.connect("currentIndexChanged(int)", self.on_device)
         ui.advancedButton.connect("contentsCollapsed(bool)", self.on_advanced)
         ui.regionSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self.on_new_region)
 
@@ -38,9 +39,10 @@ class SettingsPanel:
         self.params, self._prior = params, None
         if params is not None:
             self._pet = params.pet if params.preset else None
-            self._tag, self.devices = connect(params, self.ui)
+            bound = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+            bound.pop(None, None)
+            self._tag = params.connectParametersToGui(bound)
             self.ui.presetComboBox.setItemText(0, _("Choose the scanner"))
-            self.devices.offer(self.facts, params.device)
 
     def update(self) -> None:
         """Follow the parameters: a new PET may name its scanner, a preset has its physics, a prior its card."""
@@ -54,6 +56,7 @@ class SettingsPanel:
                 params.preset = guess
                 self.say(_("Scanner of the PET: {name}.").format(name=guess))
         fill_physics(params)
+        self._show_device()
         if params.prior != self._prior:
             self._prior = params.prior
             try:
@@ -85,6 +88,23 @@ class SettingsPanel:
         self.ui.deviceComboBox.setToolTip(_("Looking for devices..."))
         self.logic.askDevices(self._take_devices)
 
+    def on_device(self, index: int) -> None:
+        """A device was chosen."""
+        self.params.device = self._devices[index][0]
+
+    def _show_device(self) -> None:
+        """List the devices; the chosen one is among them, marked where this machine lacks it."""
+        box, chosen, labels = self.ui.deviceComboBox, self.params.device, device_labels(self.facts)
+        if chosen not in dict(labels):
+            labels.append((chosen, f"{chosen} (not on this machine)"))
+        blocked = box.blockSignals(True)
+        if labels != self._devices:
+            self._devices = labels
+            box.clear()
+            box.addItems([text for _value, text in labels])
+        box.setCurrentIndex([value for value, _text in labels].index(chosen))
+        box.blockSignals(blocked)
+
     def _take_devices(self, facts: Any) -> None:
         self._waiting = False
         if facts.get("type") == "error":
@@ -95,4 +115,4 @@ class SettingsPanel:
             _("Where to compute. Choose CPU when the GPU's memory is too small or in use")
         )
         if self.params is not None:
-            self.devices.offer(facts, self.params.device)
+            self._show_device()

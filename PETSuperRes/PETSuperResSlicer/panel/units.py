@@ -7,6 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from PETSuperResLib.errors import PETSuperResError
+from PETSuperResLib.suv.stated import Stated
 from PETSuperResSlicer.mrml import units as units
 from PETSuperResSlicer.panel.status import Status
 
@@ -58,8 +60,6 @@ class UnitsPanel:
 
     def stated(self) -> Any:
         """The content of the form, a :class:`PETSuperResLib.suv.stated.Stated`."""
-        from PETSuperResLib.suv.stated import Stated
-
         weight, dose = float(self.ui.weightSpinBox.value), float(self.ui.doseSpinBox.value)
         return Stated(
             weight or None,
@@ -71,8 +71,6 @@ class UnitsPanel:
 
     def on_button(self, *_unused: Any) -> None:
         """Confirm the units, or convert by the DICOM header or the form."""
-        from PETSuperResLib.errors import PETSuperResError
-
         node = self.node
         if node is None or (self.reading is not None and self.reading.running):
             return

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PETSuperResLib.errors import Cancelled, InputError
@@ -15,6 +15,7 @@ from PETSuperResLib.worker.protocol import error_of, event_of
 from PETSuperResLib.worker.raw_arrays import no_temporary_files
 
 
+@dataclass(eq=False)
 class Task:
     """One job of a runner; its callbacks come from Slicer's event loop.
 
@@ -22,22 +23,18 @@ class Task:
     (with that) and ``onError`` (an exception; ``Cancelled`` when it was cancelled) is called, after ``ended``.
     """
 
-    def __init__(
-        self,
-        runner: Any,
-        finish: Callable[[dict[str, Any], dict[str, Any]], Any],
-        progress: Callable[[Any], None] | None = None,
-        onDone: Callable[[Any], None] | None = None,
-        onError: Callable[[Exception], None] | None = None,
-        onPreview: Callable[[Any], None] | None = None,
-        ended: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.runner, self.finish, self.ended = runner, finish, ended
-        self.progress, self.onDone, self.onError, self.onPreview = progress, onDone, onError, onPreview
-        self.running = True
-        self.cancelled = self.quiet = False
-        self.result: Any = None
-        self.error: Exception | None = None
+    runner: Any
+    finish: Callable[[dict[str, Any], dict[str, Any]], Any]
+    progress: Callable[[Any], None] | None = None
+    onDone: Callable[[Any], None] | None = None
+    onError: Callable[[Exception], None] | None = None
+    onPreview: Callable[[Any], None] | None = None
+    ended: Callable[[], None] = lambda: None
+    running: bool = field(default=True, init=False)
+    cancelled: bool = field(default=False, init=False)
+    quiet: bool = field(default=False, init=False)  # nothing is called any more
+    result: Any = field(default=None, init=False)
+    error: Exception | None = field(default=None, init=False)
 
     def start(self, job: dict[str, Any]) -> Task:
         """Begin; raises the library's errors where the job cannot even be handed over."""
