@@ -30,17 +30,7 @@ _HOME = {
     "measure_lesions": "lesions.measures",
     "suv_volume": "suv.volumes",
 }
-__all__ = [
-    "Prior",
-    "Sampler",
-    "Scanner",
-    "Volume",
-    "__version__",
-    "measure_lesions",
-    "reconstruct",
-    "simulate",
-    "suv_volume",
-]
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from .lesions.measures import measure_lesions as measure_lesions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from types import FrameType
 import click
 
 from .commands import data, development, dicom, imaging, measuring, studies
-from .errors import Cancelled, PETSuperResError
+from .errors import Cancelled, in_words
 from .version import __version__
 
 INTERRUPTED = 130  # the exit code, as shells have it
@@ -64,21 +63,14 @@ def run(arguments: list[str] | None = None) -> int:
         where = getattr(error, "ctx", None)
         path = where.command_path if where else "petsuperres"
         return _fail(f"{error.format_message()} See '{path} --help'.")
-    except PETSuperResError as error:
-        return _fail(_with_option(str(error), error.option, words))
-    except MemoryError:
-        return _fail("Not enough memory for this volume: use --region for a part of it, or a machine with more.")
     except BrokenPipeError:  # the reader of the output has gone, as in 'petsuperres presets | head'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _fail("No space left on the disk: free some, or choose another --out.")
-        return _fail(f"{error.filename or 'A file'} could not be used: {error.strerror or error}.")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("PETSuperResLib"):
+    except Exception as error:
+        known = in_words(error)
+        if known is None:
             raise
-        return _fail(f"The Python package '{error.name}' is missing: install it with pip and try again.")
+        return _fail(_with_option(str(known), known.option, words))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ physicist can act on, without a traceback.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 
@@ -58,3 +59,19 @@ class Cancelled(PETSuperResError):  # noqa: N818 - it is an answer to a request,
 
     def __init__(self, message: str = "Cancelled at your request; nothing was written."):
         super().__init__(message)
+
+
+def in_words(error: BaseException) -> PETSuperResError | None:
+    """An error as one of the library's, for the user; None for an error without a known cause."""
+    if isinstance(error, PETSuperResError):
+        return error
+    if isinstance(error, MemoryError):
+        told = "Not enough memory for this volume: reconstruct a region of it, or use a machine with more."
+        return InputError(told, "region")
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("PETSuperRes"):
+        return InputError(f"The Python package '{error.name}' is missing: install it and try again.")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return OutputError("No space left on the disk: free some and try again.", "out")
+    if isinstance(error, OSError):
+        return OutputError(f"{error.filename or 'A file'} could not be used: {error.strerror or error}.")
+    return None

@@ -15,8 +15,8 @@ GRAMS_ABOVE_KG = 1000.0
 
 def weight_kg(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
     """Body weight in kg (values above 1000 are grams)."""
-    if overrides.weight_kg is not None:
-        return Evidence(float(overrides.weight_kg), "kg", "your weight_kg", "stated in place of the header's")
+    if stated := overrides.evidence("weight_kg", "kg"):
+        return stated
     where = tag_name("PatientWeight")
     value, size = one_number(datasets, "PatientWeight"), one_number(datasets, "PatientSize")
     if not value or value < 0:

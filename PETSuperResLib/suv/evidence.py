@@ -62,6 +62,12 @@ class Overrides:
     injection_time: str | datetime | None = None
     half_life_s: float | None = None
 
+    def evidence(self, name: str, unit: str) -> Evidence | None:
+        """What is stated of a quantity, or None."""
+        value = getattr(self, name)
+        rule = "stated in place of the header's"
+        return None if value is None else Evidence(float(value), unit, f"your {name}", rule)
+
     def __post_init__(self) -> None:
         for name in ("weight_kg", "dose_bq", "half_life_s"):
             value = getattr(self, name)
@@ -109,12 +115,15 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 def one_text(datasets: Sequence[Dataset], keyword: str) -> str:
     """The attribute that all slices must share, as text (``""`` when missing or empty)."""
-    values = {text(d, keyword) for d in datasets}
+    return one_of({text(d, keyword) for d in datasets}, tag_name(keyword))
+
+
+def one_of(values: set[str], where: str) -> str:
+    """The one value of all slices."""
     if len(values) > 1:
         shown = ", ".join(repr(v) for v in sorted(values)[:4])
         raise UnitsError(
-            f"The PET slices contradict each other in {tag_name(keyword)} ({shown}): "
-            "convert one consistent series at a time."
+            f"The PET slices contradict each other in {where} ({shown}): convert one consistent series at a time."
         )
     return values.pop() if values else ""
 
@@ -130,6 +139,11 @@ def number(value: str, where: str) -> float | None:
     if not math.isfinite(result):
         raise UnitsError(f"{where} of the PET header is {value!r}, not a number: correct the header.")
     return result
+
+
+def numbers(datasets: Sequence[Dataset], keyword: str) -> list[float | None]:
+    """The number of every slice, None where it is missing or empty."""
+    return [number(text(d, keyword), tag_name(keyword)) for d in datasets]
 
 
 def one_number(datasets: Sequence[Dataset], keyword: str) -> float | None:
@@ -172,8 +186,8 @@ def tracer_datasets(datasets: Sequence[Dataset]) -> list[Dataset]:
 
 def dose_bq(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
     """Administered dose in Bq (values up to 1e4 are MBq; values between 1e4 and 1e6 are refused)."""
-    if overrides.dose_bq is not None:
-        return Evidence(float(overrides.dose_bq), "Bq", "your dose_bq", "stated in place of the header's")
+    if stated := overrides.evidence("dose_bq", "Bq"):
+        return stated
     where = tag_name("RadionuclideTotalDose")
     value = one_number(tracer_datasets(datasets), "RadionuclideTotalDose")
     if not value or value < 0:
@@ -227,8 +241,8 @@ def _stated_nuclide(tracers: Sequence[Dataset], record: Record) -> tuple[str | N
 
 def half_life_s(datasets: Sequence[Dataset], overrides: Overrides, record: Record) -> Evidence:
     """Half-life in s from its tag, checked against the nuclide's, or from the nuclide alone."""
-    if overrides.half_life_s is not None:
-        return Evidence(float(overrides.half_life_s), "s", "your half_life_s", "stated in place of the header's")
+    if stated := overrides.evidence("half_life_s", "s"):
+        return stated
     tracers = tracer_datasets(datasets)
     where = tag_name("RadionuclideHalfLife")
     value = one_number(tracers, "RadionuclideHalfLife")

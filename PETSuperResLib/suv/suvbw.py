@@ -17,18 +17,13 @@ from pydicom.dataset import Dataset
 
 from ..errors import InputError, UnitsError
 from . import body, timing
-from .evidence import Evidence, Overrides, Record, number, one_text, private, tag_name, text
+from .evidence import Evidence, Overrides, Record, number, numbers, one_text, private, tag_name
 from .evidence import dose_bq as tracer_dose_bq
 from .evidence import half_life_s as tracer_half_life_s
 
 PHILIPS = "Philips PET Private Group"
 QUANTITATIVE = ("NORM", "DTIM", "ATTN", "SCAT", "RAN")  # corrections that make count rates proportional to activity
-OVERRIDDEN = {
-    "weight_kg": "weight",
-    "dose_bq": "dose",
-    "injection_time": "injection_time",
-    "half_life_s": "half_life",
-}
+OVERRIDDEN = {"weight_kg": "weight", "dose_bq": "dose", "injection_time": "injection_time", "half_life_s": "half_life"}
 FACTORS_AGREE = 0.1  # Philips' two factors describe the same image to within 10 % of SUV
 
 
@@ -77,9 +72,7 @@ def suv_factors(datasets: Sequence[Dataset], overrides: Overrides | None = None)
 
 
 def _check_rescale(datasets: Sequence[Dataset]) -> None:
-    for dataset in datasets:
-        slope = number(text(dataset, "RescaleSlope"), tag_name("RescaleSlope"))
-        intercept = number(text(dataset, "RescaleIntercept"), tag_name("RescaleIntercept"))
+    for slope, intercept in zip(numbers(datasets, "RescaleSlope"), numbers(datasets, "RescaleIntercept"), strict=True):
         if slope is None or slope < 0:
             raise UnitsError(
                 f"{tag_name('RescaleSlope')} is {'missing' if slope is None else slope} in a PET slice: "
@@ -105,7 +98,7 @@ def _check_corrections(datasets: Sequence[Dataset], units: str, record: Record) 
     if not done:
         record.warnings.append(f"{where} is missing, so the corrections are unknown")
     decay = one_text(datasets, "DecayCorrection").upper()
-    factors = [number(text(d, "DecayFactor"), tag_name("DecayFactor")) or 1.0 for d in datasets]
+    factors = [factor or 1.0 for factor in numbers(datasets, "DecayFactor")]
     if units in ("GML", "CM2ML"):
         return
     if decay == "NONE" and "DECY" in done:
@@ -236,9 +229,8 @@ def _from_rate(datasets: Sequence[Dataset], record: Record) -> np.ndarray:
             "export it in Bq/mL (BQML)."
         )
     volumes = []
-    for dataset in datasets:
+    for dataset, thickness in zip(datasets, numbers(datasets, "SliceThickness"), strict=True):
         spacing = dataset.get("PixelSpacing")
-        thickness = number(text(dataset, "SliceThickness"), tag_name("SliceThickness"))
         if not spacing or len(spacing) != 2 or not thickness or thickness <= 0:
             raise UnitsError("The PET is in counts and its voxel volume is unknown: export it in Bq/mL (BQML).")
         volumes.append(float(spacing[0]) * float(spacing[1]) * thickness / 1000)
@@ -247,8 +239,7 @@ def _from_rate(datasets: Sequence[Dataset], record: Record) -> np.ndarray:
         rule = "DCAL is listed: already calibrated"
         record.add("calibration", Evidence(1.0, "", tag_name("CorrectedImage"), rule))
         return 1 / np.array(volumes)
-    where = tag_name("DoseCalibrationFactor")
-    factors = [number(text(d, "DoseCalibrationFactor"), where) or 0.0 for d in datasets]
+    where, factors = tag_name("DoseCalibrationFactor"), [f or 0.0 for f in numbers(datasets, "DoseCalibrationFactor")]
     if min(factors) <= 0:
         raise UnitsError(
             f"The PET is in counts, not calibrated (no DCAL) and {where} is missing: export it in Bq/mL (BQML)."

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from ..dicom.time import parse_da, parse_dt, parse_offset, parse_tm
 from ..errors import UnitsError
-from .evidence import Evidence, Overrides, number, one_text, private, tag_name, text, tracer_datasets
+from .evidence import Evidence, Overrides, numbers, one_of, one_text, private, tag_name, text, tracer_datasets
 
 AGREEMENT = 0.01  # two times agree if the SUV changes by less than this
 BEFORE_INJECTION_S = 600.0  # a dynamic scan may start this long before the injection
@@ -114,22 +114,18 @@ def frame_durations_s(datasets: Sequence[Dataset]) -> np.ndarray:
 
 def _column(datasets: Sequence[Dataset], keyword: str, scale: float, positive: bool = False) -> np.ndarray:
     """One number per slice, nan where it is missing (or, if it must be ``positive``, is not)."""
-    values = [number(text(d, keyword), tag_name(keyword)) for d in datasets]
+    values = numbers(datasets, keyword)
     return np.array([math.nan if v is None or (positive and v <= 0) else v * scale for v in values])
 
 
 def _header_times(datasets: Sequence[Dataset], zone: timedelta | None) -> list[tuple[str, datetime]]:
     """The header's reference times in order of rank, as (tag, time)."""
-    rows: list[tuple[str, list[str]]] = [
-        (tag_name((0x18, 0x9701)), [text(d, "DecayCorrectionDateTime") for d in datasets]),
-        ("GE PET scan date-time (0009,100D)", [private(d, 0x09, 0x0D, "GEMS_PETD") for d in datasets]),
-        (
-            "Siemens decay correction date-time (0071,1022)",
-            [private(d, 0x71, 0x22, "SIEMENS MED PT") for d in datasets],
-        ),
-    ]
+    rows = {tag_name((0x18, 0x9701)): [text(d, "DecayCorrectionDateTime") for d in datasets]}
+    rows["GE PET scan date-time (0009,100D)"] = [private(d, 0x09, 0x0D, "GEMS_PETD") for d in datasets]
+    siemens = [private(d, 0x71, 0x22, "SIEMENS MED PT") for d in datasets]
+    rows["Siemens decay correction date-time (0071,1022)"] = siemens
     found = []
-    for where, values in rows:
+    for where, values in rows.items():
         stated = [parse_dt(v, where, zone) for v in values if v]
         if stated:
             found.append((where, min(stated)))
@@ -200,8 +196,7 @@ def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: 
     if computed:
         moment = times.first + timedelta(seconds=computed[1][0])
         return Evidence(moment, "", computed[0], "computed back, because no header time is usable")
-    listed = [number(text(d, "NumberOfSlices"), tag_name("NumberOfSlices")) for d in datasets]
-    if listed[0] is None or listed[0] != len(datasets):
+    if numbers(datasets, "NumberOfSlices")[0] != len(datasets):
         raise UnitsError(
             "The PET's reference time is unknown: SeriesTime is missing or later than the acquisition, "
             "FrameReferenceTime or ActualFrameDuration are missing, and the series is not known to be complete; "
@@ -232,13 +227,10 @@ def _stated_injection(
     if stated is not None:
         return _own_injection(stated, reference, half_life_s, zone)
     tracers = tracer_datasets(datasets)
-    stamp, time = (
-        one_text(tracers, "RadiopharmaceuticalStartDateTime"),
-        one_text(tracers, "RadiopharmaceuticalStartTime"),
-    )
-    where, where_time = tag_name("RadiopharmaceuticalStartDateTime"), tag_name("RadiopharmaceuticalStartTime")
+    keywords = ("RadiopharmaceuticalStartDateTime", "RadiopharmaceuticalStartTime")
+    (stamp, where), (time, where_time) = ((one_text(tracers, keyword), tag_name(keyword)) for keyword in keywords)
     if not stamp:
-        stamp = one_text_private(datasets)
+        stamp = one_of({private(d, 0x09, 0x3B, "GEMS_PETD") for d in datasets}, "(0009,103B)")
         where = "GE administration date-time (0009,103B)"
     if stamp:
         moment = parse_dt(stamp, where, zone)
@@ -258,16 +250,6 @@ def _stated_injection(
             "state the injection time (injection_time)."
         )
     return _dated(parse_tm(time, where_time), where_time, reference, half_life_s)
-
-
-def one_text_private(datasets: Sequence[Dataset]) -> str:
-    """GE's administration date-time, the same in all slices."""
-    values = {private(d, 0x09, 0x3B, "GEMS_PETD") for d in datasets}
-    if len(values) > 1:
-        raise UnitsError(
-            "The PET slices contradict each other in (0009,103B): convert one consistent series at a time."
-        )
-    return values.pop()
 
 
 def _own_injection(stated: str | datetime, reference: datetime, half_life: float, zone: timedelta | None) -> Evidence:

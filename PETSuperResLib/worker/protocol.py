@@ -12,12 +12,11 @@ a job (see :mod:`~PETSuperResLib.worker.jobs`); answers repeat the request's id:
 
 from __future__ import annotations
 
-import errno
 import json
 import traceback
 from typing import Any
 
-from ..errors import InputError, PETSuperResError, WorkerError
+from ..errors import InputError, WorkerError, in_words
 from ..files import strict
 from ..progress import Event
 
@@ -75,10 +74,8 @@ def event_of(message: dict[str, Any]) -> Event:
 
 def failure_of(error: Exception) -> dict[str, Any]:
     """The content of an ``error`` message; an error that is not the library's has the lines of its traceback."""
-    sentence = explain(error)
-    if sentence:
-        option = getattr(error, "option", "")
-        return {"message": sentence, **({"option": option} if option else {})}
+    if known := in_words(error):
+        return {"message": str(known), **({"option": known.option} if known.option else {})}
     lines = "".join(traceback.format_exception(error)).splitlines()
     sentence = f"Unexpected {type(error).__name__} ({error}): please report it with the log."
     return {"message": sentence, "details": lines[-DETAILS:]}
@@ -89,18 +86,3 @@ def error_of(message: dict[str, Any]) -> WorkerError:
     log = message.get("log") or message.get("details") or ()
     sentence = message.get("message") or "The job failed: see the log."
     return WorkerError(sentence, log, message.get("option") or "")
-
-
-def explain(error: Exception) -> str:
-    """One sentence for the user; empty for an error without a known cause."""
-    if isinstance(error, PETSuperResError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "Not enough memory for this volume: reconstruct a region of it, or use a machine with more."
-    if isinstance(error, ModuleNotFoundError):
-        return f"The Python package '{error.name}' is missing: install it and try again."
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "No space left on the disk: free some and try again."
-    if isinstance(error, OSError):
-        return f"{error.filename or 'A file'} could not be used: {error.strerror or error}."
-    return ""

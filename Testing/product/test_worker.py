@@ -262,10 +262,10 @@ def test_the_gpus_of_an_apple_are_told_and_taken_only_where_there_are_any():
 def test_a_missing_package_and_a_full_disk_are_told_in_one_sentence():
     import errno
 
-    from PETSuperResLib.worker.protocol import explain
+    from PETSuperResLib.errors import in_words
 
-    assert "'torch' is missing" in explain(ModuleNotFoundError("No module named 'torch'", name="torch"))
-    assert "No space left" in explain(OSError(errno.ENOSPC, "No space left on device"))
+    assert "'torch' is missing" in str(in_words(ModuleNotFoundError("No module named 'torch'", name="torch")))
+    assert "No space left" in str(in_words(OSError(errno.ENOSPC, "No space left on device")))
 
 
 def test_an_error_without_a_known_cause_goes_to_the_log_too(monkeypatch, capfd):
