@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 import torch
 from geometry import GEOMETRIES
-from scipy import ndimage
 from tiny import small_phantom, tiny_prior
 
-from PETSuperResLib import __version__
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError
 from PETSuperResLib.lesions.segments import region_around
 from PETSuperResLib.phantoms.torso import torso_phantom
@@ -57,20 +53,6 @@ def moved(volume: Volume, direction: np.ndarray, origin=(-100.0, 40.0, 900.0)) -
     return replace(volume, direction=tuple(direction.ravel()), origin=origin)
 
 
-def in_body(volume: Volume, ct: Volume, margin_mm: float = 8.0) -> float:
-    """SUV x mL inside the CT's body outline, and the margin into which a scanner blurs it."""
-    tissue = ct.resample_to(volume, "linear", -1000.0).array > -300
-    filled = (ndimage.binary_fill_holes(layer) for layer in tissue)
-    body = [ndimage.distance_transform_edt(~layer, sampling=volume.spacing[1::-1]) <= margin_mm for layer in filled]
-    return float(volume.array[np.stack(body)].sum()) * volume.voxel_ml
-
-
-def test_activity_inside_the_body_is_conserved(run):
-    phantom = small_phantom()
-    volume = run(quality="standard").volume
-    assert in_body(volume, phantom.ct) == pytest.approx(in_body(phantom.pet, phantom.ct), rel=0.01)
-
-
 def test_a_thin_stack_is_not_scaled_down_for_what_its_end_slices_miss(run):
     """With an axial PSF, end slices have neighbours that were not scanned; they must not bias the others."""
     pet = small_phantom().pet
@@ -86,14 +68,6 @@ def test_the_result_is_suv_on_a_grid_over_the_same_box(result):
     assert result.volume.unit == "SUVbw" and result.volume.spacing == (4.0, 4.0, 4.0)
     np.testing.assert_allclose(result.volume.corners().mean(0), pet.corners().mean(0), atol=1e-3)
     assert np.isfinite(result.volume.array).all() and result.volume.array.min() >= 0
-
-
-def test_the_report_is_json_and_says_where_everything_comes_from(result, prior):
-    report = json.loads(json.dumps(result.report, allow_nan=False))
-    assert report["prior"]["sha256"] == prior.sha256 and report["scanner"]["name"] == "Siemens Biograph mCT"
-    assert report["sampler"]["name"] == "quick" and report["seed"] == 0 and report["measurement"] == "image"
-    assert report["version"] == __version__ and datetime.fromisoformat(report["date"]).utcoffset() == timedelta(0)
-    assert "Research use only" in report["notice"] and report["conservation_factor"] == pytest.approx(1, abs=0.2)
 
 
 def test_the_same_seed_gives_the_same_volume(run):
@@ -117,23 +91,6 @@ def test_orientation_of_the_patient_does_not_matter(run, result, kind):
     turned = run(moved(phantom.pet, GEOMETRIES[kind]), moved(phantom.ct, GEOMETRIES[kind]))
     np.testing.assert_allclose(turned.volume.direction, GEOMETRIES[kind].ravel(), atol=1e-9)
     np.testing.assert_allclose(turned.volume.array, result.volume.array, atol=0.02 * result.volume.array.max())
-
-
-def test_anisotropic_voxels_become_square_ones_and_the_hot_spot_stays_where_it_is(run):
-    phantom = small_phantom()
-    coarse = phantom.pet.grid((5.0, 6.0, 4.0))
-    pet = phantom.pet.resample_to(coarse, "linear")
-    hot = np.zeros(pet.shape, np.float32)
-    hot[1:3, 20, 40] = 60.0
-    pet = pet.with_array(np.minimum(pet.array, 2.0) + hot)
-    result = run(pet, phantom.ct)
-    assert result.volume.spacing == (4.0, 4.0, 4.0)
-
-    def place(volume: Volume) -> np.ndarray:
-        k, j, i = np.unravel_index(volume.array[:3].argmax(), volume.array[:3].shape)
-        return (volume.ijk_to_lps @ [i, j, k, 1.0])[:2]
-
-    assert np.linalg.norm(place(result.volume) - place(pet)) < 6.0
 
 
 def test_the_ct_may_lie_on_a_grid_of_its_own(run, result):
@@ -172,9 +129,10 @@ def test_a_region_outside_the_pet_is_refused(run):
         run(region=(9000, 9100, 0, 50, 0, 10))
 
 
-def test_progress_reaches_the_end_with_previews_and_never_goes_back(run):
+@pytest.mark.parametrize("samples", [1, 2])
+def test_progress_reaches_the_end_with_previews_and_never_goes_back(run, samples):
     events = []
-    run(progress=events.append)
+    run(samples=samples, progress=events.append)
     fractions = [e.fraction for e in events]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert any(e.preview is not None and e.preview.array.max() > 0 for e in events)
@@ -194,13 +152,6 @@ def test_progress_and_the_time_left_move_within_a_step(run, monkeypatch, quality
         within = {e.fraction for e in events if e.message == f"step {step} of 3"}
         assert len(within) > profile.inner(step), "every update, and the network"
     assert all(e.remaining_s for e in events if 0.1 < e.fraction < 1)
-
-
-def test_progress_of_several_samples_never_goes_back(run):
-    events = []
-    run(samples=2, progress=events.append)
-    fractions = [e.fraction for e in events]
-    assert fractions == sorted(fractions) and fractions[-1] == 1.0
 
 
 def test_it_stops_half_way_when_asked(run):
@@ -249,16 +200,6 @@ def test_a_scanner_other_than_the_sinograms_is_refused(run, simulation):
     assert run(simulation.lr, measurement=simulation.measurement, scanner="Paper standard").volume
 
 
-def placed(measurement, z_mm: float):
-    x, y, z = measurement.grid.origin
-    return replace(measurement, grid=replace(measurement.grid, origin=(x, y, z + z_mm)))
-
-
-def test_a_sinogram_of_another_place_is_refused(run, simulation):
-    with pytest.raises(GeometryError, match="measurement covers only 0.0 % of the PET.*; at least 50 % is needed"):
-        run(simulation.lr, measurement=placed(simulation.measurement, 500.0))
-
-
 def test_a_sinogram_of_another_patient_at_the_same_place_is_refused(run, simulation):
     other = torso_phantom(8, (4, 64, 96), (4.0, 4.0, 4.0), 2, "pelvis").pet
     with pytest.raises(GeometryError, match="differs from the measured one by .* made with this PET"):
@@ -296,11 +237,6 @@ def test_a_region_keeps_the_weight_of_its_counts(run, monkeypatch):
     run()
     run(region=(x - 40, x + 40, y - 30, y + 30, z - 8, z + 8))
     assert scales[1] == pytest.approx(scales[0], rel=0.03)
-
-
-def test_a_scanner_that_nobody_named_is_asked_for(run):
-    with pytest.raises(InputError, match="Which scanner made the PET"):
-        run(scanner=None)
 
 
 def test_the_scanner_of_the_dicom_header_needs_no_name(run):

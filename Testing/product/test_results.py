@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from known_prior import PRIOR_ONLY, STILL, as_it_is, body, known_prior, person, run, unscaled
 from tiny import relative
 
+from PETSuperResLib import __version__
 from PETSuperResLib.inputs import Inputs
 from PETSuperResLib.physics.image_model import pseudo_measurement
 from PETSuperResLib.physics.simulation import simulate
@@ -97,7 +99,11 @@ def test_the_pet_is_interpolated_smoothly_onto_the_grid_by_physical_coordinates(
 
 
 def test_the_report_says_what_was_used():
-    report = json.loads(json.dumps(run(as_it_is, changes=STILL, scanner="GE Discovery ST", seed=7).report))
+    result = run(as_it_is, changes=STILL, scanner="GE Discovery ST", seed=7)
+    report = json.loads(json.dumps(result.report, allow_nan=False))
+    assert report["version"] == __version__ and datetime.fromisoformat(report["date"]).utcoffset() == timedelta(0)
+    assert "Research use only" in report["notice"] and report["measurement"] == "image"
+    assert report["scanner"]["name"] == "GE Discovery ST" and "sha256" in report["prior"]
     assert report["scanner"]["unverified"] and report["seed"] == 7 and report["samples"] == 1
     assert report["sampler"]["start_sigma"] == 3.0 and report["sampler"]["steps"] == 1
     assert report["trues_per_slice"] == 100_000 and report["residual"] is None

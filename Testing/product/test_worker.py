@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import queue
@@ -113,14 +112,6 @@ def test_a_job_reports_progress_and_leaves_its_files(shared, case, tmp_path):
     assert Volume.read(result["files"]["sr"]).array.max() > 1
     assert result["report"] == json.loads(Path(result["files"]["report"]).read_text())
     assert result["report"]["scanner"]["name"] == "Small" and result["report"]["seed"] == 0
-
-
-def test_the_counts_may_be_stated_and_the_report_identifies_the_inputs(shared, case, tmp_path):
-    shared.send("reconstruct", "counts", **job(case, tmp_path / "out", trues_per_slice=50_000))
-    report = shared.until("result", "error")["report"]
-    assert report["trues_per_slice"] == 50_000 and report["trues_per_slice_from"] == "the caller"
-    assert report["files"]["pet"] == case["pet"]
-    assert report["files_sha256"]["ct"] == hashlib.sha256(Path(case["ct"]).read_bytes()).hexdigest()
 
 
 def test_out_may_be_a_volume_file(shared, case, tmp_path):

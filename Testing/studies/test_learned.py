@@ -13,7 +13,6 @@ from tiny import relative, small_phantom, tiny_prior
 from PETSuperResLib.errors import Cancelled, InputError
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
-from PETSuperResLib.prior import Denoiser
 from PETSuperResLib.progress import Reporter
 from PETSuperResLib.studies.evaluation.evaluate import evaluate
 from PETSuperResLib.studies.methods import METHODS, FitOptions, MethodCase, pairs, petdm, srdpm
@@ -361,15 +360,6 @@ def test_a_prior_of_another_conditioning_starts_from_the_bundled_one_and_is_kept
     restored = method.fit(CASES, options).restore(case)
     assert (folder / "prior.safetensors").stat().st_mtime_ns == changed  # read, not trained again
     assert relative(restored.array, case.simulation.truth.array) < 0.6
-
-
-@pytest.mark.parametrize(("conditioning", "heeds"), [("concat", True), ("none", False)])
-def test_a_prior_heeds_the_ct_only_if_it_is_conditioned_on_it(conditioning, heeds, tmp_path):
-    prior = conditioned_prior(conditioning, CASES, FitOptions(tmp_path, steps=1))
-    x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    water, air = torch.zeros(2, 32, 32), torch.full((2, 32, 32), -1000.0)
-    with_water, with_air = (Denoiser(prior, ct, 2.0).epsilon(x, 300) for ct in (water, air))
-    assert torch.equal(with_water, with_air) is not heeds
 
 
 @pytest.mark.parametrize("conditioning", ["concat", "none"])

@@ -47,14 +47,6 @@ def ct(seed: int, *shape: int) -> torch.Tensor:
 
 
 # -- schedule and transform -----------------------------------------------------------------------
-@pytest.mark.parametrize("t", [0, 100, 500, 999])
-def test_tweedie_gives_the_image_back_from_its_exact_noise(t):
-    schedule, random = NoiseSchedule(), torch.Generator().manual_seed(t)
-    x0, eps = (torch.randn(2, 1, 16, 16, generator=random) for _ in range(2))
-    steps = torch.full((2,), t)
-    signal, noise = schedule.signal_noise(steps)
-    estimate = schedule.tweedie(signal * x0 + noise * eps, eps, steps)
-    assert relative(estimate, x0) < 1e-7 / float(signal[0]) * 10
 
 
 def test_the_schedule_keeps_the_variance_and_ends_in_noise():
@@ -83,14 +75,6 @@ def test_the_prior_s_space_is_the_documented_one():
     assert float(AsinhTransform().to_model(torch.tensor(2.0))) == pytest.approx(math.asinh(2.0) / 0.5, rel=1e-6)
     bars = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
     np.testing.assert_allclose(NoiseSchedule().alpha_bar, bars, rtol=1e-9)
-
-
-def test_the_transform_is_linear_near_zero_and_logarithmic_above():
-    transform = AsinhTransform()
-    low = transform.to_model(torch.tensor([0.01, 0.02]))
-    high = transform.to_model(torch.tensor([50.0, 100.0, 200.0]))
-    assert float(low[1] / low[0]) == pytest.approx(2.0, rel=1e-3)
-    assert float(high[2] - high[1]) == pytest.approx(float(high[1] - high[0]), rel=1e-3)
 
 
 def test_its_slope_is_its_derivative():
@@ -243,14 +227,10 @@ def test_a_checkpoint_comes_back_with_weights_and_provenance(tmp_path):
     made = Prior(network, AsinhTransform(0.5, 0.25), NoiseSchedule(500), {"pixel_mm": 3.0})
     read = Prior.load(made.save(tmp_path / "p.safetensors", steps=7))
     assert (read.transform, read.schedule, read.network.config) == (made.transform, made.schedule, CONFIG)
-    assert read.info == {"pixel_mm": 3.0, "steps": 7} and read.pixel_mm == 3.0 and len(read.sha256) == 64
+    assert read.info == {"pixel_mm": 3.0, "steps": 7} and read.pixel_mm == 3.0
+    assert read.sha256 == hashlib.sha256((tmp_path / "p.safetensors").read_bytes()).hexdigest()
     for name, weight in network.state_dict().items():
         assert torch.equal(read.network.state_dict()[name], weight.bfloat16().float()), name
-
-
-def test_the_sha256_is_the_file_s(tmp_path):
-    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
-    assert Prior.load(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 DAMAGES = {
@@ -280,6 +260,8 @@ def test_what_is_no_whole_prior_is_refused_in_one_sentence(tmp_path, damage):
         Prior.load(path)
     message = str(error.value)
     assert "\n" not in message and "p.safetensors" in message and message.endswith(".") and ":" in message
+    changed = damage in ("with a flipped bit", "with other weights")
+    assert ("SHA-256 of its weights differs" in message) == changed
 
 
 def test_a_prior_without_a_hash_of_its_weights_is_read(tmp_path):
@@ -287,13 +269,6 @@ def test_a_prior_without_a_hash_of_its_weights_is_read(tmp_path):
     path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
     rewrite(path, tensors_sha256=None)
     assert Prior.load(path).network.config == CONFIG
-
-
-def test_a_flipped_bit_in_the_weights_is_told_as_damage(tmp_path):
-    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
-    DAMAGES["with a flipped bit"](path)
-    with pytest.raises(CheckpointError, match="SHA-256 of its weights differs"):
-        Prior.load(path)
 
 
 def test_a_bundled_prior_that_is_not_the_released_one_is_refused(tmp_path, monkeypatch):

@@ -152,14 +152,6 @@ def test_noise_and_scanner_are_believed_equally():
     assert counts.used == pytest.approx((counts.nominal * found) ** 0.5)
 
 
-def test_another_fwhm_changes_the_counts_used_by_the_root_of_what_it_changes_the_estimate():
-    pet, scanners = noisy(0.08), [Scanner.get(MCT, fwhm_transaxial_mm=f) for f in (4.2, 6.2)]
-    (narrow, _), (wide, _) = (estimate(pet, scanner) for scanner in scanners)
-    assert narrow > 3 * wide
-    used = [effective_counts(pet, scanner).used for scanner in scanners]
-    assert used[0] / used[1] == pytest.approx((narrow / wide) ** 0.5)
-
-
 @pytest.mark.parametrize(("estimate", "warned"), [(2e5, False), (2.7e6, False), (1.5e5, True), (3e6, True)])
 def test_a_contradiction_by_more_than_a_factor_of_4_is_told_with_its_remedy(estimate, warned):
     told = EffectiveCounts(7e5, estimate, "image noise (9 %)").warnings

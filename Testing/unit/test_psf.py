@@ -31,14 +31,6 @@ def test_it_is_its_own_adjoint(scanner, seed):
     assert mismatch(psf.forward(z), y, z, psf.adjoint(y)) < 1e-5
 
 
-@pytest.mark.parametrize("fwhm", [(8.0, 6.0), (4.5, 0.0), (1.0, 1.0)])
-def test_activity_away_from_the_edges_is_preserved(fwhm):
-    shape = (21, 31, 33)
-    blurred = GaussianPSF(shape, (2.0, 2.0, 2.0), fwhm)(point(shape))
-    assert float(blurred.sum()) == pytest.approx(1.0, abs=1e-6)
-    assert float(blurred.min()) >= 0
-
-
 @pytest.mark.parametrize(("axis", "fwhm"), [(2, (7.0, 0.0)), (1, (7.0, 0.0)), (0, (0.0, 9.0))])
 def test_its_variance_is_that_of_the_fwhm_with_anisotropic_voxels(axis, fwhm):
     shape, spacing = (41, 51, 53), (1.5, 2.0, 2.5)
