@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,14 +53,12 @@ class Measurement:
 
     def part(self, first: int, last: int) -> Measurement:
         """Slices ``first`` up to but not including ``last``."""
-        return Measurement(
-            self.scanner,
-            self.counts[first:last],
-            self.background[first:last],
-            self.scale,
-            self.grid.slices(first, last),
-            None if self.attenuation is None else self.attenuation[first:last],
-            self.kind,
+        return replace(
+            self,
+            counts=self.counts[first:last],
+            background=self.background[first:last],
+            grid=self.grid.slices(first, last),
+            attenuation=None if self.attenuation is None else self.attenuation[first:last],
         )
 
     def model(

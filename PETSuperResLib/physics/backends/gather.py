@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .symmetries import Symmetries
+from .symmetries import Backend, Symmetries
 
 RUN = 6400  # pixels that are projected back together: their sums stay in a core's cache
 TILE = 32  # pixels per side whose rows stay in a core's cache while all lines take what they need of them
@@ -102,7 +102,7 @@ class VariantTables:
         )
 
 
-class GatherBackend:
+class GatherBackend(Backend):
     """The matrix as weighted sums of rows of ``slices`` numbers: torch's embedding bags, vectorised along the slices.
 
     Forward, the sums are taken tile by tile of the image, each tile while it is in the cache, and then over the tiles.
@@ -131,7 +131,7 @@ class GatherBackend:
         return (sum(t.numel() * t.element_size() for t in sums) + tables) / 1e6
 
     def blocks(self, slices: int) -> list[int]:
-        """How many slices to take together, block by block: evenly, in whole registers."""
+        """Evenly, in whole registers."""
         groups = -(-slices // COLUMNS)
         each = -(-groups // -(-groups // self.limit)) * COLUMNS if groups else 1
         return [min(each, slices - first) for first in range(0, slices, each)]
@@ -146,7 +146,6 @@ class GatherBackend:
         return self._tables[count]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(P, slices)`` -> ``(L, slices)``, contiguous."""
         slices = pixels.shape[1]
         tables = self.together(slices)
         wide = tables.count * slices
@@ -166,7 +165,6 @@ class GatherBackend:
             return rows.view(-1, slices).index_select(0, tables.lines)
 
     def adjoint(self, lines: Tensor) -> Tensor:
-        """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
         slices = lines.shape[1]
         tables = self.together(slices)
         total = lines.new_zeros(*self.shape, slices)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .symmetries import Symmetries
+from .symmetries import Backend, Symmetries, even_blocks
 
 GPU_SLICES = 32  # that are taken together
 
 
-class SparseBackend:
+class SparseBackend(Backend):
     """The matrix in torch's CSR layout; the symmetric images are further columns of the same product."""
 
     def __init__(
@@ -37,21 +37,17 @@ class SparseBackend:
 
     @property
     def megabytes(self) -> float:
-        """Memory kept."""
         return 16e-6 * self.matrix.values().numel()
 
     def blocks(self, slices: int) -> list[int]:
-        """How many slices to take together, block by block."""
-        return [min(GPU_SLICES, slices - first) for first in range(0, slices, GPU_SLICES)]
+        return even_blocks(slices, GPU_SLICES)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(P, slices)`` -> ``(L, slices)``, contiguous."""
         slices = pixels.shape[1]
         values = self.matrix @ pixels.index_select(0, self.pixels).view(-1, self.variants * slices)
         return values.view(-1, slices).index_select(0, self.lines)
 
     def adjoint(self, lines: Tensor) -> Tensor:
-        """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
         slices = lines.shape[1]
         lines = torch.cat([lines, lines.new_zeros(1, slices)])
         values = lines.index_select(0, self.entries).view(-1, self.variants * slices)

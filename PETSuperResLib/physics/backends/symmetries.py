@@ -59,3 +59,8 @@ class Backend(Protocol):
     def adjoint(self, lines: Tensor) -> Tensor:
         """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
         ...
+
+
+def even_blocks(slices: int, size: int) -> list[int]:
+    """``slices`` in blocks of ``size``, the last one with what is left."""
+    return [min(size, slices - first) for first in range(0, slices, size)]

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .symmetries import Symmetries
+from .symmetries import Backend, Symmetries, even_blocks
 
 SLICES = 128  # that are taken together
 CACHE_LINE = 32  # float32 numbers: so many slices of a row are read at once
@@ -134,7 +134,7 @@ class _Sums:
         return result
 
 
-class TritonBackend:
+class TritonBackend(Backend):
     """The matrix and its transpose, each as sums of rows of the operand by the kernel of this module."""
 
     FORWARD = Tiles()
@@ -168,19 +168,15 @@ class TritonBackend:
 
     @property
     def megabytes(self) -> float:
-        """Memory kept."""
         return self._forward.megabytes + self._adjoint.megabytes
 
     def blocks(self, slices: int) -> list[int]:
-        """How many slices to take together, block by block."""
-        return [min(SLICES, slices - first) for first in range(0, slices, SLICES)]
+        return even_blocks(slices, SLICES)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(P, slices)`` -> ``(L, slices)``, contiguous."""
         return self._forward(pixels)
 
     def adjoint(self, lines: Tensor) -> Tensor:
-        """``(L, slices)`` -> ``(P, slices)``, contiguous: the transpose of :meth:`forward`."""
         return self._adjoint(lines)
 
 

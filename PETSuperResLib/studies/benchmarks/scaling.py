@@ -187,7 +187,7 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     for column, axis in enumerate(axes):
         mine = [r for r in rows if r["axis"] == axis]
         x = [r[axis] for r in mine]
-        time_axis, memory_axis = axes_grid[0, column], axes_grid[1, column]
+        time_axis, memory_axis = axes_grid[:, column]
         if axis == "processes":
             time_axis.plot(x, [r["cases_per_hour"] for r in mine], "o-", color="C0")
             time_axis.set_ylabel("cases per hour")
@@ -201,9 +201,8 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         memory_axis.set_ylabel("resident memory, MiB")
         memory_axis.legend(frameon=False)
         for plot in (time_axis, memory_axis):
-            plot.set_xlabel(labels[axis])
+            plot.set(xlabel=labels[axis], xticks=x)
             plot.set_ylim(bottom=0)
-            plot.set_xticks(x)
             plot.spines[["top", "right"]].set_visible(False)
     where = "the CPU" if rows[0]["device"] == "cpu" else rows[0]["device"]
     figure.suptitle(f"reconstruct, {rows[0]['quality']}, on {where}: 32 slices of 128 x 128 unless varied")

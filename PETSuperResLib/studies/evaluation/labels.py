@@ -56,12 +56,10 @@ def setting_in_words(setting: str) -> str:
 def counts_in_words(setting: str, counts: str) -> str:
     """How many trues a slice has at a setting and count level; only the names for unknown ones."""
     try:
-        scanner = paper_setting(setting)
-    except ScannerError:
+        scanner, level = paper_setting(setting), COUNT_LEVELS[counts]
+    except (ScannerError, KeyError):
         return f"{counts} counts, setting {setting}"
-    if counts not in COUNT_LEVELS:
-        return f"{counts} counts, setting {setting}"
-    trues = scanner.trues_per_slice * scanner.dose_fraction * COUNT_LEVELS[counts]
+    trues = scanner.trues_per_slice * scanner.dose_fraction * level
     return (
         f"{counts} counts, setting {setting}: {trues / 1000:,.0f} thousand trues per slice in the mean, "
         f"and {100 * scanner.background_fraction:g} % of that as scatter and randoms on top"

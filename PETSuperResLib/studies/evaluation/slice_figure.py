@@ -99,8 +99,7 @@ class MethodFigure:
         if what == "error":
             image = image - self.truth[box]
         axis.imshow(image, extent=self._extent(box), interpolation="nearest", **self._colours(what, name))
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set(xticks=[], yticks=[])
         if what == "slice":
             axis.set_title(label(name), fontsize=min(11.0, 165.0 / len(label(name))), pad=4)
         if what == "error":
