@@ -19,16 +19,10 @@ if TYPE_CHECKING:
 def image_grid(pet: Volume, spacing_mm: float = 2.0) -> Volume:
     """The SR grid of a PET: its box and slices, ``spacing_mm`` in the slice, an even number of pixels."""
     grid = pet.grid((spacing_mm, spacing_mm, pet.spacing[2]))
-    j, i = (n + n % 2 for n in grid.shape[1:])
-    return resize(grid, (j, i))
-
-
-def resize(grid: Volume, shape: tuple[int, int]) -> Volume:
-    """An empty grid with the same centre, spacing and slices, and ``shape`` (J, I) in the slice."""
+    k, j, i = grid.shape
     matrix = np.reshape(grid.direction, (3, 3)) @ np.diag(grid.spacing)
-    shift = np.array([grid.shape[2] - shape[1], grid.shape[1] - shape[0], 0]) / 2
-    origin = np.array(grid.origin) + matrix @ shift
-    return replace(grid, array=np.zeros((grid.shape[0], *shape), np.float32), origin=tuple(origin))
+    origin = np.array(grid.origin) - matrix @ np.array([i % 2, j % 2, 0]) / 2  # the centre is kept
+    return replace(grid, array=np.zeros((k, j + j % 2, i + i % 2), np.float32), origin=tuple(origin))
 
 
 def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = 24.0) -> Volume:

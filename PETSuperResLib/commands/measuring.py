@@ -67,22 +67,20 @@ def lesions(
     mask = Volume.read(segmentation, unit="label")
     segments = segments_of(split_segments(mask)) if split else segments_of(mask, segment_names(segmentation))
     truth = read_image(reference, "PT", "--reference") if reference else None
-    found = ls.measure_lesions(volume, segments, truth, threshold=threshold)
-    rows = ls.lesion_rows(found, method="pet")
+    volumes = {"pet": volume}
+    if after:
+        volumes["after"] = read_image(after, "PT", "--after")
     headings = lesion_headings(threshold)
+    found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
-    second = []
-    if after:
-        second = ls.measure_lesions(read_image(after, "PT", "--after"), segments, truth, threshold=threshold)
-    rows += ls.lesion_rows(second, method="after")
-    if truth:
-        rows += ls.lesion_rows(ls.measure_lesions(truth, segments, threshold=threshold), method="reference")
+        found["reference"] = ls.measure_lesions(truth, segments, threshold=threshold)
+    rows = [row for name, measured in found.items() for row in ls.lesion_rows(measured, method=name)]
     if after or truth:
         headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
     click.echo(table(rows, headings))
-    if second:
-        click.echo("\n" + change_table(ls.compare(found, second), threshold))
+    if after:
+        click.echo("\n" + change_table(ls.compare(found["pet"], found["after"]), threshold))
     if out:
         write_csv(out, rows, ls.COLUMNS)
         click.echo(f"Wrote {out}.")

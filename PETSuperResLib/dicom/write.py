@@ -49,9 +49,10 @@ def write_derived(
         raise InputError("The volume has voxels that are not finite numbers: make it again.")
     target = check_target(folder)
     with quiet_pydicom():
-        headers = _source(source)
+        headers, geometry = _source(source)
         volume = _right_handed(volume)
-        slices = derived_headers(volume, headers, _nearest(volume, headers), dict(report or {}), description)
+        nearest = _nearest(volume, headers, geometry)
+        slices = derived_headers(volume, headers, nearest, dict(report or {}), description)
         for dataset, values in zip(slices, volume.array, strict=True):
             set_pixels(dataset, values)
         step, files = Reporter(progress), [target / f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
@@ -64,8 +65,8 @@ def write_derived(
     return files
 
 
-def _source(source: str | Path | Sequence[str | Path]) -> list[Dataset]:
-    """Headers of the source's slices, in order along their normal."""
+def _source(source: str | Path | Sequence[str | Path]) -> tuple[list[Dataset], dict[str, Any]]:
+    """Headers of the source's slices, in order along their normal, and their grid."""
     if isinstance(source, (str, Path)):
         series = find_series(Path(source), None, "PT")
         files, name = list(series.files), f"The PET series in {source}"
@@ -76,7 +77,7 @@ def _source(source: str | Path | Sequence[str | Path]) -> list[Dataset]:
     headers = [read_dataset(file, pixels=False) for file in files]
     if any(text(d, "Modality") != "PT" for d in headers) or len({text(d, "SeriesInstanceUID") for d in headers}) > 1:
         raise InputError(f"{name} is not one PET series: give the folder of the PET it was made from.")
-    return sort_slices(headers, name)[0]
+    return sort_slices(headers, name)
 
 
 def _right_handed(volume: Volume) -> Volume:
@@ -90,23 +91,19 @@ def _right_handed(volume: Volume) -> Volume:
     return Volume(volume.array[::-1], volume.spacing, (x, y, z), tuple(direction.ravel()), volume.unit)
 
 
-def _nearest(volume: Volume, headers: Sequence[Dataset]) -> list[int]:
+def _nearest(volume: Volume, headers: Sequence[Dataset], geometry: Mapping[str, Any]) -> list[int]:
     """For every slice of the volume the source slice that contains its centre."""
-    first = [float(v) for v in headers[0].ImageOrientationPatient]
-    normal = np.cross(first[:3], first[3:])
-    normal = normal / np.linalg.norm(normal)
+    normal = np.reshape(geometry["direction"], (3, 3))[:, 2]
     places = np.array([[float(v) for v in d.ImagePositionPatient] for d in headers]) @ normal
     own = np.reshape(volume.direction, (3, 3))[:, 2]
     if abs(own @ normal) < 0.999:
         raise GeometryError(
             "The volume is not in the slice direction of the PET series: give the PET it was made from."
         )
-    k = np.arange(volume.shape[0])
-    i, j = (volume.shape[2] - 1) / 2, (volume.shape[1] - 1) / 2
-    centres = (volume.ijk_to_lps @ np.stack([k * 0 + i, k * 0 + j, k, k * 0 + 1.0]))[:3].T @ normal
+    middle = [(n - 1) / 2 for n in volume.shape[:0:-1]]
+    centres = np.array([volume.ijk_to_lps[:3] @ [*middle, k, 1.0] for k in range(volume.shape[0])]) @ normal
     apart = np.abs(centres[:, None] - places[None])
-    step = float(np.median(np.abs(np.diff(places)))) if len(places) > 1 else volume.spacing[2]
-    if apart.min(axis=1).max() > 1.01 * step:
+    if apart.min(axis=1).max() > 1.01 * geometry["spacing"][2]:
         raise GeometryError("The volume lies outside the slices of the PET series: give the PET it was made from.")
     return [int(n) for n in apart.argmin(axis=1)]
 
