@@ -87,12 +87,6 @@ class PETSuperResLogic(_Base):
         """Get ``devices`` and ``versions`` from a worker process; ``onFacts`` gets its message (or an error)."""
         self.runner.ping(onFacts)
 
-    def presetNames(self) -> list[str]:
-        """Names of the bundled scanner presets."""
-        from PETSuperResLib.scanner import presets
-
-        return list(presets())
-
     def ensureDependencies(self) -> None:
         """Install missing packages of the backend, after a question; torch by the PyTorch extension."""
         from PETSuperResSlicer.dependencies import ensure_dependencies

@@ -1,20 +1,40 @@
-"""Nodes in a scene of their own, for tests of the module without its panel."""
+"""The module loaded in its host, and nodes in a scene of their own for tests without its panel."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+import slicer_host
+
+if not slicer_host.missing():
+    import mrml_scene
+
+    slicer_host.start()
+    mrml_scene.load_module()  # what the tests import
+
+
+def pytest_pycollect_makemodule() -> None:
+    """Skip the folder where the host cannot run."""
+    if slicer_host.missing():
+        pytest.skip(slicer_host.missing(), allow_module_level=True)
+
+
+@pytest.fixture
+def result(panel: Any, host: Any, fake: Any, case: Any) -> Any:
+    """A case that was chosen, run and measured in the panel: its result."""
+    from panel_case import choose, finish
+
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    return panel.params.result
 
 
 @pytest.fixture
 def scene() -> Any:
     """The scene, empty."""
-    import mrml_scene
-
     found = mrml_scene.start()
     found.Clear(0)
-    mrml_scene.load_module()
     return found
 
 

@@ -7,18 +7,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
-import slicer_host
+import slicer
 from geometry import ROOT
 from panel_case import make_case
+from PETSuperResSlicer import logic as PETSuperResLogic
+from PETSuperResSlicer.mrml import volumes as mrml
 
-if slicer_host.missing():
-    pytest.skip(slicer_host.missing(), allow_module_level=True)
-import slicer  # noqa: E402
-from mrml_scene import load_module  # noqa: E402
-
-from PETSuperResLib.volume import Volume  # noqa: E402
-
-load_module()
+from PETSuperResLib.volume import Volume
 
 
 def tutorial() -> list[str]:
@@ -29,8 +24,6 @@ def tutorial() -> list[str]:
 
 def documentation() -> list[str]:
     """The examples in the documentation of the logic."""
-    from PETSuperResSlicer import logic as PETSuperResLogic
-
     text = textwrap.dedent("    " + PETSuperResLogic.PETSuperResLogic.__doc__)
     return [textwrap.dedent(block) for block in re.findall(r"::\n\n((?:    .*\n|\n)+)", text)]
 
@@ -38,8 +31,6 @@ def documentation() -> list[str]:
 @pytest.fixture
 def patients(tmp_path, monkeypatch) -> Path:
     """A folder of two patients, the second with lesions; and Slicer's functions for files, which are not there."""
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     case = make_case()
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -9,21 +9,18 @@ from types import SimpleNamespace
 
 import mrml_scene
 import pytest
-import slicer_host
+import slicer
+import slicer.packaging
 from geometry import ROOT
+from PETSuperResSlicer import dependencies as module
 
-if slicer_host.missing():
-    pytest.skip(slicer_host.missing(), allow_module_level=True)
-
-from PETSuperResLib.errors import PETSuperResError  # noqa: E402
+from PETSuperResLib.errors import PETSuperResError
 
 
 @pytest.fixture
 def needs(host, monkeypatch):
     """The module's installer where every package is at hand in version 9.9; ``have`` says otherwise (None: absent)."""
     mrml_scene.load_module()
-    from PETSuperResSlicer import dependencies as module
-
     there: dict[str, str | None] = {}
 
     def version(name):
@@ -85,14 +82,9 @@ def test_torch_that_is_declined_or_fails_says_what_to_do(needs, monkeypatch, ins
         needs.run()
 
 
-def test_torch_is_installed_by_its_extension(needs, monkeypatch):
-    needs.have(torch=None)
-    torch_extension(monkeypatch, lambda: needs.have(torch="2.9.0+cu126") or "torch")
-    assert needs.run() is True and needs.run() is False
-
-
-def test_an_older_torch_is_replaced_by_the_extension(needs, monkeypatch):
-    needs.have(torch="1.13.1+cu117")
+@pytest.mark.parametrize("before", [None, "1.13.1+cu117"])
+def test_a_missing_or_old_torch_is_installed_by_its_extension(needs, monkeypatch, before):
+    needs.have(torch=before)
     torch_extension(monkeypatch, lambda: needs.have(torch="2.9.0+cu126") or "torch")
     assert needs.run() is True and needs.run() is False
 
@@ -115,7 +107,6 @@ def test_a_torch_that_is_new_enough_is_left_alone(needs, monkeypatch):
 
 
 def test_a_package_that_is_upgraded_ends_the_worker_that_has_the_old_one_loaded(needs, monkeypatch):
-    import slicer.packaging
     from panel_case import FakeRunner
 
     needs.have(pydicom="2.1")
@@ -143,8 +134,6 @@ def test_the_module_requires_what_the_library_requires(needs):
     ],
 )
 def test_packages_that_are_declined_or_fail_say_what_to_do(needs, monkeypatch, error, message):
-    import slicer.packaging
-
     needs.have(safetensors=None)
     monkeypatch.setattr(slicer.packaging, "pip_ensure", raising(error))
     with pytest.raises(PETSuperResError, match=message):
@@ -153,8 +142,6 @@ def test_packages_that_are_declined_or_fail_say_what_to_do(needs, monkeypatch, e
 
 @pytest.mark.parametrize("agrees", [True, False])
 def test_an_older_slicer_asks_and_uses_its_pip(needs, monkeypatch, agrees):
-    import slicer
-
     asked, installed = [], []
     monkeypatch.delattr(slicer, "packaging")
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)

@@ -6,19 +6,20 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import mrml_scene
 import numpy as np
 import pytest
 import torch
+from geometry import ROOT, hot_sphere
+from panel_case import FakeRunner
+from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.worker.client import WorkerClient
+from tiny import tiny_network
 
-pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
-import mrml_scene  # noqa: E402
-from geometry import ROOT, hot_sphere  # noqa: E402
-from panel_case import FakeRunner  # noqa: E402
-from tiny import tiny_network  # noqa: E402
-
-from PETSuperResLib.errors import Cancelled, InputError, OutputError, PETSuperResError  # noqa: E402
-from PETSuperResLib.prior import Prior  # noqa: E402
-from PETSuperResLib.scanner import Scanner  # noqa: E402
+from PETSuperResLib.errors import Cancelled, InputError, OutputError, PETSuperResError
+from PETSuperResLib.prior import Prior
+from PETSuperResLib.sampling import Sampler
+from PETSuperResLib.scanner import Scanner
 
 SCANNER = Scanner.from_dict(
     {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
@@ -36,8 +37,6 @@ def scene():
 def case(host, scene):
     """PET and CT nodes of a hot sphere in a round body, a logic with a fake runner, and what was called back."""
     module = mrml_scene.load_module()
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     pet, ct = hot_sphere()
     runner, seen = FakeRunner(), []
     calls = {
@@ -82,8 +81,6 @@ def test_a_background_job_is_handed_over_whole_and_ends_with_its_node(scene, cas
     assert kind == "done" and task.result is node and not task.running
     assert node.GetName() == "PET SR (Small)" and node.GetAttribute("PETSuperRes.report.prior_sha256") == "ab12"
     assert node.GetAttribute("PETSuperRes.preset") == "Small" and node.GetAttribute("PETSuperRes.seed") == "5"
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     np.testing.assert_array_equal(mrml.volume_from_node(node).array, doubled.array)
     spread = node.GetNodeReference("PETSuperRes.StandardDeviation")
     np.testing.assert_array_equal(mrml.volume_from_node(spread).array, case.volume.array)
@@ -166,8 +163,6 @@ def test_a_full_disk_is_told_before_the_job_begins(case, monkeypatch):
 def test_bad_input_is_refused_before_a_job_begins(case):
     with pytest.raises(InputError, match="No CT"):
         case.logic.process(case.pet, None, waitForCompletion=False)
-    from PETSuperResLib.sampling import Sampler
-
     with pytest.raises(InputError, match="quality"):
         case.logic.process(case.pet, case.ct, quality=Sampler.get("draft"), waitForCompletion=False)
     assert not case.runner.jobs
@@ -175,9 +170,6 @@ def test_bad_input_is_refused_before_a_job_begins(case):
 
 def test_the_real_worker_gives_what_the_same_call_gives_here(case, tmp_path, monkeypatch):
     """In the background, waiting for it, and in this process: the same volume; nothing is left behind."""
-    from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.worker.client import WorkerClient
-
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     prior = Prior(tiny_network(), info={"pixel_mm": 4.0}).save(tmp_path / "p.safetensors")
     (tmp_path / "private").mkdir()
@@ -200,7 +192,7 @@ def test_the_real_worker_gives_what_the_same_call_gives_here(case, tmp_path, mon
     for other in volumes[1:]:
         np.testing.assert_array_equal(other.array, volumes[0].array)
     assert list((tmp_path / "private").iterdir()) == []
-    assert nodes[0].GetNodeReference("PETSuperRes.StandardDeviation") is not None
+    assert all(node.GetNodeReference("PETSuperRes.StandardDeviation") is not None for node in nodes)
     told = [nodes[0].GetAttribute(name) for name in nodes[0].GetAttributeNames()]
     assert any("p.safetensors" in text for text in told)  # the prior's file, but not the copies of the images
     assert not any(str(tmp_path / "private") in text for text in told)

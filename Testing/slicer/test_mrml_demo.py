@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from types import SimpleNamespace
 
+import mrml_demo
+import mrml_scene
 import numpy as np
 import pytest
+import slicer
+from matplotlib import image
 
-pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
-import mrml_demo  # noqa: E402
-import mrml_scene  # noqa: E402
-
-from PETSuperResLib.errors import InputError, OutputError  # noqa: E402
-from PETSuperResLib.phantoms.torso import torso_phantom  # noqa: E402
-from PETSuperResLib.volume import Volume  # noqa: E402
+import PETSuperResLib
+from PETSuperResLib.errors import InputError, OutputError
+from PETSuperResLib.phantoms.torso import torso_phantom
+from PETSuperResLib.volume import Volume
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A small demo whose reconstruction is an interpolation, so that it takes seconds."""
-    import PETSuperResLib
 
     def reconstruct(pet, *_others, measurement, **_settings):
         values = pet.resample_to(measurement.grid, "linear").array.clip(0)
@@ -53,10 +54,6 @@ def test_a_saved_volume_read_without_slicer_lies_where_the_phantom_was(run):
 
 
 def test_the_scene_opens_again_from_another_folder_with_its_volumes(run, tmp_path):
-    import shutil
-
-    import slicer
-
     moved = shutil.copytree(run.folder, tmp_path / "moved")
     scene = mrml_scene.start()
     scene.Clear(0)
@@ -82,8 +79,6 @@ def test_the_lesion_table_has_a_row_for_every_lesion(run):
 
 
 def test_the_picture_is_a_page_with_ink_on_it(run):
-    from matplotlib import image
-
     page = image.imread(run.files["report"])
     assert page.shape[1] > 1400 and page.shape[0] > 900
     assert 0.05 < (page[..., :3].min(-1) < 0.95).mean() < 0.8
@@ -96,8 +91,6 @@ def test_without_slicer_core_the_demo_says_what_to_install(monkeypatch, tmp_path
 
 
 def test_a_disk_that_fills_leaves_nothing_and_names_the_file(monkeypatch, tmp_path):
-    import slicer
-
     scene = mrml_scene.start()
     scene.Clear(0)
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "PET")

@@ -6,23 +6,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import slicer
+from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series
+from PETSuperResSlicer.mrml import inputs, units
+from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.segments import masks_from_node
 
-pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
-import mrml_scene  # noqa: E402
-from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series  # noqa: E402
-
-mrml_scene.load_module()
-import slicer  # noqa: E402
-from PETSuperResSlicer.mrml import inputs, units  # noqa: E402
-from PETSuperResSlicer.mrml import volumes as mrml  # noqa: E402
-from PETSuperResSlicer.mrml.segments import masks_from_node  # noqa: E402
-
-from PETSuperResLib.dicom.read import read_series  # noqa: E402
-from PETSuperResLib.errors import GeometryError, InputError, UnitsError  # noqa: E402
-from PETSuperResLib.lesions.segments import region_around  # noqa: E402
-from PETSuperResLib.suv.stated import Stated  # noqa: E402
-from PETSuperResLib.worker.jobs import SuvJob, Tools  # noqa: E402
-from PETSuperResLib.worker.raw_arrays import read_raw  # noqa: E402
+from PETSuperResLib.dicom.read import read_series
+from PETSuperResLib.errors import InputError, UnitsError
+from PETSuperResLib.lesions.segments import region_around
+from PETSuperResLib.suv.stated import Stated
+from PETSuperResLib.worker.jobs import SuvJob, Tools
+from PETSuperResLib.worker.raw_arrays import read_raw
 
 
 class Database:
@@ -61,13 +56,6 @@ def dicom(scene, tmp_path, monkeypatch):
         return node
 
     return make
-
-
-def test_stored_units_are_believed_first(nodes):
-    mrml.mark_unit(nodes.pet, "SUVbw")
-    mrml.mark_unit(nodes.ct, "HU")
-    assert units.recognise(nodes.pet).usable
-    assert units.recognise(nodes.ct).kind == units.REFUSED
 
 
 def test_values_alone_never_prove_suv(nodes):
@@ -203,15 +191,3 @@ def test_a_new_region_is_put_around_the_lesions_and_within_the_pet(scene, nodes)
     middle.GetRASBounds(own)
     assert np.add(own[::2], own[1::2]) == pytest.approx(np.add(bounds[::2], bounds[1::2]))
     assert np.diff(np.reshape(own, (3, 2))) * 2 == pytest.approx(np.diff(np.reshape(bounds, (3, 2))))
-
-
-def test_pet_as_ct_and_another_patients_ct_are_refused(scene, nodes):
-    with pytest.raises(InputError, match="as PET and as CT"):
-        inputs.check_nodes(nodes.pet, nodes.pet)
-    inputs.check_nodes(nodes.pet, nodes.ct)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    for node in (nodes.pet, nodes.ct):
-        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), f"Patient of {node.GetName()}")
-        hierarchy.CreateItem(patient, node)
-    with pytest.raises(GeometryError, match="different patients"):
-        inputs.check_nodes(nodes.pet, nodes.ct)

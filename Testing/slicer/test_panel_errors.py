@@ -6,12 +6,11 @@ import shutil
 import sys
 
 import pytest
-import slicer_host
+import slicer
 from panel_case import choose, give, make_case, nodes_in_scene
-
-if slicer_host.missing():
-    pytest.skip(slicer_host.missing(), allow_module_level=True)
-import slicer  # noqa: E402
+from PETSuperResSlicer import dependencies as dependencies
+from PETSuperResSlicer.mrml import inputs as inputs
+from PETSuperResSlicer.mrml import volumes as mrml
 
 LIMITED = """
 import resource, sys
@@ -40,14 +39,10 @@ def _ct_as_pet(panel, case):
 
 
 def _mr_as_ct(panel, case):
-    from PETSuperResSlicer.mrml import inputs as inputs
-
     case.patch.setattr(inputs, "dicom_values", lambda node, *tags: ["MR" if node is case.ct else ""] * len(tags))
 
 
 def _other_patient(panel, case):
-    from PETSuperResSlicer.mrml import inputs as inputs
-
     ids = {case.pet: "A", case.ct: "B"}
     patients = lambda node, *tags: [ids[node] if tag == "0010,0020" else "" for tag in tags]  # noqa: E731
     case.patch.setattr(inputs, "dicom_values", patients)
@@ -81,8 +76,6 @@ def _no_prior(panel, case):
 
 
 def _no_torch(panel, case):
-    from PETSuperResSlicer import dependencies as dependencies
-
     case.patch.setattr(dependencies, "_versions", lambda: {dependencies.TORCH: None})
     case.patch.setitem(sys.modules, "PyTorchUtils", None)
 
@@ -207,8 +200,6 @@ def test_a_prior_whose_weights_are_damaged_is_told(working, refused, prior_file,
 
 
 def test_a_volume_that_is_no_ct_by_its_values_is_told(working, refused):
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     pet = mrml.volume_from_node(working.params.pet, "")
     working.params.ct = mrml.node_from_volume(pet, "Unmarked", slicer.mrmlScene)
     assert "Unmarked is not a CT in HU" in refused()

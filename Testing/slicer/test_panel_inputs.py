@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import slicer_host
+import slicer
 from panel_case import PRESET, choose, finish, give, make_case
+from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.panel.parameters import PETSuperResParameters
 
-if slicer_host.missing():
-    pytest.skip(slicer_host.missing(), allow_module_level=True)
-import slicer  # noqa: E402
+from PETSuperResLib.request import Request, options
+from PETSuperResLib.scanner import Scanner
 
 
 def test_apply_waits_for_what_is_missing(panel, host, case):
@@ -43,8 +44,6 @@ def test_choices_are_saved_with_the_scene(panel, host, case):
     assert node.GetParameter("preset") == PRESET and node.GetParameter("quality") == "DRAFT"
     assert node.GetParameter("samples") == "5" and node.GetParameter("seed") == "42"
     assert float(node.GetParameter("fwhm")) == 6.5 and node.GetParameter("threshold") == "41%"
-    from PETSuperResSlicer.panel.parameters import PETSuperResParameters
-
     again = PETSuperResParameters(node)  # as another session reads them
     assert again.pet is case.pet and again.segmentation is case.segments and again.quality.value == "draft"
 
@@ -68,8 +67,6 @@ def test_the_job_gets_what_was_chosen(panel, host, fake, case):
 
 def test_the_panel_offers_the_options_of_a_request_within_its_limits(panel, host, fake, case):
     """An option is written in the request; what the panel does not offer is named here."""
-    from PETSuperResLib.request import Request, options
-
     choose(panel, host, case)
     bound = {w.property("SlicerParameterName"): w for w in vars(panel.ui).values()} | {"device": None, "scanner": None}
     assert set(options(Request)) - set(bound) == {"measurement", "spacing", "margin"}
@@ -100,8 +97,6 @@ def test_an_edited_scanner_is_sent_whole_and_goes_back_to_its_preset(panel, host
 
 
 def test_another_preset_brings_its_own_values(panel, host, case):
-    from PETSuperResLib.scanner import Scanner
-
     for name in (PRESET, "GE Discovery ST"):
         choose(panel, host, case, name)
         assert panel.ui.fwhmSpinBox.value == pytest.approx(Scanner.get(name).fwhm_transaxial_mm, abs=0.006)
@@ -142,8 +137,6 @@ def test_the_priors_card_and_a_wrong_file(panel, host, fake, case, tmp_path):
 
 
 def test_unknown_units_are_asked_for(panel, host, fake, case):
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     case.pet.SetVoxelValueUnits(None)
     choose(panel, host, case)
     ui = panel.ui
@@ -157,8 +150,6 @@ def test_unknown_units_are_asked_for(panel, host, fake, case):
 
 
 def test_apply_follows_a_change_of_the_chosen_pet(panel, host, case):
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     case.pet.SetVoxelValueUnits(None)
     choose(panel, host, case)
     assert not panel.ui.applyButton.enabled
@@ -167,9 +158,7 @@ def test_apply_follows_a_change_of_the_chosen_pet(panel, host, case):
     assert panel.ui.applyButton.enabled and panel.ui.statusLabel.text == ""
 
 
-def test_what_the_module_made_is_not_offered_as_pet_or_ct(panel, host, fake, case):
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
+def test_what_the_module_made_is_not_offered_as_pet_or_ct(panel, host, fake, case, result):
     for selector in (panel.ui.petSelector, panel.ui.ctSelector):
         selector.setCurrentNode(panel.params.result)
         assert selector.currentNode() is not panel.params.result
@@ -180,8 +169,6 @@ def test_what_the_module_made_is_not_offered_as_pet_or_ct(panel, host, fake, cas
 
 
 def test_concentrations_are_converted_by_what_is_stated(panel, host, case):
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     case.pet.SetVoxelValueUnits(None)
     mrml.set_voxels(case.pet, case.volume.with_array(case.volume.array * 2500))
     choose(panel, host, case)
@@ -246,11 +233,3 @@ def test_an_input_deleted_during_a_run_leaves_the_result_and_is_told(panel, host
     host.spin(0.5)
     assert not panel.run.running and panel.params.result is not None and not host.errors
     assert message in panel.ui.logText.plainText
-
-
-def test_the_compare_layout_is_known_before_it_is_used(host):
-    from PETSuperResSlicer.mrml.compare import LAYOUT_ID, register_layout
-
-    register_layout()
-    layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-    assert layout.IsLayoutDescription(LAYOUT_ID)

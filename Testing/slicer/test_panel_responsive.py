@@ -10,16 +10,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import slicer_host
+import slicer
+from mrml_scene import load_module
 from panel_case import choose, responsive
+from PETSuperResSlicer.mrml import compare as compare
+from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+from PETSuperResSlicer.worker.client import WorkerClient
+from PETSuperResSlicer.worker.steps import Steps
+from PETSuperResSlicer.worker.task import Task
+from slicer_host.latency import can_hold
 
-if slicer_host.missing():
-    pytest.skip(slicer_host.missing(), allow_module_level=True)
-import slicer  # noqa: E402
-from mrml_scene import load_module  # noqa: E402
-from slicer_host.latency import can_hold  # noqa: E402
-
-from PETSuperResLib.volume import Volume  # noqa: E402
+from PETSuperResLib.volume import Volume
 
 pytestmark = pytest.mark.timing
 SLICES = 160
@@ -29,9 +32,6 @@ LONGEST_S = 0.1  # of processor time for one call of the module
 @pytest.fixture
 def body(panel, host):
     """A PET of 200 x 200 pixels, a CT of 512 x 512 in whole numbers, eight segments; and two results of 400 x 400."""
-    from PETSuperResSlicer.mrml import volumes as mrml
-    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
-
     scene = slicer.mrmlScene
     values = np.random.default_rng(0).gamma(1.0, 1.0, (SLICES, 200, 200)).astype(np.float32)
     pet = Volume(values, (4.0, 4.0, 3.0), (-398.0, -398.0, 0.0), unit="SUVbw")
@@ -61,10 +61,6 @@ def body(panel, host):
 
 def test_a_whole_body_leaves_the_panel_responsive(panel, host, fake, body):
     """Apply, previews, result and lesion table: clicks, and the processor time that each call of the module takes."""
-    from PETSuperResSlicer.mrml import compare as compare
-    from PETSuperResSlicer.mrml import provenance
-    from PETSuperResSlicer.mrml import volumes as mrml
-
     took: dict[str, float] = {}
 
     def timed(name, call):
@@ -106,8 +102,6 @@ holding = pytest.mark.skipif(not can_hold(), reason="runs Qt's event loop as Sli
 def steps(monkeypatch):
     """Processor time of each turn of the work that the module does on the GUI's thread."""
     load_module()
-    from PETSuperResSlicer.worker.steps import Steps
-
     lengths: list[float] = []
     go = Steps._go
 
@@ -132,8 +126,6 @@ def until(host, what, done):
 
 @holding
 def test_lesions_and_difference_are_computed_in_short_turns(steps, panel, host, fake, body):
-    from PETSuperResSlicer.mrml import provenance
-
     panel.ui.applyButton.click()
     fake.say("result", volumes={"sr": body}, report={"warnings": []})
     assert host.hold(60, until=lambda: panel.lesions.measured is not None)
@@ -157,9 +149,6 @@ for line in sys.stdin:
 @holding
 def test_inputs_and_results_pass_in_short_turns(steps, host, tmp_path):
     """A volume of 102 MB to a worker and back."""
-    from PETSuperResSlicer.worker.client import WorkerClient
-    from PETSuperResSlicer.worker.task import Task
-
     runner = WorkerClient(folder=tmp_path, command=[sys.executable, "-c", ECHO])
     volume = Volume(np.ones((SLICES, 400, 400), np.float32), (2.0, 2.0, 3.0), unit="SUVbw")
     try:

@@ -9,19 +9,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import slicer_host
+import slicer
 from panel_case import choose, finish, responsive, text
+from PETSuperResSlicer.mrml import compare, provenance
+from PETSuperResSlicer.mrml import lesion_table as lesions
+from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 
-if slicer_host.missing():
-    pytest.skip(slicer_host.missing(), allow_module_level=True)
-import slicer  # noqa: E402
-
-from PETSuperResLib import suv_volume  # noqa: E402
+from PETSuperResLib import suv_volume
 
 
-def test_the_lesion_table_follows_the_segments(panel, host, fake, case):
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
+def test_the_lesion_table_follows_the_segments(panel, host, fake, case, result):
     ui, table = panel.ui, panel.lesions.table
     assert ui.lesionsTable.rowCount == 2 and text(panel, 0, 0) == "1 Liver"
     assert text(panel, 0, 2) == "4.00\n8.00\n+100 %" and table.GetNumberOfRows() == 2
@@ -37,11 +35,7 @@ def test_the_lesion_table_follows_the_segments(panel, host, fake, case):
     assert host.spin(5, until=lambda: text(panel, 0, 0) == "1 Renamed")
 
 
-def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, case):
-    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
-
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
+def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, case, result):
     everything = case.labels.with_array((case.labels.array > 0).astype(np.float32))
     other = segmentation_from_labels(everything, case.pet, "Others", {1: "Both"})
     panel.ui.segmentationSelector.setCurrentNode(other)
@@ -50,11 +44,7 @@ def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, c
     assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 0)
 
 
-def test_a_stroke_of_changes_is_measured_once(panel, host, fake, case, monkeypatch):
-    from PETSuperResSlicer.mrml import lesion_table as lesions
-
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
+def test_a_stroke_of_changes_is_measured_once(panel, host, fake, case, result, monkeypatch):
     calls, measure = [], lesions.measure
 
     def count(*arguments):
@@ -70,9 +60,7 @@ def test_a_stroke_of_changes_is_measured_once(panel, host, fake, case, monkeypat
     assert len(calls) == 1
 
 
-def test_a_wrong_threshold_is_told_and_a_right_one_is_used(panel, host, fake, case):
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
+def test_a_wrong_threshold_is_told_and_a_right_one_is_used(panel, host, fake, case, result):
     panel.ui.thresholdEdit.setText("much")
     assert host.spin(5, until=lambda: "MTV threshold 'much'" in panel.ui.lesionsLabel.text)
     assert panel.ui.lesionsTable.rowCount == 0
@@ -81,9 +69,7 @@ def test_a_wrong_threshold_is_told_and_a_right_one_is_used(panel, host, fake, ca
     assert text(panel, 0, 5).startswith("0.00")  # 4 SUV is below the threshold in the PET
 
 
-def test_a_click_on_a_row_jumps_to_the_lesion(panel, host, fake, case):
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
+def test_a_click_on_a_row_jumps_to_the_lesion(panel, host, fake, case, result):
     panel.ui.lesionsTable.cellClicked(1, 0)
     wanted = np.array([*panel.lesions.measured.centres[1], 1.0])
     for name in ("Red", "Green", "Yellow"):
@@ -94,9 +80,7 @@ def test_a_click_on_a_row_jumps_to_the_lesion(panel, host, fake, case):
         assert all(0 < xyz[axis] < node.GetDimensions()[axis] for axis in (0, 1))  # ... which is in sight
 
 
-def test_copy_and_csv(panel, host, fake, case, tmp_path):
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
+def test_copy_and_csv(panel, host, fake, case, result, tmp_path):
     panel.ui.copyButton.click()
     assert slicer.app.clipboard().text().splitlines()[0].startswith("Lesion\tNo.\tSUVmax PET [g/mL]\tSUVmax SR [g/mL]")
     path = tmp_path / "lesions.csv"
@@ -104,25 +88,20 @@ def test_copy_and_csv(panel, host, fake, case, tmp_path):
     panel.ui.csvButton.click()
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     assert [float(row["SUVmax SR [g/mL]"]) for row in rows] == pytest.approx([8, 14])
+    assert float(rows[0]["SUVmax change [%]"]) == pytest.approx(100) and rows[1]["Lesion"] == "Node"
     panel.lesions.export(str(path / "lesions.csv"))  # no folder
     assert "choose another folder" in panel.ui.statusLabel.text
 
 
 @pytest.fixture
-def compared(panel, host, fake, case):
+def compared(panel, host, fake, case, result):
     """A result that is compared with its PET."""
-    from PETSuperResSlicer.mrml import provenance
-
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
     panel.ui.compareButton.click()
-    assert host.spin(5, until=lambda: panel.params.result.GetNodeReference(provenance.DIFFERENCE) is not None)
-    return panel.params.result
+    assert host.spin(5, until=lambda: result.GetNodeReference(provenance.DIFFERENCE) is not None)
+    return result
 
 
 def test_compare_shows_pet_result_difference_and_plot(panel, host, case, compared):
-    from PETSuperResSlicer.mrml import compare, provenance
-
     manager = slicer.app.layoutManager()
     assert manager.layout == compare.LAYOUT_ID
     shown = {"pet": case.pet, "sr": compared, "difference": compared.GetNodeReference(provenance.DIFFERENCE)}
@@ -141,8 +120,6 @@ def test_compare_shows_pet_result_difference_and_plot(panel, host, case, compare
 
 
 def test_the_plot_appears_when_lesions_are_drawn_while_comparing(panel, host, fake, case):
-    from PETSuperResSlicer.mrml import compare
-
     choose(panel, host, case)
     panel.ui.segmentationSelector.setCurrentNode(None)
     finish(panel, host, fake, case)
@@ -166,8 +143,6 @@ def test_pet_and_result_keep_one_window_while_compared(panel, host, case, compar
 
 
 def test_segments_are_outlines_while_compared(panel, host, case, compared):
-    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
-
     other = segmentation_from_labels(case.labels, case.pet, "Others")
     panel.ui.segmentationSelector.setCurrentNode(other)
     host.spin(0.05)
@@ -205,9 +180,7 @@ def test_the_rows_have_their_height_before_the_table_is_shown(panel, host, fake,
     assert table.viewport().height >= 2 * (3 * line + 8)
 
 
-def test_a_result_whose_pet_was_deleted_asks_for_the_pet(panel, host, fake, case):
-    choose(panel, host, case)
-    finish(panel, host, fake, case)
+def test_a_result_whose_pet_was_deleted_asks_for_the_pet(panel, host, fake, case, result):
     slicer.mrmlScene.RemoveNode(case.pet)
     assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 0)
     assert panel.ui.lesionsLabel.text.startswith("The PET of this result was deleted")
@@ -218,7 +191,6 @@ def saved(panel, tmp_path, monkeypatch):
     """A result of a PET series in the database: (source's folder, its SUVs as shown)."""
     import pydicom
     from dicom_factory import Scan, pet_slices, suv_pattern, write_series
-    from PETSuperResSlicer.mrml import volumes as mrml
 
     def make(shape=(6, 5, 4), zoom=2):
         source = write_series(pet_slices(Scan(), suv_pattern(shape)), tmp_path / "source")

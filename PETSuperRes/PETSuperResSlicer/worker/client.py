@@ -69,11 +69,10 @@ class WorkerClient:
     def start(self, job: dict[str, Any], on_event: OnEvent) -> None:
         """Begin a job: fields of a worker's job (``PETSuperResLib.worker.jobs``), volumes in place of files.
 
-        Returns at once; the events come from the event loop. Raises RuntimeError while another one runs,
-        :class:`WorkerError` without a process and OSError without a folder.
+        Returns at once; the events come from the event loop. Raises :class:`WorkerError` without a process and OSError
+        without a folder.
         """
-        if self._job is not None:
-            raise RuntimeError("A job is running already: cancel it or wait for it.")
+        assert self._job is None  # the logic starts one at a time
         self._start_process()
         current = self._job = _Sent(f"job-{next(self._numbers)}", on_event, self.folder)
         self._steps.run(write_inputs(job, Path(current.folder.name)), self._send, self._failed)
