@@ -8,7 +8,6 @@ parameter; a Union has ``name.0``, ``name.1`` by the place of the type.
 
 from __future__ import annotations
 
-import abc
 import enum
 import typing
 from collections.abc import Callable
@@ -104,7 +103,7 @@ class _Wrapper:
 
     def __init__(self, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
-        self._bound: dict[int, dict[str, GuiConnector]] = {}
+        self._bound: dict[int, dict[str, _Connector]] = {}
         self._next, self._showing = 0, False
         self._read()
         parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._read)
@@ -119,11 +118,8 @@ class _Wrapper:
             self._values[name] = self.allParameters[name].read(self.parameterNode)
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
-        """Bind parameters to widgets or connectors by name; returns the tag to disconnect them with."""
-        found = {
-            name: value if isinstance(value, GuiConnector) else _connector(value, self.allParameters[name])
-            for name, value in mapping.items()
-        }
+        """Bind parameters to widgets by name; returns the tag to disconnect them with."""
+        found = {name: _connector(widget, self.allParameters[name]) for name, widget in mapping.items()}
         tag, self._next = self._next, self._next + 1
         self._bound[tag] = found
         for name, connector in found.items():
@@ -137,7 +133,7 @@ class _Wrapper:
         for connector in self._bound.pop(tag, {}).values():
             connector.onChanged(None)
 
-    def _edited(self, name: str, connector: GuiConnector) -> None:
+    def _edited(self, name: str, connector: _Connector) -> None:
         if not self._showing:
             self.setValue(name, connector.read())
 
@@ -170,105 +166,50 @@ def _property(name: str) -> property:
     return property(lambda self: self._values[name], lambda self, value: self.setValue(name, value))
 
 
-class GuiConnector(abc.ABC):
-    """A widget as a value; modules derive their own from it and bind it by connectParametersToGui."""
+class _Connector:
+    """A widget, the signal of its changes, and how its value is read and written."""
 
-    def __init__(self) -> None:
+    def __init__(self, widget: Any, signal: str, read: Callable[[], Any], write: Callable[[Any], Any]) -> None:
+        self.signal, self.read, self.write = getattr(widget, signal), read, write
         self._callback: Callable[[], None] | None = None
-
-    @staticmethod
-    @abc.abstractmethod
-    def canRepresent(widget: Any, datatype: Any) -> bool:
-        """Whether the class fits a widget and a type."""
-
-    @staticmethod
-    @abc.abstractmethod
-    def create(widget: Any, datatype: Any) -> Any:
-        """A connector of a widget and a type."""
 
     def onChanged(self, callback: Callable[[], None] | None) -> None:
         """Set what is called on a change; None disconnects."""
         self._callback = callback
-        self._disconnect() if callback is None else self._connect()
+        self.signal.disconnect(self._changed) if callback is None else self.signal.connect(self._changed)
 
-    def changed(self) -> None:
-        """Tell the parameter node that the widget has changed."""
+    def _changed(self) -> None:
         if self._callback is not None:
             self._callback()
 
-    @abc.abstractmethod
-    def _connect(self) -> None:
-        """Connect to the widget's signal."""
 
-    @abc.abstractmethod
-    def _disconnect(self) -> None:
-        """Undo it."""
-
-    @abc.abstractmethod
-    def widget(self) -> Any:
-        """The bound widget."""
-
-    @abc.abstractmethod
-    def read(self) -> Any:
-        """The widget's value."""
-
-    @abc.abstractmethod
-    def write(self, value: Any) -> None:
-        """Show a value in the widget."""
-
-
-class _Bound(GuiConnector):
-    """A widget, the signal of its changes, and how its value is read and written."""
-
-    canRepresent = create = staticmethod(lambda widget, datatype: None)
-
-    def __init__(self, widget: Any, signal: str, read: Callable[[], Any], write: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._widget, self._signal, self._take, self._put = widget, signal, read, write
-
-    def _connect(self) -> None:
-        getattr(self._widget, self._signal).connect(self.changed)
-
-    def _disconnect(self) -> None:
-        getattr(self._widget, self._signal).disconnect(self.changed)
-
-    def widget(self) -> Any:
-        return self._widget
-
-    def read(self) -> Any:
-        return self._take()
-
-    def write(self, value: Any) -> None:
-        self._put(value)
-
-
-def _connector(widget: Any, parameter: _Parameter) -> GuiConnector:
+def _connector(widget: Any, parameter: _Parameter) -> _Connector:
     """The connector of a widget, chosen by its exact class as Slicer does; RuntimeError where Slicer has none."""
     name = type(widget).__name__
     if name == "qMRMLNodeComboBox" and parameter.nodes:
         widget.nodeTypes = [node().GetClassName() for node in parameter.nodes]
-        return _Bound(widget, "currentNodeChanged", widget.currentNode, widget.setCurrentNode)
+        return _Connector(widget, "currentNodeChanged", widget.currentNode, widget.setCurrentNode)
     if name == "QComboBox" and (parameter.enum or parameter.choices is not None):
         values = list(parameter.kind if parameter.enum else parameter.choices)
         label = getattr(parameter.kind, "label", lambda member: member.name) if parameter.enum else str
         widget.clear()
         widget.addItems([label(value) for value in values])
         show = widget.setCurrentIndex
-        return _Bound(
+        return _Connector(
             widget, "currentIndexChanged", lambda: values[widget.currentIndex], lambda v: show(values.index(v))
         )
     if (name, parameter.kind) in (("QSpinBox", int), ("QDoubleSpinBox", float)):
         low, high = (-(2**31), 2**31 - 1) if parameter.kind is int else (float("-inf"), float("inf"))
         widget.minimum = parameter.range.minimum if parameter.range else low
         widget.maximum = parameter.range.maximum if parameter.range else high
-        return _Bound(widget, "valueChanged", lambda: widget.value, widget.setValue)
+        return _Connector(widget, "valueChanged", lambda: widget.value, widget.setValue)
     if (name, parameter.kind) == ("QLineEdit", str):
-        return _Bound(widget, "textChanged", lambda: widget.text, widget.setText)
+        return _Connector(widget, "textChanged", lambda: widget.text, widget.setText)
     if (name, parameter.kind) == ("QCheckBox", bool):
-        return _Bound(widget, "toggled", lambda: widget.checked, widget.setChecked)
+        return _Connector(widget, "toggled", lambda: widget.checked, widget.setChecked)
     raise RuntimeError(
         f"Unable to create GUI connector from datatype '{parameter.kind}' to widget type '{type(widget)}'"
     )
 
 
-NAMES = ("Choice", "GuiConnector", "WithinRange", "parameterNodeWrapper")
+NAMES = ("Choice", "WithinRange", "parameterNodeWrapper")
