@@ -26,21 +26,9 @@ from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
 COMMANDS = [
-    "batch",
-    "benchmark",
-    "demo",
-    "dicom",
-    "evaluate",
-    "lesions",
-    "manifest",
-    "presets",
-    "reconstruct",
-    "simulate",
-    "study",
-    "suv",
-    "train",
-    "worker",
-]
+    "batch", "benchmark", "demo", "dicom", "evaluate", "lesions", "manifest", "presets", "reconstruct", "simulate",
+    "study", "suv", "train", "worker",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -239,11 +227,6 @@ def test_stated_counts_reach_the_reconstruction_and_its_warnings_are_printed(cas
 def test_one_sample_without_segmentation_writes_no_spread_and_no_table(case, backend):
     assert reconstruct(case) == 0
     assert files(case["out"]) == {"sr.nii.gz", "report.json"}
-
-
-def test_region_around_the_segments(case, backend):
-    assert reconstruct(case, "--segmentation", case["mask"], "--region", "segments", "--margin", "5") == 0
-    assert backend.calls[0].region == pytest.approx((-15, 15, -15, 15, -15, 15), abs=3)
 
 
 def test_region_as_a_box_leaves_lesions_elsewhere_out(case, backend):

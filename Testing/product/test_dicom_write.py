@@ -64,6 +64,12 @@ def series(request, tmp_path):
     return write_series(slices, tmp_path / "source"), units
 
 
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """The usual series: Bq/mL, corrected for decay to the scan's start."""
+    return write_series(pet_slices(), tmp_path / "source")
+
+
 def test_the_suvs_are_read_back(series, tmp_path):
     source, units = series
     volume = finer(suv_volume(source))
@@ -134,8 +140,7 @@ def test_a_part_of_the_slices_keeps_their_own_times(tmp_path):
         assert abs(distance) < 1e-3
 
 
-def test_a_left_handed_volume_lies_where_it_was(tmp_path):
-    source = write_series(pet_slices(), tmp_path / "source")
+def test_a_left_handed_volume_lies_where_it_was(source, tmp_path):
     volume = finer(suv_volume(source))
     turned = dataclasses.replace(
         volume,
@@ -147,16 +152,14 @@ def test_a_left_handed_volume_lies_where_it_was(tmp_path):
     assert_same_suv(suv_volume(tmp_path / "out"), volume)
 
 
-def test_negative_values_stay_negative(tmp_path):
-    source = write_series(pet_slices(), tmp_path / "source")
+def test_negative_values_stay_negative(source, tmp_path):
     volume = finer(suv_volume(source))
     volume = volume.with_array(volume.array - 0.5)
     write_derived(volume, source, tmp_path / "out")
     np.testing.assert_allclose(suv_volume(tmp_path / "out").array, volume.array, atol=1e-3)
 
 
-def test_the_series_says_what_it_is(tmp_path):
-    source = write_series(pet_slices(), tmp_path / "source")
+def test_the_series_says_what_it_is(source, tmp_path):
     report = {"scanner": {"name": "Siemens Biograph mCT"}, "seed": 7, "prior": {"sha256": "ab12"}}
     files = write_derived(finer(suv_volume(source)), source, tmp_path / "out", report)
     datasets = [pydicom.dcmread(f) for f in files]
@@ -199,24 +202,21 @@ def test_another_series_of_the_study_can_be_named_by_its_files(tmp_path):
         ({"direction": (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)}, GeometryError, "slice direction"),
     ],
 )
-def test_a_volume_of_something_else_is_refused(tmp_path, change, error, told):
-    source = write_series(pet_slices(), tmp_path / "source")
+def test_a_volume_of_something_else_is_refused(source, tmp_path, change, error, told):
     volume = dataclasses.replace(finer(suv_volume(source)), **change)
     with pytest.raises(error, match=told):
         write_derived(volume, source, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["source"]
 
 
-def test_a_folder_in_use_is_left_alone(tmp_path):
-    source = write_series(pet_slices(), tmp_path / "source")
+def test_a_folder_in_use_is_left_alone(source, tmp_path):
     before = {p.name for p in source.iterdir()}
     with pytest.raises(OutputError, match="not empty"):
         write_derived(finer(suv_volume(source)), source, source)
     assert {p.name for p in source.iterdir()} == before
 
 
-def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
-    source = write_series(pet_slices(), tmp_path / "source")
+def test_a_failure_half_way_leaves_nothing(source, tmp_path, monkeypatch):
     volume, save, calls = finer(suv_volume(source)), dicom_write._save, []
 
     def fail(dataset, path):
@@ -231,8 +231,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["source"]
 
 
-def test_the_command_line_writes_a_series(tmp_path, capsys):
-    source = write_series(pet_slices(), tmp_path / "source")
+def test_the_command_line_writes_a_series(source, tmp_path, capsys):
     volume = finer(suv_volume(source))
     volume.write(tmp_path / "sr.nii.gz")
     (tmp_path / "report.json").write_text('{"seed": 5}', encoding="utf-8")
@@ -253,7 +252,7 @@ def test_a_real_series_comes_back(tmp_path):
     assert_same_suv(suv_volume(tmp_path / "out"), volume)
 
 
-def test_the_slicer_logic_saves_a_result_with_its_series_from_the_database(tmp_path, monkeypatch):
+def test_the_slicer_logic_saves_a_result_with_its_series_from_the_database(source, tmp_path, monkeypatch):
     slicer = pytest.importorskip("slicer", reason="needs the package slicer-core (pip install '.[mrml]')")
     import mrml_scene
 
@@ -261,7 +260,6 @@ def test_the_slicer_logic_saves_a_result_with_its_series_from_the_database(tmp_p
     from PETSuperResSlicer.mrml import volumes as mrml
 
     scene.Clear(0)
-    source = write_series(pet_slices(), tmp_path / "source")
     files = {pydicom.dcmread(f).SOPInstanceUID: str(f) for f in source.iterdir()}
     volume = finer(suv_volume(source))
     node, logic = mrml.node_from_volume(volume, "SR", scene), module.PETSuperResLogic()
@@ -285,17 +283,15 @@ def test_reconstruct_writes_its_result_as_dicom_too(tmp_path, capsys, monkeypatc
     import json
 
     from dicom_factory import ct_slices
-    from geometry import radius
+    from geometry import hot_sphere
     from tiny import tiny_network
 
     from PETSuperResLib.prior import Prior
 
-    scan = Scan(spacing=(4.0, 4.0, 4.0), origin=(-62.0, -62.0, -10.0))
-    grid = Volume(np.zeros((6, 32, 32)), scan.spacing, scan.origin)
-    body = radius(grid) < 50
-    pet = write_series(pet_slices(scan, np.where(radius(grid) < 12, 8.0, 1.0) * body), tmp_path / "pet")
-    hu = np.where(body, 20.0, -1000.0) + 100.0 * (radius(grid) < 9)
-    ct = write_series(ct_slices(hu, scan), tmp_path / "ct")
+    sphere, tissue = hot_sphere()
+    scan = Scan(spacing=sphere.spacing, origin=sphere.origin)
+    pet = write_series(pet_slices(scan, sphere.array), tmp_path / "pet")
+    ct = write_series(ct_slices(tissue.array, scan), tmp_path / "ct")
     prior = Prior(tiny_network(), info={"pixel_mm": 4.0}).save(tmp_path / "p.safetensors")
     scanner = {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
     (tmp_path / "small.json").write_text(json.dumps(scanner), encoding="utf-8")

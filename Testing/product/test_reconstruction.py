@@ -167,11 +167,9 @@ def test_it_stops_half_way_when_asked(run):
     assert seen[-1] < 0.9
 
 
-def test_a_single_slice_is_refused_and_two_are_reconstructed(run):
+def test_two_slices_are_reconstructed(run):
     phantom = small_phantom()
     j, i = phantom.pet.shape[1:]
-    with pytest.raises(InputError, match="single slice"):
-        run(phantom.pet.crop((0, 0, 1), (i, j, 2)), phantom.ct)
     two = run(phantom.pet.crop((0, 0, 1), (i, j, 3)), phantom.ct)
     assert two.volume.shape[0] == 2 and two.volume.array.max() > 0
     assert "preset" in two.report["trues_per_slice_from"]

@@ -124,19 +124,8 @@ def test_quality_against_time_has_the_profiles_and_counts_their_work(data, prior
     monkeypatch.setattr(
         quality_vs_time, "_variants", lambda made=quality_vs_time._variants: [v for v in made() if v[0] != "paper"]
     )
-    words = [
-        "study",
-        "quality-vs-time",
-        "--data",
-        str(data),
-        "--prior",
-        str(prior_file),
-        "--limit",
-        "1",
-        "--out",
-        str(tmp_path),
-    ]
-    assert run(words) == 0
+    words = ["study", "quality-vs-time", "--data", str(data), "--prior", str(prior_file), "--limit", "1"]
+    assert run([*words, "--out", str(tmp_path)]) == 0
     found = {(r["sampler"], r["change"], r["reference"]): r for r in table(tmp_path / "quality_vs_time.csv")}
     assert ("draft", "", "sharp") in found and ("standard", '{"steps": 2}', "real") in found
     assert int(found["standard", "", "real"]["evaluations"]) == PROFILES["standard"].steps

@@ -87,12 +87,6 @@ def test_a_run_of_another_network_or_a_damaged_one_is_not_continued(whole, tmp_p
         train(None, tmp_path, SETTINGS, device="cpu")
 
 
-def test_progress_of_training_never_goes_back_and_reaches_the_end(tmp_path):
-    seen = []
-    train(None, tmp_path, replace(SETTINGS, steps=26), device="cpu", progress=lambda e: seen.append(e.fraction))
-    assert seen == sorted(seen) and seen[-1] == 1.0 and len(seen) > 2
-
-
 def test_another_seed_gives_other_weights(whole, tmp_path):
     train(None, tmp_path, replace(SETTINGS, seed=1), device="cpu")
     assert any(not torch.equal(v, weights(whole)[k]) for k, v in weights(tmp_path).items())

@@ -35,7 +35,7 @@ def test_validation_is_told_by_noise_level_and_by_reconstruction_and_shown(tmp_p
     assert plt.imread(sheets[0]).std() > 0.1
     assert any("dB" in event.message and event.message.startswith("step 3 ") for event in seen)
     fractions = [event.fraction for event in seen]
-    assert fractions == sorted(fractions)
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
     train(None, out, settings, device="cpu")  # nothing is left to do, nor to validate
     assert table(out / "validation.csv") == rows
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series
-from geometry import data_dir
+from geometry import data_dir, rotation
 from pydicom.dataset import Dataset
 
 from PETSuperResLib.dicom.read import read_series
@@ -17,22 +17,12 @@ from PETSuperResLib.errors import GeometryError, InputError, PETSuperResError, U
 from PETSuperResLib.suv.volumes import suv_volume
 from PETSuperResLib.volume import Volume
 
-
-def rotation(angles: tuple[float, float, float]) -> np.ndarray:
-    """Right-handed rotation about x, y, z in degrees."""
-    a, b, c = np.radians(angles)
-    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return rz @ ry @ rx
-
-
 ORIENTATIONS = {
     "axial": np.eye(3),
-    "oblique": rotation((20, -15, 35)),
-    "coronal": rotation((90, 0, 0)),
-    "feet first": rotation((0, 180, 0)),
-    "prone": rotation((0, 0, 180)),
+    "oblique": rotation((1, 2, 3), 25),
+    "coronal": rotation((1, 0, 0), 90),
+    "feet first": rotation((0, 1, 0), 180),
+    "prone": rotation((0, 0, 1), 180),
 }
 
 
@@ -139,59 +129,46 @@ def test_a_file_copied_twice_counts_once(tmp_path: Path) -> None:
     assert read_series(tmp_path).shape == (6, 5, 4)
 
 
-def _shear(datasets: list[Dataset]) -> None:
+def third(**attributes: object) -> Callable[[list[Dataset]], None]:
+    """Sets attributes of the third slice; None deletes one."""
+
+    def edit(datasets: list[Dataset]) -> None:
+        for keyword, value in attributes.items():
+            setattr(datasets[2], keyword, value)
+            if value is None:
+                delattr(datasets[2], keyword)
+
+    return edit
+
+
+def shear(datasets: list[Dataset]) -> None:
     for k, dataset in enumerate(datasets):
         dataset.ImagePositionPatient[1] = 20 + 0.8 * k
 
 
-def _uneven(datasets: list[Dataset]) -> None:
+def move_last(datasets: list[Dataset]) -> None:
     datasets[-1].ImagePositionPatient[2] = float(datasets[-1].ImagePositionPatient[2]) + 2.0
 
 
-def _drop_two(datasets: list[Dataset]) -> None:
-    del datasets[2:4]
-
-
-def _double(datasets: list[Dataset]) -> None:
+def double(datasets: list[Dataset]) -> None:
     datasets[2].ImagePositionPatient = datasets[1].ImagePositionPatient
 
 
-def _resize(datasets: list[Dataset]) -> None:
-    datasets[2].Rows, datasets[2].Columns = 4, 5
-
-
-def _turn(datasets: list[Dataset]) -> None:
-    datasets[2].ImageOrientationPatient = [0, 1, 0, -1, 0, 0]
-
-
-def _no_position(datasets: list[Dataset]) -> None:
-    del datasets[2].ImagePositionPatient
-
-
-def _frames(datasets: list[Dataset]) -> None:
-    for dataset in datasets:
-        dataset.NumberOfFrames = 3
-
-
-def _cut_pixels(datasets: list[Dataset]) -> None:
-    datasets[2].PixelData = datasets[2].PixelData[:10]
-
-
-def _zero_slope(datasets: list[Dataset]) -> None:
-    datasets[2].RescaleSlope = 0
+def drop_two(datasets: list[Dataset]) -> None:
+    del datasets[2:4]
 
 
 BROKEN: dict[str, tuple[Callable[[list[Dataset]], None], type[PETSuperResError], str]] = {
-    "gantry tilt": (_shear, GeometryError, "gantry tilt"),
-    "uneven": (_uneven, GeometryError, "uneven slice distances"),
-    "missing": (_drop_two, GeometryError, "misses 2 slices"),
-    "doubled": (_double, GeometryError, "at the position of another"),
-    "sizes": (_resize, GeometryError, "different sizes"),
-    "orientations": (_turn, GeometryError, "different orientation"),
-    "no position": (_no_position, GeometryError, "without position"),
-    "multi-frame": (_frames, InputError, "multi-frame"),
-    "cut pixel data": (_cut_pixels, InputError, "cannot be decoded"),
-    "slope of zero": (_zero_slope, UnitsError, "RescaleSlope 0"),
+    "gantry tilt": (shear, GeometryError, "gantry tilt"),
+    "uneven": (move_last, GeometryError, "uneven slice distances"),
+    "missing": (drop_two, GeometryError, "misses 2 slices"),
+    "doubled": (double, GeometryError, "at the position of another"),
+    "sizes": (third(Rows=4, Columns=5), GeometryError, "different sizes"),
+    "orientations": (third(ImageOrientationPatient=[0, 1, 0, -1, 0, 0]), GeometryError, "different orientation"),
+    "no position": (third(ImagePositionPatient=None), GeometryError, "without position"),
+    "multi-frame": (third(NumberOfFrames=3), InputError, "multi-frame"),
+    "cut pixel data": (third(PixelData=b"0123456789"), InputError, "cannot be decoded"),
+    "slope of zero": (third(RescaleSlope=0), UnitsError, "RescaleSlope 0"),
 }
 
 

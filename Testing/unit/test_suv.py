@@ -57,6 +57,15 @@ def no_reference_frames(datasets: list[Dataset]) -> None:
     each(datasets, FrameReferenceTime=None)
 
 
+def private(datasets: Sequence[Dataset], *attribute: object) -> None:
+    """Set a private attribute of every slice: group, creator, element, VR and value."""
+    for dataset in datasets:
+        set_private(dataset, *attribute)
+
+
+GE, SIEMENS, PHILIPS = (0x0009, "GEMS_PETD_01"), (0x0071, "SIEMENS MED PT"), (0x7053, "Philips PET Private Group")
+
+
 # -- the right SUV, whatever the header's way ------------------------------------------------------
 MIDNIGHT = Scan(injected=datetime(2025, 1, 1, 23, 20), started=datetime(2025, 1, 2, 0, 25))
 ACROSS = Scan(injected=datetime(2025, 1, 1, 22, 50), started=datetime(2025, 1, 1, 23, 58))
@@ -79,41 +88,9 @@ def _own_zone_only(d: list[Dataset]) -> None:
     each(tracer(d), RadiopharmaceuticalStartDateTime="20250101100000+0900")
 
 
-def _ge_scan_time(d: list[Dataset]) -> None:
-    late_series(d)
-    no_reference_frames(d)
-    for item in d:
-        set_private(item, 0x0009, "GEMS_PETD_01", 0x0D, "DT", "20250101110000.00")
-
-
-def _ge_scan_time_without_creator(d: list[Dataset]) -> None:
-    late_series(d)
-    no_reference_frames(d)
-    for item in d:
-        item.add_new(0x0009100D, "UN", b"20250101110000.00 ")
-
-
-def _short_time(d: list[Dataset]) -> None:
-    each(tracer(d), RadiopharmaceuticalStartTime="1000")
-
-
-def _ge_injection(d: list[Dataset]) -> None:
-    each(tracer(d), RadiopharmaceuticalStartDateTime=None, RadiopharmaceuticalStartTime=None)
-    for item in d:
-        set_private(item, 0x0009, "GEMS_PETD_01", 0x3B, "DT", "20250101100000.00")
-
-
-def _siemens_time(d: list[Dataset]) -> None:
-    late_series(d)
-    no_reference_frames(d)
-    for item in d:
-        set_private(item, 0x0071, "SIEMENS MED PT", 0x22, "DT", "20250101110000.000000")
-
-
-def _standard_time(d: list[Dataset]) -> None:
-    late_series(d)
-    no_reference_frames(d)
-    each(d, DecayCorrectionDateTime="20250101110000")
+def only_reference(change: Edit) -> Edit:
+    """The reference time stands in nothing but what ``change`` sets."""
+    return lambda d: [late_series(d), no_reference_frames(d), change(d)]
 
 
 def _frame_start_habit(d: list[Dataset]) -> None:  # FrameReferenceTime counted to the frame's start
@@ -130,19 +107,12 @@ def _decay_factor(d: list[Dataset]) -> None:
         item.FrameReferenceTime = 0
 
 
-def _earliest_of_complete(d: list[Dataset]) -> None:
-    late_series(d)
-    no_reference_frames(d)
-
-
 def _first_bed_missing(d: list[Dataset]) -> None:
     late_series(d)
     del d[: len(d) // 2]
 
 
-def _mixed_dose_unit(d: list[Dataset]) -> None:
-    each(tracer(d), RadionuclideTotalDose=350.0)
-
+GE_SCAN_TIME = only_reference(lambda d: private(d, *GE, 0x0D, "DT", "20250101110000.00"))
 
 RIGHT: dict[str, tuple[Scan, Edit | None]] = {
     "bqml, start": (Scan(), None),
@@ -156,25 +126,40 @@ RIGHT: dict[str, tuple[Scan, Edit | None]] = {
         Scan(decay="NONE", half_life_s=122.24, bed_s=300, started=datetime(2025, 1, 1, 10, 1)),
         lambda d: nuclide(d, "C-B1038", "^15^Oxygen", "Water", 122.24),
     ),
-    "dose in MBq": (Scan(), _mixed_dose_unit),
+    "dose in MBq": (Scan(), lambda d: each(tracer(d), RadionuclideTotalDose=350.0)),
     "weight in g": (Scan(), lambda d: each(d, PatientWeight=70000)),
     "series time after acquisition": (Scan(), late_series),
     "series time after acquisition, first bed cropped": (Scan(), _first_bed_missing),
     "series time missing": (Scan(), lambda d: each(d, SeriesTime=None)),
     "frame reference missing": (Scan(), no_reference_frames),
-    "ge scan date-time": (Scan(), _ge_scan_time),
-    "ge scan date-time, creator lost": (Scan(), _ge_scan_time_without_creator),
-    "siemens decay date-time": (Scan(), _siemens_time),
-    "decay correction date-time": (Scan(), _standard_time),
+    "ge scan date-time": (Scan(), GE_SCAN_TIME),
+    "ge scan date-time, creator lost": (
+        Scan(),
+        only_reference(lambda d: [x.add_new(0x0009100D, "UN", b"20250101110000.00 ") for x in d]),
+    ),
+    "siemens decay date-time": (
+        Scan(),
+        only_reference(lambda d: private(d, *SIEMENS, 0x22, "DT", "20250101110000.000000")),
+    ),
+    "decay correction date-time": (
+        Scan(),
+        only_reference(lambda d: each(d, DecayCorrectionDateTime="20250101110000")),
+    ),
     "frame reference counts to the frame's start": (Scan(), _frame_start_habit),
     "decay factor": (Scan(), _decay_factor),
-    "earliest acquisition of a complete series": (Scan(), _earliest_of_complete),
+    "earliest acquisition of a complete series": (Scan(), only_reference(lambda d: None)),
     "only start date-time": (Scan(), _only_date_time),
     "only start time": (Scan(), _only_time),
     "start date-time in another time zone": (Scan(), _with_zone),
     "start date-time with a zone, series without": (Scan(), _own_zone_only),
-    "ge injection date-time": (Scan(), _ge_injection),
-    "time of seconds' fractions cut": (Scan(), lambda d: [_only_time(d), _short_time(d)]),
+    "ge injection date-time": (
+        Scan(),
+        lambda d: [_only_time(d), _only_date_time(d), private(d, *GE, 0x3B, "DT", "20250101100000.00")],
+    ),
+    "time of seconds' fractions cut": (
+        Scan(),
+        lambda d: [_only_time(d), each(tracer(d), RadiopharmaceuticalStartTime="1000")],
+    ),
     "injection before midnight, time only": (MIDNIGHT, _only_time),
     "injection before midnight, date-time": (MIDNIGHT, None),
     "scan across midnight, time only": (ACROSS, _only_time),
@@ -261,9 +246,8 @@ VOXEL_ML = 4.0 * 3.0 * 5.0 / 1000
 def test_philips_suv_factor() -> None:
     datasets = pet_slices(Scan(units="CNTS", scale=2.0))
     activity_per_suv = 5000 * 2 ** (-3600 / 6586.2)
-    for item in datasets:
-        set_private(item, 0x7053, "Philips PET Private Group", 0x00, "DS", f"{1 / (2 * activity_per_suv):.9g}")
-        set_private(item, 0x7053, "Philips PET Private Group", 0x09, "DS", "0.5")
+    private(datasets, *PHILIPS, 0x00, "DS", f"{1 / (2 * activity_per_suv):.9g}")
+    private(datasets, *PHILIPS, 0x09, "DS", "0.5")
     assert suv_of(datasets) == pytest.approx(suv_pattern(), rel=1e-3)
     each(datasets, PatientWeight=None)  # the factor needs no patient
     assert suv_of(datasets) == pytest.approx(suv_pattern(), rel=1e-3)
@@ -272,20 +256,19 @@ def test_philips_suv_factor() -> None:
 @pytest.mark.parametrize("creator", [True, False])
 def test_philips_activity_factor_when_the_suv_factor_is_zero(creator: bool) -> None:
     datasets = pet_slices(Scan(units="CNTS", scale=2.0))
-    for item in datasets:
-        if creator:
-            set_private(item, 0x7053, "Philips PET Private Group", 0x00, "DS", "0.0")
-            set_private(item, 0x7053, "Philips PET Private Group", 0x09, "DS", "0.5")
-        else:
+    if creator:
+        private(datasets, *PHILIPS, 0x00, "DS", "0.0")
+        private(datasets, *PHILIPS, 0x09, "DS", "0.5")
+    else:
+        for item in datasets:
             item.add_new(0x70531009, "UN", b"0.5 ")
     assert suv_of(datasets) == pytest.approx(suv_pattern(), rel=1e-3)
 
 
 def test_contradicting_philips_factors_are_refused() -> None:
     datasets = pet_slices(Scan(units="CNTS", scale=2.0))
-    for item in datasets:
-        set_private(item, 0x7053, "Philips PET Private Group", 0x00, "DS", "0.0005")
-        set_private(item, 0x7053, "Philips PET Private Group", 0x09, "DS", "0.5")
+    private(datasets, *PHILIPS, 0x00, "DS", "0.0005")
+    private(datasets, *PHILIPS, 0x09, "DS", "0.5")
     with pytest.raises(UnitsError, match="Philips' SUV factor and its activity factor"):
         suv_factors(datasets)
 
@@ -304,7 +287,7 @@ def test_counts_and_count_rates(units: str, calibrated: bool) -> None:
 # -- what was used is said -------------------------------------------------------------------------
 def test_evidence_names_tags_and_rules() -> None:
     datasets = pet_slices(Scan())
-    _mixed_dose_unit(datasets)
+    each(tracer(datasets), RadionuclideTotalDose=350.0)
     said = evidence(datasets)
     assert "read as MBq" in said["used"]["dose"]["rule"] and "(0018,1074)" in said["used"]["dose"]["source"]
     assert "(0008,0031)" in said["used"]["reference_time"]["source"]
@@ -318,7 +301,7 @@ def test_reference_method_is_named() -> None:
     said = evidence(datasets)
     assert "FrameReferenceTime" in said["used"]["reference_time"]["source"]
     assert any("after the earliest acquisition" in w for w in said["warnings"])
-    _ge_scan_time(datasets)
+    GE_SCAN_TIME(datasets)
     assert "GE" in evidence(datasets)["used"]["reference_time"]["source"]
 
 
@@ -342,12 +325,8 @@ def test_a_stated_value_without_effect_is_said() -> None:
 
 
 # -- refusals, never a guess -----------------------------------------------------------------------
-def _slope_of_one_slice(d: list[Dataset]) -> None:
-    d[1].RescaleIntercept = 3
-
-
 REFUSED: dict[str, tuple[Scan, Edit, str]] = {
-    "intercept": (Scan(), _slope_of_one_slice, r"RescaleIntercept \(0028,1052\) is 3"),
+    "intercept": (Scan(), lambda d: each(d[1:2], RescaleIntercept=3), r"RescaleIntercept \(0028,1052\) is 3"),
     "slope missing": (Scan(), lambda d: each(d, RescaleSlope=None), "RescaleSlope .* is missing"),
     "units missing": (Scan(), lambda d: each(d, Units=None), r"Units \(0054,1001\) is missing"),
     "units proportional": (Scan(), lambda d: each(d, Units="PROPCNTS"), "PROPCNTS"),
@@ -415,7 +394,7 @@ REFUSED: dict[str, tuple[Scan, Edit, str]] = {
     "series time against frames": (Scan(), lambda d: each(d, SeriesTime="103000"), "reference time contradicts itself"),
     "ge time against frames": (
         Scan(),
-        lambda d: [set_private(x, 9, "GEMS_PETD_01", 0x0D, "DT", "20250101104000") for x in d],
+        lambda d: private(d, *GE, 0x0D, "DT", "20250101104000"),
         "GE PET scan date-time .* differ by 1200 s",
     ),
     "frames against each other": (
@@ -423,7 +402,7 @@ REFUSED: dict[str, tuple[Scan, Edit, str]] = {
     ),
     "no reference time, maybe cropped": (
         Scan(),
-        lambda d: [late_series(d), no_reference_frames(d), each(d, NumberOfSlices=99)],
+        only_reference(lambda d: each(d, NumberOfSlices=99)),
         "not known to be complete",
     ),
     "nonsense time": (Scan(), lambda d: each(d, AcquisitionTime="2561"), "not a DICOM time"),
