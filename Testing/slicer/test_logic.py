@@ -27,13 +27,6 @@ SCANNER = Scanner.from_dict(
 
 
 @pytest.fixture
-def scene():
-    found = mrml_scene.start()
-    found.Clear(0)
-    return found
-
-
-@pytest.fixture
 def case(host, scene):
     """PET and CT nodes of a hot sphere in a round body, a logic with a fake runner, and what was called back."""
     module = mrml_scene.load_module()

@@ -137,9 +137,7 @@ def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, t
     assert took < 1.0, f"{took:.2f} s"
     assert panel.ui.applyButton.text == "Apply" and "Cancelled" in panel.ui.statusLabel.text
     assert nodes_in_scene() == before and panel.params.result is None
-    assert shown == {
-        c.GetID(): c.GetForegroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    }
+    assert foregrounds() == shown
     assert host.spin(5, until=lambda: not list((tmp_path / "private").iterdir()))  # a volume that is half written
     process = panel.logic.runner.process
     panel.logic.close()
@@ -197,6 +195,7 @@ KEY = """
 import sys
 sys.path[:0] = ["Testing/support", "."]
 import slicer_host
+host = slicer_host.start()
 import mrml_scene, panel_case, slicer
 from PySide6 import QtTest, QtWidgets
 from PySide6.QtCore import Qt
@@ -312,6 +311,7 @@ WITHOUT_TORCH = """
 import sys
 sys.path[:0] = ["Testing/support", "."]
 import slicer_host
+host = slicer_host.start()
 panel = host.open_module()
 from PETSuperResSlicer import sample_data as sample
 panel.params.pet, panel.params.ct, panel.params.segmentation = sample.load()
