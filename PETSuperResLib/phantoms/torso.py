@@ -131,29 +131,22 @@ def _scatter(
     return found
 
 
-def random_slices(
-    seed: int, n: int, size: int = 96, pixel_mm: float = 2.0, region: str | None = None, per_person: int = 6
-) -> tuple[np.ndarray, np.ndarray]:
-    """``n`` random axial crops of random people: (pet SUVbw, ct HU), each ``(n, size, size)`` float32.
-
-    ``pixel_mm`` is the pixel's side; two thirds of the crops pass through a lesion. ``region`` keeps to
-    one of thigh, pelvis, abdomen, thorax, head; ``per_person`` slices share one person (cheaper).
-    """
-    pets, cts = random_stacks(seed, n, 1, 0.0, size, pixel_mm, region, per_person)
-    return pets[:, 0], cts[:, 0]
-
-
 def random_stacks(
     seed: int,
     n: int,
-    depth: int,
-    slice_mm: float,
+    depth: int = 1,
+    slice_mm: float = 0.0,
     size: int = 96,
     pixel_mm: float = 2.0,
     region: str | None = None,
     per_person: int = 6,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`random_slices`, ``depth`` slices ``slice_mm`` apart: (pet, ct), each ``(n, depth, size, size)``."""
+    """``n`` random axial crops of random people: (pet SUVbw, ct HU), each ``(n, depth, size, size)`` float32.
+
+    The ``depth`` slices are ``slice_mm`` apart, ``pixel_mm`` is the pixel's side; two thirds of the crops pass through
+    a lesion. ``region`` keeps to one of thigh, pelvis, abdomen, thorax, head; ``per_person`` crops share one person
+    (cheaper).
+    """
     if region is not None and region not in REGIONS:
         raise InputError(f"Unknown phantom region '{region}': choose one of {', '.join(REGIONS)}.")
     rng = np.random.default_rng([seed, 2])

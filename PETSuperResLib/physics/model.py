@@ -51,7 +51,6 @@ class ForwardModel:
         self.scanner, self.shape, self.spacing = scanner, shape, spacing
         self.projector = projector or scanner_projector(scanner, shape[1:], spacing[0], device)
         self.psf = GaussianPSF(shape, spacing, scanner.model_fwhm_mm, device)
-        self.no_psf = GaussianPSF(shape, spacing, (0.0, 0.0), device)
         self.scale = float(scale)
         self.factors = self.scale if attenuation is None else self.scale * attenuation
         self.background = background

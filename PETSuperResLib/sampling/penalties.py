@@ -146,11 +146,6 @@ class QuadraticSurrogate:
         #: sum over k of c_jk, ``(S, J, I)``: half a diagonal that exceeds the Hessian
         self.strength = self.pull(torch.ones_like(like))
 
-    @property
-    def curvature(self) -> Tensor:
-        """A diagonal that exceeds the Hessian, ``(S, J, I)``."""
-        return 2 * self.strength
-
     def pull(self, z: Tensor) -> Tensor:
         """``sum over k of c_jk z_k``, ``(S, J, I)``."""
         row = _row(z)

@@ -153,7 +153,7 @@ def test_ties_have_their_value_gradient_and_a_bound_of_their_hessian(kind):
     one, other = (torch.randn(SHAPE, generator=random, dtype=torch.float64) for _ in range(2))
     assert float((ties.slope(one) * other).sum()) == pytest.approx(float((ties.slope(other) * one).sum()), rel=1e-9)
     curvature = float((ties.slope(one) * one).sum())
-    assert 0 <= curvature <= float((ties.curvature * one.square()).sum())
+    assert 0 <= curvature <= float((2 * ties.strength * one.square()).sum())
     assert float(ties.slope(torch.full_like(z, 3.0)).abs().max()) < 1e-12
 
 

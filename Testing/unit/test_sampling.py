@@ -93,7 +93,7 @@ def plain_map_em(model, y, z, anchor, weight, iterations, psf, ties):
     """What map_em computes, formula by formula, in float64 but for the projections."""
     z, anchor, weight = z.clamp_min(1e-4).double(), anchor.double(), weight.double()
     sensitivity = (model.sensitivity if psf else model.sensitivity_no_psf).double()
-    curvature = 0.0 if ties is None else ties.curvature.double()
+    curvature = 0.0 if ties is None else 2 * ties.strength.double()
     ahead, momentum, last = z, torch.ones(len(z), 1, 1).double(), math.inf
     for _ in range(iterations):
         mean = model.mean(ahead.float(), psf).double() + 1e-6
