@@ -72,18 +72,8 @@ class Inputs:
         region = region_around(segments, request.margin) if request.region == SEGMENTS else request.region
         files = request.files()
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
-        return cls(
-            request,
-            pet,
-            ct,
-            scanner,
-            measurement,
-            region,  # type: ignore[arg-type]  # a text is "segments" alone
-            segments,
-            tuple(lesions),
-            tuple(warnings),
-            provenance,
-        )
+        known = (request, pet, ct, scanner, measurement)
+        return cls(*known, region, segments, tuple(lesions), tuple(warnings), provenance)  # type: ignore[arg-type]
 
     def problem(self, spacing_mm: float, device: torch.device) -> Problem:
         """The counts and the CT on the SR grid with pixels of ``spacing_mm``: of the measurement, or of the PET.

@@ -143,16 +143,12 @@ def _nnunet(place: Path, name: str, files: set[str]) -> Iterator[Case]:
     if place.name != "imagesTr":
         return
     above = name.rpartition("/")[0]
+    prefix = f"{above}/" if above else ""
     for ct in sorted(f for f in files if f.endswith(NNUNET_CT)):
         title = ct[: -len(NNUNET_CT)]
         if title + NNUNET_PET in files:
             labels = place.parent / "labelsTr" / f"{title}.nii.gz"
             match = AUTOPET.match(title)
-            yield Case(
-                f"{above}/{title}" if above else title,
-                place / (title + NNUNET_PET),
-                place / ct,
-                labels if labels.is_file() else None,
-                "nnunet",
-                match.group(1) if match else f"{above}/{title}" if above else title,
-            )
+            patient = match.group(1) if match else prefix + title
+            contours = labels if labels.is_file() else None
+            yield Case(prefix + title, place / (title + NNUNET_PET), place / ct, contours, "nnunet", patient)

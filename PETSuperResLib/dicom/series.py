@@ -86,16 +86,10 @@ def _group(paths: Iterable[Path]) -> list[SeriesInfo]:
             continue
         seen.add(text(head, "SOPInstanceUID") or str(path))
         groups[text(head, "SeriesInstanceUID")].append((head, path))
-    found = [
-        SeriesInfo(
-            uid,
-            text(rows[0][0], "StudyInstanceUID"),
-            text(rows[0][0], "Modality"),
-            text(rows[0][0], "SeriesDescription"),
-            tuple(path for _, path in rows),
-        )
-        for uid, rows in groups.items()
-    ]
+    found = []
+    for uid, rows in groups.items():
+        study, modality, named = (text(rows[0][0], k) for k in ("StudyInstanceUID", "Modality", "SeriesDescription"))
+        found.append(SeriesInfo(uid, study, modality, named, tuple(path for _, path in rows)))
     return sorted(found, key=lambda s: (-len(s.files), s.modality, s.uid))
 
 

@@ -49,9 +49,8 @@ class Lesion:
     name: str
     voxels: int  # voxels of the volume at least half within the segment
     suvmax: float = _figure("SUVmax", "g/mL", "Highest voxel of the segment", "SUVmax")
-    suvmean: float = _figure(
-        "SUVmean", "g/mL", "Mean over the segment", "mean"
-    )  # weighted with each voxel's part inside
+    # weighted with each voxel's part inside
+    suvmean: float = _figure("SUVmean", "g/mL", "Mean over the segment", "mean")
     suvpeak: float = _figure("SUVpeak", "g/mL", "Highest mean over a sphere of 1 mL centred in the segment", "peak")
     mtv_ml: float = _figure("MTV", "mL", "Metabolic tumour volume", "MTV mL", True)
     tlg: float = _figure("TLG", "g", "Total lesion glycolysis, SUVmean x MTV", "TLG g", True)  # in SUV mL

@@ -38,6 +38,11 @@ class Lesion:
     mottle: float = 0.0
     noise: Noise = Noise(9.0, (0.0, 0.0, 0.0))
 
+    def gap(self, other: Lesion, grown: float = 1.0) -> float:
+        """Distance in mm between the spheres around two lesions, whose radii are ``grown`` times the largest one."""
+        apart = np.linalg.norm(np.subtract(self.shape.centre, other.shape.centre))
+        return float(apart - grown * (max(self.shape.radii) + max(other.shape.radii)))
+
     def draw(self, c: Canvas, number: int) -> None:
         """Paint the lesion and its label ``number`` (where it covers at least half the voxel)."""
         window = c.window(self.shape)

@@ -163,12 +163,9 @@ def _tissue_uptake(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
     nodes = np.array([hu for hu, *_ in UPTAKE], float)
     values = np.array([rng.uniform(low, high) for _, low, high in UPTAKE])
     uptake = np.interp(anatomy.smooth, nodes, values).astype(np.float32)
-    blood = rng.uniform(1.0, 2.4)
-    marrow = rng.uniform(0.4, 2.2)
-    skin = rng.uniform(0.5, 1.1)
-    for name, suv in (("blood", blood), ("marrow", marrow), ("skin", skin)):
-        inside = anatomy.tissue == CODE[name]
-        uptake[inside] = suv * rng.uniform(0.9, 1.1)
+    levels = {"blood": rng.uniform(1.0, 2.4), "marrow": rng.uniform(0.4, 2.2), "skin": rng.uniform(0.5, 1.1)}
+    for name, suv in levels.items():
+        uptake[anatomy.tissue == CODE[name]] = suv * rng.uniform(0.9, 1.1)
     count = int(anatomy.compartments.max()) + 1
     factor = np.exp(rng.normal(0, rng.uniform(0.05, 0.3), count))
     active = rng.random(count) < rng.choice([0.0, 0.03, 0.08])  # bowel, glands, ureters, worked muscles
@@ -224,17 +221,10 @@ def _choose_lesions(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generat
             break
         name = str(rng.choice(names, p=weights / weights.sum()))
         place = np.unravel_index(int(rng.choice(places[name])), uptake.shape)
-        cx, cy, cz = (float(v) for v in np.array(place[::-1]) * spacing + rng.uniform(-1, 1, 3))
-        centre = (cx, cy, cz)
-        lesion = random_lesion(rng, SITES[name][0], centre, float(uptake[place]), limb=rng.random() < 0.15)
+        x, y, z = (float(v) for v in np.array(place[::-1]) * spacing + rng.uniform(-1, 1, 3))
+        lesion = random_lesion(rng, SITES[name][0], (x, y, z), float(uptake[place]), limb=rng.random() < 0.15)
         if rng.random() < 0.15:  # photopenic or faint: not every lesion is bright
             lesion = replace(lesion, suv=float(uptake[place]) * rng.uniform(0.3, 1.6))
-        gaps = [
-            float(
-                np.linalg.norm(np.subtract(centre, old.shape.centre)) - max(lesion.shape.radii) - max(old.shape.radii)
-            )
-            for old in chosen
-        ]
-        if not gaps or min(gaps) > 4:
+        if all(lesion.gap(old) > 4 for old in chosen):
             chosen.append(lesion)
     return chosen

@@ -47,10 +47,8 @@ class Noise:
         """Values at axial position ``z`` mm on the grid of 1D ``x`` and ``y`` (mm): ``(len(y), len(x))``."""
         ox, oy, oz = self.offset
         # three sparse products: a threaded BLAS is much slower here
-        plane = (_spline(np.array([z / self.scale_mm + oz])) @ _lattice().reshape(LATTICE, -1)).reshape(
-            LATTICE, LATTICE
-        )
-        rows = _spline(y / self.scale_mm + oy) @ plane
+        plane = _spline(np.array([z / self.scale_mm + oz])) @ _lattice().reshape(LATTICE, -1)
+        rows = _spline(y / self.scale_mm + oy) @ plane.reshape(LATTICE, LATTICE)
         return np.asarray((_spline(x / self.scale_mm + ox) @ rows.T).T)
 
 

@@ -121,12 +121,7 @@ def _scatter(
         new = _place(person, rng, float(z.mean() + rng.uniform(-0.36, 0.36) * depth), box)
         if new is None or max(new.shape.radii) > 0.5 * depth + 6:
             continue
-        gaps = [
-            np.linalg.norm(np.subtract(new.shape.centre, old.shape.centre))
-            - 1.3 * (max(new.shape.radii) + max(old.shape.radii))
-            for old in found
-        ]
-        if not gaps or min(gaps) > 6:
+        if all(new.gap(old, 1.3) > 6 for old in found):
             found.append(new)
     return found
 

@@ -73,9 +73,7 @@ class VariantTables:
     pixels: list[Tensor]  # for each product, the pixel at every place, ``(P * count,)``
     lines: Tensor  # the row of all products that is each line
     entries: list[Tensor]  # for each product, the line that is each row (one past the last: none)
-    windows: list[
-        list[list[PixelWindow]]
-    ]  # for each product, run of places and variant: the run's position in the slice
+    windows: list[list[list[PixelWindow]]]  # for each product, run of places and variant: its position in the slice
 
     @classmethod
     def of(
