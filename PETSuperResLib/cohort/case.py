@@ -29,15 +29,14 @@ class Case:
 
     def pet(self) -> Volume:
         """The PET in SUVbw; of a DICOM study by its header (:mod:`PETSuperResLib.suv.suvbw`)."""
-        if self.kind == "dicom":
-            return read_series(self.pet_file, self.pet_series, "PT")
-        return Volume.read(self.pet_file, "SUVbw")
+        return self._read(self.pet_file, self.pet_series, "PT", "SUVbw")
 
     def ct(self) -> Volume:
         """The CT in HU."""
-        if self.kind == "dicom":
-            return read_series(self.ct_file, self.ct_series, "CT")
-        return Volume.read(self.ct_file, "HU")
+        return self._read(self.ct_file, self.ct_series, "CT", "HU")
+
+    def _read(self, file: Path, series: str | None, modality: str, unit: str) -> Volume:
+        return read_series(file, series, modality) if self.kind == "dicom" else Volume.read(file, unit)
 
     def lesions(self) -> Volume | None:
         """The lesion label map, if the case has one; a DICOM study's SEG or RTSTRUCT only if it can be read."""

@@ -74,8 +74,7 @@ def scaling(
         )
         found = [_measure(load) for _ in range(repeats)]
         seconds = statistics.median(f["seconds"] for f in found)
-        memory = {key: max(f[key] for f in found) for key in ("peak_mb", "base_mb")}
-        memory["gpu_peak_mb"] = max((f["gpu_peak_mb"] for f in found if f["gpu_peak_mb"] is not None), default=None)
+        memory = _most(found, "peak_mb", "base_mb", "gpu_peak_mb")
         memory["cpu_seconds"] = min(f["cpu_seconds"] for f in found)
         rate = statistics.median(f["cases_per_hour"] for f in found)
         rows.append(asdict(load) | {"views": found[0]["views"], "seconds": seconds, "cases_per_hour": rate} | memory)
@@ -113,11 +112,13 @@ def _measure(load: Load) -> dict[str, Any]:
     if any(child.returncode for child in children):
         raise InputError(f"A process of the load {load} failed: see its message above; a smaller one may fit.")
     found: list[dict[str, Any]] = [json.loads(answer) for answer in answers]
-    worst: dict[str, Any] = {
-        key: max(f[key] for f in found) for key in ("seconds", "cpu_seconds", "peak_mb", "base_mb", "views")
-    }
-    worst["gpu_peak_mb"] = max((f["gpu_peak_mb"] for f in found if f["gpu_peak_mb"] is not None), default=None)
+    worst = _most(found, "seconds", "cpu_seconds", "peak_mb", "base_mb", "gpu_peak_mb", "views")
     return worst | {"cases_per_hour": 3600 * load.processes / wall}
+
+
+def _most(found: Sequence[dict[str, Any]], *keys: str) -> dict[str, Any]:
+    """The greatest of each figure; None where it was not measured."""
+    return {key: max((f[key] for f in found if f[key] is not None), default=None) for key in keys}
 
 
 def _child(load: Load) -> None:

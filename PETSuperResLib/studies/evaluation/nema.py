@@ -86,22 +86,15 @@ def image_quality(volume: Volume, centres: Sequence[tuple[float, float, float]])
     middle = volume.array[planes[2]]
     rows = []
     for (cx, cy, _), diameter in zip(centres, SPHERES_MM, strict=True):
-        hot = _disc_mean(middle, x - cx, y - cy, diameter, volume.spacing[0])
-        background = np.array(
-            [
-                _disc_mean(volume.array[p], x - bx, y - by, diameter, volume.spacing[0])
-                for p in planes
-                for bx, by in ROI_CENTRES
-            ]
-        )
+
+        def mean(image: np.ndarray, at: tuple[float, float], mm: float = diameter) -> float:
+            return _disc_mean(image, x - at[0], y - at[1], mm, volume.spacing[0])
+
+        hot = mean(middle, (cx, cy))
+        background = np.array([mean(volume.array[plane], centre) for plane in planes for centre in ROI_CENTRES])
         level = background.mean()
-        rows.append(
-            {
-                "diameter_mm": diameter,
-                "contrast_recovery_percent": 100 * (hot / level - 1) / (RATIO - 1),
-                "background_variability_percent": 100 * background.std(ddof=1) / level,
-            }
-        )
+        row = {"diameter_mm": diameter, "contrast_recovery_percent": 100 * (hot / level - 1) / (RATIO - 1)}
+        rows.append(row | {"background_variability_percent": 100 * background.std(ddof=1) / level})
     return rows
 
 

@@ -97,16 +97,13 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
         mine = [r for r in rows if r["reference"] == reference]
         steps = sorted((r for r in mine if r["sampler"] == "standard"), key=lambda r: r["seconds"])
         axis.plot([r["seconds"] for r in steps], [r["psnr"] for r in steps], "o-", color="0.6", ms=4, lw=1)
-        for r in steps:
-            axis.annotate(
-                str(r["evaluations"]), (r["seconds"], r["psnr"]), fontsize=7, xytext=(3, -9), textcoords="offset points"
-            )
         for r in mine:
+            place: dict[str, Any] = {"xy": (r["seconds"], r["psnr"]), "textcoords": "offset points"}
+            if r["sampler"] == "standard":
+                axis.annotate(str(r["evaluations"]), xytext=(3, -9), fontsize=7, **place)
             if not r["change"]:
                 axis.plot(r["seconds"], r["psnr"], "s", ms=7)
-                axis.annotate(
-                    r["sampler"], (r["seconds"], r["psnr"]), fontsize=9, xytext=(-6, 10), textcoords="offset points"
-                )
+                axis.annotate(r["sampler"], xytext=(-6, 10), fontsize=9, **place)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
