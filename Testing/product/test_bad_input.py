@@ -261,15 +261,6 @@ def test_the_scene_takes_the_phantom_itself(logic):
     assert logic().GetName() == "strange PET SR (GE Discovery ST)"
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "told"),
-    [("preset", "Foo", "Unknown scanner 'Foo'"), ("quality", "best", "'best'"), ("device", "tpu", "'tpu'")],
-)
-def test_an_unknown_name_is_told_in_the_scene(logic, option, value, told):
-    with pytest.raises(PETSuperResError, match=told):
-        logic(**{option: value})
-
-
 def test_a_cancel_half_way_leaves_the_scene_as_it_was(logic):
     def stop(event) -> None:
         if event.fraction > 0.3:
@@ -295,11 +286,3 @@ def test_the_ct_of_another_patient_is_refused(folder, tmp_path, capsys):
     words = arguments(folder, tmp_path / "out", pet=sts / "STS_001/PET_SUV.nii.gz", ct=sts / "STS_005/CT_HU.nii.gz")
     assert run(words) == 2
     assert "choose the CT of this PET" in capsys.readouterr().err
-
-
-@pytest.mark.data
-def test_a_ct_series_given_as_pet_is_told(folder, tmp_path, capsys):
-    series = data_dir("sts_dicom", "STS_001")
-    assert run(arguments(folder, tmp_path / "out", pet=series / "CT", ct=series / "CT")) == 2
-    assert "no PET series" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from geometry import ROOT, ball, data_dir
+from geometry import ROOT, ball
 
 from PETSuperResLib import __version__
 from PETSuperResLib.cli import cli, run
@@ -175,15 +175,6 @@ def test_out_that_is_a_file_is_told_before_the_long_run(case, backend, capsys):
     assert backend.calls == [] and file.read_text() == "kept"
 
 
-def test_damaged_file_gives_one_line_although_the_reader_would_say_more(case, tmp_path):
-    whole = Volume.read(case["pet"]).write(tmp_path / "whole.mha").read_bytes()
-    (tmp_path / "part.mha").write_bytes(whole[: len(whole) // 2])
-    command = [sys.executable, "-m", "PETSuperResLib", "lesions", "--pet", str(tmp_path / "part.mha")]
-    done = subprocess.run([*command, "--segmentation", case["mask"]], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "part.mha" in done.stderr
-
-
 # -- reconstruct ------------------------------------------------------------------------------------------
 def test_reconstruct_writes_volume_report_and_lesions(case, backend, capsys):
     assert reconstruct(case, "--segmentation", case["mask"], "--seed", "3", "--samples", "2") == 0
@@ -222,11 +213,6 @@ def test_stated_counts_reach_the_reconstruction_and_its_warnings_are_printed(cas
     assert reconstruct(case, "--trues-per-slice", "5e4") == 0
     assert backend.calls[0].request.trues_per_slice == 5e4
     assert "Note: look twice" in capsys.readouterr().out
-
-
-def test_one_sample_without_segmentation_writes_no_spread_and_no_table(case, backend):
-    assert reconstruct(case) == 0
-    assert files(case["out"]) == {"sr.nii.gz", "report.json"}
 
 
 def test_region_as_a_box_leaves_lesions_elsewhere_out(case, backend):
@@ -375,13 +361,6 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch,
         for clock[0] in range(0, 65):
             bar(Event("sampling", clock[0] / 100, "step 2", 7200.0))
     assert capsys.readouterr().err.splitlines() == [" 31.0 %  step 2, 2.0 h left", " 62.0 %  step 2, 2.0 h left"]
-
-
-@pytest.mark.data
-def test_suv_of_a_reference_object(tmp_path, capsys):
-    folder = sorted(p for p in data_dir("suv_dro").iterdir() if p.is_dir())[0]
-    assert run(["suv", str(folder), "--out", str(tmp_path / "suv.nii.gz")]) == 0
-    assert Volume.read(tmp_path / "suv.nii.gz").array.max() == pytest.approx(4.0, abs=0.01)
 
 
 @pytest.mark.parametrize("own", [None, "7"])

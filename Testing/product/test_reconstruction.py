@@ -10,7 +10,7 @@ import torch
 from geometry import GEOMETRIES
 from tiny import small_phantom, tiny_prior
 
-from PETSuperResLib.errors import Cancelled, GeometryError, InputError
+from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.lesions.segments import region_around
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
@@ -152,19 +152,6 @@ def test_progress_and_the_time_left_move_within_a_step(run, monkeypatch, quality
         within = {e.fraction for e in events if e.message == f"step {step} of 3"}
         assert len(within) > profile.inner(step), "every update, and the network"
     assert all(e.remaining_s for e in events if 0.1 < e.fraction < 1)
-
-
-def test_it_stops_half_way_when_asked(run):
-    seen = []
-
-    def stop(event) -> None:
-        seen.append(event.fraction)
-        if event.fraction > 0.4:
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        run(progress=stop)
-    assert seen[-1] < 0.9
 
 
 def test_two_slices_are_reconstructed(run):

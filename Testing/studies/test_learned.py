@@ -18,7 +18,7 @@ from PETSuperResLib.studies.evaluation.evaluate import evaluate
 from PETSuperResLib.studies.methods import METHODS, FitOptions, MethodCase, pairs, petdm, srdpm
 from PETSuperResLib.studies.methods.conditioning import conditioned_prior
 from PETSuperResLib.studies.methods.learned import RestorerConfig, fit_restorer, restore_with
-from PETSuperResLib.studies.methods.networks import TRANSFORM, ImageRestorer, UNet, image_channels, srcnn, vdsr
+from PETSuperResLib.studies.methods.networks import TRANSFORM, ImageRestorer, UNet, srcnn, vdsr
 from PETSuperResLib.studies.methods.pairs import Pairs
 from PETSuperResLib.studies.methods.petdm import ENCODER_SHARE, LatentDiffusion
 from PETSuperResLib.studies.methods.srdpm import ConditionalDiffusion, ConditionalNetwork
@@ -256,10 +256,6 @@ def test_the_weight_of_the_loss_leaves_its_minimum_at_the_mean_in_suv():
         return float(model.loss(batch, torch.Generator(), 0.0).detach())
 
     assert loss(5.0) < min(loss(4.8), loss(5.2))
-
-
-def test_channels_of_a_network_are_those_of_its_inputs():
-    assert image_channels(("em24", "lr", "ct"), 1) == 8
 
 
 # The diffusion models

@@ -101,6 +101,15 @@ def test_h_is_the_scanner_s_kernel_in_all_three_directions():
     assert variance(counts.sum((1, 2)), 3.0) == pytest.approx((6.0 / FWHM_PER_SIGMA) ** 2 + slices, rel=0.01)
 
 
+def test_a_rebinned_view_is_the_mean_of_the_views_summed_into_it():
+    fine = Scanner("", 5.0, views=12, bin_size_mm=4.0)
+    z = torch.rand((2, 24, 28), generator=torch.Generator().manual_seed(0))
+    many, few = (
+        ForwardModel(Scanner.get(fine, angular_rebinning=n), (2, 24, 28), (4.0, 4.0, 4.0)).forward(z) for n in (1, 3)
+    )
+    assert few.shape[1] == 4 and relative(few, many.unflatten(1, (4, 3)).mean(2)) < 1e-5
+
+
 def test_counts_scale_with_activity_and_with_scale():
     model, z, _ = random_model(6)
     double = ForwardModel(

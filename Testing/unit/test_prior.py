@@ -264,10 +264,12 @@ def test_what_is_no_whole_prior_is_refused_in_one_sentence(tmp_path, damage):
     assert ("SHA-256 of its weights differs" in message) == changed
 
 
-def test_a_prior_without_a_hash_of_its_weights_is_read(tmp_path):
-    """As the bundled one, which is checked by its file's SHA-256."""
+def test_a_prior_that_names_no_architecture_and_no_hash_of_its_weights_is_read(tmp_path):
+    """As the bundled one, which is checked by its file's SHA-256; its architecture is the first one."""
     path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
-    rewrite(path, tensors_sha256=None)
+    assert metadata_of(path)["architecture"] == "unet-ct-attention"
+    assert "architecture" not in metadata_of(checkpoint.BUNDLED)
+    rewrite(path, architecture=None, tensors_sha256=None)
     assert Prior.load(path).network.config == CONFIG
 
 
@@ -304,15 +306,6 @@ def test_another_architecture_is_read_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setitem(checkpoint.ARCHITECTURES, "gaussian", GaussianNetwork)
     read = Prior.load(path)
     assert isinstance(read.network, GaussianNetwork) and read.network.config == made.network.config
-
-
-def test_a_prior_that_names_no_architecture_has_the_first_one(tmp_path):
-    path = Prior(tiny_network()).save(tmp_path / "p.safetensors")
-    assert metadata_of(path)["architecture"] == "unet-ct-attention" and "architecture" not in metadata_of(
-        checkpoint.BUNDLED
-    )
-    rewrite(path, architecture=None)
-    assert Prior.load(path).network.config == CONFIG
 
 
 def test_the_card_is_read_without_torch(tmp_path):

@@ -85,14 +85,6 @@ def test_symmetries_give_the_matrix_built_view_by_view(geometry, backend):
     assert relative(projector.adjoint(y), expected) < 1e-5
 
 
-def test_rebinned_bins_are_means_of_the_fine_ones():
-    fine = ParallelProjector((32, 32), 2.0, 60, 40, 2.0)
-    coarse = ParallelProjector((32, 32), 2.0, 20, 20, 4.0, 3)
-    image = torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(2))
-    grouped = fine.forward(image).view(2, 20, 3, 20, 2).mean((2, 4))
-    assert relative(coarse.forward(image), grouped) < 1e-5
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_slices_do_not_depend_on_their_neighbours_or_number(backend):
     projector = ParallelProjector((20, 20), 2.0, 16, backend=backend)

@@ -16,16 +16,11 @@ from PETSuperResLib.sampling import PROFILES, Sampler
 from PETSuperResLib.scanner import Scanner
 
 FULL = {
-    **{
-        "pet": "/data/pet.nrrd",
-        "ct": "/data/ct.nrrd",
-        "prior": "/data/p.safetensors",
-        "segmentation": "/data/seg.nrrd",
-    },
-    **{"scanner": Scanner.get("GE Discovery ST", dose_fraction=0.5).to_dict(), "quality": "draft", "samples": 3},
-    **{"seed": 7, "device": "cpu", "region": [-20.0, 20.0, -30.0, 30.0, 0.0, 9.0], "margin": 5.0, "spacing": 1.5},
-    **{"trues_per_slice": 5e4, "measurement": None},
-}
+    "pet": "/data/pet.nrrd", "ct": "/data/ct.nrrd", "prior": "/data/p.safetensors", "segmentation": "/data/seg.nrrd",
+    "scanner": Scanner.get("GE Discovery ST", dose_fraction=0.5).to_dict(), "quality": "draft", "samples": 3,
+    "seed": 7, "device": "cpu", "region": [-20.0, 20.0, -30.0, 30.0, 0.0, 9.0], "margin": 5.0, "spacing": 1.5,
+    "trues_per_slice": 5e4, "measurement": None,
+}  # fmt: skip
 
 
 def test_a_request_goes_through_json_unchanged():
