@@ -96,8 +96,7 @@ def add_nodes(volumes: dict[str, Any], report: dict[str, Any]) -> list[Any]:
     names = {int(label): name for label, name in report["lesions"].items()}
     segmentation = segmentation_from_labels(volumes["labels"], ct, scene.GenerateUniqueName("Phantom lesions"), names)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    if hierarchy is not None:
-        folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "PET/CT phantom")
-        for node in (pet, ct, segmentation):
-            mrml.place_under(node, folder, hierarchy)
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "PET/CT phantom")
+    for node in (pet, ct, segmentation):
+        mrml.place_under(node, folder, hierarchy)
     return [pet, ct, segmentation]

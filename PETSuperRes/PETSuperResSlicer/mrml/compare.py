@@ -164,19 +164,17 @@ class Comparison(VTKObservationMixin):
 
 def switch(first: Any, second: Any, scene: Any) -> str:
     """Exchange PET and result in every slice view that shows one of them; returns the name of the one now on top."""
-    shown = ""
+    shown, other = "", {first.GetID(): second, second.GetID(): first}
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
         linked = composite.GetLinkedControl()
         composite.SetLinkedControl(False)
         for layer in ("Foreground", "Background"):
-            current = getattr(composite, f"Get{layer}VolumeID")()
-            for one, other in ((first, second), (second, first)):
-                if current == one.GetID():
-                    getattr(composite, f"Set{layer}VolumeID")(other.GetID())
-                    shown = shown or other.GetName()
-                    break
+            node = other.get(getattr(composite, f"Get{layer}VolumeID")())
+            if node is not None:
+                getattr(composite, f"Set{layer}VolumeID")(node.GetID())
+                shown = shown or node.GetName()
         composite.SetLinkedControl(linked)
-        if composite.GetLayoutName() in VIEWS and composite.GetForegroundVolumeID() in (first.GetID(), second.GetID()):
+        if composite.GetLayoutName() in VIEWS and composite.GetForegroundVolumeID() in other:
             _name_view(composite, "pet" if composite.GetForegroundVolumeID() == first.GetID() else "sr")
     return shown
 

@@ -152,5 +152,5 @@ def _patient_id(node: Any) -> str:
 def _patient_item(node: Any) -> int:
     """The volume's patient in the subject hierarchy; 0 where it is under none."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    item = hierarchy.GetItemByDataNode(node)
     return int(hierarchy.GetItemAncestorAtLevel(item, "Patient")) if item else 0

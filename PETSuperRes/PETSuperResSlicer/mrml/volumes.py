@@ -207,8 +207,6 @@ def remove_volume(node: Any) -> None:
 def place_beside(node: Any, sibling: Any, scene: Any) -> None:
     """Put a node under the same study or folder as its sibling in the subject hierarchy."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    if hierarchy is None:
-        return
     known = hierarchy.GetItemByDataNode(sibling)
     place_under(node, (hierarchy.GetItemParent(known) if known else 0) or hierarchy.GetSceneItemID(), hierarchy)
 
@@ -225,8 +223,6 @@ def place_under(node: Any, parent: int, hierarchy: Any) -> None:
 def show_as_pet(node: Any, window: float = WINDOW[0], level: float = WINDOW[1]) -> None:
     """Inverted grey and the window (SUV) that PET readers use."""
     display = node.GetDisplayNode()
-    if display is None:
-        return
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeInvertedGrey")
     display.AutoWindowLevelOff()
     display.SetWindowLevel(window, level)
@@ -238,8 +234,6 @@ def show_like(node: Any, source: Any) -> None:
     Grey over a CT looks like the CT; other chosen colours are kept. ``source`` may be None.
     """
     display, other = node.GetDisplayNode(), None if source is None else source.GetDisplayNode()
-    if display is None:
-        return
     colours = other.GetColorNodeID() if other is not None else GREYS[0]
     if (colours is None or colours in GREYS) and node.GetScene().GetNodeByID(HEAT) is not None:
         colours = HEAT
