@@ -108,11 +108,6 @@ def test_the_loss_falls(tmp_path):
     assert len(losses) == 3 and losses[-1] < 0.92 * losses[0]
 
 
-def test_a_time_limit_ends_the_run_with_a_checkpoint(tmp_path):
-    train(None, tmp_path, replace(SETTINGS, steps=100000), limit_minutes=0.02, device="cpu")
-    assert 0 < Prior.load(tmp_path / "prior.safetensors").info["steps"] < 100000
-
-
 def test_a_run_starts_from_the_weights_of_a_prior(whole, tmp_path):
     first = whole / "prior.safetensors"
     path = train(None, tmp_path, replace(SETTINGS, steps=0, start_from=str(first)), device="cpu")

@@ -183,12 +183,6 @@ def test_a_seed_decides_the_counts(person, standard):
     np.testing.assert_array_equal(again.lr.array, standard.lr.array)
 
 
-def test_geometry_of_the_measurement_is_the_rebinned_scanner_s(standard):
-    scanner = standard.measurement.scanner
-    assert standard.measurement.counts.shape[1] == scanner.views // scanner.angular_rebinning
-    assert scanner.bin_size_mm * scanner.radial_rebinning * standard.measurement.counts.shape[2] > 96 * 4
-
-
 def test_the_lr_image_has_the_target_spacing_and_the_activity_of_the_truth(standard):
     target = standard.measurement.scanner.target_spacing_mm
     assert standard.lr.spacing == (target, target, standard.truth.spacing[2])
