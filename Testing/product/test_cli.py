@@ -363,6 +363,18 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch,
     assert capsys.readouterr().err.splitlines() == [" 31.0 %  step 2, 2.0 h left", " 62.0 %  step 2, 2.0 h left"]
 
 
+def test_the_time_left_of_a_part_is_that_of_the_whole_job():
+    from PETSuperResLib.progress import Event, Reporter
+
+    events: list[Event] = []
+    report = Reporter(events.append)
+    report.start_clock(0.1)
+    part = report.part(0.1, 0.4)
+    part.began -= 20
+    part("sampling", 1.0)
+    assert events[0].fraction == pytest.approx(0.4) and events[0].remaining_s == pytest.approx(40, abs=1)
+
+
 @pytest.mark.parametrize("own", [None, "7"])
 def test_threads_do_not_wait_actively_unless_the_user_says_so(own, monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
