@@ -32,7 +32,7 @@ class EffectiveCounts:
     """
 
     nominal: float  # of the scanner description: trues_per_slice x dose_fraction
-    from_noise: float | None = None  # None: too few voxels to measure noise
+    from_noise: float | None = None  # None: no noise could be measured
     noise: str = ""  # the noise that was found, in words
     stated: float | None = None  # by the user
 
@@ -49,7 +49,7 @@ class EffectiveCounts:
         if self.stated is not None:
             return "the caller"
         if self.from_noise is None:
-            return "the preset (too few voxels to measure noise)"
+            return "the preset (no noise could be measured in the PET)"
         return f"geometric mean of the preset's counts and the estimate from {self.noise}"
 
     @property
@@ -105,7 +105,7 @@ def effective_counts(pet: Volume, scanner: Scanner, stated: float | None = None)
 
 
 def noise_counts(pet: Volume, scanner: Scanner) -> tuple[float, str] | None:
-    """Trues per slice that would give an image its noise, and the noise in words; None for too small an image.
+    """Trues per slice that would give an image its noise, and the noise in words; None if there is none to measure.
 
     The noise is the median absolute deviation of second differences along rows and columns in the brighter
     half of the body, relative to the local mean and corrected for the image's resolution. Budinger's relation
@@ -121,6 +121,8 @@ def noise_counts(pet: Volume, scanner: Scanner) -> tuple[float, str] | None:
     # structure is smooth over three voxels, noise is not: second differences along rows and columns
     rough = ndimage.convolve1d(ndimage.convolve1d(values, [-1, 2, -1], axis=1), [-1, 2, -1], axis=2)
     uniform = body & (mean > np.median(values[body]))
+    if not rough[uniform].any():  # too few voxels, or an image without noise
+        return None
     fwhm = max(scanner.fwhm_transaxial_mm, 1e-3)
     gain = _difference_gain(fwhm, pet.spacing[0]) * _difference_gain(fwhm, pet.spacing[1])
     noise = 1.4826 * float(np.median(np.abs(rough[uniform] / mean[uniform]))) / max(gain, 1e-3)

@@ -127,7 +127,14 @@ def test_the_noise_is_that_of_the_brighter_half_of_the_body_and_hot_lesions_do_n
 
 @pytest.mark.parametrize(("shape", "suv"), [((2, 60, 60), 1.0), ((4, 15, 15), 1.0), ((4, 60, 60), 0.08)])
 def test_few_slices_and_few_voxels_above_0_1_suv_have_no_estimate(shape, suv):
-    assert noise_counts(Volume(np.full(shape, suv, np.float32), (4.0, 4.0, 4.0), unit="SUVbw"), MCT) is None
+    values = np.random.default_rng(0).normal(suv, 0.02 * suv, shape)
+    assert noise_counts(Volume(values, (4.0, 4.0, 4.0), unit="SUVbw"), MCT) is None
+
+
+def test_an_image_without_noise_takes_the_preset_s_counts():
+    flat = np.zeros((4, 60, 60))
+    flat[:, 10:50, 10:50] = 1
+    assert effective_counts(Volume(flat, (4.0, 4.0, 4.0), unit="SUVbw"), MCT).used == MCT.trues_per_slice
 
 
 def test_estimates_stay_within_believable_limits():
