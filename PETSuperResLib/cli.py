@@ -56,7 +56,10 @@ def run(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as answer:
         return answer.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return _fail("Cancelled; what was finished is kept." if LASTING & set(words[:1]) else "Cancelled; nothing was written.", INTERRUPTED)
+        return _fail(
+            "Cancelled; what was finished is kept." if LASTING & set(words[:1]) else "Cancelled; nothing was written.",
+            INTERRUPTED,
+        )
     except Cancelled as error:
         return _fail(str(error), INTERRUPTED)
     except click.ClickException as error:
