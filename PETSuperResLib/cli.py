@@ -81,7 +81,12 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, _stop)
-    sys.exit(run())
+    code = run()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # threads of torch.distributed now and then abort a process at its exit
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
