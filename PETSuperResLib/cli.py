@@ -21,7 +21,7 @@ HELPERS = {  # by option, the command that helps to choose a value
     "prior": "'petsuperres train' makes one",
     "split": "'petsuperres manifest' makes one",
 }
-LASTING = {"train", "batch", "evaluate", "benchmark", "demo", "study"}  # these keep what they have done
+LASTING = {"train", "batch", "evaluate", "benchmark", "study"}  # these keep what they have done
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
