@@ -67,6 +67,23 @@ def test_the_ct_changes_the_methods_that_need_it_and_no_others(case):
         assert same != METHODS[name].needs_ct, name
 
 
+def test_from_an_image_the_counts_are_not_used(case):
+    simulation = case.simulation
+    noise = replace(simulation.measurement, counts=torch.zeros_like(simulation.measurement.counts))
+    image = replace(case, input="image")
+    blind = replace(image, simulation=replace(simulation, measurement=noise))
+    result = restore("ours-draft", image)
+    assert np.array_equal(result.array, restore("ours-draft", blind).array)
+    assert result.same_grid(simulation.truth) and not np.array_equal(result.array, restore("ours-draft", case).array)
+
+
+def test_a_method_refuses_an_input_that_it_does_not_take(case):
+    with pytest.raises(InputError, match="'osem' does not take the input 'image': it takes sinogram"):
+        restore("osem", replace(case, input="image"))
+    with pytest.raises(InputError, match="use sinogram or image"):
+        replace(case, input="film")
+
+
 def test_a_method_that_learns_restores_after_fit_only(case, tmp_path):
     def fit(cases, options):
         level = float(np.mean([c.load()[0].array.mean() for c in cases]))

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...physics.model import osem
 from ...physics.psf import GaussianPSF
 from ...volume import Volume
-from .interface import Method, MethodCase
+from .interface import INPUTS, Method, MethodCase
 
 #: EM updates of the fixed reconstructions: the best mean PSNR over the four validation patients at the
 #: standard setting among 6 to 45 updates - see docs/validation.md
@@ -64,6 +64,7 @@ CLASSICAL = (
         _lr,
         "The image a clinic would have: OSEM without PSF at the setting's target spacing, interpolated.",
         "linear interpolation, 42 updates.",
+        inputs=INPUTS,
     ),
     Method(
         "osem",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
@@ -18,15 +19,43 @@ from ...volume import Volume
 from ..subjects import Subject
 
 
+INPUTS = ("sinogram", "image")
+
+
+class Resolution(Protocol):
+    """The resolution of an image: its effective FWHM (transaxial, axial) in mm, and whether a user stated it."""
+
+    @property
+    def fwhm_mm(self) -> tuple[float, float]: ...
+
+    @property
+    def stated(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class MethodCase:
-    """The inputs of a method: the simulated acquisition (its truth is for the metrics only), the CT, the prior."""
+    """The inputs of a method.
+
+    Parameters
+    ----------
+    simulation : the acquisition; its truth is for the metrics and for methods that are tuned by it (oracles).
+    input : ``"sinogram"``: the measured counts; ``"image"``: only the clinic's image, ``simulation.lr``.
+    lesions : label map of the lesions on any grid, for methods that take regions; None without contours.
+    resolution : of the image, as far as the method gets to know it; None: only what the image's header says.
+    """
 
     simulation: Simulation
     ct: Volume
     prior: Prior
     seed: int = 0
     device: str = "auto"
+    input: str = "sinogram"
+    lesions: Volume | None = None
+    resolution: Resolution | None = None
+
+    def __post_init__(self) -> None:
+        if self.input not in INPUTS:
+            raise InputError(f"The input '{self.input}' is not in this version: use {' or '.join(INPUTS)}.")
 
     def model(self) -> tuple[ForwardModel, Tensor]:
         """The measurement's model on the SR grid, and the counts ``(S, views, bins)`` on its device."""
@@ -37,6 +66,10 @@ class MethodCase:
     def volume(self, image: Tensor) -> Volume:
         """An image ``(S, J, I)`` in SUV on the SR grid."""
         return self.simulation.truth.with_array(image.cpu().numpy(), "SUVbw")
+
+    def on_grid(self, volume: Volume) -> Volume:
+        """A volume on any grid (SUVbw), cubically interpolated to the SR grid."""
+        return volume.resample_to(self.simulation.truth, "cubic")
 
 
 @dataclass(frozen=True)
@@ -76,6 +109,7 @@ class Method:
     source : the publication or practice it follows, in one line.
     filled_in : what the source leaves open and this project chose; empty if nothing.
     needs_ct : the result depends on ``case.ct``.
+    inputs : what it restores from, of :data:`INPUTS`.
     needs_pairs : it learns from pairs of LR and true images; other methods that learn see true images only.
     fit : for methods that learn, which restore nothing before it: training subjects in, the trained method out.
     """
@@ -86,6 +120,7 @@ class Method:
     filled_in: str = ""
     needs_ct: bool = False
     needs_pairs: bool = False
+    inputs: tuple[str, ...] = ("sinogram",)
     fit: Callable[[Sequence[Subject], FitOptions], Method] | None = field(default=None, repr=False)
 
     @property
@@ -94,7 +129,11 @@ class Method:
         return self.source + (f" Filled in here: {self.filled_in}" if self.filled_in else "")
 
     def restore(self, case: MethodCase) -> Volume:
-        """Run on one case; raises :class:`InputError` if the method has to be trained first."""
+        """Run on one case; raises :class:`InputError` for an input it does not take and before its training."""
+        if case.input not in self.inputs:
+            raise InputError(
+                f"Method '{self.name}' does not take the input '{case.input}': it takes {' or '.join(self.inputs)}."
+            )
         if self.fit is not None:
             raise InputError(
                 f"Method '{self.name}' is not trained: restore with the method that its fit() returns, "

@@ -11,10 +11,11 @@ from ...errors import InputError
 from ...prior.denoiser import AIR_HU
 from ...reconstruction import reconstruct, sample_measurement
 from ...sampling import Sampler
+from ...scanner import guess_preset
 from ...volume import Volume
 from .classical import CLASSICAL
 from .conditioning import conditioned
-from .interface import Method, MethodCase
+from .interface import INPUTS, Method, MethodCase
 from .map import MAP_METHODS
 from .petdm import PETDM
 from .posterior import POSTERIOR
@@ -25,22 +26,35 @@ PAPER = "Yang et al., CT-conditioned diffusion prior with physics-constrained sa
 
 
 def _ours(name: str, quality: str, what: str, filled_in: str = "", **changes: Any) -> Method:
-    """Our reconstruction from the case's sinogram by a profile, with ``changes`` of its fields."""
+    """Our reconstruction from the case's input by a profile, with ``changes`` of its fields, as a user runs it.
+
+    From an image it gets what the image's header says and, where one is stated, the image's FWHM.
+    """
     profile = Sampler.get(quality, **changes)
 
     def run(case: MethodCase) -> Volume:
-        return reconstruct(
+        result = reconstruct(
             case.simulation.lr,
             case.ct,
             quality=profile,
             seed=case.seed,
             device=case.device,
             prior=case.prior,
-            measurement=case.simulation.measurement,
             spacing=case.simulation.truth.spacing[0],
-        ).volume
+            **_source(case),
+        )
+        return case.on_grid(result.volume)
 
-    return Method(name, run, f"{PAPER}; {what}.", filled_in, needs_ct=True)
+    return Method(name, run, f"{PAPER}; {what}.", filled_in, needs_ct=True, inputs=INPUTS)
+
+
+def _source(case: MethodCase) -> dict[str, Any]:
+    """The options of :func:`reconstruct` that hold a case's measurement, or describe its image."""
+    measurement = case.simulation.measurement
+    if case.input == "sinogram":
+        return {"measurement": measurement}
+    named = guess_preset(*(case.simulation.lr.metadata.get(key) for key in ("manufacturer", "model")))
+    return {"scanner": None if named else measurement.scanner}
 
 
 def _without_ct(name: str, quality: str, what: str, filled_in: str = "") -> Method:
