@@ -18,7 +18,6 @@ from ...progress import Callback
 from ...volume import Volume
 from ..subjects import Subject
 
-
 INPUTS = ("sinogram", "image")
 
 
