@@ -108,9 +108,9 @@ class Method:
     source : the publication or practice it follows, in one line.
     filled_in : what the source leaves open and this project chose; empty if nothing.
     needs_ct : the result depends on ``case.ct``.
-    inputs : what it restores from, of :data:`INPUTS`.
     needs_pairs : it learns from pairs of LR and true images; other methods that learn see true images only.
     fit : for methods that learn, which restore nothing before it: training subjects in, the trained method out.
+    inputs : what it restores from, of :data:`INPUTS`.
     """
 
     name: str
@@ -119,8 +119,8 @@ class Method:
     filled_in: str = ""
     needs_ct: bool = False
     needs_pairs: bool = False
-    inputs: tuple[str, ...] = ("sinogram",)
     fit: Callable[[Sequence[Subject], FitOptions], Method] | None = field(default=None, repr=False)
+    inputs: tuple[str, ...] = ("sinogram",)
 
     @property
     def description(self) -> str:
