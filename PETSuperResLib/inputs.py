@@ -15,6 +15,7 @@ from .grid import crop_to_region, image_grid
 from .lesions.measures import Lesion, measure_lesions
 from .lesions.segments import Segment, region_around, segment_names, segments_of
 from .request import SEGMENTS, Request
+from .resolution import ImageResolution, resolution_of
 from .scanner import Scanner, scanner_of
 from .suv.volumes import check_suv
 from .volume import Volume
@@ -33,7 +34,8 @@ class Inputs:
     Parameters
     ----------
     pet, ct : SUVbw and HU, each on its own grid; they lie in one place and are of one patient.
-    scanner : the measurement's, the request's or the one that the PET's header names.
+    scanner : the measurement's, the request's or the one that the PET's header names; None for an image of stated FWHM.
+    resolution : the PET image's; None with a measurement, whose scanner says it.
     measurement : a sinogram, or None where one is to be made from the PET.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm, or None for the whole PET.
     segments, lesions : the lesions' masks and their SUVs in the PET; empty without a segmentation.
@@ -43,7 +45,8 @@ class Inputs:
     request: Request
     pet: Volume
     ct: Volume
-    scanner: Scanner
+    scanner: Scanner | None
+    resolution: ImageResolution | None
     measurement: Measurement | None
     region: tuple[float, ...] | None
     segments: tuple[Segment, ...]
@@ -57,13 +60,17 @@ class Inputs:
         pet, ct = read_image(request.pet, "PT"), read_image(request.ct, "CT")
         segments = _segments(request.segmentation)
         measurement = _measurement(request.measurement)
+        scanner: Scanner | None
+        resolution = None
         if measurement is None:
-            scanner = scanner_of(request.scanner, pet.metadata)
+            scanner = scanner_of(request.scanner, pet.metadata, needed=request.fwhm is None)
+            stated = (request.fwhm, request.post_filter, request.psf_modelled)
+            resolution = resolution_of(scanner, pet.metadata, (pet.spacing[0], pet.spacing[2]), *stated)
         else:
             scanner = measurement.scanner
             if request.scanner is not None and Scanner.get(request.scanner).name != scanner.name:
                 raise InputError(f"The measurement is of scanner '{scanner.name}': leave the scanner out.", "scanner")
-        warnings = check_suv(pet)
+        warnings = [*check_suv(pet), *(resolution.warnings if resolution else ())]
         check_ct(ct)
         check_whole(pet, "PET")
         check_whole(ct, "CT")
@@ -72,7 +79,7 @@ class Inputs:
         region = region_around(segments, request.margin) if request.region == SEGMENTS else request.region
         files = request.files()
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
-        known = (request, pet, ct, scanner, measurement)
+        known = (request, pet, ct, scanner, resolution, measurement)
         return cls(*known, region, segments, tuple(lesions), tuple(warnings), provenance)  # type: ignore[arg-type]
 
     def problem(self, spacing_mm: float, device: torch.device) -> Problem:
@@ -95,7 +102,8 @@ class Inputs:
         from .physics.image_model import effective_counts, pseudo_measurement
         from .problem import Problem
 
-        pet, scanner = self.pet, self.scanner
+        fwhm = (0.0, 0.0) if self.resolution is None else self.resolution.fwhm_mm
+        pet, scanner = self.pet, self.scanner or Scanner("none", *fwhm, kernel_scale=0.73)
         level = effective_counts(pet, scanner, self.request.trues_per_slice)
         warnings = list(level.warnings)
         if "fwhm_transaxial_mm" in scanner.unverified:

@@ -149,6 +149,25 @@ class Request:
     spacing: float | None = option(
         "number", None, low=0.5, high=10, help="In-plane voxel size of the result in mm.", default_text="the prior's"
     )
+    fwhm: float | None = option(
+        "number",
+        None,
+        low=1,
+        high=25,
+        help="FWHM of the PET image in mm, filter included; with it an image needs no scanner.",
+        default_text="from scanner and header",
+    )
+    post_filter: float | None = option(
+        "number",
+        None,
+        low=0,
+        high=15,
+        help="FWHM of the Gaussian filter after the PET's reconstruction in mm; 0 for none.",
+        default_text="the header's",
+    )
+    psf_modelled: bool | None = option(
+        "flag", None, help="Whether the PET's reconstruction modelled the PSF.", default_text="the header's"
+    )
     trues_per_slice: float | None = option(
         "number",
         None,
@@ -173,6 +192,8 @@ class Request:
                 continue
             if about.form in ("whole", "number"):
                 check_number(name, value, about)
+            elif about.form == "flag" and not isinstance(value, bool):
+                raise InputError(f"{name} must be true or false, not {value!r}.", name)
             elif about.choices and isinstance(value, str) and value not in about.choices:
                 raise InputError(f"Unknown {name} '{value}': use {', '.join(about.choices)}.", name)
         for name in ("pet", "ct"):
@@ -187,6 +208,11 @@ class Request:
             raise InputError("A measurement is reconstructed as a whole: leave the region out.", "region")
         if self.measurement is not None and self.trues_per_slice is not None:
             raise InputError("A measurement holds its own counts: leave trues_per_slice out.", "trues_per_slice")
+        for name in ("fwhm", "post_filter", "psf_modelled"):
+            if self.measurement is not None and getattr(self, name) is not None:
+                raise InputError(f"A measurement holds its own resolution: leave {name} out.", name)
+            if name != "fwhm" and self.fwhm is not None and getattr(self, name) is not None:
+                raise InputError(f"The FWHM of the image includes filter and PSF: leave {name} or fwhm out.", name)
 
     def files(self) -> dict[str, str | None]:
         """The paths of the inputs, by field, for provenance; None for objects and for what is not given."""

@@ -174,12 +174,16 @@ def guess_preset(manufacturer: str | None, model: str | None) -> str | None:
     return None
 
 
-def scanner_of(chosen: Scanner | str | Path | dict[str, Any] | None, header: Mapping[str, Any]) -> Scanner:
+def scanner_of(
+    chosen: Scanner | str | Path | dict[str, Any] | None, header: Mapping[str, Any], needed: bool = True
+) -> Scanner | None:
     """The chosen scanner, or the preset that a PET's header names (``manufacturer``, ``model`` of its metadata).
 
-    Raises :class:`InputError` where neither is there.
+    Where neither is there: None, or :class:`InputError` if the scanner is ``needed``.
     """
     name = guess_preset(header.get("manufacturer"), header.get("model"))
+    if chosen is None and name is None and not needed:
+        return None
     if chosen is None and name is None:
         raise InputError(
             "Which scanner made the PET? Its header names none with a preset: name the scanner.", "scanner"

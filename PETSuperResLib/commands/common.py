@@ -55,9 +55,12 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
             low, high = (None if math.isinf(limit) else limit for limit in (about.low, about.high))
             kind = (click.IntRange if about.form == "whole" else click.FloatRange)(low, high, min_open=about.above)
         default: dict[str, Any] = {} if needed or field.default is None else {"default": field.default}
+        if about.form == "flag":
+            default = {"default": field.default}  # None: neither way was given
+        flag = field.name.replace("_", "-")
         made.append(
             click.option(
-                f"--{field.name.replace('_', '-')}",
+                f"--{flag}/--no-{flag}" if about.form == "flag" else f"--{flag}",
                 type=kind,
                 required=needed,
                 show_default=about.default_text or bool(default),

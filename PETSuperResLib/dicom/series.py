@@ -35,7 +35,7 @@ PATIENT_AND_TIMES = {
     "manufacturer": "Manufacturer", "model": "ManufacturerModelName", "description": "SeriesDescription",
     "series_uid": "SeriesInstanceUID", "study_uid": "StudyInstanceUID", "frame_of_reference": "FrameOfReferenceUID",
     "series_date": "SeriesDate", "series_time": "SeriesTime", "units": "Units", "decay_correction": "DecayCorrection",
-    "reconstruction": "ReconstructionMethod", "kernel": "ConvolutionKernel",
+    "reconstruction_method": "ReconstructionMethod", "convolution_kernel": "ConvolutionKernel",
 }  # fmt: skip
 NUMBERS = {"weight_kg": "PatientWeight", "height_m": "PatientSize", "frame_duration_ms": "ActualFrameDuration"}
 TRACER = {"radiopharmaceutical": "Radiopharmaceutical", "injection_time": "RadiopharmaceuticalStartTime",

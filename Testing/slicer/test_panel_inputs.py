@@ -43,7 +43,7 @@ def test_choices_are_saved_with_the_scene(panel, host, case):
     node = panel.logic.getParameterNode()
     assert node.GetParameter("preset") == PRESET and node.GetParameter("quality") == "DRAFT"
     assert node.GetParameter("samples") == "5" and node.GetParameter("seed") == "42"
-    assert float(node.GetParameter("fwhm")) == 6.5 and node.GetParameter("threshold") == "41%"
+    assert float(node.GetParameter("scannerFwhm")) == 6.5 and node.GetParameter("threshold") == "41%"
     again = PETSuperResParameters(node)  # as another session reads them
     assert again.pet is case.pet and again.segmentation is case.segments and again.quality.value == "draft"
 
@@ -69,7 +69,10 @@ def test_the_panel_offers_the_options_of_a_request_within_its_limits(panel, host
     """An option is written in the request; what the panel does not offer is named here."""
     choose(panel, host, case)
     bound = {w.property("SlicerParameterName"): w for w in vars(panel.ui).values()} | {"device": None, "scanner": None}
-    assert set(options(Request)) - set(bound) == {"measurement", "spacing", "margin"}
+    assert set(options(Request)) - set(bound) == {
+        *("measurement", "spacing", "margin"),
+        *("fwhm", "post_filter", "psf_modelled"),
+    }
     for name, about in options(Request).items():
         if name in bound and about.form in ("whole", "number"):
             assert about.low <= bound[name].minimum and bound[name].maximum <= about.high, name
@@ -211,7 +214,7 @@ def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, 
     scene.SetURL(str(tmp_path / "scene.mrml"))
     assert scene.Import()
     assert host.spin(10, until=lambda: panel.ui.lesionsTable.rowCount > 0)
-    assert panel.params.preset == PRESET and panel.params.fwhm == 7.25
+    assert panel.params.preset == PRESET and panel.params.scannerFwhm == 7.25
     assert panel.params.pet.GetName() == "PET" and panel.params.ct.GetName() == "CT"
     assert panel.params.result.GetName() == made
     series = [panel.params.chart.GetNthPlotSeriesNode(n) for n in range(2)]

@@ -12,7 +12,20 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "PETSuperResLib"
 LAYERS = (  # from the ground up; a module imports from its own room, its own layer and those below
     {"errors", "version"},
-    {"files", "progress", "device", "scanner", "volume", "grid", "difference", "tracer", "dicom", "suv"},
+    {
+        "files",
+        "progress",
+        "device",
+        "scanner",
+        "resolution",
+        "vendor_strings",
+        "volume",
+        "grid",
+        "difference",
+        "tracer",
+        "dicom",
+        "suv",
+    },
     {"physics", "prior", "lesions"},
     {"problem", "sampling"},
     {"request", "inputs", "checks", "reconstruction", "results"},

@@ -19,7 +19,7 @@ FULL = {
     "pet": "/data/pet.nrrd", "ct": "/data/ct.nrrd", "prior": "/data/p.safetensors", "segmentation": "/data/seg.nrrd",
     "scanner": Scanner.get("GE Discovery ST", dose_fraction=0.5).to_dict(), "quality": "draft", "samples": 3,
     "seed": 7, "device": "cpu", "region": [-20.0, 20.0, -30.0, 30.0, 0.0, 9.0], "margin": 5.0, "spacing": 1.5,
-    "trues_per_slice": 5e4, "measurement": None,
+    "trues_per_slice": 5e4, "measurement": None, "fwhm": None, "post_filter": 5.0, "psf_modelled": True,
 }  # fmt: skip
 
 
@@ -57,6 +57,9 @@ def test_relative_paths_become_absolute_for_a_process_elsewhere(monkeypatch, tmp
         ({"spacing": 0.1}, "spacing"),
         ({"spacing": float("nan")}, "spacing"),
         ({"trues_per_slice": 0}, "trues_per_slice"),
+        ({"post_filter": 16}, "post_filter"),
+        ({"psf_modelled": 1}, "psf_modelled"),
+        ({"fwhm": 40}, "fwhm"),
         ({"region": "segments", "segmentation": None}, "segmentation"),
         ({"measurement": "m"}, "region"),
         ({"measurement": "m", "region": None}, "trues_per_slice"),

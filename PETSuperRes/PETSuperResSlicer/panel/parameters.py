@@ -19,7 +19,7 @@ from PETSuperResSlicer.mrml.lesion_table import MEASURES
 NO_PRESET = ""
 PRESETS = [NO_PRESET, *presets()]
 PHYSICS = {  # parameter: the scanner's field
-    "fwhm": "fwhm_transaxial_mm",
+    "scannerFwhm": "fwhm_transaxial_mm",
     "fwhmAxial": "fwhm_axial_mm",
     "kernelScale": "kernel_scale",
     "doseFraction": "dose_fraction",
@@ -53,7 +53,7 @@ class PETSuperResParameters:
     region: vtkMRMLMarkupsROINode
     preset: Annotated[str, Choice(PRESETS)] = NO_PRESET
     quality: Quality = Quality.STANDARD
-    fwhm: Annotated[float, WithinRange(0.5, 30.0)] = 5.0
+    scannerFwhm: Annotated[float, WithinRange(0.5, 30.0)] = 5.0
     fwhmAxial: Annotated[float, WithinRange(0.0, 30.0)] = 5.0
     kernelScale: Annotated[float, WithinRange(0.1, 1.5)] = 1.0
     doseFraction: Annotated[float, WithinRange(0.001, 10.0)] = 1.0

@@ -1,0 +1,130 @@
+"""The resolution of a reconstructed image: the scanner's, the PSF in the reconstruction, and the post-filter.
+
+Lengths are FWHM in mm, as pairs (transaxial, axial). Widths of Gaussians that follow one another add in quadrature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import InputError
+from .scanner import Scanner
+from .vendor_strings import header_words, read_header
+
+Pair = tuple[float, float]
+PSF_REMAINS = 0.7  # FWHM of an image over the scanner's, where the reconstruction models the PSF
+
+
+@dataclass(frozen=True)
+class ImageResolution:
+    """What is known of an image's resolution.
+
+    Parameters
+    ----------
+    scanner_fwhm_mm : physical FWHM of the scanner, as NEMA NU 2 measures it; None where only the image's is known.
+    psf_modelled : whether the reconstruction models the PSF.
+    filter_fwhm_mm : of the Gaussian filter after the reconstruction; 0 for none.
+    voxel_mm : voxel size of the image.
+    stated_mm : effective FWHM of the image as the user states it, in place of the one from the other values.
+    origins : where ``scanner``, ``psf_modelled`` and ``filter`` come from: ``header``, ``stated`` or ``assumed``.
+    warnings : for the user.
+    """
+
+    scanner_fwhm_mm: Pair | None
+    psf_modelled: bool = False
+    filter_fwhm_mm: Pair = (0.0, 0.0)
+    voxel_mm: Pair = (0.0, 0.0)
+    stated_mm: float | None = None
+    origins: Mapping[str, str] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def stated(self) -> bool:
+        """Whether the user stated the effective FWHM."""
+        return self.stated_mm is not None
+
+    @property
+    def fwhm_mm(self) -> Pair:
+        """Effective FWHM (transaxial, axial) of the image: ``sqrt(intrinsic^2 + filter^2)``.
+
+        Intrinsic is the scanner's FWHM, or :data:`PSF_REMAINS` of it where the reconstruction models the PSF.
+        """
+        if self.stated_mm is not None:
+            return self.stated_mm, self.stated_mm
+        part = PSF_REMAINS if self.psf_modelled else 1.0
+        across, along = (
+            math.hypot(part * scanner, post) for scanner, post in zip(self._scanner(), self.filter_fwhm_mm, strict=True)
+        )
+        return across, along
+
+    def _scanner(self) -> Pair:
+        return self.scanner_fwhm_mm or (0.0, 0.0)
+
+    def words(self) -> str:
+        """``4.3 mm scanner, PSF modelled, 5 mm filter: 5.9 mm``, with the axial value where it differs by 0.3 mm."""
+        across, along = self.fwhm_mm
+        if self.stated_mm is not None:
+            return f"{_mm(across)} mm, stated"
+        filters = [f for f in self.filter_fwhm_mm if f > 0]
+        post = "no filter"
+        if filters:
+            same = len(filters) == 2 and filters[0] == filters[1]
+            post = f"{' x '.join(f'{f:.3g}' for f in (filters[:1] if same else self.filter_fwhm_mm))} mm filter"
+        axial = f" (axial {_mm(along)} mm)" if abs(across - along) >= 0.3 else ""
+        psf = "PSF modelled" if self.psf_modelled else "PSF not modelled"
+        return f"{_mm(self._scanner()[0])} mm scanner, {psf}, {post}: {_mm(across)} mm{axial}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the report: the fields but the warnings, the effective FWHM, and all in words."""
+        plain = {name: value for name, value in asdict(self).items() if name != "warnings"}
+        return plain | {"fwhm_mm": self.fwhm_mm, "words": self.words()}
+
+
+def resolution_of(
+    scanner: Scanner | None,
+    metadata: Mapping[str, Any],
+    voxel_mm: Pair = (0.0, 0.0),
+    fwhm: float | None = None,
+    post_filter: float | None = None,
+    psf_modelled: bool | None = None,
+) -> ImageResolution:
+    """The resolution of a scanner's image from its header, and from what the user states in place of the header.
+
+    ``metadata`` is the volume's: ``convolution_kernel``, ``reconstruction_method``, ``description``. ``fwhm`` is
+    the effective FWHM of the image, ``post_filter`` the filter's FWHM, both in mm. What neither says is assumed as no
+    PSF and no filter, with a warning: a FWHM below the true one sharpens too little, one above it overshoots at edges.
+    Raises :class:`InputError` where there is neither a scanner nor a FWHM.
+    """
+    physical = None if scanner is None else (scanner.fwhm_transaxial_mm, scanner.fwhm_axial_mm)
+    if fwhm is not None:
+        return ImageResolution(physical, False, (0.0, 0.0), voxel_mm, float(fwhm), {"fwhm": "stated"})
+    if physical is None:
+        raise InputError("The PET's resolution is not known: name the scanner, or state the image's FWHM.", "fwhm")
+    found, warnings, origins = read_header(metadata), [], {}
+    origins["psf_modelled"] = origins["filter"] = "header"
+    modelled, post = found.psf_modelled, found.filter_fwhm_mm
+    if psf_modelled is not None:
+        modelled, origins["psf_modelled"] = psf_modelled, "stated"
+    if post_filter is not None:
+        post, origins["filter"] = (float(post_filter), float(post_filter)), "stated"
+    missing = []
+    if modelled is None:
+        modelled, origins["psf_modelled"] = False, "assumed"
+        missing.append("whether the reconstruction modelled the PSF")
+    if post is None:
+        post, origins["filter"] = (0.0, 0.0), "assumed"
+        missing.append("the post-filter")
+    if missing:
+        assumed = {1: "none is assumed", 2: "neither is assumed"}[len(missing)]
+        warnings.append(
+            f"{header_words(metadata)} does not say {' or '.join(missing)}: {assumed}. "
+            "State the post-filter and the PSF, or the FWHM of the image."
+        )
+    return ImageResolution(physical, modelled, post, voxel_mm, None, origins, tuple(warnings))
+
+
+def _mm(length: float) -> str:
+    return f"{length:.1f}"
