@@ -163,10 +163,11 @@ def hash_of(decides: Mapping[str, Any]) -> str:
 
 @cache
 def package_hash() -> str:
-    """SHA-256 of the package's code (comments apart) and of its scanner presets: another one may give other values."""
+    """SHA-256 of the package's code (comments apart) and of its presets: another one may give other values."""
     digest, folder = hashlib.sha256(), Path(__file__).parent
     for file in sorted(folder.rglob("*.py")):
         digest.update(file.relative_to(folder).as_posix().encode())
         digest.update(ast.dump(ast.parse(file.read_bytes())).encode())
-    digest.update((folder / "Resources" / "scanners.json").read_bytes())
+    for file in sorted((folder / "Resources").glob("*.json")):
+        digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -20,21 +21,24 @@ from torch import Tensor
 
 from ..device import pick_device
 from ..errors import GeometryError, InputError
-from ..files import write_together
+from ..files import to_json, write_together
 from ..grid import image_grid
 from ..progress import Callback, Reporter
 from ..scanner import Scanner
 from ..scanner import setting as paper_setting
 from ..volume import Volume
 from .attenuation import hu_to_mu
+from .clinical import clinical_image
 from .measurement import Measurement
 from .model import osem
 from .projector import covering_bins
+from .protocols import Protocol
 from .psf import Blur, GaussianPSF, gaussian_matrix
 
 COUNT_LEVELS = {"realistic": 1.0, "high": 10.0}
 CLINICAL_ITERATIONS = 42  # 2 iterations x 21 subsets
 SCATTER_FWHM_MM = 120.0
+COUNTED_SLICE_MM = 3.27  # thickness to which the presets' trues per slice belong: 47 slices of a Discovery 690's bed
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,30 @@ class Simulation:
     truth: Volume
     lr: Volume
     measurement: Measurement
+    protocol: Protocol | None = None  # of the LR image
 
     def write(self, folder: str | Path) -> list[str]:
-        """Write ``truth.nii.gz``, ``lr.nii.gz`` and ``measurement.safetensors`` into ``folder``; their names."""
+        """Write ``truth.nii.gz``, ``lr.nii.gz`` and ``measurement.safetensors`` into ``folder``; their names.
+
+        With a protocol, ``protocol.json`` has it and its scanner.
+        """
         writers: dict[str, Callable[[Path], object]] = {"truth.nii.gz": self.truth.write, "lr.nii.gz": self.lr.write}
         writers["measurement.safetensors"] = self.measurement.write
+        if self.protocol is not None:
+            text = to_json({"protocol": self.protocol.to_dict(), **self.facts})
+            writers["protocol.json"] = lambda path: path.write_text(text, encoding="utf-8")
         write_together({Path(folder) / name: write for name, write in writers.items()})
         return list(writers)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was measured, for a report."""
+        return {
+            "trues_per_slice": round(self.measurement.trues_per_slice),
+            "attenuation": self.measurement.attenuation is not None,
+            "lr": {"shape": self.lr.shape, "spacing_mm": self.lr.spacing, "header": self.lr.metadata},
+            "scanner": self.measurement.scanner.to_dict(),
+        }
 
 
 def simulate(
@@ -63,6 +84,7 @@ def simulate(
     seed: int = 0,
     device: str = "auto",
     progress: Callback | None = None,
+    protocol: Protocol | str | None = None,
 ) -> Simulation:
     """Simulate a low-resolution acquisition of ``pet`` (SUV), taken as the truth.
 
@@ -73,23 +95,29 @@ def simulate(
         ``high`` (10 times), or a factor.
     attenuation : model the attenuation of ``ct`` (HU) in both the measurement and the inversion.
     spacing_mm : pixel size of the truth's grid.
+    protocol : of a hospital (:class:`~.protocols.Protocol`), which takes the place of ``setting``: the truth has its
+        slices, the counts are multiplied by its gain of time of flight and, as the presets' belong to slices of
+        :data:`COUNTED_SLICE_MM`, by its slice thickness over that; the LR image is its image, with its header.
 
-    Returns a :class:`Simulation`; the LR image is OSEM on the setting's target spacing.
+    Returns a :class:`Simulation`; without a protocol the LR image is OSEM on the setting's target spacing.
     """
     report = Reporter(progress)
+    protocol = None if protocol is None else Protocol.get(protocol)
     scanner = paper_setting(setting) if isinstance(setting, str) else setting
+    scanner = scanner if protocol is None else Scanner.get(protocol.scanner)
     if isinstance(counts, str) and counts not in COUNT_LEVELS:
         raise InputError(f"Unknown count level '{counts}': use {' or '.join(COUNT_LEVELS)}.")
     level = COUNT_LEVELS[counts] if isinstance(counts, str) else float(counts)
     if not np.isfinite(pet.array).all():
         raise InputError("The PET has voxels that are not numbers (NaN or infinite): export it again.")
     target = pick_device(device)
-    grid = image_grid(pet, spacing_mm)
-    truth = pet.resample_to(grid, "cubic")
+    if protocol is not None:
+        level *= protocol.tof_gain * protocol.slice_mm / COUNTED_SLICE_MM
+    truth = _truth(pet, spacing_mm, pet.spacing[2] if protocol is None else protocol.slice_mm)
     truth = truth.with_array(truth.array.clip(0), "SUVbw")
     if not truth.array.max() > 0:
         raise InputError("The PET has no positive voxel: give a PET in SUV.")
-    image = torch.from_numpy(truth.array).to(target)
+    image, grid = torch.from_numpy(truth.array).to(target), truth.with_array(np.zeros_like(truth.array))
     survival = None
     if attenuation:
         if ct is None:
@@ -107,9 +135,24 @@ def simulate(
         scanner, measured, background.cpu(), scale, grid, None if survival is None else survival.cpu()
     )
     report("reconstructing the LR image", 0.85)
-    lr = low_resolution_image(measurement, device)
+    if protocol is None:
+        lr = low_resolution_image(measurement, device)
+    else:
+        lr = clinical_image(measurement, protocol, device)
     report("simulated", 1.0)
-    return Simulation(truth, lr, measurement)
+    return Simulation(truth, lr, measurement, protocol)
+
+
+def _truth(pet: Volume, spacing_mm: float, slice_mm: float) -> Volume:
+    """The PET on the SR grid with the slices of ``slice_mm`` that lie in it; averaged over them where it has thinner ones."""
+    thinner = math.ceil(slice_mm / pet.spacing[2] - 1e-3)
+    box = pet.grid((*pet.spacing[:2], slice_mm))
+    count = max(1, math.floor(pet.shape[0] * pet.spacing[2] / slice_mm + 1e-3))
+    first = (box.ijk_to_lps @ np.array([0, 0, (box.shape[0] - count) / 2, 1.0]))[:3]  # the centre is kept
+    grid = image_grid(replace(box, array=box.array[:count], origin=tuple(first)), spacing_mm)
+    fine = grid.grid((*grid.spacing[:2], slice_mm / thinner))
+    values = pet.resample_to(fine, "cubic").array
+    return replace(grid, array=values.reshape(grid.shape[0], thinner, *grid.shape[1:]).mean(1), unit=pet.unit)
 
 
 def low_resolution_image(measurement: Measurement, device: str = "auto") -> Volume:

@@ -12,17 +12,12 @@ from tiny import in_float64, random_model, small_phantom, tiny_prior
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.physics.model import osem
+from PETSuperResLib.physics.penalised import penalised
+from PETSuperResLib.physics.relative_difference import EPSILON_SUV, RelativeDifference, half_offsets
 from PETSuperResLib.physics.simulation import simulate
-from PETSuperResLib.sampling.penalties import (
-    EPSILON_SUV,
-    RelativeDifference,
-    bowsher_pairs,
-    half_offsets,
-    quadratic_surrogate,
-)
+from PETSuperResLib.sampling.penalties import bowsher_pairs, quadratic_surrogate
 from PETSuperResLib.studies.methods import METHODS, FitOptions, Method, MethodCase, restore
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_RDP, MapSettings, map_image
-from PETSuperResLib.studies.methods.penalised import penalised
 from PETSuperResLib.studies.subjects import Subject
 
 SPACING = (2.0, 2.0, 3.0)

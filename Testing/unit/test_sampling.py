@@ -11,12 +11,13 @@ from tiny import GaussianConfig, GaussianNetwork, random_model, relative, tiny_p
 
 from PETSuperResLib.errors import Cancelled, InputError
 from PETSuperResLib.physics.model import ForwardModel, osem
+from PETSuperResLib.physics.relative_difference import half_offsets, overlap
 from PETSuperResLib.prior import Denoiser, Prior
 from PETSuperResLib.sampling import PROFILES, Paper, Sampler, SlabState, Standard
 from PETSuperResLib.sampling.body import completed_ct
 from PETSuperResLib.sampling.consistency import map_em
 from PETSuperResLib.sampling.paper import descend
-from PETSuperResLib.sampling.penalties import ct_guided, half_offsets, overlap, quadratic_surrogate
+from PETSuperResLib.sampling.penalties import ct_guided, quadratic_surrogate
 from PETSuperResLib.sampling.standard import TISSUE_FWHM_MM, TISSUE_GAMMA
 from PETSuperResLib.scanner import Scanner, setting
 

@@ -18,6 +18,7 @@ from ...lesions.segments import segments_of
 from ...phantoms.codes import CODE
 from ...phantoms.torso import Phantom, torso_phantom
 from ...physics.model import ForwardModel, osem
+from ...physics.penalised import START_UPDATES, penalised
 from ...physics.simulation import Simulation, simulate
 from ...prior import Prior
 from ...progress import Callback, Reporter
@@ -26,7 +27,6 @@ from ...sampling import PROFILES, Sampler
 from ...volume import Volume
 from ..methods.classical import OSEM_UPDATES, PSF_OSEM_UPDATES
 from ..methods.map import MAP_RDP, map_penalty
-from ..methods.penalised import START_UPDATES, penalised
 from ..plotting import save_figure
 from ..subjects import MIN_LESION_ML, PIXEL_MM, SHARP_SEED
 from .metrics import body_mask

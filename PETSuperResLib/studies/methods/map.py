@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ...physics.model import ForwardModel
+from ...physics.penalised import penalised
+from ...physics.relative_difference import RelativeDifference
 from ...prior.denoiser import AIR_HU
-from ...sampling.penalties import RelativeDifference, ct_guided
+from ...sampling.penalties import ct_guided
 from ...volume import Volume
 from .interface import Method, MethodCase
-from .penalised import penalised
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def map_penalty(settings: MapSettings, spacing: tuple[float, float, float], ct: 
 
 
 def map_image(settings: MapSettings, model: ForwardModel, y: Tensor, ct: Tensor | None = None) -> Tensor:
-    """The MAP image of counts ``y``, ``(S, J, I)`` in SUV, by the updates of :func:`~.penalised.penalised`."""
+    """The MAP image of counts ``y``, ``(S, J, I)`` in SUV, by :func:`~PETSuperResLib.physics.penalised.penalised`."""
     return penalised(model, y, map_penalty(settings, model.spacing, ct), settings.beta, settings.iterations)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...physics.model import EPSILON, ForwardModel, osem
-from ...sampling.penalties import RelativeDifference
+from .model import EPSILON, ForwardModel, osem
+from .relative_difference import RelativeDifference
 
 START_UPDATES = 12  # PSF-OSEM updates before the first penalised one
 SUFFICIENT = 1e-4  # Armijo's share of the expected decrease

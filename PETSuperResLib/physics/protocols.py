@@ -1,0 +1,157 @@
+"""Clinical protocols: how a hospital makes its image from a scan, and what it writes into the header.
+
+The bundled ones are in ``Resources/protocols.json``, each with its source.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..scanner import Scanner
+
+PROTOCOL_FILE = Path(__file__).parents[1] / "Resources" / "protocols.json"
+RECONSTRUCTIONS = ("osem", "psf-osem", "penalised")
+LIGHT_MM_PER_PS = 0.299792458
+PATIENT_MM = 300.0  # diameter of the activity to which the gain of time of flight refers
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One hospital's acquisition and reconstruction.
+
+    Parameters
+    ----------
+    scanner : name of the preset: its physical FWHM and geometry.
+    manufacturer, model : as the vendor writes them into DICOM.
+    reconstruction : ``osem``; ``psf-osem``, with the PSF in the model; ``penalised``, with the PSF and the relative
+        difference (gamma 2) as penalty, the objective of Q.Clear.
+    iterations, subsets : their product is the number of EM updates; of ``penalised`` the updates after its start.
+    beta : weight of the penalty, 1/SUV, in this library's scale (:class:`~.relative_difference.RelativeDifference`),
+        not the vendor's.
+    voxel_mm, slice_mm : size of the voxels in the slice, and distance of the slices.
+    filter_fwhm_mm : Gaussian post-filter, (transaxial, axial).
+    tof_ps : timing resolution where the reconstruction uses time of flight, else None.
+    kernel, method : ConvolutionKernel and ReconstructionMethod of the header, as the vendor writes them.
+    source : where all this comes from.
+    """
+
+    name: str
+    scanner: str
+    manufacturer: str
+    model: str
+    reconstruction: str
+    iterations: int
+    subsets: int
+    voxel_mm: float
+    slice_mm: float
+    filter_fwhm_mm: tuple[float, float] = (0.0, 0.0)
+    beta: float = 0.0
+    tof_ps: float | None = None
+    kernel: str = ""
+    method: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.reconstruction not in RECONSTRUCTIONS:
+            raise InputError(
+                f"Protocol '{self.name}': reconstruction must be {', '.join(RECONSTRUCTIONS[:-1])} or "
+                f"{RECONSTRUCTIONS[-1]}, not '{self.reconstruction}'."
+            )
+        for name in ("iterations", "subsets"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"Protocol '{self.name}': {name} must be a whole number from 1, not {value}.")
+        for name in ("voxel_mm", "slice_mm"):
+            if not 0.5 <= getattr(self, name) <= 20:
+                raise InputError(f"Protocol '{self.name}': {name} must be 0.5 to 20 mm, not {getattr(self, name)}.")
+        object.__setattr__(self, "filter_fwhm_mm", tuple(float(v) for v in self.filter_fwhm_mm))
+        if len(self.filter_fwhm_mm) != 2 or not all(0 <= v <= 20 for v in self.filter_fwhm_mm):
+            raise InputError(f"Protocol '{self.name}': filter_fwhm_mm must be two lengths of 0 to 20 mm.")
+        if (self.reconstruction == "penalised") != (self.beta > 0):
+            raise InputError(f"Protocol '{self.name}': beta belongs to the penalised reconstruction, and only there.")
+
+    @property
+    def tof_gain(self) -> float:
+        """Counts without time of flight that give the noise of one count with it: D / (c dt / 2), at least 1.
+
+        Snyder, Thomas and Ter-Pogossian (IEEE TNS 1981, 28:3575) and Budinger (J Nucl Med 1983, 24:73), for a body of
+        diameter D = :data:`PATIENT_MM`.
+        """
+        return 1.0 if self.tof_ps is None else max(1.0, PATIENT_MM / (LIGHT_MM_PER_PS * self.tof_ps / 2))
+
+    @property
+    def updates(self) -> int:
+        """EM updates that stand for the iterations and subsets."""
+        return self.iterations * self.subsets
+
+    @property
+    def header(self) -> dict[str, str]:
+        """What the image's header says, under the names that :func:`~PETSuperResLib.dicom.read.read_series` uses."""
+        return {
+            "manufacturer": self.manufacturer,
+            "model": self.model,
+            "reconstruction_method": self.method,
+            "convolution_kernel": self.kernel,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and reports; with the gain in counts."""
+        return asdict(self) | {"tof_gain": round(self.tof_gain, 2)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Protocol:
+        """A protocol from plain values; raises :class:`InputError` naming any unknown, wrong or missing field."""
+        if not isinstance(values, dict) or "name" not in values:
+            raise InputError("A protocol must be a JSON object with name, scanner, reconstruction and so on.")
+        values = {k: v for k, v in values.items() if k != "tof_gain"}
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise InputError(f"Protocol '{values['name']}': unknown field {unknown[0]}.", "protocol")
+        try:
+            protocol = cls(**values)
+        except TypeError as error:
+            raise InputError(f"Protocol '{values['name']}': {error}.", "protocol") from error
+        Scanner.get(protocol.scanner)
+        return protocol
+
+    @classmethod
+    def get(cls, protocol: Protocol | str) -> Protocol:
+        """A protocol by name (case does not matter), from a JSON file of one, or as given."""
+        if isinstance(protocol, Protocol):
+            return protocol
+        if protocol.lower().endswith(".json"):
+            found = load_protocols(protocol)
+            if len(found) != 1:
+                raise InputError(f"{protocol} holds {len(found)} protocols: keep one in a file of its own.", "protocol")
+            return next(iter(found.values()))
+        known = {name.lower(): p for name, p in protocols().items()}
+        if protocol.lower() not in known:
+            near = get_close_matches(protocol.lower(), known, 1, 0.4)
+            advice = f"did you mean '{known[near[0]].name}'?" if near else f"use one of {', '.join(protocols())}."
+            raise InputError(f"Unknown protocol '{protocol}': {advice}", "protocol")
+        return known[protocol.lower()]
+
+
+def load_protocols(path: str | Path = PROTOCOL_FILE) -> dict[str, Protocol]:
+    """Protocols of a JSON file (a list of objects, or one object) by name, in the file's order."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Protocol file {path} cannot be read: {error.strerror}.", "protocol") from error
+    except ValueError as error:
+        raise InputError(f"Protocol file {path} is not valid JSON: {error}.", "protocol") from error
+    found = [Protocol.from_dict(v) for v in (content if isinstance(content, list) else [content])]
+    return {p.name: p for p in found}
+
+
+@cache
+def protocols() -> dict[str, Protocol]:
+    """The bundled protocols by name."""
+    return load_protocols()
