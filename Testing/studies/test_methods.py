@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.penalised import penalised
 from PETSuperResLib.physics.relative_difference import EPSILON_SUV, RelativeDifference, half_offsets
 from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.sampling.penalties import bowsher_pairs, quadratic_surrogate
 from PETSuperResLib.studies.methods import METHODS, FitOptions, Method, MethodCase, restore
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_RDP, MapSettings, map_image
@@ -70,6 +72,20 @@ def test_from_an_image_the_counts_are_not_used(case):
     result = restore("ours-draft", image)
     assert np.array_equal(result.array, restore("ours-draft", blind).array)
     assert result.same_grid(simulation.truth) and not np.array_equal(result.array, restore("ours-draft", case).array)
+
+
+def test_ours_gets_the_fwhm_that_is_stated_and_only_the_header_otherwise(case, monkeypatch):
+    image, stated = replace(case, input="image"), []
+
+    def reconstruct(*images, fwhm, **options):
+        stated.append(fwhm)
+        return SimpleNamespace(volume=case.simulation.truth)
+
+    monkeypatch.setattr("PETSuperResLib.studies.methods.registry.reconstruct", reconstruct)
+    assert image.resolution.fwhm_mm == (8.0, 0.0)  # the setting's scanner
+    for resolution in (image.resolution, resolution_of(None, {}, fwhm=12.0)):
+        restore("ours-draft", replace(image, resolution=resolution))
+    assert stated == [None, 12.0]
 
 
 def test_a_method_refuses_an_input_that_it_does_not_take(case):

@@ -16,6 +16,9 @@ from ...errors import GeometryError, InputError
 from ...volume import Volume
 
 SUV_RANGE = 10.0  # data range of the body convention, in SUV
+UNIFORM_MM = 15.0  # side of the box in which noise is measured
+UNIFORM_SHARE = 0.25  # of the body's active voxels: those about which the reference varies least
+ACTIVE_SUV = 0.3
 WINDOW = 7  # voxels, of the SSIM
 
 Image = Volume | np.ndarray
@@ -82,6 +85,38 @@ def within_body(reference: Image, estimate: Image, body: np.ndarray, suv_range: 
         "ssim_body": ssim(reference, estimate, suv_range, body),
         "nmse_body": nmse(reference, estimate, body),
     }
+
+
+def uniform_part(reference: Volume, body: np.ndarray) -> np.ndarray:
+    """``(K, J, I)`` booleans: where the reference is active and varies least, relative to its mean, within a box.
+
+    The box is of :data:`UNIFORM_MM`; :data:`UNIFORM_SHARE` of the body's voxels with a box mean above
+    :data:`ACTIVE_SUV` are taken. Raises :class:`InputError` where there is no such voxel.
+    """
+    mean, variance = _box_moments(reference)
+    active = body & (mean > ACTIVE_SUV)
+    if not active.any():
+        raise InputError(f"The reference has no voxel above {ACTIVE_SUV:g} SUV in the body: check its units.")
+    variation = np.sqrt(variance) / np.maximum(mean, ACTIVE_SUV)
+    return active & (variation <= np.quantile(variation[active], UNIFORM_SHARE))
+
+
+def noise_percent(estimate: Volume, uniform: np.ndarray) -> float:
+    """Root of the mean variance within a box about the voxels of ``uniform``, over their mean, in per cent.
+
+    What varies within :data:`UNIFORM_MM` counts as noise, so a reference with noise of its own has some too.
+    """
+    mean, variance = _box_moments(estimate)
+    level = float(mean[uniform].mean())
+    return 100.0 * float(np.sqrt(variance[uniform].mean())) / level if level > 0 else float("nan")
+
+
+def _box_moments(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance within a box of :data:`UNIFORM_MM` about every voxel, in float64."""
+    size = [max(1, 2 * round(UNIFORM_MM / s / 2 - 0.5) + 1) for s in volume.spacing[::-1]]
+    array = volume.array.astype(np.float64)
+    mean = ndimage.uniform_filter(array, size, mode="nearest")
+    return mean, np.maximum(ndimage.uniform_filter(array**2, size, mode="nearest") - mean**2, 0.0)
 
 
 def body_mask(volume: Volume, threshold: float | None = None) -> np.ndarray:

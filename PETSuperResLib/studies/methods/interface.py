@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
@@ -15,20 +14,12 @@ from ...physics.model import ForwardModel
 from ...physics.simulation import Simulation
 from ...prior import Prior
 from ...progress import Callback
+from ...resolution import ImageResolution, resolution_of
+from ...scanner import Scanner, scanner_of
 from ...volume import Volume
 from ..subjects import Subject
 
 INPUTS = ("sinogram", "image")
-
-
-class Resolution(Protocol):
-    """The resolution of an image: its effective FWHM (transaxial, axial) in mm, and whether a user stated it."""
-
-    @property
-    def fwhm_mm(self) -> tuple[float, float]: ...
-
-    @property
-    def stated(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class MethodCase:
     simulation : the acquisition; its truth is for the metrics and for methods that are tuned by it (oracles).
     input : ``"sinogram"``: the measured counts; ``"image"``: only the clinic's image, ``simulation.lr``.
     lesions : label map of the lesions on any grid, for methods that take regions; None without contours.
-    resolution : of the image, as far as the method gets to know it; None: only what the image's header says.
+    resolution : of the image, as far as the method gets to know it: what its header says unless given.
     """
 
     simulation: Simulation
@@ -50,11 +41,20 @@ class MethodCase:
     device: str = "auto"
     input: str = "sinogram"
     lesions: Volume | None = None
-    resolution: Resolution | None = None
+    resolution: ImageResolution = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
             raise InputError(f"The input '{self.input}' is not in this version: use {' or '.join(INPUTS)}.")
+        if self.resolution is None:
+            image = self.simulation.lr
+            voxel = image.spacing[0], image.spacing[2]
+            object.__setattr__(self, "resolution", resolution_of(self.scanner, image.metadata, voxel))
+
+    @property
+    def scanner(self) -> Scanner:
+        """The preset that the image's header names, else the scanner of the simulation."""
+        return scanner_of(None, self.simulation.lr.metadata, needed=False) or self.simulation.measurement.scanner
 
     def model(self) -> tuple[ForwardModel, Tensor]:
         """The measurement's model on the SR grid, and the counts ``(S, views, bins)`` on its device."""

@@ -11,7 +11,6 @@ from ...errors import InputError
 from ...prior.denoiser import AIR_HU
 from ...reconstruction import reconstruct, sample_measurement
 from ...sampling import Sampler
-from ...scanner import guess_preset
 from ...volume import Volume
 from .classical import CLASSICAL
 from .conditioning import conditioned
@@ -50,11 +49,9 @@ def _ours(name: str, quality: str, what: str, filled_in: str = "", **changes: An
 
 def _source(case: MethodCase) -> dict[str, Any]:
     """The options of :func:`reconstruct` that hold a case's measurement, or describe its image."""
-    measurement = case.simulation.measurement
     if case.input == "sinogram":
-        return {"measurement": measurement}
-    named = guess_preset(*(case.simulation.lr.metadata.get(key) for key in ("manufacturer", "model")))
-    return {"scanner": None if named else measurement.scanner}
+        return {"measurement": case.simulation.measurement}
+    return {"scanner": case.scanner, "fwhm": case.resolution.stated_mm}
 
 
 def _without_ct(name: str, quality: str, what: str, filled_in: str = "") -> Method:
