@@ -1,4 +1,4 @@
-"""The relative-difference penalty on neighbouring voxels, on all pairs or chosen ones (Nuyts et al., IEEE TNS 2002, 49:56).
+"""The relative-difference penalty on neighbouring voxels (Nuyts et al., IEEE TNS 2002, 49:56): all, or chosen ones.
 
 ``R(z) = sum over pairs {j, k} of w_jk phi(z_j, z_k)`` with the potential
 ``phi(a, b) = (a - b)^2 / (a + b + gamma |a - b| + eps)``, convex for a, b >= 0.

@@ -144,7 +144,7 @@ def simulate(
 
 
 def _truth(pet: Volume, spacing_mm: float, slice_mm: float) -> Volume:
-    """The PET on the SR grid with the slices of ``slice_mm`` that lie in it; averaged over them where it has thinner ones."""
+    """The PET on the SR grid with the slices of ``slice_mm`` that lie in it; thinner ones are averaged over these."""
     thinner = math.ceil(slice_mm / pet.spacing[2] - 1e-3)
     box = pet.grid((*pet.spacing[:2], slice_mm))
     count = max(1, math.floor(pet.shape[0] * pet.spacing[2] / slice_mm + 1e-3))
