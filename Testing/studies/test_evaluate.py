@@ -175,8 +175,8 @@ def test_a_run_on_some_slices_takes_them_of_every_subject(data, prior_file, tmp_
 
 
 def test_tables_stand_for_their_methods_and_a_typo_is_named():
-    assert named(["lr", "table3", "lr"])[:2] == ("lr", "no-dc") and set(named(["all"])) == set(METHODS)
-    assert set(named(["table2", "table3", "table3-standard"])) == set(METHODS)
+    assert named(["lr", "table3", "lr"])[:2] == ("lr", "no-dc") and set(named(["all", "images"])) == set(METHODS)
+    assert set(named(["table2", "table3", "table3-standard"])) == set(named(["all"]))
     assert named(["table3-standard"])[-1] == "ours-standard" and "no-dc" not in named(["table2", "table3-standard"])
     with pytest.raises(InputError, match="'unett' is not in this version: use lr, .*table2"):
         named(["unett"])

@@ -8,17 +8,16 @@ import torch
 from torch import Tensor
 
 from ...physics.model import osem
-from ...physics.psf import GaussianPSF
 from ...volume import Volume
 from .interface import INPUTS, Method, MethodCase
+from .oracle import FILTERS_MM, Oracle
 
 #: EM updates of the fixed reconstructions: the best mean PSNR over the four validation patients at the
 #: standard setting among 6 to 45 updates - see docs/validation.md
 PSF_OSEM_UPDATES = 24
 OSEM_UPDATES = 12
-#: the oracle's choices; a filter is Gaussian in all three directions (FWHM)
+#: the oracle's choices
 ORACLE_UPDATES = (4, 6, 9, 12, 16, 20, 26, 34, 45, 60, 80, 110, 150)
-ORACLE_FILTERS_MM = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
 
 
 def _lr(case: MethodCase) -> Volume:
@@ -40,22 +39,15 @@ def _oracle_psf_osem(case: MethodCase) -> Volume:
     It needs the truth: a bound of any tuning of PSF-OSEM on this patient.
     """
     model, counts = case.model()
-    target = torch.from_numpy(case.simulation.truth.array).to(counts.device)
-    filters = [GaussianPSF(model.shape, model.spacing, (f, f), target.device) for f in ORACLE_FILTERS_MM]
-    best, least = target, float("inf")
+    truth = torch.from_numpy(case.simulation.truth.array).to(counts.device)
+    oracle = Oracle(truth, model.spacing, FILTERS_MM)
 
     def look(number: int, image: Tensor) -> None:
-        nonlocal best, least
-        if number not in ORACLE_UPDATES:
-            return
-        for blur in (None, *filters):
-            candidate = image if blur is None else blur(image)
-            error = float((candidate - target).square().sum())
-            if error < least:
-                best, least = candidate.clone(), error
+        if number in ORACLE_UPDATES:
+            oracle.look(image)
 
     osem(model, counts, max(ORACLE_UPDATES), callback=look)
-    return case.volume(best)
+    return case.volume(oracle.best)
 
 
 CLASSICAL = (
@@ -82,6 +74,6 @@ CLASSICAL = (
         "psf-osem-oracle",
         _oracle_psf_osem,
         "PSF-OSEM with the updates and Gaussian filter of least squared error against the truth: a bound.",
-        f"chooses among {len(ORACLE_UPDATES)} numbers of updates and {len(ORACLE_FILTERS_MM)} filters, or none.",
+        f"chooses among {len(ORACLE_UPDATES)} numbers of updates and {len(FILTERS_MM)} filters, or none.",
     ),
 )

@@ -14,6 +14,7 @@ from ...sampling import Sampler
 from ...volume import Volume
 from .classical import CLASSICAL
 from .conditioning import conditioned
+from .image_peers import IMAGE_PEERS
 from .interface import INPUTS, Method, MethodCase
 from .map import MAP_METHODS
 from .petdm import PETDM
@@ -114,15 +115,18 @@ OURS = (
 )
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (*CLASSICAL, *MAP_METHODS, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
+    method.name: method
+    for method in (*CLASSICAL, *MAP_METHODS, *IMAGE_PEERS, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
 }
 
 ABLATIONS = tuple(name for name in METHODS if any(part in name for part in ("no-", "ct-concat", "unconditional")))
+FROM_COUNTS = tuple(name for name, method in METHODS.items() if "sinogram" in method.inputs)
 GROUPS = {  # methods of each table
-    "table2": tuple(name for name in METHODS if name not in ABLATIONS),
+    "table2": tuple(name for name in FROM_COUNTS if name not in ABLATIONS),
     "table3": (*(name for name in ABLATIONS if not name.startswith("standard-")), "ours-paper"),
     "table3-standard": (*(name for name in ABLATIONS if name.startswith("standard-")), "ours-standard"),
-    "all": tuple(METHODS),
+    "images": (*(method.name for method in IMAGE_PEERS), "ours-draft", "ours-standard"),
+    "all": FROM_COUNTS,
 }
 
 
