@@ -16,7 +16,7 @@ from .lesions.measures import Lesion, measure_lesions
 from .lesions.segments import Segment, region_around, segment_names, segments_of
 from .request import SEGMENTS, Request
 from .resolution import ImageResolution, resolution_of
-from .scanner import Scanner, scanner_of
+from .scanner import Scanner, contradiction, scanner_of
 from .suv.volumes import check_suv
 from .volume import Volume
 
@@ -71,6 +71,8 @@ class Inputs:
             if request.scanner is not None and Scanner.get(request.scanner).name != scanner.name:
                 raise InputError(f"The measurement is of scanner '{scanner.name}': leave the scanner out.", "scanner")
         warnings = [*check_suv(pet), *(resolution.warnings if resolution else ())]
+        if scanner is not None and (other := contradiction(scanner, pet.metadata)):
+            warnings.append(other)
         check_ct(ct)
         check_whole(pet, "PET")
         check_whole(ct, "CT")

@@ -185,10 +185,27 @@ def scanner_of(
     if chosen is None and name is None and not needed:
         return None
     if chosen is None and name is None:
+        made_by = " ".join(str(header[key]) for key in ("manufacturer", "model") if header.get(key))
         raise InputError(
-            "Which scanner made the PET? Its header names none with a preset: name the scanner.", "scanner"
+            f"No preset for {made_by}, which made the PET: state the FWHM of the image, or describe the scanner in a "
+            "JSON file."
+            if header.get("model")
+            else "Which scanner made the PET? Its header names none: name the scanner, or state the FWHM of the image.",
+            "scanner",
         )
     return Scanner.get(str(name) if chosen is None else chosen)
+
+
+def contradiction(scanner: Scanner, header: Mapping[str, Any]) -> str:
+    """A warning where a PET's header names another scanner or manufacturer than ``scanner``'s; else empty."""
+    maker, model = (str(header.get(key) or "") for key in ("manufacturer", "model"))
+    guess = guess_preset(maker, model)
+    words = set(re.findall(r"[a-z]+", maker.lower()))
+    makers = {name for name, known in MAKERS.items() if words & set(known)}
+    if scanner.name == guess or (guess is None and (not makers or scanner.manufacturer in (*makers, ""))):
+        return ""
+    named = " ".join(filter(None, (maker, model)))
+    return f"The PET's header names {named}, and the scanner chosen is {scanner.name}: check which one made the PET."
 
 
 def _letters(text: str | None) -> str:

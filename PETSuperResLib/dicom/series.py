@@ -22,6 +22,7 @@ from pydicom.errors import InvalidDicomError
 from ..errors import GeometryError, InputError, UnitsError
 from ..suv.evidence import Overrides, text, tracer_datasets
 from ..suv.suvbw import suv_factors
+from .ge import ge_filters
 
 MODALITIES = {"PT": "PET", "CT": "CT"}
 UNEVEN = 0.05  # slice distances may differ by this part of a slice (positions are often rounded)
@@ -288,6 +289,7 @@ def _metadata(datasets: Sequence[Dataset], modality: str) -> dict[str, Any]:
         tracer = tracer_datasets([first])[0] if len(sequence) < 2 else sequence[0]
         rows |= {name: text(tracer, keyword) for name, keyword in TRACER.items()}
         rows |= {name: _float(tracer, keyword) for name, keyword in TRACER_NUMBERS.items()}
+        rows |= ge_filters(first)
     return {name: value for name, value in rows.items() if value not in ("", None)}
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from dicom_factory import pet_slices, set_private, write_series
+from geometry import data_dir
 
+from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.resolution import PSF_REMAINS, resolution_of
-from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.scanner import Scanner, contradiction, scanner_of
 
 MCT = Scanner.get("Siemens Biograph mCT")
 CLINIC = {"convolution_kernel": "XYZ Gauss5.00", "reconstruction_method": "PSF+TOF 2i21s"}
@@ -27,13 +30,86 @@ def test_what_the_user_states_replaces_the_header():
     assert resolution_of(MCT, CLINIC, fwhm=6.0).fwhm_mm == (6.0, 6.0)
 
 
-def test_what_nobody_states_is_assumed_as_none_and_told():
-    found = resolution_of(MCT, {})
-    assert found.fwhm_mm == (4.33, 4.25)
-    assert "does not say whether the reconstruction modelled the PSF or the post-filter" in found.warnings[0]
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ({}, "The PET's header does not say whether the reconstruction modelled the PSF (taken as not) and the post"),
+        ({"reconstruction_method": "VPFX"}, "The PET's header ('VPFX') does not say the post-filter (taken as none)"),
+        ({"reconstruction_method": "OSEM", "convolution_kernel": "Standard"}, "The header's 'Standard' is not known."),
+    ],
+)
+def test_what_nobody_states_is_assumed_as_none_and_told(header, told):
+    found = resolution_of(MCT, header)
+    assert found.fwhm_mm == (4.33, 4.25) and told in found.warnings[0]
+    assert "assumed" in found.to_dict()["origins"].values()
+    assert not resolution_of(MCT, header, post_filter=0.0, psf_modelled=False).warnings
 
 
 def test_a_stated_fwhm_needs_no_scanner():
     assert resolution_of(None, {}, fwhm=5.5).fwhm_mm == (5.5, 5.5)
     with pytest.raises(InputError, match="name the scanner, or state the image's FWHM"):
         resolution_of(None, {})
+
+
+def test_voxels_larger_than_the_resolution_are_told_and_a_fwhm_far_below_them_is_refused():
+    assert not resolution_of(MCT, CLINIC, (4.07, 3.0)).warnings
+    coarse = resolution_of(MCT, {"reconstruction_method": "OSEM", "convolution_kernel": "All-pass"}, (5.47, 3.27))
+    assert "voxels (5.47 mm, slices 3.27 mm) are larger than its resolution (4.3 mm" in coarse.warnings[0]
+    with pytest.raises(InputError, match="1.5 mm is less than half of the PET's voxels"):
+        resolution_of(None, {}, (5.47, 3.27), fwhm=1.5)
+
+
+def test_an_image_of_slices_by_themselves_has_no_axial_blur_but_the_filters():
+    slicewise = Scanner.get("Paper standard")
+    assert resolution_of(slicewise, {}, (8.0, 3.0)).fwhm_mm == (8.0, 0.0)
+    assert resolution_of(slicewise, CLINIC).fwhm_mm[1] == 5.0
+
+
+def test_the_words_name_both_widths_where_they_differ():
+    header = {"reconstruction_method": "VPFX", "post_filter_mm": 6.4, "axial_filter_ratio": 4.0}
+    words = resolution_of(Scanner.get("GE Discovery 690/710"), header, (2.7, 3.27)).words()
+    assert words == "4.7 mm scanner, PSF not modelled, 6.4 x 4.45 mm filter: 7.9 mm (axial 6.5 mm)"
+    assert resolution_of(MCT, CLINIC, fwhm=6.0).words() == "6.0 mm, stated"
+
+
+def test_the_attributes_of_a_dicom_series_reach_the_resolution(tmp_path):
+    datasets = pet_slices()
+    for dataset in datasets:
+        dataset.Manufacturer, dataset.ManufacturerModelName = "GE MEDICAL SYSTEMS", "Discovery 710"
+        dataset.ReconstructionMethod, dataset.ConvolutionKernel = "VPFX-S", ""
+        for element, vr, value in ((0xBA, "SL", 1), (0xBB, "FL", 5.0), (0xDB, "SL", 0), (0xDC, "FL", 4.0)):
+            set_private(dataset, 0x0009, "GEMS_PETD_01", element, vr, value)
+    pet = read_series(write_series(datasets, tmp_path), suv=False)
+    found = resolution_of(Scanner.get("GE Discovery 690/710"), pet.metadata, (pet.spacing[0], pet.spacing[2]))
+    assert found.psf_modelled and found.filter_fwhm_mm == (5.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("preset", "maker", "model", "told"),
+    [
+        ("Siemens Biograph mCT", "GE MEDICAL SYSTEMS", "Discovery ST", True),
+        ("GE Discovery 690/710", "GE MEDICAL SYSTEMS", "Discovery ST", True),
+        ("GE Discovery ST", "GE MEDICAL SYSTEMS", "Discovery ST", False),
+        ("GE Discovery ST", "GE MEDICAL SYSTEMS", "Discovery RX", False),
+        ("GE Discovery ST", "SIEMENS", "Unheard of", True),
+        ("GE Discovery ST", "", "", False),
+    ],
+)
+def test_a_scanner_that_contradicts_the_header_is_told(preset, maker, model, told):
+    said = contradiction(Scanner.get(preset), {"manufacturer": maker, "model": model})
+    assert bool(said) == told and (not told or (maker in said and preset in said))
+
+
+def test_a_scanner_without_a_preset_is_named_with_what_to_do_and_with_no_other_scanners_name():
+    with pytest.raises(InputError) as caught:
+        scanner_of(None, {"manufacturer": "GE MEDICAL SYSTEMS", "model": "Discovery RX"})
+    assert "No preset for GE MEDICAL SYSTEMS Discovery RX" in str(caught.value)
+    assert "FWHM" in str(caught.value) and "JSON" in str(caught.value)
+
+
+def test_the_header_of_a_real_series():
+    pet = read_series(data_dir("sts_dicom") / "STS_001", modality="PT", suv=False)
+    scanner = scanner_of(None, pet.metadata)
+    found = resolution_of(scanner, pet.metadata, (pet.spacing[0], pet.spacing[2]))
+    assert scanner.name == "GE Discovery ST" and found.origins == {"psf_modelled": "header", "filter": "assumed"}
+    assert not found.psf_modelled and "('OSEM') does not say the post-filter" in found.warnings[0]
