@@ -49,10 +49,8 @@ def _name(volume: Volume, kind: str) -> str:
 
 def check_pair(pet: Volume, ct: Volume) -> list[str]:
     """Raise unless the CT covers the PET and its body the activity; returns warnings."""
-    ids = [v.metadata.get("patient") for v in (pet, ct)]
-    if all(ids) and ids[0] != ids[1]:
-        raise GeometryError("PET and CT are of different patients (DICOM PatientID): choose the CT of this PET.")
-    warnings, frames = [], [v.metadata.get("frame_of_reference") for v in (pet, ct)]
+    warnings = _same_patient(pet, ct)
+    frames = [v.metadata.get("frame_of_reference") for v in (pet, ct)]
     if all(frames) and frames[0] != frames[1]:
         warnings.append("PET and CT have different DICOM frames of reference: check that they are registered.")
     suv, active = _activity(pet)
@@ -83,6 +81,18 @@ def check_pair(pet: Volume, ct: Volume) -> list[str]:
             "check that the CT is of this patient and registered."
         )
     return warnings
+
+
+def _same_patient(pet: Volume, ct: Volume) -> list[str]:
+    """Raise where two PatientIDs differ; without one of them the study must do, and that is told."""
+    patients = [v.metadata.get("patient") for v in (pet, ct)]
+    if not all(patients) or patients[0] == patients[1]:
+        return []
+    if all(v.metadata.get("patient_from", "PatientID") == "PatientID" for v in (pet, ct)):
+        raise GeometryError("PET and CT are of different patients (DICOM PatientID): choose the CT of this PET.")
+    studies = [v.metadata.get("study_uid") for v in (pet, ct)]
+    known = "they are of one study" if studies[0] == studies[1] else "they are not of one study either"
+    return [f"PET or CT has no DICOM PatientID ({known}): check that they are of one patient."]
 
 
 def check_measurement(

@@ -171,3 +171,21 @@ def package_hash() -> str:
     for file in sorted((folder / "Resources").glob("*.json")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the C libraries on standard error, which print beside the one line of an exception."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error, as in a program without a console
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)

@@ -6,11 +6,9 @@ Arrays are ``(K, J, I)`` = (slice, row, column), float32 and contiguous; geometr
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from .dicom.mark import looks_like_dicom
 from .errors import GeometryError, InputError, OutputError
-from .files import atomic_path
+from .files import atomic_path, quiet
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -168,7 +167,7 @@ class Volume:
         path = Path(path)
         if not path.exists():
             raise InputError(f"No file or folder {path}: check the path.")
-        if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or has_dicom_mark(path):
+        if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or looks_like_dicom(path):
             from .dicom.series import series_image
 
             return cls(**series_image(path, modality=modality))
@@ -216,15 +215,6 @@ class Volume:
         return path
 
 
-def has_dicom_mark(path: Path) -> bool:
-    """Whether a file begins with DICOM's mark (many have no suffix)."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def _check_nifti(path: Path) -> tuple[bool, bool]:
     """Whether a NIfTI file is as long as its header says, and whether all its values are finite.
 
@@ -253,21 +243,3 @@ def _check_nifti(path: Path) -> tuple[bool, bool]:
             return missing <= 0, finite
     except (OSError, EOFError, ValueError, OverflowError, zlib.error, struct.error):
         return False, finite
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the C libraries on standard error, which print beside the one line of an exception."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # no standard error, as in a program without a console
-        yield
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..dicom.read import read_series
@@ -16,6 +16,7 @@ class Case:
     """One PET/CT study: its files, or for DICOM the folders and UIDs of its series.
 
     ``kind`` is ``"nifti"``, ``"nnunet"`` or ``"dicom"``; studies with the same ``patient`` are of one patient.
+    ``notes`` tell why these series were chosen.
     """
 
     name: str
@@ -26,10 +27,12 @@ class Case:
     patient: str = ""
     pet_series: str | None = None
     ct_series: str | None = None
+    notes: tuple[str, ...] = ()
 
     def pet(self) -> Volume:
         """The PET in SUVbw; of a DICOM study by its header (:mod:`PETSuperResLib.suv.suvbw`)."""
-        return self._read(self.pet_file, self.pet_series, "PT", "SUVbw")
+        pet = self._read(self.pet_file, self.pet_series, "PT", "SUVbw")
+        return replace(pet, metadata={**pet.metadata, "notes": [*self.notes, *pet.metadata.get("notes", ())]})
 
     def ct(self) -> Volume:
         """The CT in HU."""

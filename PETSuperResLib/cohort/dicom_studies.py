@@ -15,18 +15,16 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from ..dicom.series import SeriesInfo, list_series, read_dataset
+from ..dicom.files import SeriesInfo, chosen_among, list_series, read_dataset, suitable
+from ..dicom.header import number, text
+from ..dicom.mark import looks_like_dicom
 from ..errors import InputError
-from ..suv.evidence import text
-from ..volume import has_dicom_mark
 from .case import Case
 
 OTHER_SUFFIXES = (
     *(".nii", ".gz", ".nrrd", ".json", ".csv", ".txt", ".md", ".png", ".jpg", ".pdf", ".html", ".xml", ".zip"),
 )
-WANTED = ["Modality", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "FrameOfReferenceUID", "CorrectedImage",
-          "ImageType", "SliceThickness", "SpacingBetweenSlices", "SOPInstanceUID"]  # fmt: skip
-QUANTIFIED = ("BQML", "GML", "CM2ML", "CNTS", "CPS")
+WANTED = ["Modality", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices"]
 
 
 @dataclass
@@ -42,7 +40,7 @@ class DicomFiles:
         if any(place.is_relative_to(folder) for folder in self.taken[-1:]):
             return
         files = [place / n for n in names if not n.lower().endswith(OTHER_SUFFIXES) and n != "DICOMDIR"]
-        if not any(has_dicom_mark(file) for file in files):
+        if not any(looks_like_dicom(file) for file in files):
             return
         self.taken.append(place)
         found = list_series(place)
@@ -51,7 +49,7 @@ class DicomFiles:
                 self.series[series.study_uid].append(series)
         images = {f for s in found if s.modality != "SEG" for f in s.files}
         for file in sorted(set(place.rglob("*")) - images):
-            head = _head(file) if file.is_file() and has_dicom_mark(file) else None
+            head = _head(file) if file.is_file() and looks_like_dicom(file) else None
             if head is not None and text(head, "Modality") in ("RTSTRUCT", "SEG"):
                 self.contours[text(head, "StudyInstanceUID")].append(file)
 
@@ -67,39 +65,32 @@ class DicomFiles:
 
 
 def _case(name: str, series: list[SeriesInfo], contours: list[Path]) -> Case | tuple[str, str]:
-    heads = {s.uid: head for s in series if (head := _head(s.files[0], [*WANTED, "Units"])) is not None}
-    pets = [s for s in series if s.modality == "PT" and s.uid in heads]
-    cts = [s for s in series if s.modality == "CT" and s.uid in heads]
+    heads = {s.uid: head for s in series if (head := _head(s.files[0])) is not None}
+    pets, cts = ([s for s in series if s.modality == kind and s.uid in heads] for kind in ("PT", "CT"))
     if not pets or not cts:
         return name, f"the DICOM study has no {'CT' if pets else 'PET'} series"
-    pet = max(pets, key=lambda s: (_quantitative(heads[s.uid]), len(s.files), s.uid))
+    pet = max(suitable(pets) or pets, key=lambda s: (len(s.files), s.uid))
     frame = text(heads[pet.uid], "FrameOfReferenceUID")
-    ct = max(cts, key=lambda s: (*_of_the_pet(heads[s.uid], frame), _length_cm(heads[s.uid], s), len(s.files), s.uid))
+
+    def fits(s: SeriesInfo) -> tuple[bool, bool, int, int, str]:
+        head = heads[s.uid]
+        same = text(head, "FrameOfReferenceUID") == frame
+        return same, not s.drawback, _length_cm(head, s), len(s.files), s.uid
+
+    ct = max(cts, key=fits)
     identity = text(heads[pet.uid], "PatientID")
     patient = hashlib.sha256(identity.encode()).hexdigest()[:12] if identity else name.rpartition("/")[0] or name
     lesions = sorted(contours)[0] if contours else None
     pet_place, ct_place = (_common(f.parent for f in s.files) for s in (pet, ct))
-    return Case(name, pet_place, ct_place, lesions, "dicom", patient, pet.uid, ct.uid)
-
-
-def _quantitative(head: Dataset) -> bool:
-    """Whether a PET series is attenuation-corrected (or has no entry on it) and in units that allow an SUV."""
-    corrections = head.get("CorrectedImage") or ["ATTN"]
-    return "ATTN" in ([corrections] if isinstance(corrections, str) else corrections) and (
-        text(head, "Units").upper() in QUANTIFIED
-    )
-
-
-def _of_the_pet(head: Dataset, frame: str) -> tuple[bool, bool]:
-    """Whether a CT is in the PET's frame of reference, and not a localiser."""
-    return text(head, "FrameOfReferenceUID") == frame, "LOCALIZER" not in (head.get("ImageType") or [])
+    notes = (*chosen_among(pet, pets), *chosen_among(ct, cts))
+    return Case(name, pet_place, ct_place, lesions, "dicom", patient, pet.uid, ct.uid, notes)
 
 
 def _length_cm(head: Dataset, series: SeriesInfo) -> int:
     """Approximate length of the patient that a series covers, in cm."""
     try:
-        thickness = float(text(head, "SpacingBetweenSlices") or text(head, "SliceThickness"))
-    except ValueError:
+        thickness = number(head, "SpacingBetweenSlices") or number(head, "SliceThickness") or 1.0
+    except InputError:
         thickness = 1.0
     return round(abs(thickness) * len(series.files) / 10)
 
@@ -108,8 +99,8 @@ def _common(places: Iterable[Path]) -> Path:
     return Path(os.path.commonpath([str(p) for p in places]))
 
 
-def _head(path: Path, tags: list[str] | None = None) -> Dataset | None:
+def _head(path: Path) -> Dataset | None:
     try:
-        return read_dataset(path, pixels=False, tags=tags or WANTED)
+        return read_dataset(path, pixels=False, tags=WANTED)
     except InputError:
         return None

@@ -19,12 +19,14 @@ from .common import MTV, change_table, lesion_headings, table
 def suv(dicom_dir: str, dose: float | None, out: str, **stated: Any) -> None:
     """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
     from ..files import check_file, to_json
-    from ..suv.volumes import suv_volume
+    from ..suv.volumes import suv_volume, told
 
     check_file(out)
     volume = suv_volume(dicom_dir, dose_bq=None if dose is None else 1e6 * dose, **stated)
     volume.write(out)
     click.echo(to_json(volume.metadata.get("suv", {})), nl=False)
+    for warning in told(volume):
+        click.echo(f"Note: {warning}")
     click.echo(f"Wrote {out}: SUVbw {volume.array.min():.2f} to {volume.array.max():.2f}.")
 
 

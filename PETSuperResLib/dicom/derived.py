@@ -14,10 +14,10 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, generate_uid
 
 from ..errors import UnitsError
-from ..suv.evidence import text
 from ..suv.suvbw import suv_factors
 from ..version import NOTICE, __version__
 from ..volume import Volume
+from .header import text, whole
 
 PET_STORAGE = UID("1.2.840.10008.5.1.4.1.1.128")
 WINDOW, LEVEL = 6.0, 3.0  # SUV
@@ -63,7 +63,7 @@ def derived_headers(
         dataset.InstanceCreationTime = dataset.ContentTime = now.strftime("%H%M%S")
         if reference is not None:
             dataset.SeriesDate, dataset.SeriesTime = reference.strftime("%Y%m%d"), reference.strftime("%H%M%S.%f")
-        dataset.SeriesNumber = 9000 + int(source.get("SeriesNumber") or 0) % 1000
+        dataset.SeriesNumber = 9000 + (whole(source, "SeriesNumber") or 0) % 1000
         named = text(source, "SeriesDescription")
         dataset.SeriesDescription = f"{named[: 64 - len(description) - 16]} {description} (research use)".strip()
         dataset.ImageComments = NOTICE

@@ -8,23 +8,23 @@ processing and its source images are in DerivationDescription, SourceImageSequen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from ..errors import GeometryError, InputError, OutputError, UnitsError
 from ..files import write_together
 from ..progress import Callback, Reporter
-from ..suv.evidence import text
 from ..volume import Volume
 from .derived import PET_STORAGE, derived_headers, set_pixels
-from .series import find_series, quiet_pydicom, read_dataset, sort_slices
+from .files import find_series, quiet_pydicom, read_dataset, save_dataset
+from .header import text, vector
+from .slices import sort_slices
 
 
 def write_derived(
@@ -94,7 +94,7 @@ def _right_handed(volume: Volume) -> Volume:
 def _nearest(volume: Volume, headers: Sequence[Dataset], geometry: Mapping[str, Any]) -> list[int]:
     """For every slice of the volume the source slice that contains its centre."""
     normal = np.reshape(geometry["direction"], (3, 3))[:, 2]
-    places = np.array([[float(v) for v in d.ImagePositionPatient] for d in headers]) @ normal
+    places = np.array([vector(d, "ImagePositionPatient", 3) for d in headers]) @ normal
     own = np.reshape(volume.direction, (3, 3))[:, 2]
     if abs(own @ normal) < 0.999:
         raise GeometryError(
@@ -122,10 +122,4 @@ def _save(dataset: Dataset, path: Path) -> None:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = PET_STORAGE, dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta = meta
-    save: Callable[..., None] = dataset.save_as
-    if int(pydicom.__version__.split(".")[0]) >= 3:
-        save(path, enforce_file_format=True, little_endian=True, implicit_vr=False)
-    else:
-        dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        save(path, write_like_original=False)
+    save_dataset(dataset, meta, path)

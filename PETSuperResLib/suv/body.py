@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 
+from ..dicom.header import one_number, one_text, tag_name
 from ..errors import UnitsError
-from .evidence import Evidence, Overrides, one_number, one_text, tag_name
+from .evidence import Evidence, Overrides
 
 SUV_TYPES = ("BW", "LBM", "LBMJAMES128", "LBMJANMA", "IBW")  # of Units GML
 GRAMS_ABOVE_KG = 1000.0

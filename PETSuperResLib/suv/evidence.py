@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 
+from ..dicom.header import items, one_number, one_text, tag_name
 from ..errors import UnitsError
 
 # Half-lives in seconds (ENSDF evaluations), SNOMED codes of DICOM CID 4020 (SRT and SCT).
@@ -101,87 +100,18 @@ class Record:
         return evidence.value
 
 
-def tag_name(tag: str | int | tuple[int, int]) -> str:
-    """``PatientWeight (0010,1030)`` for a keyword or a tag."""
-    t = Tag(tag_for_keyword(tag) or 0) if isinstance(tag, str) else Tag(tag)
-    return f"{keyword_for_tag(t) or 'private'} ({t.group:04X},{t.element:04X})"
-
-
-def text(dataset: Dataset, keyword: str) -> str:
-    """An attribute as stripped text, ``""`` when it is missing or empty."""
-    value = dataset.get(keyword)
-    return "" if value is None else str(value).strip()
-
-
-def one_text(datasets: Sequence[Dataset], keyword: str) -> str:
-    """The attribute that all slices must share, as text (``""`` when missing or empty)."""
-    return one_of({text(d, keyword) for d in datasets}, tag_name(keyword))
-
-
-def one_of(values: set[str], where: str) -> str:
-    """The one value of all slices."""
-    if len(values) > 1:
-        shown = ", ".join(repr(v) for v in sorted(values)[:4])
-        raise UnitsError(
-            f"The PET slices contradict each other in {where} ({shown}): convert one consistent series at a time."
-        )
-    return values.pop() if values else ""
-
-
-def number(value: str, where: str) -> float | None:
-    """A finite number from text, None for empty text."""
-    if not value:
-        return None
-    try:
-        result = float(value)
-    except ValueError:
-        result = math.nan
-    if not math.isfinite(result):
-        raise UnitsError(f"{where} of the PET header is {value!r}, not a number: correct the header.")
-    return result
-
-
-def numbers(datasets: Sequence[Dataset], keyword: str) -> list[float | None]:
-    """The number of every slice, None where it is missing or empty."""
-    return [number(text(d, keyword), tag_name(keyword)) for d in datasets]
-
-
-def one_number(datasets: Sequence[Dataset], keyword: str) -> float | None:
-    """The number that all slices must share, None when it is missing or empty."""
-    return number(one_text(datasets, keyword), tag_name(keyword))
-
-
-def private(dataset: Dataset, group: int, element: int, creators: str) -> str:
-    """A private attribute as text: from its creator's block, or at xx10 in a file without the creator."""
-    for block in range(0x10, 0x100):
-        creator = dataset.get((group, block))
-        if creator is not None and str(creator.value).lower().startswith(creators.lower()):
-            found = dataset.get((group, (block << 8) | element))
-            if found is not None:
-                return _private_text(found.value)
-    if (group, 0x10) in dataset:
-        return ""
-    found = dataset.get((group, 0x1000 | element))
-    return "" if found is None else _private_text(found.value)
-
-
-def _private_text(value: Any) -> str:
-    raw = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)  # implicit VR comes as UN
-    return "" if value is None else raw.strip(" \0")
-
-
 def tracer_datasets(datasets: Sequence[Dataset]) -> list[Dataset]:
     """The one item of RadiopharmaceuticalInformationSequence of every slice (an old file: the slice itself)."""
-    items = []
+    found = []
     for dataset in datasets:
-        sequence = dataset.get("RadiopharmaceuticalInformationSequence") or []
+        sequence = items(dataset, "RadiopharmaceuticalInformationSequence")
         if len(sequence) > 1:
             raise UnitsError(
                 f"The PET header lists {len(sequence)} radiopharmaceuticals in {tag_name((0x54, 0x16))}: "
                 "an SUV of a mixture is not defined, so convert the series with one tracer."
             )
-        items.append(sequence[0] if len(sequence) else dataset)
-    return items
+        found.append(sequence[0] if sequence else dataset)
+    return found
 
 
 def dose_bq(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
@@ -216,43 +146,38 @@ def nuclide_in(name: str) -> str | None:
     return None
 
 
-def _stated_nuclide(tracers: Sequence[Dataset], record: Record) -> tuple[str | None, str]:
-    """The nuclide by code or code meaning, else by the radiopharmaceutical's name, and its tag."""
-    codes = [d.RadionuclideCodeSequence[0] for d in tracers if d.get("RadionuclideCodeSequence")]
+def _stated_nuclide(tracers: Sequence[Dataset]) -> tuple[str | None, str, str]:
+    """The nuclide by code, its meaning or the radiopharmaceutical's name, its tag, and what of these disagrees."""
+    codes = [code for d in tracers for code in items(d, "RadionuclideCodeSequence")[:1]]
+    value, meaning = one_text(codes, "CodeValue"), one_text(codes, "CodeMeaning")
     named = one_text(tracers, "Radiopharmaceutical")
     by_name = nuclide_in(named) or ("F-18" if any(n in named.lower() for n in F18_NAMES) else None)
-    by_code = None
-    if codes:
-        value, meaning = one_text(codes, "CodeValue"), one_text(codes, "CodeMeaning")
-        listed = next((n for n, (_, known) in NUCLIDES.items() if value in known), None)
-        spelled = nuclide_in(meaning)
-        if listed and spelled and listed != spelled:
-            raise UnitsError(
-                f"The radionuclide's code {value} is {listed} but its meaning {meaning!r} says {spelled}: "
-                "correct the header, or state half_life_s."
-            )
-        by_code = listed or spelled
-    if by_code and by_name and by_code != by_name:
-        record.warnings.append(f"the radionuclide code says {by_code}, the radiopharmaceutical {named!r} {by_name}")
-    if by_code:
-        return by_code, tag_name("RadionuclideCodeSequence")
-    return by_name, tag_name("Radiopharmaceutical")
+    by_value = next((n for n, (_, known) in NUCLIDES.items() if value in known), None)
+    code, name = tag_name("RadionuclideCodeSequence"), tag_name("Radiopharmaceutical")
+    named_by = ((by_value, code, value), (nuclide_in(meaning), code, meaning), (by_name, name, named))
+    found = [(nuclide, where, f"{shown!r} is {nuclide}") for nuclide, where, shown in named_by if nuclide]
+    apart = " but ".join(words for _, _, words in found) if len({nuclide for nuclide, _, _ in found}) > 1 else ""
+    return (found[0][0], found[0][1], apart) if found else (None, name, "")
 
 
 def half_life_s(datasets: Sequence[Dataset], overrides: Overrides, record: Record) -> Evidence:
-    """Half-life in s from its tag, checked against the nuclide's, or from the nuclide alone."""
+    """Half-life in s from its tag, or from the nuclide alone; a nuclide that disagrees with the tag is told."""
     if stated := overrides.evidence("half_life_s", "s"):
         return stated
     tracers = tracer_datasets(datasets)
     where = tag_name("RadionuclideHalfLife")
     value = one_number(tracers, "RadionuclideHalfLife")
-    nuclide, stated_by = _stated_nuclide(tracers, record)
+    nuclide, stated_by, apart = _stated_nuclide(tracers)
     if value is not None and value <= 0:
         value = None
     if value is None and nuclide is None:
         raise UnitsError(
             f"The PET header has neither a usable {where} nor a known radionuclide: state it in s (half_life_s)."
         )
+    if value is None and apart:
+        raise UnitsError(f"The radionuclide contradicts itself ({apart}) and {where} is missing: state half_life_s.")
+    if apart:
+        record.warnings.append(f"the radionuclide contradicts itself ({apart}); {where} decides")
     if value is None:
         assert nuclide is not None
         return Evidence(NUCLIDES[nuclide][0], "s", stated_by, f"half-life of {nuclide}, because {where} is missing")
@@ -260,7 +185,8 @@ def half_life_s(datasets: Sequence[Dataset], overrides: Overrides, record: Recor
         return Evidence(value, "s", where, "the header names no known nuclide to check it with")
     known = NUCLIDES[nuclide][0]
     if abs(value / known - 1) > HALF_LIFE_TOLERANCE:
-        raise UnitsError(
-            f"{where} is {value:g} s but {stated_by} says {nuclide} ({known:g} s): state the true one (half_life_s)."
+        record.warnings.append(
+            f"{where} is {value:g} s, which is used, but {stated_by} says {nuclide} ({known:g} s): check the tracer"
         )
+        return Evidence(value, "s", where, f"ranks above {stated_by}, which says {nuclide}")
     return Evidence(value, "s", where, f"agrees with {nuclide} of {stated_by}")

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from ..dicom.header import as_number, numbers, one_text, private, tag_name, vector, words
 from ..errors import InputError, UnitsError
 from . import body, timing
-from .evidence import Evidence, Overrides, Record, number, numbers, one_text, private, tag_name
+from .evidence import Evidence, Overrides, Record
 from .evidence import dose_bq as tracer_dose_bq
 from .evidence import half_life_s as tracer_half_life_s
 
@@ -86,8 +87,7 @@ def _check_rescale(datasets: Sequence[Dataset]) -> None:
 
 
 def _corrections(dataset: Dataset) -> set[str]:
-    value = dataset.get("CorrectedImage")
-    return set() if not value else {value.upper()} if isinstance(value, str) else {str(v).upper() for v in value}
+    return set(words(dataset, "CorrectedImage"))
 
 
 def _check_corrections(datasets: Sequence[Dataset], units: str, record: Record) -> None:
@@ -169,7 +169,7 @@ def _from_concentration(datasets: Sequence[Dataset], overrides: Overrides, recor
 
 def _factor_column(datasets: Sequence[Dataset], element: int, label: str) -> np.ndarray | None:
     """A Philips scale factor (7053,10xx) of every slice; None when it is absent or 0 (Philips: cannot be converted)."""
-    values = [number(private(d, 0x7053, element, PHILIPS), label) or 0.0 for d in datasets]
+    values = [as_number(private(d, 0x7053, element, PHILIPS), label) or 0.0 for d in datasets]
     if not any(values):
         return None
     if min(values) <= 0:
@@ -230,10 +230,10 @@ def _from_rate(datasets: Sequence[Dataset], record: Record) -> np.ndarray:
         )
     volumes = []
     for dataset, thickness in zip(datasets, numbers(datasets, "SliceThickness"), strict=True):
-        spacing = dataset.get("PixelSpacing")
-        if not spacing or len(spacing) != 2 or not thickness or thickness <= 0:
+        spacing = vector(dataset, "PixelSpacing", 2)
+        if spacing is None or not thickness or thickness <= 0:
             raise UnitsError("The PET is in counts and its voxel volume is unknown: export it in Bq/mL (BQML).")
-        volumes.append(float(spacing[0]) * float(spacing[1]) * thickness / 1000)
+        volumes.append(float(spacing[0] * spacing[1]) * thickness / 1000)
     record.add("voxel_volume", Evidence(volumes[0], "mL", "PixelSpacing, SliceThickness", ""))
     if "DCAL" in done:
         rule = "DCAL is listed: already calibrated"

@@ -18,9 +18,10 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 from pydicom.dataset import Dataset
 
+from ..dicom.header import numbers, one_of, one_text, private, tag_name, text
 from ..dicom.time import parse_da, parse_dt, parse_offset, parse_tm
 from ..errors import UnitsError
-from .evidence import Evidence, Overrides, numbers, one_of, one_text, private, tag_name, text, tracer_datasets
+from .evidence import Evidence, Overrides, tracer_datasets
 
 AGREEMENT = 0.01  # two times agree if the SUV changes by less than this
 BEFORE_INJECTION_S = 600.0  # a dynamic scan may start this long before the injection

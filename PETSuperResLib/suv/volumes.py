@@ -31,6 +31,11 @@ def suv_volume(
     return read_series(path, modality="PT", overrides=overrides)
 
 
+def told(volume: Volume) -> list[str]:
+    """What reading a volume found to tell: the choice of the series, missing slices, doubts about its SUVs."""
+    return [*volume.metadata.get("notes", ()), *volume.metadata.get("suv", {}).get("warnings", ())]
+
+
 def check_suv(volume: Volume, name: str = "PET") -> list[str]:
     """Check whether values can be SUVs: returns warnings, raises for impossible values.
 
@@ -57,7 +62,7 @@ def check_suv(volume: Volume, name: str = "PET") -> list[str]:
             f"{name} is not SUV: the 95th percentile of its positive voxels is {high:.0f}, as in Bq/mL; "
             "give the DICOM series or convert it with patient weight and dose first."
         )
-    warnings = []
+    warnings = told(volume)
     if high < 0.01:
         warnings.append(f"{name} has very small values (95th percentile {high:.2g}): are they SUV?")
     if high > 50:

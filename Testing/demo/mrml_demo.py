@@ -21,8 +21,9 @@ sys.path[:0] = [p for p in map(str, (_HERE, _HERE.parent / "support", _HERE.pare
 import mrml_scene  # noqa: E402
 
 from PETSuperResLib.errors import InputError, OutputError  # noqa: E402
+from PETSuperResLib.files import quiet  # noqa: E402
 from PETSuperResLib.phantoms.demo_case import LESIONS, SEED, SHAPE, SITES, SPACING  # noqa: E402
-from PETSuperResLib.volume import Volume, quiet  # noqa: E402
+from PETSuperResLib.volume import Volume  # noqa: E402
 
 
 def main(folder: str | Path = "demo_output", quality: str = "standard", seed: int = SEED) -> dict[str, Path]:

@@ -11,8 +11,8 @@ from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series
 from geometry import data_dir, rotation
 from pydicom.dataset import Dataset
 
+from PETSuperResLib.dicom.files import list_series
 from PETSuperResLib.dicom.read import read_series
-from PETSuperResLib.dicom.series import list_series
 from PETSuperResLib.errors import GeometryError, InputError, PETSuperResError, UnitsError
 from PETSuperResLib.suv.volumes import suv_volume
 from PETSuperResLib.volume import Volume
@@ -98,7 +98,7 @@ def test_one_series_is_chosen_among_several(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 series to choose from: PT 'factory PT', 6 files.*CT 'factory CT'"):
         read_series(tmp_path)
     assert read_series(tmp_path, modality="CT").shape == (4, 6, 7)
-    assert read_series(tmp_path, series_uid=pet[0].SeriesInstanceUID).unit == "SUVbw"
+    assert read_series(tmp_path, series=pet[0].SeriesInstanceUID).unit == "SUVbw"
     assert suv_volume(tmp_path).shape == (6, 5, 4)
     assert read_series(tmp_path / "pet" / "PT0003.dcm").shape == (6, 5, 4)
     with pytest.raises(InputError, match="no MR series"):

@@ -355,13 +355,8 @@ REFUSED: dict[str, tuple[Scan, Edit, str]] = {
         lambda d: [x.RadiopharmaceuticalInformationSequence.append(tracer(d)[0]) for x in d],
         "2 radiopharmaceuticals",
     ),
-    "half-life of another nuclide": (
-        Scan(),
-        lambda d: each(tracer(d), RadionuclideHalfLife=4062.6),
-        r"4062.6 s but RadionuclideCodeSequence \(0054,0300\) says F-18",
-    ),
-    "code against its meaning": (
-        Scan(), lambda d: nuclide(d, "C-111A1", "^68^Gallium", "", 6586.2), "is F-18 but its meaning",
+    "code against its meaning, no half-life": (
+        Scan(), lambda d: nuclide(d, "C-111A1", "^68^Gallium", "", None), "contradicts itself .* half_life_s",
     ),
     "half-life unknown": (Scan(), lambda d: nuclide(d, "", "", "X-7", None), "half_life_s"),
     "decay correction missing": (Scan(), lambda d: each(d, DecayCorrection=None), "DecayCorrection .* missing"),
@@ -417,6 +412,23 @@ def test_missing_or_contradictory_evidence_is_refused(name: str) -> None:
     edit(datasets)
     with pytest.raises(UnitsError, match=message):
         suv_factors(datasets)
+
+
+TOLD: dict[str, tuple[Scan, Edit, str]] = {
+    "half-life against the code": (Scan(half_life_s=GA68), lambda d: None, "says F-18"),
+    "code against its meaning": (
+        Scan(), lambda d: nuclide(d, "C-111A1", "^68^Gallium", "", 6586.2), "contradicts itself",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_evidence_of_lower_rank_that_disagrees_is_told_and_not_used(name: str) -> None:
+    scan, edit, message = TOLD[name]
+    datasets = pet_slices(scan)
+    edit(datasets)
+    assert suv_of(datasets) == pytest.approx(suv_pattern(), rel=2e-3, abs=2e-4)
+    assert any(message in told for told in evidence(datasets)["warnings"])
 
 
 @pytest.mark.parametrize("stated", [{"weight_kg": 0}, {"dose_bq": -1.0}, {"half_life_s": float("nan")}])
