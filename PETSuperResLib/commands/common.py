@@ -18,13 +18,19 @@ slices_option = click.option(
 )
 
 limit_option = click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
-LEVELS = {"setting": ("standard", "ood"), "counts": ("realistic", "high"), "reference": ("real", "sharp")}
+LEVELS = {
+    "setting": ("standard", "ood"),
+    "counts": ("realistic", "high"),
+    "reference": ("real", "sharp"),
+    "input": ("sinogram", "image"),
+    "told": ("header", "truth"),
+}
 EVERY_S = 30.0  # between two lines of progress where there is no terminal
 MTV = 2.5  # SUV from which MTV and TLG count, unless another threshold is given
 
 
 def level_option(name: str, *default: str, many: bool = False, help: str | None = None) -> Callable[[Any], Any]:
-    """``--setting``, ``--counts`` or ``--reference``; ``many``: several of them, in a parameter of plural name."""
+    """An option of :data:`LEVELS`, such as ``--setting``; ``many``: several of them, in a parameter of plural name."""
     return click.option(
         *(f"--{name}", f"{name.rstrip('s')}s" if many else name),
         multiple=many,

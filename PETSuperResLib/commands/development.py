@@ -78,13 +78,22 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
 @click.option("--data", required=True, metavar="DIR", help="Folder of case folders.")
 @click.option("--split", metavar="FILE", help="JSON with the test patients; default: split.json in the data folder.")
 @level_option("setting", "standard", "ood", many=True, help="One or both.")
+@click.option(
+    *("--protocol", "protocols"),
+    multiple=True,
+    metavar="NAME...",
+    help="Clinical protocols (or JSON files) in place of the settings.",
+)
+@level_option("input", "sinogram", help="What methods get: the counts, or only the clinic's image of them.")
+@level_option("told", "header", help="What methods know of an image: its header, or also the FWHM that fits the truth.")
 @level_option("counts", "realistic", many=True)
 @level_option("reference", "real", many=True)
 @click.option(
     *("--methods",),
     multiple=True,
     metavar="NAME...",
-    help="Or table2, table3, table3-standard, all.  [default: lr osem psf-osem ours-draft ours-standard]",
+    help="Or table2, table3, table3-standard, images, all.  "
+    "[default: lr osem psf-osem ours-draft ours-standard; of images interpolated ours-draft ours-standard]",
 )
 @click.option("--part", default="test", show_default=True, metavar="NAME", help="Patients of the split to run on.")
 @limit_option

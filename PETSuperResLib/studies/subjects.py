@@ -15,6 +15,7 @@ from ..files import fingerprint
 from ..lesions.segments import split_segments
 from ..phantoms.painting import Anatomy, anatomy_of, paint
 from ..phantoms.torso import torso_phantom
+from ..physics.protocols import Protocol
 from ..physics.simulation import Simulation, simulate
 from ..prior.denoiser import AIR_HU
 from ..volume import Volume
@@ -43,7 +44,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The patients of a study and how they are scanned: all at the standard setting with ``counts``."""
+    """The patients of a study and how they are scanned: at the standard setting or by a protocol, with ``counts``."""
 
     data: str | Path  # folder of case folders
     part: str = "validation"  # of the split
@@ -55,6 +56,7 @@ class Cohort:
     prior: str | Path | None = None  # None: the bundled one
     seed: int = 0
     device: str = "auto"
+    protocol: Protocol | None = None
 
     def subjects(self) -> list[Subject]:
         """The references of the patients, one kind after the other."""
@@ -63,7 +65,7 @@ class Cohort:
 
     def scan(self, pet: Volume, ct: Volume) -> Simulation:
         """The simulated scan of a subject."""
-        return simulate(pet, ct, "standard", self.counts, seed=self.seed, device=self.device)
+        return simulate(pet, ct, "standard", self.counts, seed=self.seed, device=self.device, protocol=self.protocol)
 
 
 def subjects(cases: Sequence[Case], reference: str, slices: int | None = None) -> list[Subject]:

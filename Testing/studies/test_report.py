@@ -19,10 +19,18 @@ from PETSuperResLib.studies.evaluation.paper_tables import beside_paper, publish
 from PETSuperResLib.studies.evaluation.report import write_report
 from PETSuperResLib.studies.evaluation.slice_figure import COLUMNS, ZOOM_MM, MethodFigure
 from PETSuperResLib.studies.evaluation.summary import write_summary
-from PETSuperResLib.studies.evaluation.tables import groups, lesion_table, metric_table, size_table
+from PETSuperResLib.studies.evaluation.tables import (
+    BASELINE,
+    gain_table,
+    groups,
+    lesion_table,
+    metric_table,
+    size_table,
+)
 from PETSuperResLib.studies.evaluation.trials import Results
 from PETSuperResLib.studies.methods import METHODS
 
+CONDITION = {"counts": "realistic", "reference": "real", "input": "sinogram", "told": ""}
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 PATIENT = "O'Hara &lt;b&gt;"  # may be a file's name everywhere
 
@@ -35,15 +43,16 @@ class FakePrior(Prior):
 
 
 def metric(patient: str, method: str, psnr: float, **other: object) -> dict[str, object]:
-    row = {"patient": patient, "setting": "standard", "method": method, "counts": "realistic", "reference": "real"}
+    row = {"patient": patient, "setting": "standard", "method": method, **CONDITION}
     scores = {"psnr": psnr, "ssim": psnr / 50, "nmse": 1 / psnr, "psnr_body": psnr, "ssim_body": 0.5, "nmse_body": 0.1}
+    scores["noise_percent"] = 100 / psnr
     return row | scores | {"seconds": 1.5} | other
 
 
 def lesion(patient: str, method: str, top: float | None, mean: float = 1.0, **other: object) -> dict[str, object]:
-    row = {"patient": patient, "setting": "standard", "method": method, "counts": "realistic", "reference": "real"}
+    row = {"patient": patient, "setting": "standard", "method": method, **CONDITION}
     return row | {
-        "lesion": "Lesion 1", "delta_suvmax_percent": top, "delta_suvmean_percent": mean, "nmse": 0.01
+        "lesion": "Lesion 1", "volume_ml": "", "delta_suvmax_percent": top, "delta_suvmean_percent": mean, "nmse": 0.01
     } | other  # fmt: skip
 
 
@@ -133,6 +142,22 @@ def test_a_method_without_all_patients_is_told():
     assert "b has 5" in table.lines[0] and not metric_table(cohort({"a": 0.0})).lines
 
 
+def test_gains_are_over_the_clinics_image_of_the_same_patient_and_lesions_from_1_ml():
+    psnr = cohort({BASELINE: 0.0, "a": 2.0}, 3)
+    psnr[-1]["psnr"] = 31.0  # the last case of a: 32 by the clinic's image
+    measured = [
+        lesion(f"P{n}", method, mean / 2, mean, volume_ml=volume)
+        for method, mean in ((BASELINE, -40.0), ("a", -10.0))
+        for n, volume in enumerate((0.5, 1.0, 30.0))
+    ]
+    measured[0] |= {"delta_suvmean_percent": -99.0}  # of a lesion below 1 mL
+    table = gain_table(psnr, measured)
+    assert table is not None and gain_table(cohort({"a": 0.0}), measured) is None
+    base, other = ([cell.text for cell in row] for row in table.rows)
+    assert base == [BASELINE, "", "", "", "3.2", "40.0", "1.00", "-20.0"]
+    assert other == ["a", "+1.00", "-1.00", "3 of 3", "3.0", "10.0", "0.25", "-5.0"]
+
+
 def test_lesion_errors_are_medians_and_means():
     rows = [lesion(f"P{n}", "a", top, -top) for n, top in enumerate((-30.0, 10.0, 2.0))]
     table = lesion_table([*rows, lesion("P9", "a", None, float("nan"))])
@@ -153,7 +178,10 @@ def test_bias_and_spread_are_told_by_size():
 def test_groups_are_kept_apart():
     rows = cohort({"a": 0.0}) + cohort({"a": 9.0}, 3, setting="ood")
     found = groups(rows, [lesion("P0", "a", 1.0)])
-    assert [(g.setting, len(g.patients), len(g.lesions)) for g in found] == [("standard", 6, 1), ("ood", 3, 0)]
+    assert [(g.condition.setting, len(g.patients), len(g.lesions)) for g in found] == [
+        ("standard", 6, 1),
+        ("ood", 3, 0),
+    ]
 
 
 # --- the paper's tables

@@ -13,22 +13,29 @@ from ...cohort.manifest import split_cases
 from ...errors import InputError
 from ...files import write_csv
 from ...lesions.measures import COLUMNS
+from ...physics.protocols import Protocol
 from ...physics.simulation import COUNT_LEVELS
 from ...prior import Prior
 from ...progress import Callback, Reporter
-from ..methods import METHODS, FitOptions, Method, named
+from ..methods import INPUTS, METHODS, FitOptions, Method, named
 from ..subjects import REFERENCES, Subject, subjects, training_subjects
 from ..training.cache import cache_folder
 from .figures import method_figure
+from .image_input import TOLD
 from .report import write_report
 from .summary import write_summary
+from .tables import BASELINE, Condition
 from .trials import Results, Trial, run_trial
 
 METRIC_COLUMNS = (
     *("patient", "setting", "method", "psnr", "ssim", "nmse"),
     *("counts", "reference", "psnr_body", "ssim_body", "nmse_body", "seconds"),
+    *("input", "told", "noise_percent", "fwhm_mm"),
 )
-DEFAULT_METHODS = ("lr", "osem", "psf-osem", "ours-draft", "ours-standard")
+DEFAULT_METHODS = {
+    "sinogram": ("lr", "osem", "psf-osem", "ours-draft", "ours-standard"),
+    "image": (BASELINE, "ours-draft", "ours-standard"),
+}
 QUICK_PATIENTS, QUICK_SLICES, QUICK_TRAINING, QUICK_MINUTES = 2, 6, 3, 0.5
 
 
@@ -51,23 +58,32 @@ def evaluate(
     quick: bool = False,
     slices: int | None = None,
     command: str = "",
+    input: str = "sinogram",
+    protocols: Sequence[str | Protocol] = (),
+    told: str = "header",
 ) -> Path:
     """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
 
-    ``methods`` are names of :data:`..methods.METHODS` or of its tables (table2, table3, table3-standard, all);
-    None takes :data:`DEFAULT_METHODS`. All methods of a patient get the same simulated counts. Those that
+    ``methods`` are names of :data:`..methods.METHODS` or of its groups (table2, table3, table3-standard, images, all);
+    None takes :data:`DEFAULT_METHODS`. ``protocols`` take the place of ``settings``. All methods of a patient get the
+    same simulated counts or, with ``input="image"``, only the image of them, and of its resolution what is ``told``
+    (:data:`.image_input.TOLD`); then the interpolated image is always among the methods, as the baseline. Those that
     learn are first trained on the ``train`` patients, each for at most ``fit_minutes`` and once for every count
     level; ``cache`` (or the environment's PETSUPERRES_CACHE, else ``out/trained``) keeps what they learnt,
     ``out/cases`` the results, and an equal call continues a stopped one. ``quick`` shows that it works rather than
     how well: few patients, slices, training images and minutes. Under torchrun the processes share the scans.
     ``command`` is at the head of ``summary.md``, whose path is returned.
     """
-    names = named(methods or DEFAULT_METHODS)
+    names = _methods(methods, input)
     if missing := [package for package in ("pandas", "jinja2") if find_spec(package) is None]:
         raise InputError(
             f"Evaluating needs {' and '.join(missing)}: install them (pip install 'PETSuperResLib[evaluate]')."
         )
-    for what, chosen, known in (("count level", counts, COUNT_LEVELS), ("reference", references, REFERENCES)):
+    for what, chosen, known in (
+        ("count level", counts, COUNT_LEVELS),
+        ("reference", references, REFERENCES),
+        ("value of told", [told], TOLD),
+    ):
         for value in chosen:
             if value not in known:
                 raise InputError(f"The {what} '{value}' is not in this version: use {', '.join(known)}.")
@@ -75,14 +91,17 @@ def evaluate(
         limit, fit_minutes, slices = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES, slices or QUICK_SLICES
     patients = split_cases(data, part, split)[:limit]
     chosen_subjects = [subject for reference in references for subject in subjects(patients, reference, slices)]
+    scans: list[tuple[str, Protocol | None]] = [(one.name, one) for one in map(Protocol.get, protocols)]
+    scans = scans or [(setting, None) for setting in settings]
+    told = told if input == "image" else ""
     loaded, out = Prior.load(prior), Path(out)
     folder = cache_folder(cache) or out / "trained"
     with team_on(device, 0) as team:
         device = str(team.device)
         trials = [
-            Trial(subject, setting, level, seed, device)
+            Trial(subject, Condition(subject.reference, setting, level, input, told), seed, device, protocol)
             for subject in chosen_subjects
-            for setting in settings
+            for setting, protocol in scans
             for level in counts
         ]
         ready: dict[str, dict[str, Method]] = {}
@@ -94,6 +113,16 @@ def evaluate(
         fit = {"minutes": fit_minutes, "images": [subject.decides for subject in training]}
         _run(trials, ready, loaded, fit, out, team, progress, command)
     return out / "summary.md"
+
+
+def _methods(methods: Sequence[str] | None, input: str) -> tuple[str, ...]:
+    """Names of methods, all of which take the input; the baseline of images among them."""
+    if input not in INPUTS:
+        raise InputError(f"The input '{input}' is not in this version: use {' or '.join(INPUTS)}.")
+    names = named(methods or DEFAULT_METHODS[input])
+    if wrong := [name for name in names if input not in METHODS[name].inputs]:
+        raise InputError(f"These methods do not take the input '{input}': {', '.join(wrong)}. Leave them out.")
+    return names if input != "image" or BASELINE in names else (BASELINE, *names)
 
 
 def _fitted(names: Sequence[str], training: Sequence[Subject], options: FitOptions) -> dict[str, Method]:
@@ -118,12 +147,10 @@ def _run(
     folder = out / "cases"
     own = trials[team.rank :: team.size]
     for number, trial in enumerate(own):
-        report(
-            f"{trial.subject.name} ({trial.subject.reference}), {trial.setting}, {trial.counts} counts",
-            number / len(own),
-        )
-        results = run_trial(trial, methods[trial.counts], prior, fit, folder)
-        slices = results.of(list(methods[trial.counts]))
+        chosen = methods[trial.condition.counts]
+        report(f"{trial.subject.name}: {trial.condition.title}", number / len(own))
+        results = run_trial(trial, chosen, prior, fit, folder)
+        slices = results.of(list(chosen))
         method_figure(out / "figures" / f"{trial.name}.png", slices, results.spacing, results.lesion)
         if team.first:
             _tables(trials, methods, out)
@@ -143,11 +170,11 @@ def _tables(
     lesions: list[dict[str, Any]] = []
     for trial in trials:
         results = Results.read(out / "cases", trial.name)
-        for name in methods[trial.counts]:
+        for name in methods[trial.condition.counts]:
             if name in results.metrics:
                 metrics.append(results.metrics[name])
                 lesions += results.lesions[name]
     write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
     if lesions:
-        write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference", "volume_ml"))
+        write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference", "volume_ml", "input", "told"))
     return metrics, lesions

@@ -65,8 +65,8 @@ def lesion_figure(path: str | Path, lesions: Sequence[dict[str, Any]], methods: 
             axis.set_ylim(len(names) - 0.4, -0.6)
         count = len({(r["patient"], r["lesion"]) for r in group.lesions})
         noun = "lesion" if count == 1 else "lesions"
-        setting = setting_in_words(group.setting)
-        title = f"{setting}, {group.reference} references, {group.counts} counts: {count} {noun}"
+        setting, condition = setting_in_words(group.condition.setting), group.condition
+        title = f"{setting}, {condition.reference} references, {condition.counts} counts: {count} {noun}"
         line[0].set_title(title, fontsize=10, loc="left")
     note = "Point: a lesion. Bar: quartiles, with the median. Triangle: beyond the axis. Research use only."
     figure.text(1 - 0.1 / wide, 1.0, note, fontsize=8, ha="right", va="top")

@@ -58,7 +58,7 @@ def beside_paper(metrics: Sequence[Row]) -> list[tuple[str, Table]]:
     for group in groups(metrics, ()):
         run = by_method(group.metrics)
         for table, anchor in ((2, "lr"), (3, "ours-paper")):
-            mine = [p for p in published() if (p.table, p.setting) == (table, group.setting.lower())]
+            mine = [p for p in published() if (p.table, p.setting) == (table, group.condition.setting.lower())]
             pairs = [(p, m) for p in mine for m in p.methods if m in run]
             if len({p.name for p, _ in pairs}) > 1:
                 found.append((f"Table {table}: {group.title}", side_by_side(pairs, group.metrics, anchor)))

@@ -75,7 +75,7 @@ def _base64(path: Path) -> str:
 
 def _about(found: Sequence[Group], prior: Prior) -> dict[str, str]:
     patients = list(dict.fromkeys(patient for group in found for patient in group.patients))
-    scans = dict.fromkeys(counts_in_words(group.setting, group.counts) for group in found)
+    scans = dict.fromkeys(counts_in_words(group.condition.setting, group.condition.counts) for group in found)
     return {
         "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "Version": f"PETSuperRes {__version__}",
@@ -119,11 +119,10 @@ def _pictures(out: Path, found: Sequence[Group]) -> dict[str, Any]:
     pictures, missing = [], []
     for group in found:
         for patient in group.patients:
-            name = f"{patient}_{group.reference}_{group.setting}_{group.counts}"
+            name = group.condition.case(patient)
             path = out / "figures" / f"{name}.png"
             if _drawn(out / "cases", name, path, list(by_method(group.metrics))):
-                caption = f"{patient}, {group.reference} reference, setting {group.setting}, {group.counts} counts."
-                pictures.append((path, caption))
+                pictures.append((path, f"{patient}: {group.condition.title}."))
             else:
                 missing.append(name)
     return {"note": PICTURES if pictures else "", "pictures": pictures, "missing": missing} if found else {}

@@ -34,7 +34,7 @@ def write_summary(
     lines += ["\\* differs from the best (paired Wilcoxon, p < 0.05).", ""]
     for group in groups(metrics, lesions):
         lines += [f"## {group.title}", ""]
-        for table in group.tables():
+        for table in (*group.tables(), *group.lesion_tables()):
             lines += [*markdown(table), ""]
         lines += [] if group.lesions else ["No lesion contours.", ""]
     compared = beside_paper(metrics)

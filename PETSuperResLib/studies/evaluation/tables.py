@@ -20,8 +20,23 @@ SIZES = (("below 1 mL", 0.0, 1.0), ("1 to 10 mL", 1.0, 10.0), ("10 mL and more",
 LESION_HEADING = (
     *("Method", "median abs delta SUVmax %", "median abs delta SUVmean %", "mean delta SUVmax %", "lesion NMSE"),
 )
+GAIN_HEADING = (
+    *("Method", "gain dB", "worst case dB", "SSIM better", "noise %"),
+    *("from 1 mL: median abs delta SUVmean %", "of the image's", "median delta SUVmax %"),
+)
+BASELINE = "interpolated"  # the clinic's image on the SR grid
+MEASURABLE_ML = 1.0  # lesions of which more than a hint is asked
 TESTED_CASES = 6  # with fewer, the paired test cannot reach p < 0.05
-WORDS = ("patient", "lesion", "method", "reference", "setting", "counts")  # columns that are no numbers
+WORDS = (
+    "patient",
+    "lesion",
+    "method",
+    "reference",
+    "setting",
+    "counts",
+    "input",
+    "told",
+)  # no numbers
 
 
 @dataclass(frozen=True)
@@ -43,12 +58,46 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Group:
-    """What belongs into one pair of tables: the rows of a reference, a setting and a count level."""
+class Condition:
+    """What a subject is measured against, how it is scanned, and what the methods get.
+
+    Parameters
+    ----------
+    reference : of :data:`~PETSuperResLib.studies.subjects.REFERENCES`.
+    setting : name of the paper's setting, or of the protocol.
+    input : ``"sinogram"`` or ``"image"``.
+    told : of an image, what the methods know of its resolution (:data:`.image_input.TOLD`); empty for a sinogram.
+    """
 
     reference: str
     setting: str
     counts: str
+    input: str = "sinogram"
+    told: str = ""
+
+    @classmethod
+    def of(cls, row: Row) -> Condition:
+        """Of a row of metrics or lesions."""
+        return cls(*(str(row[name]) for name in ("reference", "setting", "counts", "input", "told")))
+
+    @property
+    def title(self) -> str:
+        """In words, for headings."""
+        what = f"setting {self.setting}" if self.input == "sinogram" else f"images of {self.setting}"
+        told = ", true FWHM told" if self.told == "truth" else ""
+        return f"{self.reference.capitalize()} references, {what}, {self.counts} counts{told}"
+
+    def case(self, patient: str) -> str:
+        """Name of a patient's files."""
+        parts = (patient, self.reference, self.setting, self.counts, *((self.input, self.told) if self.told else ()))
+        return "_".join(parts)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What belongs into one set of tables: the rows of a condition."""
+
+    condition: Condition
     metrics: tuple[Row, ...]
     lesions: tuple[Row, ...]
 
@@ -60,25 +109,26 @@ class Group:
     @property
     def title(self) -> str:
         """Heading of the tables."""
-        condition = f"setting {self.setting}, {self.counts} counts, {len(self.patients)} cases"
-        return f"{self.reference.capitalize()} references, {condition}"
+        return f"{self.condition.title}, {len(self.patients)} cases"
 
     def tables(self) -> list[Table]:
-        """Of the metrics, and of the lesions where any are measured."""
-        found = (metric_table(self.metrics), lesion_table(self.lesions), size_table(self.lesions))
+        """Of the metrics, and of the gains over the clinic's image where that was run."""
+        found = (metric_table(self.metrics), gain_table(self.metrics, self.lesions))
+        return [table for table in found if table is not None]
+
+    def lesion_tables(self) -> list[Table]:
+        """Of the lesions, where any are measured."""
+        found = (lesion_table(self.lesions), size_table(self.lesions))
         return [table for table in found if table is not None]
 
 
 def groups(metrics: Sequence[Row], lesions: Sequence[Row]) -> list[Group]:
-    """The rows by reference, setting and count level, in the order in which these first occur."""
+    """The rows by condition, in the order in which these first occur."""
 
-    def key(row: Row) -> tuple[str, str, str]:
-        return row["reference"], row["setting"], row["counts"]
+    def of(rows: Sequence[Row], one: Condition) -> tuple[Row, ...]:
+        return tuple(row for row in rows if Condition.of(row) == one)
 
-    return [
-        Group(*k, tuple(r for r in metrics if key(r) == k), tuple(r for r in lesions if key(r) == k))
-        for k in dict.fromkeys(map(key, metrics))
-    ]
+    return [Group(one, of(metrics, one), of(lesions, one)) for one in dict.fromkeys(map(Condition.of, metrics))]
 
 
 def frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -138,6 +188,36 @@ def _ranked(methods: dict[str, pd.DataFrame], key: str, _: str, digits: int, up:
 def _differs(mine: pd.Series, best: pd.Series) -> bool:
     one, other = mine.align(best, join="inner")
     return len(one) >= TESTED_CASES and bool((one != other).any()) and bool(wilcoxon(one, other).pvalue < 0.05)
+
+
+def gain_table(metrics: Sequence[Row], lesions: Sequence[Row]) -> Table | None:
+    """What each method changes of the clinic's image, for the cases that both have; None where that was not run.
+
+    Gain in PSNR (mean, and of the worst case), cases of higher SSIM, noise; of the lesions of :data:`MEASURABLE_ML` or
+    more the median SUVmean error, without sign and as a share of the clinic's image's, and the median SUVmax error.
+    """
+    methods, measured = by_method(metrics), {name: _large(mine) for name, mine in by_method(lesions).items()}
+    if BASELINE not in methods:
+        return None
+    base, body = methods[BASELINE].set_index("patient"), []
+    for name, mine in methods.items():
+        rows = mine.set_index("patient")
+        gain, better = (rows["psnr"] - base["psnr"]).dropna(), rows["ssim"] > base["ssim"].reindex(rows.index)
+        changes = ("", "", "") if name == BASELINE else (
+            f"{gain.mean():+.2f}", f"{gain.min():+.2f}", f"{better.sum()} of {len(better)}"
+        )  # fmt: skip
+        cells = [name, *changes, f"{rows['noise_percent'].mean():.1f}"]
+        if all(len(measured.get(n, ())) for n in (name, BASELINE)):
+            error, other = (measured[n]["delta_suvmean_percent"].abs().median() for n in (name, BASELINE))
+            top = measured[name]["delta_suvmax_percent"].median()
+            cells += [f"{error:.1f}", f"{error / other:.2f}" if other else "", f"{top:+.1f}"]
+        body.append(tuple(map(Cell, [*cells, *[""] * (len(GAIN_HEADING) - len(cells))])))
+    return Table(GAIN_HEADING, tuple(body), (f"Against the clinic's image ({BASELINE}):",))
+
+
+def _large(lesions: pd.DataFrame) -> pd.DataFrame:
+    """The lesions of :data:`MEASURABLE_ML` or more."""
+    return lesions[lesions["volume_ml"] >= MEASURABLE_ML]
 
 
 def lesion_table(rows: Sequence[Row]) -> Table | None:

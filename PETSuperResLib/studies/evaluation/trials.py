@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,45 @@ from safetensors.numpy import save_file
 
 from ...files import atomic_path, hash_of
 from ...lesions.measures import lesion_rows, measure_lesions
+from ...physics.protocols import Protocol
 from ...physics.simulation import Simulation, simulate
 from ...prior import Prior
 from ...prior.denoiser import AIR_HU
 from ...volume import Volume
 from ..methods import METHODS, Method, MethodCase
 from ..subjects import Subject
-from .metrics import body_mask, whole_field, within_body
+from .image_input import effective_fwhm, stated
+from .metrics import body_mask, noise_percent, uniform_part, whole_field, within_body
+from .tables import Condition
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A subject scanned at a setting and a count level; all methods get the same counts."""
+    """A subject scanned at a setting or by a protocol; all methods get the same counts, or the same image of them."""
 
     subject: Subject
-    setting: str
-    counts: str
+    condition: Condition
     seed: int = 0
     device: str = "auto"
+    protocol: Protocol | None = None
 
     @property
     def name(self) -> str:
         """Of the files that are kept."""
-        return f"{self.subject.name}_{self.subject.reference}_{self.setting}_{self.counts}"
+        return self.condition.case(self.subject.name)
+
+    def scan(self, pet: Volume, ct: Volume) -> Simulation:
+        """The simulated scan."""
+        condition = self.condition
+        setting = "standard" if self.protocol else condition.setting
+        return simulate(pet, ct, setting, condition.counts, seed=self.seed, device=self.device, protocol=self.protocol)
 
     def key(self, method: str, prior: Prior, fit: dict[str, Any]) -> str:
         """A hash of what decides a method's result on this scan; ``fit``: how those that learn were trained."""
         decides = {
             "subject": self.subject.decides,
-            "scan": [self.setting, self.counts, self.seed],
+            "scan": [*asdict(self.condition).values(), self.seed],
+            "protocol": self.protocol.to_dict() if self.protocol else None,
             "method": method,
             "prior": prior.sha256,
             "fit": fit if METHODS[method].fit is not None else None,
@@ -96,21 +106,27 @@ def run_trial(trial: Trial, methods: dict[str, Method], prior: Prior, fit: dict[
     if not missing:
         return results
     pet, ct, mask = trial.subject.load()
-    simulation = simulate(pet, ct, trial.setting, trial.counts, seed=trial.seed, device=trial.device)
+    simulation, condition = trial.scan(pet, ct), trial.condition
+    case = MethodCase(simulation, ct, prior, trial.seed, trial.device, condition.input, mask)
+    if condition.told == "truth":
+        case = replace(case, resolution=stated(case.resolution, effective_fwhm(simulation)))
     hot = _surroundings(results, simulation, ct, mask)
     body = body_mask(ct.resample_to(simulation.truth, "linear", AIR_HU))
+    uniform = uniform_part(simulation.truth, body)
+    place = {name: getattr(condition, name) for name in ("counts", "reference", "input", "told")}
     for name in missing:
         began = time.monotonic()
-        volume = methods[name].restore(MethodCase(simulation, ct, prior, trial.seed, trial.device))
+        volume = methods[name].restore(case)
         seconds = time.monotonic() - began
         scores = whole_field(simulation.truth, volume) | within_body(simulation.truth, volume, body)
-        facts = {"patient": trial.subject.name, "setting": trial.setting, "method": name}
-        place = {"counts": trial.counts, "reference": trial.subject.reference}
-        results.metrics[name] = facts | place | scores | {"seconds": round(seconds, 2)}
+        scores |= {"seconds": round(seconds, 2), "noise_percent": noise_percent(volume, uniform)}
+        scores |= {"fwhm_mm": case.resolution.fwhm_mm[0]} if condition.input == "image" else {}
+        facts = {"patient": trial.subject.name, "setting": condition.setting, "method": name}
+        results.metrics[name] = facts | place | scores
         results.lesions[name] = []
         if mask is not None:
             found = measure_lesions(volume, mask, simulation.truth, skip_outside=True)
-            rows = lesion_rows(found, trial.subject.name, trial.setting, name)
+            rows = lesion_rows(found, trial.subject.name, condition.setting, name)
             voxel_ml = float(np.prod(volume.spacing)) / 1000
             results.lesions[name] = [
                 row | place | {"volume_ml": round(lesion.voxels * voxel_ml, 3)}

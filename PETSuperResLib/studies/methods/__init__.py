@@ -5,7 +5,7 @@ them as tables and command line do. One that learns has a ``fit`` that takes :cl
 :class:`FitOptions` and returns the method that restores.
 """
 
-from .interface import FitOptions, Method, MethodCase
+from .interface import INPUTS, FitOptions, Method, MethodCase
 from .registry import GROUPS, METHODS, named, restore
 
-__all__ = ["GROUPS", "METHODS", "FitOptions", "Method", "MethodCase", "named", "restore"]
+__all__ = ["GROUPS", "INPUTS", "METHODS", "FitOptions", "Method", "MethodCase", "named", "restore"]
