@@ -109,6 +109,17 @@ def test_an_equal_call_runs_nothing_and_another_method_runs_alone(data, prior_fi
     assert go("lr", seed=1) == ["lr"] and table(tmp_path / "metrics.csv")[0]["psnr"] != first[0]["psnr"]
 
 
+def test_a_refused_case_is_told_and_the_others_go_on(data, prior_file, tmp_path, monkeypatch):
+    def refuse(case):
+        raise InputError("The CT is of another patient.")
+
+    monkeypatch.setitem(METHODS, "osem", replace(METHODS["osem"], run=refuse))
+    evaluate(data, tmp_path, settings=["standard"], prior=prior_file, methods=["osem", "lr"])
+    assert [r["method"] for r in table(tmp_path / "metrics.csv")] == ["lr"]
+    text = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "osem refused one (Real references, setting standard, realistic counts): The CT is of another" in text
+
+
 def test_damaged_results_and_results_of_changed_data_are_made_again(data, prior_file, tmp_path, runs):
     shutil.copytree(data, tmp_path / "data")
 

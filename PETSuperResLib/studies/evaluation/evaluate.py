@@ -156,25 +156,30 @@ def _run(
             _tables(trials, methods, out)
     team.agree(0)
     if team.first:
-        metrics, lesions = _tables(trials, methods, out)
+        metrics, lesions, refused = _tables(trials, methods, out)
         report("summary", 1.0)
-        write_summary(out / "summary.md", metrics, lesions, prior, command)
+        write_summary(out / "summary.md", metrics, lesions, prior, command, refused)
         write_report(out, metrics, lesions, prior)
 
 
 def _tables(
     trials: Sequence[Trial], methods: dict[str, dict[str, Method]], out: Path
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Write metrics.csv and lesions.csv of the finished scans; returns their rows."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """Write metrics.csv and lesions.csv of the finished scans; returns their rows, and which method refused a case."""
     metrics: list[dict[str, Any]] = []
     lesions: list[dict[str, Any]] = []
+    refused: list[str] = []
     for trial in trials:
         results = Results.read(out / "cases", trial.name)
         for name in methods[trial.condition.counts]:
             if name in results.metrics:
                 metrics.append(results.metrics[name])
                 lesions += results.lesions[name]
+            elif name in results.refused:
+                refused.append(
+                    f"{name} refused {trial.subject.name} ({trial.condition.title}): {results.refused[name]}"
+                )
     write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
     if lesions:
         write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference", "volume_ml", "input", "told"))
-    return metrics, lesions
+    return metrics, lesions, refused

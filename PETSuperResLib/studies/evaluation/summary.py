@@ -28,10 +28,15 @@ def write_summary(
     lesions: Sequence[dict[str, Any]],
     prior: Prior,
     command: str = "",
+    refused: Sequence[str] = (),
 ) -> Path:
-    """Write the tables of all settings and count levels, then the paper's beside them; returns the path."""
+    """Write the tables of all settings and count levels, then the paper's beside them; returns the path.
+
+    ``refused`` are sentences on cases that a method did not take, which the means leave out.
+    """
     lines = [*heading("Evaluation", command, prior), "Mean +- standard deviation over patients; **best**, _second_;"]
     lines += ["\\* differs from the best (paired Wilcoxon, p < 0.05).", ""]
+    lines += [line for sentence in refused for line in (sentence, "")]
     for group in groups(metrics, lesions):
         lines += [f"## {group.title}", ""]
         for table in (*group.tables(), *group.lesion_tables()):

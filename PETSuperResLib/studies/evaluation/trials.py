@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ...errors import PETSuperResError
 from ...files import atomic_path, hash_of
 from ...lesions.measures import lesion_rows, measure_lesions
 from ...physics.protocols import Protocol
@@ -62,7 +63,7 @@ class Trial:
 
 @dataclass
 class Results:
-    """What methods gave on a trial: by method a key, a row of metrics and rows of lesions; by name a slice.
+    """What methods gave on a trial: by method a key, a row of metrics and rows of lesions, or why it refused the case; by name a slice.
 
     ``slices`` are ``(J, I)`` float32 of the truth's hottest axial slice: "CT" in HU, "truth" and every method in
     SUVbw; ``lesion`` is where the contours lie in it and ``spacing`` its pixels' (row, column) in mm.
@@ -71,6 +72,7 @@ class Results:
     keys: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     lesions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     slices: dict[str, np.ndarray] = field(default_factory=dict)
     lesion: np.ndarray | None = None
     spacing: tuple[float, float] = (0.0, 0.0)
@@ -89,7 +91,7 @@ class Results:
     def write(self, folder: Path, name: str) -> None:
         """Keep it."""
         arrays = {"lesion": self.lesion, **self.slices}
-        kept = {"keys": self.keys, "metrics": self.metrics, "lesions": self.lesions, "spacing": self.spacing}
+        kept = {name: getattr(self, name) for name in ("keys", "metrics", "lesions", "refused", "spacing")}
         with atomic_path(folder / f"{name}.safetensors") as temporary:
             save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary, {"results": json.dumps(kept)})
 
@@ -116,7 +118,15 @@ def run_trial(trial: Trial, methods: dict[str, Method], prior: Prior, fit: dict[
     place = {name: getattr(condition, name) for name in ("counts", "reference", "input", "told")}
     for name in missing:
         began = time.monotonic()
-        volume = methods[name].restore(case)
+        results.keys[name] = keys[name]
+        for kept in (results.metrics, results.lesions, results.refused, results.slices):
+            kept.pop(name, None)
+        try:
+            volume = methods[name].restore(case)
+        except PETSuperResError as error:  # as a user would be refused
+            results.refused[name] = str(error)
+            results.write(folder, trial.name)
+            continue
         seconds = time.monotonic() - began
         scores = whole_field(simulation.truth, volume) | within_body(simulation.truth, volume, body)
         scores |= {"seconds": round(seconds, 2), "noise_percent": noise_percent(volume, uniform)}
@@ -133,7 +143,6 @@ def run_trial(trial: Trial, methods: dict[str, Method], prior: Prior, fit: dict[
                 for row, lesion in zip(rows, found, strict=True)
             ]
         results.slices[name] = volume.array[hot].astype(np.float32)
-        results.keys[name] = keys[name]
         results.write(folder, trial.name)
     return results
 
