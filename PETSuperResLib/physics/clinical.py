@@ -18,22 +18,27 @@ from .relative_difference import RelativeDifference
 GAMMA = 2.0  # of Q.Clear's relative difference penalty (Ross, GE white paper 2014)
 
 
-def clinical_image(measurement: Measurement, protocol: Protocol, device: str = "auto") -> Volume:
+def clinical_image(measurement: Measurement, protocol: Protocol, diameter_mm: float, device: str = "auto") -> Volume:
     """The image of ``protocol``, SUVbw, on its own voxels, with its header as metadata.
 
+    ``diameter_mm`` is the body's, on which the gain of time of flight depends. The measurement has none: its counts
+    are multiplied by the gain already, and the updates are here.
+
     Subsets accelerate; they are replaced by as many updates with all data, which gives the same image but for the
-    small limit cycle of subsets. The reconstruction's kernel, where it has one, is the scanner's in the model
-    (FWHM x kernel scale), and its projector is the inversion's: another discretisation than the simulation's.
+    small limit cycle of subsets. The reconstruction's PSF, where it has one, is the physical FWHM, as vendors measure
+    theirs, and overshoots at edges as theirs do. The projector is the inversion's: another discretisation than the
+    simulation's.
     """
+    scanner = replace(measurement.scanner, kernel_scale=1.0)
     grid = measurement.grid.grid((protocol.voxel_mm, protocol.voxel_mm, measurement.grid.spacing[2]))
-    model = measurement.model(grid, pick_device(device))
-    image = _reconstruct(model, measurement.counts.to(model.projector.device), protocol)
+    model = replace(measurement, scanner=scanner).model(grid, pick_device(device))
+    image = _reconstruct(model, measurement.counts.to(model.projector.device), protocol, diameter_mm)
     image = GaussianPSF(grid.shape, grid.spacing, protocol.filter_fwhm_mm, image.device)(image)
     return replace(grid.with_array(image.cpu().numpy(), "SUVbw"), metadata=dict(protocol.header))
 
 
-def _reconstruct(model: ForwardModel, counts: Tensor, protocol: Protocol) -> Tensor:
+def _reconstruct(model: ForwardModel, counts: Tensor, protocol: Protocol, diameter_mm: float) -> Tensor:
     if protocol.reconstruction == "penalised":
         penalty = RelativeDifference(model.spacing, GAMMA)
-        return penalised(model, counts, penalty, protocol.beta, protocol.updates)
-    return osem(model, counts, protocol.updates, psf=protocol.reconstruction == "psf-osem")
+        return penalised(model, counts, penalty, protocol.beta, protocol.iterations * protocol.subsets)
+    return osem(model, counts, protocol.updates(diameter_mm), psf=protocol.reconstruction == "psf-osem")

@@ -165,13 +165,14 @@ def osem(
     iterations x subsets = ``iterations``. ``callback(n, z)`` is called with every iterate.
     """
     sensitivity = model.sensitivity if psf else model.sensitivity_no_psf
-    weight = 1.0 / sensitivity.clamp_min(1e-3 * sensitivity.max())
-    z = start if start is not None else torch.ones_like(sensitivity) * uniform_start(model, y)
+    weight = slices_last(1.0 / sensitivity.clamp_min(1e-3 * sensitivity.max()))
+    z = slices_last(start) if start is not None else torch.ones_like(weight) * uniform_start(model, y)
+    y = slices_last(y)
     for n in range(iterations):
-        z = z * weight * model.adjoint(y / (model.mean(z, psf) + EPSILON), psf)
+        z = z * weight * model.compare(z, y, psf)[0]
         if callback is not None:
             callback(n + 1, z)
-    return z
+    return z.contiguous()
 
 
 def uniform_start(model: ForwardModel, y: Tensor) -> float:

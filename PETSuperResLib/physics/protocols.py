@@ -6,6 +6,7 @@ The bundled ones are in ``Resources/protocols.json``, each with its source.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -18,7 +19,8 @@ from ..scanner import Scanner
 PROTOCOL_FILE = Path(__file__).parents[1] / "Resources" / "protocols.json"
 RECONSTRUCTIONS = ("osem", "psf-osem", "penalised")
 LIGHT_MM_PER_PS = 0.299792458
-PATIENT_MM = 300.0  # diameter of the activity to which the gain of time of flight refers
+FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+TOMITANI = math.sqrt(2 * math.log(2) / math.pi)
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,15 @@ class Protocol:
     manufacturer, model : as the vendor writes them into DICOM.
     reconstruction : ``osem``; ``psf-osem``, with the PSF in the model; ``penalised``, with the PSF and the relative
         difference (gamma 2) as penalty, the objective of Q.Clear.
-    iterations, subsets : their product is the number of EM updates; of ``penalised`` the updates after its start.
+    iterations, subsets : their product is the number of EM updates; of ``penalised`` the updates after its start,
+        whatever the timing, as it converges.
     beta : weight of the penalty, 1/SUV, in this library's scale (:class:`~.relative_difference.RelativeDifference`),
         not the vendor's.
     voxel_mm, slice_mm : size of the voxels in the slice, and distance of the slices.
     filter_fwhm_mm : Gaussian post-filter, (transaxial, axial).
     tof_ps : timing resolution where the reconstruction uses time of flight, else None.
     kernel, method : ConvolutionKernel and ReconstructionMethod of the header, as the vendor writes them.
+    anonymised : the header has lost its private attributes, in which GE has the filter.
     source : where all this comes from.
     """
 
@@ -55,6 +59,7 @@ class Protocol:
     tof_ps: float | None = None
     kernel: str = ""
     method: str = ""
+    anonymised: bool = False
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -76,40 +81,49 @@ class Protocol:
         if (self.reconstruction == "penalised") != (self.beta > 0):
             raise InputError(f"Protocol '{self.name}': beta belongs to the penalised reconstruction, and only there.")
 
-    @property
-    def tof_gain(self) -> float:
-        """Counts without time of flight that give the noise of one count with it: D / (c dt / 2), at least 1.
+    def tof_gain(self, diameter_mm: float) -> float:
+        """What time of flight is worth in a body of a diameter, at least 1: ``sqrt(2 ln 2 / pi) D / (c dt / 2)``.
 
-        Snyder, Thomas and Ter-Pogossian (IEEE TNS 1981, 28:3575) and Budinger (J Nucl Med 1983, 24:73), for a body of
-        diameter D = :data:`PATIENT_MM`.
+        For the centre of a uniform disc (Tomitani, IEEE TNS 1981, 28:4582). A Gaussian of timing spreads an event over
+        ``sqrt(pi / (2 ln 2)) c dt / 2`` of its line in place of all D. The ratio is that of the variances, so one
+        count with time of flight is worth so many without; and that of the high frequencies' eigenvalues in an EM
+        update, so one update with time of flight is worth so many without.
         """
-        return 1.0 if self.tof_ps is None else max(1.0, PATIENT_MM / (LIGHT_MM_PER_PS * self.tof_ps / 2))
+        return 1.0 if self.tof_ps is None else max(1.0, TOMITANI * diameter_mm / (LIGHT_MM_PER_PS * self.tof_ps / 2))
+
+    def updates(self, diameter_mm: float) -> int:
+        """EM updates without time of flight that stand for the iterations and subsets in a body of a diameter."""
+        return round(self.iterations * self.subsets * self.tof_gain(diameter_mm))
 
     @property
-    def updates(self) -> int:
-        """EM updates that stand for the iterations and subsets."""
-        return self.iterations * self.subsets
+    def header(self) -> dict[str, str | float]:
+        """What the image's header says, under the names that :func:`~PETSuperResLib.dicom.read.read_series` uses.
 
-    @property
-    def header(self) -> dict[str, str]:
-        """What the image's header says, under the names that :func:`~PETSuperResLib.dicom.read.read_series` uses."""
-        return {
+        GE's private attributes have the width of the filter in the slice and r of the weights 1:r:1 over three slices,
+        here from the variance 2 d^2 / (r + 2) of these weights at slices of distance d.
+        """
+        said: dict[str, str | float] = {
             "manufacturer": self.manufacturer,
             "model": self.model,
             "reconstruction_method": self.method,
             "convolution_kernel": self.kernel,
         }
+        across, along = self.filter_fwhm_mm
+        if self.manufacturer.startswith("GE") and across > 0 and not self.anonymised:
+            said["post_filter_mm"] = across
+            if along > 0:
+                said["axial_filter_ratio"] = round(2 * (FWHM_PER_SIGMA * self.slice_mm / along) ** 2 - 2, 1)
+        return {name: value for name, value in said.items() if value != ""}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and reports; with the gain in counts."""
-        return asdict(self) | {"tof_gain": round(self.tof_gain, 2)}
+        """Plain values, for JSON and reports."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Protocol:
         """A protocol from plain values; raises :class:`InputError` naming any unknown, wrong or missing field."""
         if not isinstance(values, dict) or "name" not in values:
             raise InputError("A protocol must be a JSON object with name, scanner, reconstruction and so on.")
-        values = {k: v for k, v in values.items() if k != "tof_gain"}
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise InputError(f"Protocol '{values['name']}': unknown field {unknown[0]}.", "protocol")

@@ -38,6 +38,7 @@ from .psf import Blur, GaussianPSF, gaussian_matrix
 COUNT_LEVELS = {"realistic": 1.0, "high": 10.0}
 CLINICAL_ITERATIONS = 42  # 2 iterations x 21 subsets
 SCATTER_FWHM_MM = 120.0
+BODY_SUV = 0.1
 COUNTED_SLICE_MM = 3.27  # thickness to which the presets' trues per slice belong: 47 slices of a Discovery 690's bed
 
 
@@ -68,6 +69,7 @@ class Simulation:
         """What was measured, for a report."""
         return {
             "trues_per_slice": round(self.measurement.trues_per_slice),
+            "tof_gain": round(self.protocol.tof_gain(body_diameter(self.truth)), 2) if self.protocol else 1.0,
             "attenuation": self.measurement.attenuation is not None,
             "lr": {"shape": self.lr.shape, "spacing_mm": self.lr.spacing, "header": self.lr.metadata},
             "scanner": self.measurement.scanner.to_dict(),
@@ -85,6 +87,7 @@ def simulate(
     device: str = "auto",
     progress: Callback | None = None,
     protocol: Protocol | str | None = None,
+    noise: bool = True,
 ) -> Simulation:
     """Simulate a low-resolution acquisition of ``pet`` (SUV), taken as the truth.
 
@@ -98,6 +101,7 @@ def simulate(
     protocol : of a hospital (:class:`~.protocols.Protocol`), which takes the place of ``setting``: the truth has its
         slices, the counts are multiplied by its gain of time of flight and, as the presets' belong to slices of
         :data:`COUNTED_SLICE_MM`, by its slice thickness over that; the LR image is its image, with its header.
+    noise : Poisson noise; without it the measurement is the expected counts.
 
     Returns a :class:`Simulation`; without a protocol the LR image is OSEM on the setting's target spacing.
     """
@@ -111,12 +115,12 @@ def simulate(
     if not np.isfinite(pet.array).all():
         raise InputError("The PET has voxels that are not numbers (NaN or infinite): export it again.")
     target = pick_device(device)
-    if protocol is not None:
-        level *= protocol.tof_gain * protocol.slice_mm / COUNTED_SLICE_MM
     truth = _truth(pet, spacing_mm, pet.spacing[2] if protocol is None else protocol.slice_mm)
     truth = truth.with_array(truth.array.clip(0), "SUVbw")
     if not truth.array.max() > 0:
         raise InputError("The PET has no positive voxel: give a PET in SUV.")
+    if protocol is not None:
+        level *= protocol.tof_gain(body_diameter(truth)) * protocol.slice_mm / COUNTED_SLICE_MM
     image, grid = torch.from_numpy(truth.array).to(target), truth.with_array(np.zeros_like(truth.array))
     survival = None
     if attenuation:
@@ -129,8 +133,9 @@ def simulate(
     scale = scanner.trues_per_slice * scanner.dose_fraction * level * len(trues) / float(trues.double().sum())
     trues = trues * scale
     background = _background(trues, scanner)
-    generator = torch.Generator().manual_seed(seed)
-    measured = torch.poisson((trues + background).cpu(), generator)
+    measured = (trues + background).cpu()
+    if noise:
+        measured = torch.poisson(measured, torch.Generator().manual_seed(seed))
     measurement = Measurement(
         scanner, measured, background.cpu(), scale, grid, None if survival is None else survival.cpu()
     )
@@ -138,9 +143,15 @@ def simulate(
     if protocol is None:
         lr = low_resolution_image(measurement, device)
     else:
-        lr = clinical_image(measurement, protocol, device)
+        lr = clinical_image(measurement, protocol, body_diameter(truth), device)
     report("simulated", 1.0)
     return Simulation(truth, lr, measurement, protocol)
+
+
+def body_diameter(truth: Volume) -> float:
+    """Diameter in mm of a disc with the area of the body (above 0.1 SUV), the mean over the slices that have some."""
+    area = (truth.array > BODY_SUV).sum((1, 2)) * truth.spacing[0] * truth.spacing[1]
+    return 2 * math.sqrt(float(area[area > 0].mean()) / math.pi) if area.any() else 0.0
 
 
 def _truth(pet: Volume, spacing_mm: float, slice_mm: float) -> Volume:
