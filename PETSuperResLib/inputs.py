@@ -71,8 +71,8 @@ class Inputs:
             if request.scanner is not None and Scanner.get(request.scanner).name != scanner.name:
                 raise InputError(f"The measurement is of scanner '{scanner.name}': leave the scanner out.", "scanner")
         warnings = [*check_suv(pet), *(resolution.warnings if resolution else ())]
-        if scanner is not None and (other := contradiction(scanner, pet.metadata)):
-            warnings.append(other)
+        if scanner is not None and measurement is None:
+            warnings += [*scanner.notes, *filter(None, [contradiction(scanner, pet.metadata)])]
         check_ct(ct)
         check_whole(pet, "PET")
         check_whole(ct, "CT")
@@ -83,6 +83,19 @@ class Inputs:
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
         known = (request, pet, ct, scanner, resolution, measurement)
         return cls(*known, region, segments, tuple(lesions), tuple(warnings), provenance)  # type: ignore[arg-type]
+
+    @property
+    def scanner_from(self) -> str:
+        """Where the scanner comes from: ``the measurement``, ``the caller``, ``the header``, or ``none``."""
+        if self.measurement is not None:
+            return "the measurement"
+        chosen = self.request.scanner is not None
+        return "none" if self.scanner is None else "the caller" if chosen else "the header"
+
+    def words(self) -> str:
+        """Scanner and resolution in one line: ``GE Discovery ST (from the header); 6.1 mm scanner, ...: 6.1 mm``."""
+        scanner = "No scanner" if self.scanner is None else f"{self.scanner.name} (from {self.scanner_from})"
+        return scanner if self.resolution is None else f"{scanner}; {self.resolution.words()}"
 
     def problem(self, spacing_mm: float, device: torch.device) -> Problem:
         """The counts and the CT on the SR grid with pixels of ``spacing_mm``: of the measurement, or of the PET.

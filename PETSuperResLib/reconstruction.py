@@ -49,8 +49,8 @@ def reconstruct(
     Parameters
     ----------
     scanner : preset name, JSON file or :class:`Scanner`: the PSF and geometry of the LR image. It may be left out
-        with a measurement, which holds its own, and for a PET whose DICOM header names a scanner with a preset;
-        otherwise it must be named.
+        with a measurement, which holds its own, for a PET whose DICOM header names a scanner with a preset, and where
+        ``fwhm`` states the image's resolution.
     quality : ``draft``, ``standard``, ``paper`` or a :class:`Sampler`.
     samples : above 1, that many posterior samples are drawn besides the estimate.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm; only this box (with a margin) is reconstructed. ``"segments"`` is the
@@ -58,6 +58,8 @@ def reconstruct(
     progress : called with events; may raise :class:`Cancelled`.
     options : the other fields of a :class:`Request`. ``prior``: a file or :class:`Prior` in place of the bundled one.
         ``measurement``: a sinogram to reconstruct from; without one, a pseudo-measurement is made from the PET.
+        ``fwhm``: the PET image's FWHM in mm, or ``post_filter`` (its filter's FWHM in mm) and ``psf_modelled``, in
+        place of what the DICOM header says of them.
         ``spacing``: in-plane voxel size of the result in mm (the prior's, 2 mm, unless given). ``trues_per_slice``:
         effective counts of the PET image; unless given, the geometric mean of the scanner's nominal counts and an
         estimate from the image's noise, which the scanner's FWHM enters. ``segmentation``: the lesions, to measure.
@@ -102,6 +104,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         "version": __version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "scanner": inputs.scanner.to_dict() if inputs.scanner else None,
+        "scanner_from": inputs.scanner_from,
         "resolution": inputs.resolution.to_dict() if inputs.resolution else None,
         "sampler": sampler.to_dict(),
         "prior": {"sha256": prior.sha256, **prior.info},

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,29 @@ MAKERS = {  # words in DICOM Manufacturer that mean a preset's manufacturer
     "GE": ("ge", "general"),
     "Philips": ("philips", "adac"),
     "United Imaging": ("united", "uih"),
+    "Canon": ("canon", "toshiba"),
 }
+KERNEL_SCALE = 0.73  # of a clinical scanner: the kernel that serves in the model is about 27 % narrower (Watson)
+NARROWEST_MM = 100.0  # that the bins must cover
+LIMITS: dict[str, tuple[float, float]] = {  # of the numbers in a description; beyond them no PET scanner is
+    "fwhm_transaxial_mm": (1, 30),
+    "fwhm_axial_mm": (0, 30),
+    "kernel_scale": (0.1, 1.5),
+    "views": (1, 10000),
+    "radial_bins": (0, 10000),
+    "bin_size_mm": (0.2, 20),
+    "ring_spacing_mm": (0.2, 50),
+    "background_fraction": (0, 20),
+    "sensitivity_cps_per_kbq": (0.01, 1000),
+    "trues_per_slice": (100, 1e9),
+    "dose_fraction": (1e-4, 100),
+    "angular_rebinning": (1, 100),
+    "radial_rebinning": (1, 100),
+    "target_spacing_mm": (0.2, 50),
+}
+MATTERS = ("fwhm_axial_mm", "kernel_scale", "views", "bin_size_mm", "background_fraction", "trues_per_slice")
+WHOLE = ("views", "radial_bins", "angular_rebinning", "radial_rebinning")
+CLOSE = 0.86  # likeness of names from which one is suggested; of two scanners of one series it is below
 
 
 @dataclass(frozen=True)
@@ -37,7 +60,7 @@ class Scanner:
     name: str
     fwhm_transaxial_mm: float  # Gaussian PSF in the slice
     fwhm_axial_mm: float = 0.0  # Gaussian PSF across slices; 0 models each slice alone
-    kernel_scale: float = 1.0  # model FWHM / physical FWHM; below 1 avoids edge overshoot
+    kernel_scale: float = KERNEL_SCALE  # FWHM of a sinogram's model / physical FWHM; below 1 avoids edge overshoot
     views: int = 180  # over 180 degrees
     radial_bins: int = 0  # 0: as many as cover the image
     bin_size_mm: float = 2.0
@@ -53,29 +76,47 @@ class Scanner:
     models: tuple[str, ...] = ()  # DICOM ManufacturerModelName values that mean this scanner
     source: str = ""
     unverified: tuple[str, ...] = ()  # names of the fields without a source
+    left_out: tuple[str, ...] = ()  # names of the fields that a description left to their defaults
 
     def __post_init__(self) -> None:
-        for name in ("fwhm_transaxial_mm", "kernel_scale", "bin_size_mm", "dose_fraction", "trues_per_slice"):
-            if not 0 < getattr(self, name) < 1e9:
-                raise ScannerError(f"Scanner '{self.name}': {name} must be above 0, not {getattr(self, name)}.")
-        for name in ("fwhm_axial_mm", "background_fraction", "radial_bins"):
-            if not 0 <= getattr(self, name) < 1e6:
-                raise ScannerError(f"Scanner '{self.name}': {name} must be 0 or more, not {getattr(self, name)}.")
-        for name in ("views", "angular_rebinning", "radial_rebinning"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ScannerError(f"Scanner '{self.name}': {name} must be a whole number from 1, not {value}.")
+        for name, (low, high) in LIMITS.items():
+            value, whole = getattr(self, name), name in WHOLE
+            if value is None and name in ("ring_spacing_mm", "sensitivity_cps_per_kbq", "target_spacing_mm"):
+                continue
+            number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+            if number and low <= float(value) <= high:
+                continue
+            kind, hint = "a whole number" if whole else "a number", ""
+            if isinstance(value, str):
+                hint = " (write it without quotes, with a decimal point)"
+            raise ScannerError(
+                f"Scanner '{self.name}': {name} must be {kind} from {low:g} to {high:g}, not {value!r}{hint}.",
+                "scanner",
+            )
+        if 0 < self.radial_bins * self.bin_size_mm < NARROWEST_MM:
+            raise ScannerError(
+                f"Scanner '{self.name}': radial_bins {self.radial_bins} of {self.bin_size_mm:g} mm cover "
+                f"{self.radial_bins * self.bin_size_mm:g} mm, no body: give more, or leave it out.",
+                "scanner",
+            )
         if self.views % self.angular_rebinning:
             raise ScannerError(
                 f"Scanner '{self.name}': {self.views} views cannot be summed in groups of {self.angular_rebinning}."
             )
         object.__setattr__(self, "models", tuple(self.models))
         object.__setattr__(self, "unverified", tuple(self.unverified))
+        object.__setattr__(self, "left_out", tuple(self.left_out))
 
     @property
     def model_fwhm_mm(self) -> tuple[float, float]:
         """(transaxial, axial) FWHM in mm of the kernel in the model: physical FWHM x kernel scale."""
         return self.fwhm_transaxial_mm * self.kernel_scale, self.fwhm_axial_mm * self.kernel_scale
+
+    @property
+    def notes(self) -> list[str]:
+        """For the user: the defaults that stand for what a description left out."""
+        used = ", ".join(f"{name} {getattr(self, name):g}" for name in self.left_out)
+        return [f"The description of scanner '{self.name}' leaves values out; used are: {used}."] if used else []
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and provenance."""
@@ -83,7 +124,11 @@ class Scanner:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Scanner:
-        """Inverse of :meth:`to_dict`; raises :class:`ScannerError` naming any unknown or wrong field."""
+        """Inverse of :meth:`to_dict`; raises :class:`ScannerError` naming any unknown or wrong field.
+
+        Fields may be left out: the axial FWHM is then the transaxial one, the others have their defaults, and
+        ``left_out`` names those that a result depends on.
+        """
         if not isinstance(values, dict) or "name" not in values:
             raise ScannerError("A scanner description must be a JSON object with at least name and fwhm_transaxial_mm.")
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
@@ -91,6 +136,9 @@ class Scanner:
             raise ScannerError(
                 f"Scanner '{values['name']}': unknown field {unknown[0]}: a preset shows the fields.", "scanner"
             )
+        if "left_out" not in values:
+            missing = [name for name in MATTERS if name not in values]
+            values = {"fwhm_axial_mm": values.get("fwhm_transaxial_mm"), **values, "left_out": missing}
         try:
             return cls(**values)
         except TypeError as error:
@@ -115,14 +163,17 @@ def load_presets(path: str | Path = PRESET_FILE) -> dict[str, Scanner]:
         raise ScannerError(f"Preset file {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ScannerError(f"Preset file {path} is not valid JSON: {error}.") from error
-    scanners = [Scanner.from_dict(v) for v in (content if isinstance(content, list) else [content])]
+    try:
+        scanners = [Scanner.from_dict(v) for v in (content if isinstance(content, list) else [content])]
+    except ScannerError as error:
+        raise ScannerError(f"{path.name}: {error}", "scanner") from error
     return {s.name: s for s in scanners}
 
 
 @cache
 def presets() -> dict[str, Scanner]:
-    """The bundled presets by name."""
-    return load_presets()
+    """The bundled presets by name; their sources say what is left open."""
+    return {name: replace(scanner, left_out=()) for name, scanner in load_presets().items()}
 
 
 def _find(name: str) -> Scanner:
@@ -133,17 +184,24 @@ def _find(name: str) -> Scanner:
         return next(iter(own.values()))
     known = {n.lower(): s for n, s in presets().items()}
     if name.lower() not in known:
-        near = _suggestion(name, presets()) or "give the name of a preset, or a JSON file."
+        near = _suggestion(name, presets()) or (
+            "there is no such preset. State the FWHM of the image, or describe the scanner in a JSON file."
+        )
         raise ScannerError(f"Unknown scanner '{name}': {near}", "scanner")
     return known[name.lower()]
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:
-    """``did you mean ...?`` with the names that contain this one, or the nearest by spelling; else empty."""
-    known = {_letters(n): n for n in names}
-    near = [n for letters, n in known.items() if _letters(name) in letters][:4] if _letters(name) else []
-    near = near or [known[letters] for letters in get_close_matches(_letters(name), known, 1, 0.5)]
+    """``did you mean ...?`` with the names that contain this one, or one it may be a misspelling of; else empty."""
+    known, letters = {_letters(n): n for n in names}, _letters(name)
+    near = [n for other, n in known.items() if letters in other][:4] if letters else []
+    alike = [other for other in known if _digits(other) == _digits(letters)]  # 610 is no misspelt 600
+    near = near or [known[other] for other in get_close_matches(letters, alike, 1, CLOSE)]
     return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"[^0-9]", "", text)
 
 
 def setting(name: Scanner | str) -> Scanner:

@@ -22,6 +22,7 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
 
     folder = check_folder(out)
     inputs = Inputs.of(Request(**given))
+    click.echo(f"{inputs.words()}.")
     if dicom_out:
         from ..dicom.write import check_target
 

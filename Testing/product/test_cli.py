@@ -131,7 +131,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
             ["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--measurement", "m", "--trues-per-slice", "9"],
             "(--trues-per-slice)",
         ),
-        (["presets", "Siemens Biograph"], "Vision 600"),
+        (["presets", "Siemens Biograph V"], "Vision 600"),
         (["evaluate", "--data", "d", "--out", "c", "--setting", "standard", "worse"], "worse"),
         (["evaluate", "--data", "d", "--out", "c", "stray"], "stray"),
     ],

@@ -228,7 +228,7 @@ def test_the_scanner_of_the_dicom_header_needs_no_name(run):
     pet = replace(small_phantom().pet, metadata={"manufacturer": "GE MEDICAL SYSTEMS", "model": "Discovery ST"})
     report = run(pet, scanner=None).report
     assert report["scanner"]["name"] == "GE Discovery ST"
-    assert any("No source was found for the FWHM of GE Discovery ST" in w for w in report["warnings"])
+    assert report["scanner_from"] == "the header" and report["resolution"]["words"].startswith("6.1 mm scanner")
 
 
 def test_the_time_left_is_that_of_the_whole_job(run, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from dicom_factory import pet_slices, set_private, write_series
@@ -70,6 +71,11 @@ def test_the_words_name_both_widths_where_they_differ():
     words = resolution_of(Scanner.get("GE Discovery 690/710"), header, (2.7, 3.27)).words()
     assert words == "4.7 mm scanner, PSF not modelled, 6.4 x 4.45 mm filter: 7.9 mm (axial 6.5 mm)"
     assert resolution_of(MCT, CLINIC, fwhm=6.0).words() == "6.0 mm, stated"
+
+
+def test_the_example_of_the_documentation_is_what_is_said():
+    page = (Path(__file__).parents[2] / "docs" / "scanners.md").read_text(encoding="utf-8")
+    assert f"{MCT.name} (from the header); {resolution_of(MCT, CLINIC).words()}\n" in page
 
 
 def test_the_attributes_of_a_dicom_series_reach_the_resolution(tmp_path):

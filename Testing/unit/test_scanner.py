@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,18 @@ def test_settings_are_those_of_table_1(name, fwhm, dose, angular, radial, spacin
         ("Philips Medical Systems", "Vereos PET/CT", "Philips Vereos"),
         ("UIH", "uMI 780", "United Imaging uMI 780"),
         (None, "discovery_690", "GE Discovery 690/710"),
-        ("GE MEDICAL SYSTEMS", "Discovery STE", None),
+        ("GE MEDICAL SYSTEMS", "Discovery STE", "GE Discovery STE"),
+        ("GE MEDICAL SYSTEMS", "Discovery 600", "GE Discovery 600"),
+        ("GE MEDICAL SYSTEMS", "Discovery IQ", "GE Discovery IQ"),
+        ("GE MEDICAL SYSTEMS", "SIGNA PET/MR", "GE Signa PET/MR"),
+        ("SIEMENS", "Biograph_mMR", "Siemens Biograph mMR"),
+        ("SIEMENS", "1094", "Siemens Biograph TruePoint"),
+        ("CPS", "1080", "Siemens Biograph 16 HI-REZ"),
+        ("SIEMENS", "Biograph64_Vision X", "Siemens Biograph Vision X"),
+        ("SIEMENS", "Biograph128_Vision 4R Edge", "Siemens Biograph Vision 600"),
+        ("Philips Medical Systems", "GEMINI TF TOF 16", "Philips Gemini TF"),
+        ("UIH", "uMI 550", "United Imaging uMI 550"),
+        ("GE MEDICAL SYSTEMS", "Discovery RX", None),
         ("GE MEDICAL SYSTEMS", "Discovery MI DR", None),
         ("SIEMENS", "Discovery ST", None),
         ("SIEMENS", "", None),
@@ -62,26 +74,63 @@ def test_preset_for_a_dicom_model_name(manufacturer, model, name):
     assert guess_preset(manufacturer, model) == name
 
 
+def test_the_documentation_lists_every_preset_with_its_resolution():
+    page = (Path(__file__).parents[2] / "docs" / "scanners.md").read_text(encoding="utf-8")
+    for scanner in presets().values():
+        row = f"| {scanner.name} | {scanner.fwhm_transaxial_mm:g} | {scanner.fwhm_axial_mm:g} |"
+        assert scanner.name.startswith("Paper") or row in page, row
+
+
 def test_no_model_name_means_two_scanners():
     names = [m.lower() for s in presets().values() for m in s.models]
     assert len(names) == len(set(names))
 
 
-def test_own_scanner_from_a_file(tmp_path):
+def test_own_scanner_from_a_file_says_which_defaults_it_took(tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"name": "Mine", "fwhm_transaxial_mm": 5.5}))
-    assert Scanner.get(str(path)).fwhm_transaxial_mm == 5.5
+    path.write_text(json.dumps({"name": "Mine", "fwhm_transaxial_mm": 5.5, "views": 200}))
+    mine = Scanner.get(str(path))
+    assert (mine.fwhm_axial_mm, mine.kernel_scale) == (5.5, 0.73)
+    assert (
+        "kernel_scale 0.73" in mine.notes[0] and "fwhm_axial_mm 5.5" in mine.notes[0] and "views" not in mine.notes[0]
+    )
     assert Scanner.get(path, dose_fraction=0.5).dose_fraction == 0.5
+    assert Scanner.from_dict(mine.to_dict()).notes == mine.notes and not Scanner.get("GE Omni Legend 32").notes
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"fwhm_transaxial_mm": "6,2"},
+            r"fwhm_transaxial_mm must be a number from 1 to 30, not '6,2' \(write it without",
+        ),
+        ({"fwhm_transaxial_mm": 0.1}, "fwhm_transaxial_mm must be a number from 1 to 30, not 0.1"),
+        ({"fwhm_axial_mm": 40}, "fwhm_axial_mm must be a number from 0 to 30, not 40"),
+        ({"radial_bins": 3}, "radial_bins 3 of 2 mm cover 6 mm, no body"),
+        ({"views": "many"}, "views must be a whole number"),
+        ({"kernel_scale": True}, "kernel_scale must be a number"),
+        ({"fwhm": 5}, "unknown field fwhm"),
+    ],
+)
+def test_a_value_that_no_scanner_has_is_refused_with_the_file_and_the_field(change, told, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"name": "Mine", "fwhm_transaxial_mm": 5.5} | change))
+    with pytest.raises(ScannerError, match=f"^mine.json: Scanner 'Mine': {told}"):
+        Scanner.get(path)
 
 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("vision", r"did you mean 'Siemens Biograph Vision 600' or 'Siemens Biograph Vision Quadra'"),
+        ("quadra", r"did you mean 'Siemens Biograph Vision Quadra'\?"),
+        ("vision", r"did you mean 'Siemens Biograph Vision 600' or 'Siemens Biograph Vision X' or"),
         ("mct", r"did you mean 'Siemens Biograph mCT'"),
         ("Simens Biograf mCT", r"did you mean 'Siemens Biograph mCT'"),
-        ("xyzzy", r"give the name of a preset, or a JSON file"),
-        ("?", r"give the name of a preset, or a JSON file"),
+        ("xyzzy", r"no such preset. State the FWHM of the image, or describe the scanner in a JSON file"),
+        ("?", r"no such preset"),
+        ("GE Discovery RX", r"no such preset"),  # the name of another scanner is no misspelling
+        ("GE Discovery 610", r"no such preset"),
     ],
 )
 def test_unknown_preset_names_the_nearest_in_a_short_sentence(name, told):
