@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ..errors import UnitsError
+from ..suv.activity import check_activity
+from ..suv.body import weight_kg
 from ..suv.evidence import Overrides
 from ..suv.suvbw import suv_factors
 from .files import MODALITIES, find_series, quiet_pydicom, read_dataset
@@ -63,7 +66,18 @@ def series_image(
         elif modality == "PT" or overrides is not None:
             raise UnitsError(f"{name} is not a PET: give the PET series.")
         values = [rescaled_pixels(d, name) * f for d, f in zip(datasets, slopes, strict=True)]
-    return {"array": np.stack(values).astype(np.float32), "unit": unit, "metadata": metadata, **geometry}
+        array = np.stack(values).astype(np.float32)
+        if unit == "SUVbw":
+            voxel_ml = float(np.prod(geometry["spacing"])) / 1000
+            weight = _weight_kg(datasets, overrides)
+            metadata["suv"]["warnings"] += check_activity(array.clip(0), voxel_ml, weight)
+    return {"array": array, "unit": unit, "metadata": metadata, **geometry}
+
+
+def _weight_kg(datasets: Sequence[Dataset], overrides: Overrides | None) -> float | None:
+    with suppress(UnitsError):
+        return float(weight_kg(datasets, overrides or Overrides()).value)
+    return None
 
 
 def _completeness(datasets: Sequence[Dataset], name: str) -> list[str]:

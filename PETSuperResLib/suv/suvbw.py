@@ -3,7 +3,8 @@
 ``SUVbw = C W / D``: activity concentration C in Bq/mL, body weight W in g, and the dose D in Bq at the
 time to which C was decay-corrected. Rules: the SUV manual of Vacha et al. (Units, SUVType, decay
 correction, Philips and GE private attributes) and QIBA's order for the reference time. The body is
-read in :mod:`.body`, the tracer in :mod:`.evidence`, times in :mod:`.timing`.
+read in :mod:`.body`, the tracer in :mod:`.evidence`, times in :mod:`.frames`, :mod:`.timing` and
+:mod:`.injection`; :mod:`.activity` checks the outcome.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pydicom.dataset import Dataset
 
 from ..dicom.header import as_number, numbers, one_text, private, tag_name, vector, words
 from ..errors import InputError, UnitsError
-from . import body, timing
+from . import body, frames, timing
 from .evidence import Evidence, Overrides, Record
 from .evidence import dose_bq as tracer_dose_bq
 from .evidence import half_life_s as tracer_half_life_s
+from .injection import Injection
 
 PHILIPS = "Philips PET Private Group"
 QUANTITATIVE = ("NORM", "DTIM", "ATTN", "SCAT", "RAN")  # corrections that make count rates proportional to activity
@@ -152,18 +154,20 @@ def _from_concentration(datasets: Sequence[Dataset], overrides: Overrides, recor
         )
     half_life = record.add("half_life", tracer_half_life_s(datasets, overrides, record))
     decay_constant = math.log(2) / half_life
-    times = timing.frame_times(datasets)
+    times = frames.frame_times(datasets)
     if decay == "START":
         moment = record.add("reference_time", timing.reference_time(datasets, times, half_life, record.warnings))
     else:
         moment = times.first
         rule = "NONE: every frame is corrected from its own start and duration; shown is the earliest"
         record.add("reference_time", Evidence(moment, "", tag_name("AcquisitionTime"), rule))
-    injected = record.add("injection_time", timing.injection_time(datasets, moment, half_life, times.zone, overrides))
+    injection = Injection(datasets, times, moment, half_life)
+    injected = record.add("injection_time", injection.find(overrides))
+    record.warnings += injection.warnings
     if decay == "START":
         return at_injection * math.exp(decay_constant * (moment - injected).total_seconds())
     # The frame's mean rate is that at T_ave after its start: lambda T / (1 - exp(-lambda T)) = exp(lambda T_ave).
-    average = np.array([timing.average_time_s(t, decay_constant) for t in timing.frame_durations_s(datasets)])
+    average = np.array([frames.average_time_s(t, decay_constant) for t in frames.frame_durations_s(datasets)])
     return at_injection * np.exp(decay_constant * (times.seconds(injected) + average))
 
 
@@ -196,7 +200,7 @@ def _from_counts(datasets: Sequence[Dataset], overrides: Overrides, record: Reco
         value = float(to_activity.mean())
         record.add("philips_activity_factor", Evidence(value, "Bq/mL per count", activity_label, "counts to Bq/mL"))
         return to_activity * _from_concentration(datasets, overrides, record)
-    seconds = timing.frame_durations_s(datasets)
+    seconds = frames.frame_durations_s(datasets)
     rule = "counts divided by the frame's duration, because neither Philips factor is present"
     record.add("frame_duration", Evidence(float(seconds.mean()), "s", tag_name("ActualFrameDuration"), rule))
     return _from_rate(datasets, record) * _from_concentration(datasets, overrides, record) / seconds

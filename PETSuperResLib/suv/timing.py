@@ -1,8 +1,8 @@
-"""Injection time of the tracer, and the time to which a PET was decay-corrected.
+"""The time to which a PET was decay-corrected.
 
-Reference time of a series corrected to START: a header time (DecayCorrectionDateTime, GE's or Siemens'
-private date-time, SeriesDate and SeriesTime) is used if it is not later than the earliest acquisition.
-It must agree with the time computed back from AcquisitionTime, FrameReferenceTime and
+Reference time of a series corrected to START: GE's private scan date-time where it is present. Else a header time
+(DecayCorrectionDateTime, Siemens' private date-time, SeriesDate and SeriesTime) is used if it is not later than the
+earliest acquisition; it must agree with the time computed back from AcquisitionTime, FrameReferenceTime and
 ActualFrameDuration where these exist (1 % of SUV). Without a usable header time the computed one is used.
 Sources: the SUV manual of Vacha et al., QIBA's order.
 """
@@ -10,129 +10,49 @@ Sources: the SUV manual of Vacha et al., QIBA's order.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ..dicom.header import numbers, one_of, one_text, private, tag_name, text
-from ..dicom.time import parse_da, parse_dt, parse_offset, parse_tm
+from ..dicom.header import numbers, private, tag_name, text
+from ..dicom.time import parse_da, parse_dt, parse_tm
 from ..errors import UnitsError
-from .evidence import Evidence, Overrides, tracer_datasets
+from .evidence import Evidence
+from .frames import FIRST_YEAR, NO_DATE, FrameTimes, average_time_s, on_day
 
 AGREEMENT = 0.01  # two times agree if the SUV changes by less than this
-BEFORE_INJECTION_S = 600.0  # a dynamic scan may start this long before the injection
-HALF_LIVES_AT_MOST = 10.0  # later, no activity is left to image
-UNCHECKED_S = 1800.0  # an unconfirmed reference time this long before the first slice gives a warning
-DATELESS_HALF_LIFE_S = 12 * 3600.0  # longer-lived tracers are imaged days later: a time without a date is ambiguous
-DAY = timedelta(days=1)
+PHILIPS_S = 60.0  # AcquisitionTime within this from SeriesTime may be the start of Philips' whole scan
+GE_TIME = "GE PET scan date-time (0009,100D)"
+SERIES_TIME = f"{tag_name('SeriesDate')} and {tag_name('SeriesTime')}"
 
 
-def average_time_s(duration_s: float, decay_constant: float) -> float:
-    """Time from frame start at which the count rate equals the frame's average, ``ln(x / (1 - e^-x)) / lambda``.
-
-    ``x = lambda T``. About half the frame's duration T for a long-lived nuclide.
-    """
-    x = decay_constant * duration_s
-    if x < 1e-9:
-        return duration_s / 2
-    return math.log(x / -math.expm1(-x)) / decay_constant
-
-
-@dataclass(frozen=True)
-class FrameTimes:
-    """Acquisition start of every slice, and its duration and reference time in s (nan where missing)."""
-
-    start: list[datetime]
-    duration_s: np.ndarray
-    reference_s: np.ndarray
-    decay_factor: np.ndarray
-    zone: timedelta | None
-
-    @property
-    def first(self) -> datetime:
-        return min(self.start)
-
-    def seconds(self, moment: datetime) -> np.ndarray:
-        """Seconds from ``moment`` to the start of every slice."""
-        return np.array([(s - moment).total_seconds() for s in self.start])
-
-
-def _acquisition(dataset: Dataset, zone: timedelta | None) -> datetime:
-    time = text(dataset, "AcquisitionTime")
-    if not time:
-        stamp = text(dataset, "AcquisitionDateTime")
-        if stamp:
-            return parse_dt(stamp, tag_name("AcquisitionDateTime"), zone)
-        raise UnitsError(
-            f"The PET header has no {tag_name('AcquisitionTime')}, so its decay correction cannot be undone: "
-            "use the scanner's original export."
-        )
-    moment = parse_tm(time, tag_name("AcquisitionTime"))
-    date = text(dataset, "AcquisitionDate")
-    if date:
-        return parse_da(date, tag_name("AcquisitionDate")) + moment
-    series = _series(dataset)
-    if series is None:
-        raise UnitsError(f"The PET header has no {tag_name('AcquisitionDate')}: use the scanner's original export.")
-    start = series.replace(hour=0, minute=0, second=0, microsecond=0) + moment
-    return start + DAY if series - start > DAY / 2 else start
-
-
-def _series(dataset: Dataset) -> datetime | None:
+def _series(dataset: Dataset, times: FrameTimes) -> datetime | None:
+    """SeriesDate and SeriesTime; without a date on the day nearest to the acquisition."""
     date, time = text(dataset, "SeriesDate"), text(dataset, "SeriesTime")
-    if not date or not time:
+    if not time:
         return None
-    return parse_da(date, tag_name("SeriesDate")) + parse_tm(time, tag_name("SeriesTime"))
+    of_day = parse_tm(time, tag_name("SeriesTime"))
+    day = parse_da(date, tag_name("SeriesDate")) if date else NO_DATE
+    return day + of_day if day.year >= FIRST_YEAR else times.near(on_day(times.first, of_day))
 
 
-def frame_times(datasets: Sequence[Dataset]) -> FrameTimes:
-    """The timing of every slice."""
-    zone = parse_offset(one_text(datasets, "TimezoneOffsetFromUTC"), tag_name("TimezoneOffsetFromUTC"))
-
-    return FrameTimes(
-        [_acquisition(d, zone) for d in datasets],
-        _column(datasets, "ActualFrameDuration", 1e-3, positive=True),
-        _column(datasets, "FrameReferenceTime", 1e-3),
-        _column(datasets, "DecayFactor", 1.0, positive=True),
-        zone,
-    )
-
-
-def frame_durations_s(datasets: Sequence[Dataset]) -> np.ndarray:
-    """Duration of every slice's frame in s; raises where one is missing."""
-    durations = _column(datasets, "ActualFrameDuration", 1e-3, positive=True)
-    if not np.isfinite(durations).all():
-        raise UnitsError(
-            f"The PET header has no usable {tag_name('ActualFrameDuration')}, which its values need: "
-            "use the scanner's original export."
-        )
-    return durations
-
-
-def _column(datasets: Sequence[Dataset], keyword: str, scale: float, positive: bool = False) -> np.ndarray:
-    """One number per slice, nan where it is missing (or, if it must be ``positive``, is not)."""
-    values = numbers(datasets, keyword)
-    return np.array([math.nan if v is None or (positive and v <= 0) else v * scale for v in values])
-
-
-def _header_times(datasets: Sequence[Dataset], zone: timedelta | None) -> list[tuple[str, datetime]]:
-    """The header's reference times in order of rank, as (tag, time)."""
-    rows = {tag_name((0x18, 0x9701)): [text(d, "DecayCorrectionDateTime") for d in datasets]}
-    rows["GE PET scan date-time (0009,100D)"] = [private(d, 0x09, 0x0D, "GEMS_PETD") for d in datasets]
+def _header_times(datasets: Sequence[Dataset], times: FrameTimes) -> list[tuple[str, datetime]]:
+    """The header's reference times in order of rank, as (tag, time); GE's in the day of the scan."""
+    rows = {GE_TIME: [private(d, 0x09, 0x0D, "GEMS_PETD") for d in datasets]}
+    rows[tag_name((0x18, 0x9701))] = [text(d, "DecayCorrectionDateTime") for d in datasets]
     siemens = [private(d, 0x71, 0x22, "SIEMENS MED PT") for d in datasets]
     rows["Siemens decay correction date-time (0071,1022)"] = siemens
     found = []
     for where, values in rows.items():
-        stated = [parse_dt(v, where, zone) for v in values if v]
+        stated = [parse_dt(v, where, times.zone) for v in values if v]
         if stated:
-            found.append((where, min(stated)))
-    series = [s for s in (_series(d) for d in datasets) if s is not None]
+            moment = min(stated)
+            found.append((where, times.near(moment) if where == GE_TIME or not times.dated else moment))
+    series = [s for s in (_series(d, times) for d in datasets) if s is not None]
     if series:
-        found.append((f"{tag_name('SeriesDate')} and {tag_name('SeriesTime')}", min(series)))
+        found.append((SERIES_TIME, min(series)))
     return found
 
 
@@ -168,9 +88,12 @@ def _back_computed(times: FrameTimes, decay_constant: float) -> tuple[str, list[
 def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: float, warnings: list[str]) -> Evidence:
     """The moment to which a series with DecayCorrection START was corrected, and the method that found it."""
     decay_constant = math.log(2) / half_life_s
+    stated = _header_times(datasets, times)
+    if stated and stated[0][0] == GE_TIME:
+        return _by_ge(stated, times, decay_constant, warnings)
     computed = _back_computed(times, decay_constant)
     usable: tuple[str, datetime] | None = None
-    for where, moment in _header_times(datasets, times.zone):
+    for where, moment in stated:
         late = (moment - times.first).total_seconds()
         if late > 1.0:
             warnings.append(
@@ -178,17 +101,29 @@ def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: 
             )
         elif usable is None:
             usable = (where, moment)
+    if times.shared:
+        warnings.append(
+            f"{tag_name('AcquisitionTime')} is the same in all slices though {tag_name('FrameReferenceTime')} differs, "
+            "so it is taken as the start of the whole scan"
+        )
     if usable:
         where, moment = usable
         offset = (moment - times.first).total_seconds()
         if computed is None:
-            if -offset > UNCHECKED_S:
+            if (changed := math.expm1(-decay_constant * offset)) > AGREEMENT:
                 warnings.append(
-                    f"{where} is {-offset / 60:.0f} min before the earliest acquisition and cannot be checked"
+                    f"{where} is {-offset / 60:.0f} min before the earliest acquisition and cannot be checked: if it "
+                    f"is not the time of decay correction, SUVs are wrong by {100 * changed:.0f} %"
                 )
             return Evidence(moment, "", where, "not later than the earliest acquisition; nothing to check it with")
         if -math.expm1(-decay_constant * min(abs(offset - c) for c in computed[1])) > AGREEMENT:
             apart = abs(offset - computed[1][0])
+            if _of_philips(datasets) and offset >= -PHILIPS_S:
+                warnings.append(
+                    f"{where} is used and {tag_name('AcquisitionTime')} taken as the start of Philips' whole scan, as "
+                    f"{tag_name('FrameReferenceTime')} is {float(np.median(times.reference_s)):.0f} s: check the SUVs"
+                )
+                return Evidence(moment, "", where, "Philips: AcquisitionTime is the start of the scan")
             raise UnitsError(
                 f"The PET's reference time contradicts itself: {where} and {computed[0]} differ by {apart:.0f} s "
                 f"({100 * math.expm1(decay_constant * apart):.1f} % of SUV); convert the scanner's original export."
@@ -206,80 +141,26 @@ def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: 
     return Evidence(times.first, "", tag_name("AcquisitionTime"), "earliest acquisition of a complete series")
 
 
-def injection_time(
-    datasets: Sequence[Dataset], reference: datetime, half_life_s: float, zone: timedelta | None, overrides: Overrides
+def _by_ge(
+    stated: Sequence[tuple[str, datetime]], times: FrameTimes, decay_constant: float, warnings: list[str]
 ) -> Evidence:
-    """Time of the injection on the series' clock; refused if implausible against ``reference``."""
-    evidence = _stated_injection(datasets, reference, half_life_s, zone, overrides)
-    uptake = (reference - evidence.value).total_seconds()
-    if not -BEFORE_INJECTION_S <= uptake <= HALF_LIVES_AT_MOST * half_life_s:
-        raise UnitsError(
-            f"The injection ({evidence.value:%Y-%m-%d %H:%M:%S}, {evidence.source}) and the PET's reference time "
-            f"({reference:%Y-%m-%d %H:%M:%S}) are {uptake / 60:.0f} min apart, impossible for a half-life of "
-            f"{half_life_s / 60:.1f} min: state the true injection time (injection_time)."
-        )
-    return evidence
+    """GE's own scan time, which ranks above all others (SUV manual); what disagrees with it is told."""
+    moment = stated[0][1]
+    others = [(where, other) for where, other in stated[1:]]
+    try:
+        computed = _back_computed(times, decay_constant)
+    except UnitsError:
+        computed = None
+        warnings.append(f"acquisition and frame reference times contradict each other, so {GE_TIME} cannot be checked")
+    if computed:
+        by = min(computed[1], key=lambda c: abs(c - (moment - times.first).total_seconds()))
+        others.append((computed[0], times.first + timedelta(seconds=by)))
+    for where, other in others:
+        apart = abs((other - moment).total_seconds())
+        if math.expm1(min(decay_constant * apart, 50.0)) > AGREEMENT:
+            warnings.append(f"{where} gives another reference time ({apart:.0f} s apart) than {GE_TIME}, which is used")
+    return Evidence(moment, "", GE_TIME, "ranks above SeriesTime and AcquisitionTime")
 
 
-def _stated_injection(
-    datasets: Sequence[Dataset], reference: datetime, half_life_s: float, zone: timedelta | None, overrides: Overrides
-) -> Evidence:
-    stated = overrides.injection_time
-    if stated is not None:
-        return _own_injection(stated, reference, half_life_s, zone)
-    tracers = tracer_datasets(datasets)
-    keywords = ("RadiopharmaceuticalStartDateTime", "RadiopharmaceuticalStartTime")
-    (stamp, where), (time, where_time) = ((one_text(tracers, keyword), tag_name(keyword)) for keyword in keywords)
-    if not stamp:
-        stamp = one_of({private(d, 0x09, 0x3B, "GEMS_PETD") for d in datasets}, "(0009,103B)")
-        where = "GE administration date-time (0009,103B)"
-    if stamp:
-        moment = parse_dt(stamp, where, zone)
-        if time:
-            of_day = timedelta(hours=moment.hour, minutes=moment.minute, seconds=moment.second)
-            apart = abs((of_day - parse_tm(time, where_time)).total_seconds())
-            apart = min(apart, 86400 - apart)
-            if apart > 1 and math.expm1(math.log(2) * apart / half_life_s) > AGREEMENT:
-                raise UnitsError(
-                    f"{where} ({stamp}) and {where_time} ({time}) differ by {apart:.0f} s: "
-                    "state the true injection time (injection_time)."
-                )
-        return Evidence(moment, "", where, "date and time")
-    if not time:
-        raise UnitsError(
-            f"The PET header has neither {where_time} nor {tag_name('RadiopharmaceuticalStartDateTime')}: "
-            "state the injection time (injection_time)."
-        )
-    return _dated(parse_tm(time, where_time), where_time, reference, half_life_s)
-
-
-def _own_injection(stated: str | datetime, reference: datetime, half_life: float, zone: timedelta | None) -> Evidence:
-    where = "your injection_time"
-    if isinstance(stated, str):
-        words = stated.strip()
-        if re.fullmatch(r"\d{2}(:?\d{2}){1,2}(\.\d+)?", words):
-            return _dated(parse_tm(words, where), where, reference, half_life)
-        if re.fullmatch(r"\d{10,14}(\.\d+)?([+-]\d{4})?", words):
-            return Evidence(parse_dt(words, where, zone), "", where, "date and time")
-        try:
-            stated = datetime.fromisoformat(words if len(words) > 10 else "")
-        except ValueError:
-            raise UnitsError(f"{where} {words!r} is not a date with a time: give it as 2025-01-31T10:00:00.") from None
-    if stated.tzinfo is not None:
-        if zone is not None:
-            stated = stated.astimezone(timezone(zone))
-        stated = stated.replace(tzinfo=None)
-    return Evidence(stated, "", where, "date and time")
-
-
-def _dated(of_day: timedelta, where: str, reference: datetime, half_life_s: float) -> Evidence:
-    """A time of day on the scan's date, or on the day before if the scan is past midnight."""
-    if half_life_s > DATELESS_HALF_LIFE_S:
-        raise UnitsError(
-            f"{where} has no date, and a tracer with a half-life of {half_life_s / 3600:.0f} h may be days older than "
-            "the scan: state date and time of the injection (injection_time)."
-        )
-    moment = reference.replace(hour=0, minute=0, second=0, microsecond=0) + of_day
-    if (reference - moment).total_seconds() < -BEFORE_INJECTION_S:
-        return Evidence(moment - DAY, "", where, "time only, put on the day before because the scan is past midnight")
-    return Evidence(moment, "", where, "time only, put on the day of the scan")
+def _of_philips(datasets: Sequence[Dataset]) -> bool:
+    return text(datasets[0], "Manufacturer").lower().startswith("philips")

@@ -10,6 +10,7 @@ import numpy as np
 from ..dicom.read import read_series
 from ..errors import InputError, UnitsError
 from ..volume import Volume
+from .activity import check_activity
 from .evidence import Overrides
 
 
@@ -39,7 +40,7 @@ def told(volume: Volume) -> list[str]:
 def check_suv(volume: Volume, name: str = "PET") -> list[str]:
     """Check whether values can be SUVs: returns warnings, raises for impossible values.
 
-    For volumes without a header (NIfTI). :class:`InputError`: NaN or infinite, empty or constant.
+    Includes what reading a volume found to tell. :class:`InputError`: NaN or infinite, empty or constant.
     :class:`UnitsError`: another unit is known, or the values look like a CT or like Bq/mL.
     """
     values, name = volume.array, str(volume.metadata.get("file") or name)
@@ -63,10 +64,8 @@ def check_suv(volume: Volume, name: str = "PET") -> list[str]:
             "give the DICOM series or convert it with patient weight and dose first."
         )
     warnings = told(volume)
-    if high < 0.01:
-        warnings.append(f"{name} has very small values (95th percentile {high:.2g}): are they SUV?")
-    if high > 50:
-        warnings.append(f"{name} has very large values (95th percentile {high:.0f}): are they SUV?")
+    if "suv" not in volume.metadata:  # otherwise checked when it was read
+        warnings += check_activity(values.clip(0), volume.voxel_ml)
     if negative.size:
         warnings.append(
             f"{name} has {negative.size} negative voxels (down to {values.min():.3g}), which are taken as 0."
