@@ -57,7 +57,8 @@ class Inputs:
     @classmethod
     def of(cls, request: Request) -> Inputs:
         """Read and check; raises the library's errors for what cannot be reconstructed."""
-        pet, ct = read_image(request.pet, "PT"), read_image(request.ct, "CT")
+        pet = read_image(request.pet, "PT", series=request.series)
+        ct = read_image(request.ct, "CT", series=request.ct_series)
         segments = _segments(request.segmentation)
         measurement = _measurement(request.measurement)
         scanner: Scanner | None
@@ -136,14 +137,14 @@ class Inputs:
         return replace(problem, counts=counts, warnings=tuple(warnings))
 
 
-def read_image(image: Volume | str | Path, modality: str, option: str = "") -> Volume:
+def read_image(image: Volume | str | Path, modality: str, option: str = "", series: str | None = None) -> Volume:
     """A volume as given, a file, or the series of a modality (``"PT"``, ``"CT"``) from a DICOM folder.
 
     Messages call a file by its name or, with ``option``, by its path and this option: patients' files share names.
     """
     if isinstance(image, Volume):
         return image
-    volume = Volume.read(image, modality=modality)
+    volume = Volume.read(image, modality=modality, series=series)
     name = f"{image} ({option})" if option else Path(image).name
     return replace(volume, metadata={**volume.metadata, "file": name})
 

@@ -177,6 +177,10 @@ class Request:
         help="Effective counts of the PET; lower counts smooth more.",
         default_text="estimated from the image's noise and the preset",
     )
+    series: str | None = option(
+        "text", None, metavar="NAME", shared=False, help="UID or description of the PET's DICOM series among several."
+    )
+    ct_series: str | None = option("text", None, metavar="NAME", shared=False, help="The same of the CT.")
     segmentation: Volume | str | Path | None = option(
         "file",
         None,

@@ -157,11 +157,11 @@ class Volume:
 
     # -- files ------------------------------------------------------------------------------------
     @classmethod
-    def read(cls, path: str | Path, unit: str = "", modality: str | None = None) -> Volume:
+    def read(cls, path: str | Path, unit: str = "", modality: str | None = None, series: str | None = None) -> Volume:
         """Read NIfTI, NRRD or MetaImage, or a folder (or one file) of a DICOM series.
 
         A PET series is read as SUVbw if its header allows it (see :mod:`PETSuperResLib.suv.suvbw`), a CT
-        as HU; ``modality`` (``"PT"``, ``"CT"``) chooses in a folder that holds several series.
+        as HU; ``modality`` (``"PT"``, ``"CT"``) and ``series`` (UID or description) choose among several of DICOM.
         Raises :class:`InputError` for a missing, unreadable, empty or not 3D file.
         """
         path = Path(path)
@@ -170,7 +170,9 @@ class Volume:
         if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or looks_like_dicom(path):
             from .dicom.series import series_image
 
-            return cls(**series_image(path, modality=modality))
+            return cls(**series_image(path, series, modality))
+        if series:
+            raise InputError(f"{path} is not DICOM, so it has no series '{series}': leave the series out.", "series")
         if not path.name.lower().endswith(SUFFIXES):
             raise InputError(f"{path} is not an image format this tool reads: use NIfTI, NRRD, MHA or a DICOM folder.")
         damaged = f"{path} cannot be read as an image (damaged or incomplete): export it again."

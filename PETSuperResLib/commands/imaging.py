@@ -42,7 +42,9 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     if dicom_out:
         from ..dicom.write import write_derived
 
-        series = write_derived(result.volume, given["pet"], dicom_out, dict(result.report))
+        series = write_derived(
+            result.volume, given["pet"], dicom_out, dict(result.report), series=inputs.pet.metadata["series_uid"]
+        )
         click.echo(f"Wrote {len(series)} DICOM images to {dicom_out}.")
 
 
@@ -54,19 +56,30 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
 )
 @level_option("counts", "realistic", help="As of a clinical scan, or 10 times.")
 @click.option("--attenuation", is_flag=True, help="Model the attenuation of the CT.")
-@request_options("seed", "device")
+@request_options("series", "seed", "device")
 @click.option("--out", required=True, metavar="DIR", help="Where the LR image, the sinogram and the truth go.")
 def simulate(
-    pet: str, ct: str | None, setting: str, counts: str, attenuation: bool, seed: int, device: str, out: str
+    pet: str,
+    ct: str | None,
+    setting: str,
+    counts: str,
+    attenuation: bool,
+    series: str | None,
+    seed: int,
+    device: str,
+    out: str,
 ) -> None:
     """Simulate a low-resolution scan of a PET: its sinogram and the image a clinic would make of it."""
     from ..files import check_folder
     from ..inputs import read_image
     from ..scanner import setting as find_setting
+    from ..suv.volumes import check_suv
 
     folder = check_folder(out)
     scanner = find_setting(setting)
-    pet_volume = read_image(pet, "PT")
+    pet_volume = read_image(pet, "PT", series=series)
+    for warning in check_suv(pet_volume):
+        click.echo(f"Note: {warning}")
     ct_volume = read_image(ct, "CT") if ct else None
     from ..physics.simulation import simulate as run
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import MTV, change_table, lesion_headings, table
+from .common import MTV, change_table, lesion_headings, request_options, table
 
 
 @click.command(short_help="Body-weight SUV of a DICOM PET series.")
@@ -15,6 +15,7 @@ from .common import MTV, change_table, lesion_headings, table
 @click.option("--dose", type=float, metavar="MBQ", help="Instead of the header's injected activity.")
 @click.option("--injection-time", metavar="TIME", help="Instead of the header's: 2025-01-31T10:00:00 or 10:00:00.")
 @click.option("--half-life", "half_life_s", type=float, metavar="S", help="Instead of the header's, in seconds.")
+@request_options("series")
 @click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
 def suv(dicom_dir: str, dose: float | None, out: str, **stated: Any) -> None:
     """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
@@ -41,6 +42,7 @@ def suv(dicom_dir: str, dose: float | None, out: str, **stated: Any) -> None:
     show_default=True,
     help="For MTV and TLG: an SUV, or 41%, the share of the segment's SUVmax in each volume by itself.",
 )
+@request_options("series")
 @click.option("--split", is_flag=True, help="Measure every connected part by itself.")
 @click.option("--out", metavar="FILE", help="CSV to write.")
 def lesions(
@@ -49,6 +51,7 @@ def lesions(
     after: str | None,
     reference: str | None,
     threshold: str,
+    series: str | None,
     split: bool,
     out: str | None,
 ) -> None:
@@ -63,7 +66,7 @@ def lesions(
     ls.check_threshold(threshold)
     if out:
         check_file(out)
-    volume = read_image(pet, "PT")
+    volume = read_image(pet, "PT", series=series)
     for warning in check_suv(volume):
         click.echo(f"Note: {warning}")
     mask = Volume.read(segmentation, unit="label")

@@ -34,10 +34,12 @@ def write_derived(
     report: Mapping[str, Any] | None = None,
     description: str = "PETSuperRes",
     progress: Callback | None = None,
+    series: str | None = None,
 ) -> list[Path]:
     """Write ``volume`` (SUVbw, on any grid with the slices of the PET) as a series in ``folder``; returns the files.
 
-    ``source`` is the PET series that it was made from: a folder, one of its files, or all of its files. ``folder``
+    ``source`` is the PET series that it was made from: a folder, one of its files, or all of its files; ``series``
+    (UID or description) names one of several in a folder. ``folder``
     is new or empty; it is written completely or not at all. A summary of the reconstruction's ``report`` is part
     of the description, and ``progress`` may raise to stop. Raises :class:`UnitsError` when the volume
     is not SUVbw, :class:`GeometryError` when it does not lie in the source's slices, :class:`InputError` for a
@@ -49,7 +51,7 @@ def write_derived(
         raise InputError("The volume has voxels that are not finite numbers: make it again.")
     target = check_target(folder)
     with quiet_pydicom():
-        headers, geometry = _source(source)
+        headers, geometry = _source(source, series)
         volume = _right_handed(volume)
         nearest = _nearest(volume, headers, geometry)
         slices = derived_headers(volume, headers, nearest, dict(report or {}), description)
@@ -65,10 +67,10 @@ def write_derived(
     return files
 
 
-def _source(source: str | Path | Sequence[str | Path]) -> tuple[list[Dataset], dict[str, Any]]:
+def _source(source: str | Path | Sequence[str | Path], wanted: str | None) -> tuple[list[Dataset], dict[str, Any]]:
     """Headers of the source's slices, in order along their normal, and their grid."""
     if isinstance(source, (str, Path)):
-        series = find_series(Path(source), None, "PT")
+        series = find_series(Path(source), wanted, "PT")
         files, name = list(series.files), f"The PET series in {source}"
     else:
         files, name = [Path(f) for f in source], "The PET's DICOM series"

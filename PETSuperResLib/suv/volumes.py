@@ -20,8 +20,9 @@ def suv_volume(
     dose_bq: float | None = None,
     injection_time: str | datetime | None = None,
     half_life_s: float | None = None,
+    series: str | None = None,
 ) -> Volume:
-    """The SUVbw volume of a DICOM PET series (a folder, or one of its files).
+    """The SUVbw volume of a DICOM PET series (a folder, or one of its files); ``series`` names one of several.
 
     A stated ``weight_kg``, ``dose_bq``, ``injection_time`` (``2025-01-31T10:00:00``, a DICOM date-time or a
     time of day) or ``half_life_s`` replaces the header's. The result's unit is ``"SUVbw"`` and
@@ -29,12 +30,13 @@ def suv_volume(
     cannot be computed and :class:`InputError` or :class:`GeometryError` when the series cannot be read.
     """
     overrides = Overrides(weight_kg, dose_bq, injection_time, half_life_s)
-    return read_series(path, modality="PT", overrides=overrides)
+    return read_series(path, series, "PT", overrides=overrides)
 
 
 def told(volume: Volume) -> list[str]:
     """What reading a volume found to tell: the choice of the series, missing slices, doubts about its SUVs."""
-    return [*volume.metadata.get("notes", ()), *volume.metadata.get("suv", {}).get("warnings", ())]
+    found = volume.metadata.get("suv", {}).get("warnings", ())
+    return [*volume.metadata.get("notes", ()), *(f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in found)]
 
 
 def check_suv(volume: Volume, name: str = "PET") -> list[str]:

@@ -106,6 +106,13 @@ def test_a_dicom_pet_in_suv_is_used_as_it_is(dicom):
     assert mrml.unit_of_node(node) == "SUVbw"
 
 
+@pytest.mark.parametrize("units_", ["GML", "BQML"])
+def test_a_dicom_pet_without_attenuation_correction_is_refused(dicom, units_):
+    node = dicom(Scan(units=units_), lambda d: setattr(d, "CorrectedImage", ["NORM", "DTIM", "DECY"]))
+    found = units.recognise(node)
+    assert found.kind == units.REFUSED and "not attenuation-corrected" in found.text
+
+
 def test_what_the_header_lacks_is_named_and_can_be_stated(dicom, tmp_path):
     def lose_weight(dataset):
         del dataset.PatientWeight

@@ -15,6 +15,7 @@ from pydicom.fileset import FileSet
 from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 from study_factory import again
 
+from PETSuperResLib.cli import run
 from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.errors import InputError
@@ -233,6 +234,18 @@ def test_of_two_suitable_series_one_is_named(tmp_path):
         assert found.metadata["series_uid"] == sharper[0].SeriesInstanceUID
     with pytest.raises(InputError, match="no PET series 'TOF'"):
         read_series(tmp_path, "TOF", "PT")
+
+
+def test_the_command_line_names_a_series(tmp_path, capsys):
+    pet = pet_slices()
+    write_series(pet, tmp_path / "pet")
+    write_series(again(pet, SeriesDescription="PSF"), tmp_path / "pet", list(range(100, 106)))
+    words = ["suv", str(tmp_path / "pet"), "--out", str(tmp_path / "suv.nii.gz")]
+    assert run(words) == 2 and "--series" in capsys.readouterr().err
+    assert run([*words, "--series", "PSF"]) == 0
+    assert Volume.read(tmp_path / "suv.nii.gz").array == SUV
+    assert run(["lesions", "--pet", words[-1], "--segmentation", words[-1], "--series", "PSF"]) == 2
+    assert "is not DICOM" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -20,6 +20,7 @@ FULL = {
     "scanner": Scanner.get("GE Discovery ST", dose_fraction=0.5).to_dict(), "quality": "draft", "samples": 3,
     "seed": 7, "device": "cpu", "region": [-20.0, 20.0, -30.0, 30.0, 0.0, 9.0], "margin": 5.0, "spacing": 1.5,
     "trues_per_slice": 5e4, "measurement": None, "fwhm": None, "post_filter": 5.0, "psf_modelled": True,
+    "series": "PET WB", "ct_series": "1.2.3",
 }  # fmt: skip
 
 

@@ -65,9 +65,11 @@ def recognise(node: Any) -> Recognition:
     if unit == "HU":
         return Recognition(REFUSED, "in HU, so a CT: choose the PET volume")
     if dicom_file(node):
-        modality, units, kind = dicom_values(node, "0008,0060", "0054,1001", "0054,1006")
+        modality, units, kind, corrected = dicom_values(node, "0008,0060", "0054,1001", "0054,1006", "0028,0051")
         if modality and modality != "PT":
             return Recognition(REFUSED, f"DICOM modality {modality}: choose the PET volume")
+        if corrected and "ATTN" not in corrected.upper():
+            return Recognition(REFUSED, "not attenuation-corrected (DICOM): choose the corrected series")
         if units == "GML" and kind in ("", "BW"):
             return Recognition(HEADER, "SUVbw (DICOM Units GML)")
         return Recognition(CONVERT, f"{'Bq/mL' if units == 'BQML' else units or 'no Units'} (DICOM): convert to SUV")
