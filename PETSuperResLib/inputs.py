@@ -13,7 +13,8 @@ from .errors import InputError
 from .files import file_hashes
 from .grid import crop_to_region, image_grid
 from .lesions.measures import Lesion, measure_lesions
-from .lesions.segments import Segment, region_around, segment_names, segments_of
+from .lesions.read import Segmentation, read_segmentation
+from .lesions.segments import Segment, region_around
 from .request import SEGMENTS, Request
 from .resolution import ImageResolution, resolution_of
 from .scanner import Scanner, contradiction, scanner_of
@@ -59,7 +60,8 @@ class Inputs:
         """Read and check; raises the library's errors for what cannot be reconstructed."""
         pet = read_image(request.pet, "PT", series=request.series)
         ct = read_image(request.ct, "CT", series=request.ct_series)
-        segments = _segments(request.segmentation)
+        found = Segmentation() if request.segmentation is None else read_segmentation(request.segmentation, pet)
+        segments = found.segments
         measurement = _measurement(request.measurement)
         scanner: Scanner | None
         resolution = None
@@ -77,7 +79,7 @@ class Inputs:
         check_ct(ct)
         check_whole(pet, "PET")
         check_whole(ct, "CT")
-        warnings += check_pair(pet, ct)
+        warnings += [*check_pair(pet, ct), *found.notes]
         lesions = measure_lesions(pet, segments)
         region = region_around(segments, request.margin) if request.region == SEGMENTS else request.region
         files = request.files()
@@ -147,14 +149,6 @@ def read_image(image: Volume | str | Path, modality: str, option: str = "", seri
     volume = Volume.read(image, modality=modality, series=series)
     name = f"{image} ({option})" if option else Path(image).name
     return replace(volume, metadata={**volume.metadata, "file": name})
-
-
-def _segments(segmentation: Volume | str | Path | None) -> tuple[Segment, ...]:
-    if segmentation is None:
-        return ()
-    if isinstance(segmentation, Volume):
-        return tuple(segments_of(segmentation))
-    return tuple(segments_of(Volume.read(segmentation, unit="label"), segment_names(segmentation)))
 
 
 def _activity_per_slice(pet: Volume) -> float:

@@ -18,6 +18,7 @@ from .errors import InputError
 from .scanner import Scanner
 
 if TYPE_CHECKING:
+    from .lesions.read import Segmentation
     from .physics.measurement import Measurement
     from .prior import Prior
     from .sampling import Sampler
@@ -181,12 +182,12 @@ class Request:
         "text", None, metavar="NAME", shared=False, help="UID or description of the PET's DICOM series among several."
     )
     ct_series: str | None = option("text", None, metavar="NAME", shared=False, help="The same of the CT.")
-    segmentation: Volume | str | Path | None = option(
+    segmentation: Segmentation | Volume | str | Path | None = option(
         "file",
         None,
         metavar="FILE",
         shared=False,
-        help="Label map of the lesions, on any grid; MTV and TLG from SUV 2.5.",
+        help="Lesions: label map, .seg.nrrd, DICOM SEG or RTSTRUCT, on any grid; MTV and TLG from SUV 2.5.",
     )
 
     def __post_init__(self) -> None:

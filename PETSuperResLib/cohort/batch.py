@@ -68,7 +68,8 @@ def _one(case: Case, folder: Path, key: str, common: Request, prior: Prior, repo
         report(f"{case.name}: {event.stage}", event.fraction, f"{case.name}: {event.message or event.stage}")
 
     try:
-        request = replace(common, pet=case.pet(), ct=case.ct(), segmentation=case.lesions())
+        pet = case.pet()
+        request = replace(common, pet=pet, ct=case.ct(), segmentation=case.segmentation(pet))
         result = run(Inputs.of(request), show, prior)
     except (Cancelled, OutputError):
         raise

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..dicom.read import read_series
 from ..errors import PETSuperResError
+from ..lesions.read import Segmentation, read_contours, read_segmentation, union
 from ..volume import Volume
-from .contours import read_contours
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Case:
     name: str
     pet_file: Path
     ct_file: Path
-    lesion_file: Path | None
+    lesion_files: tuple[Path, ...]
     kind: str = "nifti"
     patient: str = ""
     pet_series: str | None = None
@@ -41,18 +41,34 @@ class Case:
     def _read(self, file: Path, series: str | None, modality: str, unit: str) -> Volume:
         return read_series(file, series, modality) if self.kind == "dicom" else Volume.read(file, unit)
 
+    def segmentation(self, pet: Volume) -> Segmentation:
+        """The lesions, each by itself; none, with the reason in its notes, where none is drawn or can be read.
+
+        Of a DICOM study these are the regions of its SEG and RTSTRUCT files that are lesions by name or type.
+        """
+        if not self.lesion_files:
+            return Segmentation()
+        try:
+            if self.kind == "dicom":
+                return read_contours(self.lesion_files, pet, chosen=False)
+            mask = Volume.read(self.lesion_files[0], "label")
+            if not mask.array.any():
+                return Segmentation(notes=(f"No lesion is drawn in {self.lesion_files[0].name}.",))
+            return read_segmentation(mask, pet)
+        except PETSuperResError as error:
+            return Segmentation(notes=(f"The lesions are left out: {error}",))
+
     def lesions(self) -> Volume | None:
-        """The lesion label map, if the case has one; a DICOM study's SEG or RTSTRUCT only if it can be read."""
-        if self.lesion_file is None:
+        """A mask of all lesions, if the case has any: a label map as it is, contours on the PET's grid."""
+        if not self.lesion_files:
             return None
-        if self.kind == "dicom":
-            try:
-                return read_contours(self.lesion_file, self.pet())
-            except PETSuperResError:
-                return None
-        return Volume.read(self.lesion_file, "label")
+        if self.kind != "dicom":
+            return Volume.read(self.lesion_files[0], "label")
+        pet = self.pet()
+        segments = self.segmentation(pet).segments
+        return union(segments, pet) if segments else None
 
     def sources(self, lesions: bool = True) -> list[Path]:
         """Every file of the case, to detect changes."""
-        places = [self.pet_file, self.ct_file, *([self.lesion_file] if self.lesion_file and lesions else [])]
+        places = [self.pet_file, self.ct_file, *(self.lesion_files if lesions else ())]
         return [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]

@@ -134,7 +134,7 @@ def _nifti(place: Path, name: str, files: set[str]) -> Iterator[Case]:
     for pet, ct, lesions in CASE_FILES:
         if pet in files and ct in files:
             patient = name.rpartition("/")[0] or name or "."
-            contours = place / lesions if lesions in files else None
+            contours = (place / lesions,) if lesions in files else ()
             yield Case(name or ".", place / pet, place / ct, contours, "nifti", patient)
 
 
@@ -150,5 +150,5 @@ def _nnunet(place: Path, name: str, files: set[str]) -> Iterator[Case]:
             labels = place.parent / "labelsTr" / f"{title}.nii.gz"
             match = AUTOPET.match(title)
             patient = match.group(1) if match else prefix + title
-            contours = labels if labels.is_file() else None
+            contours = (labels,) if labels.is_file() else ()
             yield Case(prefix + title, place / (title + NNUNET_PET), place / ct, contours, "nnunet", patient)

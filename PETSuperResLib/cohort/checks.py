@@ -44,9 +44,7 @@ def check_case(case: Case) -> dict[str, Any]:
     mean = float(uptake[body].mean())
     if not MEAN_SUV[0] <= mean <= MEAN_SUV[1]:
         raise UnitsError(f"The PET's mean in the body is {mean:.3g}, which no SUV is: convert it to SUVbw.")
-    lesions = case.lesions()
-    if lesions is None and case.lesion_file is not None:
-        warnings.append(f"its contours ({case.lesion_file.name}) cannot be read and are left out")
+    warnings += case.segmentation(pet).notes
     return {
         "shape": list(pet.shape),
         "spacing_mm": [round(s, 4) for s in pet.spacing],

@@ -80,10 +80,9 @@ def _case(name: str, series: list[SeriesInfo], contours: list[Path]) -> Case | t
     ct = max(cts, key=fits)
     identity = text(heads[pet.uid], "PatientID")
     patient = hashlib.sha256(identity.encode()).hexdigest()[:12] if identity else name.rpartition("/")[0] or name
-    lesions = sorted(contours)[0] if contours else None
     pet_place, ct_place = (_common(f.parent for f in s.files) for s in (pet, ct))
     notes = (*chosen_among(pet, pets), *chosen_among(ct, cts))
-    return Case(name, pet_place, ct_place, lesions, "dicom", patient, pet.uid, ct.uid, notes)
+    return Case(name, pet_place, ct_place, tuple(sorted(contours)), "dicom", patient, pet.uid, ct.uid, notes)
 
 
 def _length_cm(head: Dataset, series: SeriesInfo) -> int:

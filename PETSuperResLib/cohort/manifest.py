@@ -171,20 +171,25 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _row(case: Case, folder: Path) -> dict[str, Any]:
-    files = {"pet": case.pet_file, "ct": case.ct_file, "lesions": case.lesion_file}
+    files = {"pet": case.pet_file, "ct": case.ct_file}
     series = {"pet_series": case.pet_series, "ct_series": case.ct_series}
     return {
         "kind": case.kind,
         "patient": case.patient,
-        **{name: path.relative_to(folder).as_posix() for name, path in files.items() if path},
+        **{name: path.relative_to(folder).as_posix() for name, path in files.items()},
+        **(
+            {"lesions": [path.relative_to(folder).as_posix() for path in case.lesion_files]}
+            if case.lesion_files
+            else {}
+        ),
         **{name: uid for name, uid in series.items() if uid},
     }
 
 
 def _case(name: str, row: Mapping[str, Any], folder: Path, manifest: Path) -> Case:
     pet, ct = (folder / inside(row[kind]) for kind in ("pet", "ct"))
-    lesions = folder / inside(row["lesions"]) if "lesions" in row else None
-    for path in (pet, ct, *([lesions] if lesions else [])):
+    lesions = tuple(folder / inside(path) for path in row.get("lesions", ()))
+    for path in (pet, ct, *lesions):
         if not path.exists():
             raise InputError(
                 f"{manifest} names {path}, which is not there: give the data folder as it was, or {REMEDY}.", "split"

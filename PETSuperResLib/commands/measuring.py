@@ -33,7 +33,7 @@ def suv(dicom_dir: str, dose: float | None, out: str, **stated: Any) -> None:
 
 @click.command(short_help="SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment.")
 @click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw.")
-@click.option("--segmentation", required=True, metavar="FILE", help="Label map, on any grid.")
+@click.option("--segmentation", required=True, metavar="FILE", help="Label map, .seg.nrrd, DICOM SEG or RTSTRUCT.")
 @click.option("--after", metavar="FILE", help="A second volume (the super-resolved one) to compare with the PET.")
 @click.option("--reference", metavar="FILE", help="The truth: adds its own rows, deltas and lesion NMSE.")
 @click.option(
@@ -59,18 +59,18 @@ def lesions(
     from ..files import check_file, write_csv
     from ..inputs import read_image
     from ..lesions import measures as ls
-    from ..lesions.segments import segment_names, segments_of, split_segments
+    from ..lesions.read import read_segmentation
+    from ..lesions.segments import connected_parts
     from ..suv.volumes import check_suv
-    from ..volume import Volume
 
     ls.check_threshold(threshold)
     if out:
         check_file(out)
     volume = read_image(pet, "PT", series=series)
-    for warning in check_suv(volume):
+    drawn = read_segmentation(segmentation, volume)
+    for warning in (*check_suv(volume), *drawn.notes):
         click.echo(f"Note: {warning}")
-    mask = Volume.read(segmentation, unit="label")
-    segments = segments_of(split_segments(mask)) if split else segments_of(mask, segment_names(segmentation))
+    segments = connected_parts(drawn.segments) if split else drawn.segments
     truth = read_image(reference, "PT", "--reference") if reference else None
     volumes = {"pet": volume}
     if after:

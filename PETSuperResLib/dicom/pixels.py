@@ -28,7 +28,7 @@ def rescaled_pixels(dataset: Dataset, name: str) -> np.ndarray:
 
     ``name`` is the series' for messages. Raises :class:`InputError` for pixels that cannot be decoded.
     """
-    stored = _stored(dataset, name)
+    stored = stored_pixels(dataset, name)
     if stored.ndim != 2:
         raise InputError(f"{name} is not a series of single-channel slices: export it as grey-value slices.")
     slope = number(dataset, "RescaleSlope")
@@ -57,7 +57,7 @@ def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
     return (stored >= min(first, last)) & (stored <= max(first, last))
 
 
-def _stored(dataset: Dataset, name: str) -> np.ndarray:
+def stored_pixels(dataset: Dataset, name: str) -> np.ndarray:
     """Stored integers, decoded by pydicom or, for compressed ones, else by GDCM in SimpleITK."""
     meta = getattr(dataset, "file_meta", None)
     if meta is None or "TransferSyntaxUID" not in meta:  # a file without DICOM's mark

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
 from ..volume import Volume
 
+MOST_PARTS = 8  # of a voxel along an axis, of which each belongs to a segment or does not
 HALF = 0.5  # a voxel belongs to the segment (for SUVmax and SUVpeak) when half of it lies within
 Block = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One region of the patient: ``mask``, the box around it on a grid of its own, is 1 within it and 0 elsewhere."""
+    """One region of the patient: ``mask``, on a grid of its own, is the part (0 to 1) of each voxel within it."""
 
     label: int
     name: str
@@ -28,7 +27,7 @@ class Segment:
         """The part (0 to 1) of each voxel of ``volume`` within the segment, and the (K, J, I) block it covers.
 
         Each voxel is divided into as many parts per axis as the mask's voxels are finer, and each part
-        takes the label at its centre; empty arrays where the segment lies outside the volume.
+        takes the mask's value at its centre; empty arrays where the segment lies outside the volume.
         """
         corners = np.c_[self.mask.corners(), np.ones(8)] @ np.linalg.inv(volume.ijk_to_lps).T
         size = np.array(volume.shape[::-1])
@@ -38,7 +37,7 @@ class Segment:
         if (last <= first).any():
             return np.zeros((0, 0, 0), np.float32), (slice(0, 0),) * 3
         coarse = volume.crop(first, last)
-        parts = [min(8, max(1, int(np.ceil(s / min(self.mask.spacing) - 0.01)))) for s in volume.spacing]
+        parts = self._parts(volume)
         fine = self.mask.resample_to(
             coarse.grid([s / n for s, n in zip(volume.spacing, parts, strict=True)]), "nearest"
         )
@@ -46,9 +45,32 @@ class Segment:
         weights = fine.array.reshape(k, nk, j, nj, i, ni).mean((1, 3, 5))
         return weights, (block[0], block[1], block[2])
 
+    def _parts(self, volume: Volume) -> list[int]:
+        """How many parts a voxel is divided into along i, j and k: whole multiples of the mask's voxels, if it holds so
+        many of them."""
+        along = np.abs(np.reshape(volume.direction, (3, 3)).T @ np.reshape(self.mask.direction, (3, 3))).argmax(1)
+        found = []
+        for size, axis in zip(volume.spacing, along, strict=True):
+            needed = int(np.ceil(size / min(self.mask.spacing) - 0.01))
+            held = size / self.mask.spacing[axis]
+            if abs(held - round(held)) < 0.01 and 1 <= round(held) <= MOST_PARTS:
+                multiple = round(held) * -(-needed // round(held))
+                needed = multiple if multiple <= MOST_PARTS else round(held)
+            found.append(min(MOST_PARTS, max(1, needed)))
+        return found
+
+    def share_within(self, volume: Volume) -> float:
+        """The part (0 to 1) of the segment that lies within a volume's box, by the centres of the mask's voxels."""
+        k, j, i = np.nonzero(self.mask.array)
+        matrix = np.linalg.inv(volume.ijk_to_lps) @ self.mask.ijk_to_lps
+        places = np.stack([i, j, k], axis=1) @ matrix[:3, :3].T + matrix[:3, 3]
+        inside = ((places >= -0.5) & (places <= np.array(volume.shape[::-1]) - 0.5)).all(1)
+        parts = self.mask.array[k, j, i].astype(np.float64)
+        return float(parts[inside].sum() / parts.sum())
+
     def centre(self) -> tuple[float, float, float]:
         """The voxel of the mask nearest to its centroid, in LPS mm: inside the segment for any shape."""
-        inside = np.argwhere(self.mask.array > HALF)
+        inside = np.argwhere(self.mask.array >= min(HALF, float(self.mask.array.max())))
         k, j, i = inside[np.argmin(((inside - inside.mean(0)) ** 2).sum(1))]
         x, y, z = (self.mask.ijk_to_lps @ [i, j, k, 1.0])[:3]
         return float(x), float(y), float(z)
@@ -90,30 +112,27 @@ def split_segments(mask: Volume) -> Volume:
     return mask.with_array(new[parts], "label")
 
 
+def connected_parts(segments: Iterable[Segment]) -> list[Segment]:
+    """A segment for every connected part (26 neighbours) of each; several of one are numbered by falling size."""
+    found: list[Segment] = []
+    for segment in segments:
+        labels = split_segments(segment.mask.with_array(np.ceil(segment.mask.array), "label"))
+        parts = segments_of(labels)
+        for part in parts:
+            block = part.mask
+            inside = np.where(block.array > 0, segment.mask.resample_to(block, "nearest").array, 0)
+            name = segment.name if len(parts) == 1 else f"{segment.name} part {part.label}"
+            found.append(Segment(len(found) + 1, name, block.with_array(inside, "label")))
+    return found
+
+
 def region_around(
     mask: Volume | Iterable[Segment], margin_mm: float = 20.0
 ) -> tuple[float, float, float, float, float, float]:
     """The box (x0, x1, y0, y1, z0, z1) in LPS mm around all segments of a label map, with a margin."""
-    segments = segments_of(mask) if isinstance(mask, Volume) else mask
+    segments = segments_of(mask) if isinstance(mask, Volume) else list(mask)
+    if not segments:
+        raise InputError("There is no segment to take the region around: give the region as a box.", "region")
     corners = np.concatenate([segment.mask.corners() for segment in segments])
     (x0, y0, z0), (x1, y1, z1) = corners.min(0) - margin_mm, corners.max(0) + margin_mm
     return float(x0), float(x1), float(y0), float(y1), float(z0), float(z1)
-
-
-def segment_names(path: str | Path) -> dict[int, str]:
-    """Names by label value that Slicer writes in a segmentation's NRRD header; empty for other files."""
-    if not str(path).lower().endswith(".nrrd"):
-        return {}
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return {}
-    names = {}
-    for key in reader.GetMetaDataKeys():
-        segment, _, field = key.partition("_")
-        value = f"{segment}_LabelValue"
-        if segment.startswith("Segment") and field == "Name" and reader.HasMetaDataKey(value):
-            names[int(reader.GetMetaData(value))] = reader.GetMetaData(key)
-    return names

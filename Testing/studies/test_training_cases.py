@@ -119,11 +119,11 @@ def test_contours_that_cannot_be_read_or_are_no_lesions_are_left_out(tmp_path):
     pet, _ = write_study(tmp_path / "S")
     folder = write_series([rtstruct(pet, ("Heart", "Liver"))], tmp_path / "S" / "9-RT")
     [case] = find_cases(tmp_path)
-    assert case.lesion_file is not None and case.lesions() is None
+    assert case.lesion_files and case.lesions() is None
     [file] = folder.iterdir()
     file.write_bytes(file.read_bytes()[:-200])
     assert case.lesions() is None
-    assert "contours" in check_case(case)["warnings"][0]
+    assert "lesions are left out" in check_case(case)["warnings"][0]
 
 
 def test_the_real_study_agrees_with_its_nifti_form():

@@ -14,7 +14,8 @@ from geometry import GEOMETRIES, ball, data_dir, radius, rotation
 from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.files import write_csv
 from PETSuperResLib.lesions.measures import COLUMNS, compare, lesion_rows, measure_lesions, peak_kernel
-from PETSuperResLib.lesions.segments import Segment, region_around, segment_names, segments_of, split_segments
+from PETSuperResLib.lesions.nrrd import nrrd_segments
+from PETSuperResLib.lesions.segments import Segment, region_around, segments_of, split_segments
 from PETSuperResLib.volume import Volume
 
 
@@ -173,8 +174,8 @@ def test_names_come_from_a_segmentation_of_slicer(tmp_path):
     for key, value in {"Segment0_Name": "Sarcoma", "Segment0_LabelValue": "1", "Segment0_ID": "x"}.items():
         image.SetMetaData(key, value)
     sitk.WriteImage(image, str(tmp_path / "s.seg.nrrd"))
-    assert segment_names(tmp_path / "s.seg.nrrd") == {1: "Sarcoma"}
-    assert segment_names(tmp_path / "s.nii.gz") == {}
+    [segment] = nrrd_segments(tmp_path / "s.seg.nrrd")
+    assert (segment.label, segment.name) == (1, "Sarcoma")
 
 
 def test_masks_that_cannot_be_used_are_told(sphere_pet):

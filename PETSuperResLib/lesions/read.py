@@ -1,0 +1,197 @@
+"""Segmentations of every form a clinic has: label maps, Slicer's .seg.nrrd, DICOM SEG and RTSTRUCT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..dicom import rtstruct, seg
+from ..dicom.files import quiet_pydicom, read_dataset
+from ..dicom.header import text
+from ..dicom.mark import looks_like_dicom
+from ..dicom.regions import LESION, UNKNOWN, Region
+from ..errors import InputError, PETSuperResError
+from ..volume import Volume
+from .nrrd import nrrd_segments
+from .segments import HALF, Segment, segments_of
+
+CONTOURS = ("RTSTRUCT", "SEG")
+SHARE_TOLD = 0.01  # of a segment outside the PET
+SAME = 0.9  # two regions of one name that overlap by this (Dice) are one lesion in two files
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What was read of a patient's lesions: the segments, and notes on what was left out or is not as drawn."""
+
+    segments: tuple[Segment, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_segmentation(source: Segmentation | Volume | str | Path, pet: Volume) -> Segmentation:
+    """The segments of a label map, ``.seg.nrrd``, DICOM SEG or RTSTRUCT (a file, or a folder of them) in a PET.
+
+    Every segment of a label map or ``.seg.nrrd`` is taken. Of DICOM files, the regions that are lesions by name,
+    type or category are, or all where none is. Raises :class:`InputError` for what cannot be read, or is drawn in
+    another frame of reference than the PET, or lies outside it.
+    """
+    if isinstance(source, Segmentation):
+        return source
+    if isinstance(source, Volume):
+        found = Segmentation(tuple(segments_of(source)))
+    else:
+        path = Path(source)
+        contours = contour_files(path)
+        if contours:
+            return read_contours(contours, pet)
+        layered = path.name.lower().endswith(".nrrd") and path.is_file()
+        segments = nrrd_segments(path) if layered else segments_of(Volume.read(path, unit="label"))
+        found = Segmentation(tuple(segments))
+    return within(found, pet)
+
+
+def read_contours(files: Sequence[Path], pet: Volume, chosen: bool = True) -> Segmentation:
+    """The lesions of DICOM SEG and RTSTRUCT files, drawn on the PET's grid (RTSTRUCT) or their own (SEG).
+
+    ``chosen``: the user named the files, so that regions of other names are taken where none is a lesion; otherwise
+    only a single region that is no organ by its name. What is left out is told. Raises :class:`InputError` where
+    nothing is left.
+    """
+    regions = [(file, region) for file in files for region in _regions(file, pet)]
+    taken, notes = _lesions(regions, chosen)
+    taken, notes = _in_the_pets_frame(taken, pet, notes)
+    drawn: list[Segment] = []
+    faults = []
+    for file, region in taken:
+        try:
+            with _readable(file):
+                mask, told = region.draw()
+        except InputError as error:
+            faults.append(f"{file.name}: {error}")
+            continue
+        notes += [note for note in told if note not in notes]
+        segment = Segment(len(drawn) + 1, region.name, replace(mask, metadata={"file": file.name}))
+        if any(_same(segment, other, pet) for other in drawn):
+            notes.append(f"'{region.name}' of {file.name} is in another file as well and is measured once.")
+        else:
+            drawn.append(segment)
+    if not drawn:
+        raise InputError(" ".join(faults))
+    names = [segment.name for segment in drawn]
+    repeats = [names[:n].count(name) for n, name in enumerate(names)]
+    named = [replace(s, name=f"{s.name} ({n + 1})" if n else s.name) for s, n in zip(drawn, repeats, strict=True)]
+    return within(Segmentation(tuple(named), (*notes, *(f"Left out: {fault}" for fault in faults))), pet)
+
+
+def within(found: Segmentation, pet: Volume) -> Segmentation:
+    """The segments that the PET holds at least in part, with notes on parts and segments outside it."""
+    kept, notes = [], list(found.notes)
+    for segment in found.segments:
+        share = segment.share_within(pet)
+        if share <= 0:
+            notes.append(f"Segment '{segment.name}' lies outside the PET and is left out.")
+            continue
+        kept.append(segment)
+        if share < 1 - SHARE_TOLD:
+            notes.append(
+                f"{100 * (1 - share):.0f} % of segment '{segment.name}' lies outside the PET: "
+                "what is measured is the rest of it."
+            )
+    if found.segments and not kept:
+        names = ", ".join(f"'{segment.name}'" for segment in found.segments)
+        raise InputError(f"{names}: no voxel inside the PET; check that the segmentation belongs to this scan.")
+    return Segmentation(tuple(kept), tuple(notes))
+
+
+def union(segments: Iterable[Segment], grid: Volume) -> Volume:
+    """A mask (0 or 1) on a grid: the voxels of which at least half lie within a segment."""
+    mask = np.zeros(grid.shape, np.float32)
+    for segment in segments:
+        weights, block = segment.weights(grid)
+        if weights.size:
+            mask[block] = np.maximum(mask[block], weights >= min(HALF, float(weights.max()) or HALF))
+    return replace(grid, array=mask, unit="label", metadata={})
+
+
+def contour_files(path: Path) -> list[Path]:
+    """The DICOM SEG and RTSTRUCT files that a path is or holds, in the order of their names."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+    else:
+        files = [path] if path.is_file() else []
+    return [file for file in files if looks_like_dicom(file) and _modality(file) in CONTOURS]
+
+
+def _modality(file: Path) -> str:
+    try:
+        return text(read_dataset(file, pixels=False, tags=["Modality"]), "Modality")
+    except InputError:
+        return ""
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Any error of a damaged file as an :class:`InputError`: pydicom and its decoders raise many kinds."""
+    try:
+        with quiet_pydicom():
+            yield
+    except PETSuperResError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{file} cannot be read as a DICOM SEG or RTSTRUCT (damaged, or an unknown compression): export it again."
+        ) from error
+
+
+def _regions(file: Path, pet: Volume) -> list[Region]:
+    dataset = read_dataset(file)
+    with _readable(file):
+        found = (
+            rtstruct.regions_of(dataset, pet)
+            if text(dataset, "Modality") == "RTSTRUCT"
+            else seg.regions_of(dataset, file.name)
+        )
+    if not found:
+        raise InputError(f"{file} holds no region: draw at least one.")
+    return found
+
+
+Found = list[tuple[Path, Region]]
+
+
+def _lesions(regions: Found, chosen: bool) -> tuple[Found, list[str]]:
+    """The regions that are lesions, and a note on the others."""
+    taken = [(file, region) for file, region in regions if region.kind == LESION]
+    names = ", ".join(f"'{region.name}'" for _, region in regions)
+    if taken:
+        others = [f"'{r.name}' of {file.name}" for file, r in regions if r.kind != LESION]
+        return taken, [f"Left out, as no lesions by name or type: {', '.join(others)}."] if others else []
+    if chosen:
+        return regions, [f"No lesion by name or type, so that all are measured: {names}."] if len(regions) > 1 else []
+    if len(regions) == 1 and regions[0][1].kind == UNKNOWN:
+        return regions, [f"The only region drawn, {names}, is taken as a lesion."]
+    raise InputError(f"None of {names} is a lesion by name or type: rename those that are.")
+
+
+def _in_the_pets_frame(regions: Found, pet: Volume, notes: list[str]) -> tuple[Found, list[str]]:
+    """The regions in the PET's frame of reference, where both are known, and notes on the others."""
+    own = str(pet.metadata.get("frame_of_reference") or "")
+    aside = [(file, r) for file, r in regions if own and r.frame and r.frame != own]
+    if not aside:
+        return regions, notes
+    told = "; ".join(f"'{r.name}' of {file.name} in {r.frame}" for file, r in aside)
+    why = f"Drawn in another frame of reference than the PET's ({own}): {told}"
+    if len(aside) == len(regions):
+        raise InputError(f"{why}; export contours drawn on this PET or its CT.")
+    return [pair for pair in regions if pair not in aside], [*notes, f"{why}; left out."]
+
+
+def _same(one: Segment, other: Segment, pet: Volume) -> bool:
+    if one.name.casefold() != other.name.casefold():
+        return False
+    a, b = union([one], pet).array, union([other], pet).array
+    return float(2 * (a * b).sum()) >= SAME * float(a.sum() + b.sum())
