@@ -10,7 +10,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -41,41 +41,25 @@ def to_json(value: Any) -> str:
     return json.dumps(strict(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def check_folder(folder: str | Path) -> Path:
-    """The folder, if it exists or can be made; raises :class:`OutputError` before any work is done. Makes nothing."""
-    folder = Path(folder)
-    parent = next((p for p in (folder, *folder.absolute().parents) if p.exists()), Path("/"))
-    if not parent.is_dir():
-        raise OutputError(f"{parent} is a file, not a folder: choose another place for the results.", "out")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"No permission to write to {parent}: choose another place for the results.", "out")
-    return folder
-
-
-def check_file(path: str | Path) -> Path:
-    """The file's path, if its folder exists or can be made and it is none itself; else as :func:`check_folder`."""
-    path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder: give the name of a file.", "out")
-    check_folder(path.parent)
-    return path
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def file_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
     """SHA-256 of each input that is a file (a DICOM folder is none)."""
-    found = {}
-    for name, path in files.items():
-        if path and Path(path).is_file():
-            digest = hashlib.sha256()
-            with Path(path).open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-            found[name] = digest.hexdigest()
-    return found
+    return {name: file_hash(Path(path)) for name, path in files.items() if path and Path(path).is_file()}
 
 
-def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
-    """Call each writer with a temporary path beside its target; the targets appear only when all have succeeded."""
+def write_together(writers: Mapping[Path, Callable[[Path], object]], stale: Iterable[Path] = ()) -> None:
+    """Call each writer with a temporary path beside its target; the targets appear only when all have succeeded.
+
+    The ``stale`` files, of an earlier result, are removed then.
+    """
     folders = {folder for path in writers for folder in path.parents if not folder.exists()}
     try:
         with ExitStack() as stack:
@@ -90,6 +74,8 @@ def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
             with suppress(OSError):
                 folder.rmdir()
         raise
+    for path in set(stale) - set(writers):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

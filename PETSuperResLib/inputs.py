@@ -15,7 +15,7 @@ from .grid import crop_to_region, image_grid
 from .lesions.measures import Lesion, measure_lesions
 from .lesions.read import Segmentation, read_segmentation
 from .lesions.segments import Segment, region_around
-from .request import SEGMENTS, Request
+from .request import MARGIN_MM, SEGMENTS, Request
 from .resolution import ImageResolution, resolution_of
 from .scanner import Scanner, contradiction, scanner_of
 from .suv.volumes import check_suv
@@ -80,8 +80,9 @@ class Inputs:
         check_whole(pet, "PET")
         check_whole(ct, "CT")
         warnings += [*check_pair(pet, ct), *found.notes]
-        lesions = measure_lesions(pet, segments)
-        region = region_around(segments, request.margin) if request.region == SEGMENTS else request.region
+        lesions = measure_lesions(pet, segments, threshold=request.threshold)
+        margin = MARGIN_MM if request.margin is None else request.margin
+        region = region_around(segments, margin) if request.region == SEGMENTS else request.region
         files = request.files()
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
         known = (request, pet, ct, scanner, resolution, measurement)

@@ -93,10 +93,12 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     volume = grid.with_array(estimate, "SUVbw")
     lesions: dict[str, Sequence[Any]] = {}
     if inputs.segments:
-        after = measure_lesions(volume, inputs.segments, skip_outside=inputs.region is not None)
+        inside = inputs.region is not None
+        after = measure_lesions(volume, inputs.segments, threshold=request.threshold, skip_outside=inside)
         lesions = {"lr": inputs.lesions, f"ours-{sampler.name}": after}
     report("done", 1.0)
     warnings = [*inputs.warnings, *problem.warnings]
+    warnings += prior.warnings()
     if abs(spacing - prior.pixel_mm) > 0.25 * prior.pixel_mm:
         warnings.append(f"The prior was trained at {prior.pixel_mm:g} mm; {spacing:g} mm is another scale.")
     facts = {
@@ -119,6 +121,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         "grid": {"shape": list(grid.shape), "spacing_mm": list(grid.spacing)},
         "region": None if inputs.region is None else list(inputs.region),
         "warnings": warnings,
+        "threshold": request.threshold,
         "lesions": compare(*lesions.values()) if lesions else [],
         "seconds": round(time.monotonic() - began, 2),
         **inputs.provenance,

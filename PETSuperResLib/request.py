@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 QUALITIES = ("draft", "standard", "paper")
 SEGMENTS = "segments"  # the region around the segmentation
+MARGIN_MM = 20.0  # around the segments, unless stated
 FORMS: dict[str, tuple[tuple[type, ...], str]] = {  # of a field: its types in JSON, and they in words
     "file": ((str,), "a path"),
     "text": ((str,), "text"),
     "whole": ((int,), "a whole number"),
     "number": ((int, float), "a number"),
     "flag": ((bool,), "true or false"),
+    "threshold": ((int, float, str), "an SUV, or a share of the SUVmax such as 41%"),
     "box": ((list, tuple, str), "six numbers: x0, x1, y0, y1, z0, z1 in LPS mm"),
     "scanner": ((str, dict), "a preset, a JSON file or a description"),
     "list": ((list, tuple), "a list"),
@@ -133,10 +135,15 @@ class Request:
         "box",
         None,
         metavar="BOX",
-        shared=False,
         help="Reconstruct a box only: x0,x1,y0,y1,z0,z1 in LPS mm, or 'segments'.",
     )
-    margin: float = option("number", 20.0, low=0, shared=False, help="Around the segments, in mm.")
+    margin: float | None = option(
+        "number",
+        None,
+        low=0,
+        help="Around the region 'segments', in mm.",
+        default_text=f"{MARGIN_MM:g}",
+    )
     prior: Prior | str | Path | None = option(
         "file", None, metavar="FILE", help="Another prior (safetensors) than the bundled one."
     )
@@ -187,7 +194,13 @@ class Request:
         None,
         metavar="FILE",
         shared=False,
-        help="Lesions: label map, .seg.nrrd, DICOM SEG or RTSTRUCT, on any grid; MTV and TLG from SUV 2.5.",
+        help="Lesions: label map, .seg.nrrd, DICOM SEG or RTSTRUCT, on any grid.",
+    )
+    threshold: float | str = option(
+        "threshold",
+        2.5,
+        metavar="SUV|%",
+        help="For MTV and TLG: an SUV, or 41%, the share of the lesion's SUVmax in each volume.",
     )
 
     def __post_init__(self) -> None:
@@ -209,6 +222,11 @@ class Request:
         object.__setattr__(self, "region", _box(self.region))
         if self.region == SEGMENTS and self.segmentation is None:
             raise InputError("A region around the segments needs the segmentation: give it too.", "segmentation")
+        if self.margin is not None and self.region != SEGMENTS:
+            raise InputError("A margin is taken around the segments: set the region to 'segments' too.", "margin")
+        from .lesions.measures import check_threshold
+
+        check_threshold(self.threshold)
         if self.measurement is not None and self.region is not None:
             raise InputError("A measurement is reconstructed as a whole: leave the region out.", "region")
         if self.measurement is not None and self.trues_per_slice is not None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .files import to_json, write_csv, write_together
+from .errors import InputError
+from .files import file_hash, to_json, write_csv, write_together
 from .lesions.measures import COLUMNS, Lesion, lesion_rows
+from .outputs import check_folder, check_outputs
+from .request import Request
 from .volume import WRITABLE, Volume
 
 FILES = {"sr": "sr.nii.gz", "report": "report.json", "lesions": "lesions.csv"}
+HASHES = "outputs_sha256"  # of a report: SHA-256 of the files beside it, by name
 
 
 @dataclass(frozen=True)
@@ -34,22 +39,102 @@ class Result:
     def write(
         self, out: str | Path, patient: str = "", save: Callable[[Volume, Path], object] | None = None, **facts: Any
     ) -> dict[str, Path]:
-        """Write all files, or none; see :func:`target`. Returns the paths: ``sr``, the maps by name, ``report`` and,
-        with a segmentation, ``lesions``.
+        """Write all files, or none, in place of an earlier result; see :func:`target`.
+
+        Returns the paths: ``sr``, the maps by name, ``report`` and, with a segmentation, ``lesions``.
 
         ``patient`` is written into the table of lesions, ``facts`` into the report; ``save`` writes a volume.
         """
         save = save or Volume.write
-        scanner = (self.report.get("scanner") or {}).get("name", "")
+        scanner = self.report.get("scanner", {}).get("name", "")
         rows = [row for method, found in self.lesions.items() for row in lesion_rows(found, patient, scanner, method)]
-        report = to_json({**self.report, **facts})
         writers: dict[str, Callable[[Path], object]] = {"sr": partial(save, self.volume)}
         writers |= {name: partial(save, volume) for name, volume in self.maps.items()}
         if self.lesions:
             writers["lesions"] = lambda path: write_csv(path, rows, COLUMNS)
-        writers["report"] = lambda path: path.write_text(report, encoding="utf-8")
-        write_together({target(out, key): write for key, write in writers.items()})
-        return {key: target(out, key) for key in writers}
+        write_results(out, writers, {**self.report, **facts})
+        return {key: target(out, key) for key in (*writers, "report")}
+
+
+def write_results(out: str | Path, writers: Mapping[str, Callable[[Path], object]], report: Mapping[str, Any]) -> None:
+    """Write files by their keys and a report with their SHA-256; what an earlier result left is removed then.
+
+    Raises :class:`OutputError` where a file of another origin is in the way.
+    """
+    hashes: dict[str, str] = {}
+
+    def hashed(key: str, path: Path) -> None:
+        writers[key](path)
+        hashes[target(out, key).name] = file_hash(path)
+
+    def conclude(path: Path) -> None:
+        path.write_text(to_json({**report, HASHES: hashes}), encoding="utf-8")
+
+    earlier = earlier_results(out)
+    together = {target(out, key): partial(hashed, key) for key in writers} | {target(out, "report"): conclude}
+    check_outputs(dict.fromkeys(together, earlier.__contains__))
+    write_together(together, earlier)
+
+
+def check_results(out: str | Path, request: Request, inputs: Iterable[str | Path | None] = ()) -> Path:
+    """The folder or volume file ``out``, if the results of a request can be written there without harm.
+
+    Nothing is made. Raises :class:`OutputError` where it cannot be written to, and where an input (those of the
+    request, and ``inputs``) or a file of another origin would be replaced or removed.
+    """
+    path, keys = Path(out), ["sr", "report"]
+    keys += ["std"] if request.samples > 1 else []
+    keys += ["lesions"] if request.segmentation is not None else []
+    check_folder(target(out, "sr").parent)
+    earlier = earlier_results(out)
+    files = {*(target(out, key) for key in keys), *earlier}
+    check_outputs(dict.fromkeys(sorted(files), earlier.__contains__), [*request.files().values(), *inputs])
+    return path
+
+
+def earlier_results(out: str | Path) -> set[Path]:
+    """The report of an earlier result in ``out``, and those of its files that have not been changed since."""
+    report = target(out, "report")
+    found = {report}
+    for name, digest in _hashes(report).items():
+        path = report.parent / Path(name).name
+        if path.is_file() and file_hash(path) == digest:
+            found.add(path)
+    return found if HASHES in _read(report) else set()
+
+
+def report_of(volume: str | Path, report: str | Path | None = None) -> dict[str, Any]:
+    """The report of a super-resolved volume's file: the one beside it, or the one given.
+
+    Raises :class:`InputError` where it is missing, or does not record this file's SHA-256.
+    """
+    path = Path(volume)
+    beside = (path.with_name(FILES["report"]), target(path, "report"))
+    chosen = Path(report) if report else next((p for p in beside if p.is_file()), beside[0])
+    if not path.is_file():
+        raise InputError(f"No file {path}: check the path.")
+    if not chosen.is_file():
+        raise InputError(f"There is no report {chosen} of {path}: give the one of its reconstruction.", "report")
+    if file_hash(path) not in _hashes(chosen).values():
+        raise InputError(
+            f"{chosen} does not record {path} (by its SHA-256): give a super-resolved PET as it was written, and the "
+            "report.json of the same reconstruction.",
+            "report",
+        )
+    return _read(chosen)
+
+
+def _hashes(report: Path) -> dict[str, str]:
+    found = _read(report).get(HASHES)
+    return found if isinstance(found, dict) else {}
+
+
+def _read(report: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def target(out: str | Path, key: str) -> Path:

@@ -17,11 +17,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from .dicom.mark import looks_like_dicom
-from .errors import GeometryError, InputError, OutputError
+from .errors import GeometryError, InputError, OutputError, UnitsError
 from .files import atomic_path, quiet
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+UNITS = ("", "SUVbw", "Bq/mL", "HU", "label")
 INTERPOLATORS = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline3}
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -51,6 +52,8 @@ class Volume:
         array = np.ascontiguousarray(self.array, dtype=np.float32)
         if array.ndim != 3:
             raise InputError(f"A volume needs 3 dimensions, this array has {array.ndim}: give (slices, rows, columns).")
+        if self.unit not in UNITS:
+            raise UnitsError(f"'{self.unit}' is no unit of a volume: use {', '.join(UNITS[1:])}, or '' if unknown.")
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "spacing", tuple(float(v) for v in self.spacing))
         object.__setattr__(self, "origin", tuple(float(v) for v in self.origin))
@@ -167,6 +170,10 @@ class Volume:
         path = Path(path)
         if not path.exists():
             raise InputError(f"No file or folder {path}: check the path.")
+        try:
+            next(path.iterdir(), None) if path.is_dir() else path.open("rb").close()
+        except OSError as error:
+            raise InputError(f"{path} cannot be opened: {error.strerror}.") from error
         if path.is_dir() or path.suffix.lower() in (".dcm", ".ima") or looks_like_dicom(path):
             from .dicom.series import series_image
 
@@ -193,8 +200,11 @@ class Volume:
             raise InputError(f"{path} is not a single 3D scalar volume: give one frame of it.")
         return cls.from_sitk(image, unit, {"file": path.name})
 
-    def write(self, path: str | Path) -> Path:
-        """Write NIfTI, NRRD or MHA, completely or not at all; label volumes as integers. Returns the path."""
+    def write(self, path: str | Path, note: str = "") -> Path:
+        """Write NIfTI, NRRD or MHA, completely or not at all; label volumes as integers. Returns the path.
+
+        ``note`` is kept in the file's header (NIfTI: ``descrip``, at most 79 characters).
+        """
         path = Path(path)
         suffix = next((s for s in WRITABLE if path.name.lower().endswith(s)), None)
         if suffix is None:
@@ -202,6 +212,8 @@ class Volume:
         image = self.to_sitk()
         if self.unit == "label":
             image = sitk.Cast(image, sitk.sitkInt16)
+        if note:
+            image.SetMetaData("ITK_FileNotes", note)
         with atomic_path(path) as temporary:
             try:
                 with quiet():

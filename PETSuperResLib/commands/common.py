@@ -60,6 +60,8 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
         elif about.form in ("whole", "number"):
             low, high = (None if math.isinf(limit) else limit for limit in (about.low, about.high))
             kind = (click.IntRange if about.form == "whole" else click.FloatRange)(low, high, min_open=about.above)
+        elif about.form == "threshold":
+            kind = str
         default: dict[str, Any] = {} if needed or field.default is None else {"default": field.default}
         if about.form == "flag":
             default = {"default": field.default}  # None: neither way was given

@@ -23,10 +23,12 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
 
     No patient is in two parts. Unfit cases are listed with the reason.
     """
-    from ..cohort.manifest import summary, write_manifest
-    from ..files import check_file
+    from pathlib import Path
 
-    path = check_file(out)
+    from ..cohort.manifest import FORMAT, summary, write_manifest
+    from ..outputs import check_file, marked
+
+    path = check_file(out, (".json",), marked(FORMAT), [split or Path(data, "split.json")])
     with Bar() as bar:
         content = write_manifest(data, path, split, seed, patient_pattern, progress=bar)
     click.echo(summary(content))
@@ -49,7 +51,7 @@ def batch(data: str, split: str | None, part: str | None, out: str, **common: An
     from ..cohort.cases import find_cases
     from ..cohort.manifest import split_cases
     from ..errors import InputError
-    from ..files import check_folder
+    from ..outputs import check_folder
 
     folder = check_folder(out)
     if split and not part:

@@ -18,12 +18,11 @@ def demo(out: str) -> None:
     from runpy import run_path
 
     from ..errors import InputError
-    from ..files import check_folder
 
     script = Path(__file__).resolve().parents[2] / "Testing" / "demo" / "mrml_demo.py"
     if not script.is_file():
         raise InputError("The demo is not part of the installed package: run it in a source tree with 'make demo'.")
-    run_path(str(script))["main"](check_folder(out))
+    run_path(str(script))["main"](out)
 
 
 @click.command(short_help="Train a prior on high-quality PET/CT.")
@@ -55,21 +54,29 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
     from dataclasses import replace
 
     from ..errors import Cancelled
-    from ..files import check_folder
-    from ..studies.training.config import read_recipe, with_conditioning
+    from ..outputs import check_folder
+    from ..studies.training.config import read_recipe, recipe_json, with_conditioning
+    from ..studies.training.loop import STATE
+    from ..studies.training.train import FILES, is_finished
     from ..studies.training.train import train as run
 
-    folder = check_folder(out)
     stages = read_recipe(config)
     if seed is not None:
         stages = tuple(replace(stage, seed=seed) for stage in stages)
     if conditioning is not None:
         stages = with_conditioning(stages, conditioning)
+    read = [config, given["data"], given["split"], *(stage.start_from for stage in stages)]
+    folder = check_folder(out, FILES, read)
+    if is_finished(folder, recipe_json(stages)):
+        click.echo(f"{folder} holds this run, trained to its end: choose another folder to train anew.")
+        return
     try:
         with Bar() as bar:
             checkpoint = run(out=folder, config=stages, progress=bar, **given)
     except KeyboardInterrupt as stop:
-        raise Cancelled("Cancelled; the same command continues from the state in --out.") from stop
+        if any(folder.rglob(STATE)):
+            raise Cancelled("Cancelled; the same command continues from the state in --out.") from stop
+        raise Cancelled("Cancelled before the first step was kept; nothing was trained.") from stop
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"Wrote {checkpoint}.")
 
@@ -115,10 +122,11 @@ def evaluate(out: str, **given: Any) -> None:
     """
     import os
 
-    from ..files import check_folder
+    from ..outputs import check_folder
     from ..studies.evaluation import evaluate as run  # type: ignore[attr-defined]
+    from ..studies.evaluation.evaluate import FILES
 
-    folder = check_folder(out)
+    folder = check_folder(out, FILES)
     with Bar() as bar:
         run(out=folder, progress=bar, command=command_line(), **given)
     if os.environ.get("RANK", "0") == "0":

@@ -15,18 +15,20 @@ from .common import Bar, change_table, level_option, request_options, table
 @click.option("--out", required=True, metavar="DIR", help="Where sr.nii.gz, report.json and lesions.csv go.")
 def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
-    from ..errors import InputError
-    from ..files import check_folder
+    from ..errors import Cancelled, InputError, OutputError, PETSuperResError
     from ..inputs import Inputs
     from ..request import Request
+    from ..results import check_results
 
-    folder = check_folder(out)
-    inputs = Inputs.of(Request(**given))
-    click.echo(f"{inputs.words()}.")
+    request = Request(**given)
+    folder = check_results(out, request)
     if dicom_out:
-        from ..dicom.write import check_target
+        from ..dicom.write import check_target, write_derived
 
         check_target(dicom_out)
+    inputs = Inputs.of(request)
+    click.echo(f"{inputs.words()}.")
+    if dicom_out:
         if "series_uid" not in inputs.pet.metadata:
             raise InputError("--dicom-out needs the PET as a DICOM series: give --pet its folder.")
     from ..reconstruction import run
@@ -37,14 +39,17 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     for warning in result.report.get("warnings", ()):
         click.echo(f"Note: {warning}")
     if result.report.get("lesions"):
-        click.echo(change_table(result.report["lesions"]))
-    click.echo(f"Wrote {', '.join(path.name for path in files.values())} to {folder}.")
+        click.echo(change_table(result.report["lesions"], request.threshold))
+    saved = ", ".join(path.name for path in files.values())
+    click.echo(f"Wrote {saved} to {folder}.")
     if dicom_out:
-        from ..dicom.write import write_derived
-
-        series = write_derived(
-            result.volume, given["pet"], dicom_out, dict(result.report), series=inputs.pet.metadata["series_uid"]
-        )
+        try:
+            facts, uid = dict(result.report), inputs.pet.metadata["series_uid"]
+            series = write_derived(result.volume, given["pet"], dicom_out, facts, series=uid)
+        except PETSuperResError as error:
+            raise OutputError(f"{saved} are saved in {folder}, but not the DICOM series: {error}") from error
+        except KeyboardInterrupt as stop:
+            raise Cancelled(f"Cancelled; {saved} are saved in {folder}, the DICOM series is not.") from stop
         click.echo(f"Wrote {len(series)} DICOM images to {dicom_out}.")
 
 
@@ -70,19 +75,24 @@ def simulate(
     out: str,
 ) -> None:
     """Simulate a low-resolution scan of a PET: its sinogram and the image a clinic would make of it."""
-    from ..files import check_folder
+    from ..checks import check_ct
     from ..inputs import read_image
+    from ..outputs import check_folder
+    from ..physics.simulation import FILES
+    from ..physics.simulation import simulate as run
     from ..scanner import setting as find_setting
     from ..suv.volumes import check_suv
 
-    folder = check_folder(out)
+    folder = check_folder(out, FILES, [pet, ct])
     scanner = find_setting(setting)
     pet_volume = read_image(pet, "PT", series=series)
     for warning in check_suv(pet_volume):
         click.echo(f"Note: {warning}")
     ct_volume = read_image(ct, "CT") if ct else None
-    from ..physics.simulation import simulate as run
-
+    if ct_volume is not None:
+        check_ct(ct_volume)
+        if not attenuation:
+            click.echo("Note: the CT is not used without --attenuation.")
     with Bar() as bar:
         done = run(pet_volume, ct_volume, scanner, counts, attenuation, seed=seed, device=device, progress=bar)
     click.echo(f"Wrote {', '.join(done.write(folder))} to {folder}.")

@@ -19,12 +19,15 @@ from .common import MTV, change_table, lesion_headings, request_options, table
 @click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
 def suv(dicom_dir: str, dose: float | None, out: str, **stated: Any) -> None:
     """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
-    from ..files import check_file, to_json
+    from ..files import to_json
+    from ..outputs import check_file, marked
     from ..suv.volumes import suv_volume, told
+    from ..volume import WRITABLE
 
-    check_file(out)
+    note = "PETSuperRes SUVbw"
+    check_file(out, WRITABLE, marked(note), [dicom_dir])
     volume = suv_volume(dicom_dir, dose_bq=None if dose is None else 1e6 * dose, **stated)
-    volume.write(out)
+    volume.write(out, note)
     click.echo(to_json(volume.metadata.get("suv", {})), nl=False)
     for warning in told(volume):
         click.echo(f"Note: {warning}")
@@ -56,25 +59,29 @@ def lesions(
     out: str | None,
 ) -> None:
     """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
-    from ..files import check_file, write_csv
+    from ..files import write_csv
     from ..inputs import read_image
     from ..lesions import measures as ls
     from ..lesions.read import read_segmentation
     from ..lesions.segments import connected_parts
+    from ..outputs import begins, check_file
     from ..suv.volumes import check_suv
 
     ls.check_threshold(threshold)
     if out:
-        check_file(out)
+        check_file(out, (".csv",), begins(ls.COLUMNS), [pet, segmentation, after, reference])
     volume = read_image(pet, "PT", series=series)
     drawn = read_segmentation(segmentation, volume)
-    for warning in (*check_suv(volume), *drawn.notes):
+    for warning in drawn.notes:
         click.echo(f"Note: {warning}")
     segments = connected_parts(drawn.segments) if split else drawn.segments
     truth = read_image(reference, "PT", "--reference") if reference else None
     volumes = {"pet": volume}
     if after:
         volumes["after"] = read_image(after, "PT", "--after")
+    for one in (*volumes.values(), *([truth] if truth else [])):
+        for warning in check_suv(one):
+            click.echo(f"Note: {warning}")
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
     if truth:

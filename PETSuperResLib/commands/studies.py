@@ -32,16 +32,28 @@ def study() -> None:
 _out = click.option("--out", required=True, metavar="DIR", help="Where tables and pictures go.")
 
 
+def _folder(out: str, study: str, room: str = "evaluation") -> Path:
+    """The folder of a study, checked for its table, picture and document."""
+    from importlib import import_module
+
+    from ..outputs import begins, check_folder, marked
+    from ..studies.plotting import MADE_BY
+
+    columns = import_module(f"..studies.{room}.{study}", __package__).COLUMNS
+    own = {".csv": begins(columns), ".png": marked(MADE_BY), ".md": marked("PETSuperRes")}
+    return check_folder(out, {study + suffix: recognised for suffix, recognised in own.items()})
+
+
 def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None]:
     """The options of a study on patients; ``run`` gets them as a cohort and returns the file it wrote."""
 
     @wraps(run)
     def command(out: str, **chosen: Any) -> None:
-        from ..files import check_folder
         from ..studies.subjects import Cohort
 
+        folder = _folder(out, run.__name__)
         with Bar() as bar:
-            path = run(Cohort(**chosen), check_folder(out), bar)
+            path = run(Cohort(**chosen), folder, bar)
         click.echo(f"Wrote {path}.")
 
     options = (
@@ -62,11 +74,11 @@ def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None
 @_out
 def nema(out: str, **chosen: Any) -> None:
     """Scan the NEMA image-quality phantom by simulation: nema.csv, nema.png."""
-    from ..files import check_folder
     from ..studies.evaluation.nema import nema_study
 
+    folder = _folder(out, "nema")
     with Bar() as bar:
-        path = nema_study(check_folder(out), progress=bar, **chosen)
+        path = nema_study(folder, progress=bar, **chosen)
     click.echo(f"Wrote {path}.")
 
 
@@ -97,10 +109,9 @@ def quality_vs_time(cohort: Cohort, out: Path, progress: Bar) -> Path:
 @_out
 def bias_noise(out: str, **chosen: Any) -> None:
     """Scan one torso again and again, each method along its parameter: bias_noise.csv, bias_noise.png."""
-    from ..files import check_folder
     from ..studies.evaluation.bias_noise import bias_noise_study
 
-    folder = check_folder(out)
+    folder = _folder(out, "bias_noise")
     with Bar() as bar:
         rows = bias_noise_study(folder, progress=bar, **chosen)
     headings = {"method": "method", "at": "at", "lesion_bias_percent": "lesion bias %"}
@@ -128,13 +139,13 @@ def scaling(axes: tuple[str, ...], repeats: int, quality: str, device: str, out:
     from dataclasses import replace
 
     from ..device import pick_device
-    from ..files import check_folder
     from ..studies.benchmarks.scaling import LOADS, WHOLE_BODY, scaling
 
     where = str(pick_device(device))
     loads = [replace(load, quality=quality, device=where) for load in (*LOADS, WHOLE_BODY) if load.axis in axes]
+    folder = _folder(out, "scaling", "benchmarks")
     with Bar() as bar:
-        rows = scaling(check_folder(out), loads, repeats, bar)
+        rows = scaling(folder, loads, repeats, bar)
     figures = ("seconds", "cpu_seconds", "cases_per_hour")
     rounded = [row | {k: f"{row[k]:.1f}" for k in (*figures, "peak_mb", "base_mb")} for row in rows]
     headings = {name: name for name in ("axis", "slices", "size", "views", "processes", *figures)}

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -87,11 +88,13 @@ def save_dataset(dataset: Dataset, meta: FileMetaDataset, path: Path) -> None:
     """Write a data set as little endian with explicit VR, under either interface of pydicom."""
     dataset.file_meta = meta
     save: Callable[..., None] = dataset.save_as
+    memory = BytesIO()  # so that a full disk is the system's error, which pydicom would wrap with its traceback
     if int(pydicom.__version__.split(".")[0]) >= 3:
-        save(path, enforce_file_format=True, little_endian=True, implicit_vr=False)
+        save(memory, enforce_file_format=True, little_endian=True, implicit_vr=False)
     else:
         dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        save(path, write_like_original=False)
+        save(memory, write_like_original=False)
+    path.write_bytes(memory.getvalue())
 
 
 def list_series(folder: str | Path) -> list[SeriesInfo]:

@@ -19,6 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from ..errors import GeometryError, InputError, OutputError, UnitsError
 from ..files import write_together
+from ..outputs import check_folder
 from ..progress import Callback, Reporter
 from ..volume import Volume
 from .derived import PET_STORAGE, derived_headers, set_pixels
@@ -112,9 +113,7 @@ def _nearest(volume: Volume, headers: Sequence[Dataset], geometry: Mapping[str, 
 
 def check_target(folder: str | Path) -> Path:
     """The folder to write; raises :class:`OutputError` if it is a file or not empty."""
-    target = Path(folder).absolute()
-    if target.is_file():
-        raise OutputError(f"{target} is a file, not a folder: choose another folder for the DICOM series.")
+    target = check_folder(Path(folder).absolute())
     if target.is_dir() and any(target.iterdir()):
         raise OutputError(f"{target} is not empty: choose a new folder for the DICOM series.")
     return target

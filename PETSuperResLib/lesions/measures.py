@@ -209,9 +209,13 @@ def check_threshold(threshold: float | str) -> tuple[float, bool]:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise InputError(f"MTV threshold '{threshold}' is neither an SUV nor a share of SUVmax: give 2.5, 4.0 or 41%.")
+        raise InputError(
+            f"MTV threshold '{threshold}' is neither an SUV nor a share of SUVmax: give 2.5, 4.0 or 41%.", "threshold"
+        )
     if relative and value > 1:
-        raise InputError(f"MTV threshold '{threshold}' is more than the SUVmax itself: give 41% or another below 100%.")
+        raise InputError(
+            f"MTV threshold '{threshold}' is more than the SUVmax itself: give 41% or another below 100%.", "threshold"
+        )
     return value, relative
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from ..device import pick_device
 from ..errors import GeometryError, InputError
 from ..files import to_json, write_together
 from ..grid import image_grid
+from ..outputs import marked
 from ..progress import Callback, Reporter
 from ..scanner import Scanner
 from ..scanner import setting as paper_setting
 from ..volume import Volume
 from .attenuation import hu_to_mu
 from .clinical import clinical_image
-from .measurement import Measurement
+from .measurement import FORMAT, Measurement
 from .model import osem
 from .projector import covering_bins
 from .protocols import Protocol
@@ -40,6 +42,15 @@ CLINICAL_ITERATIONS = 42  # 2 iterations x 21 subsets
 SCATTER_FWHM_MM = 120.0
 BODY_SUV = 0.1
 COUNTED_SLICE_MM = 3.27  # thickness to which the presets' trues per slice belong: 47 slices of a Discovery 690's bed
+
+
+NOTE = "PETSuperRes simulation"  # in the headers of its images
+FILES = {  # of a simulation, with how an earlier one is recognised
+    "truth.nii.gz": marked(NOTE),
+    "lr.nii.gz": marked(NOTE),
+    "measurement.safetensors": marked(FORMAT),
+    "protocol.json": marked('"trues_per_slice"'),
+}
 
 
 @dataclass(frozen=True)
@@ -56,12 +67,14 @@ class Simulation:
 
         With a protocol, ``protocol.json`` has it and its scanner.
         """
-        writers: dict[str, Callable[[Path], object]] = {"truth.nii.gz": self.truth.write, "lr.nii.gz": self.lr.write}
+        images = {"truth.nii.gz": self.truth, "lr.nii.gz": self.lr}
+        writers: dict[str, Callable[[Path], object]] = {n: partial(v.write, note=NOTE) for n, v in images.items()}
         writers["measurement.safetensors"] = self.measurement.write
         if self.protocol is not None:
             text = to_json({"protocol": self.protocol.to_dict(), **self.facts})
             writers["protocol.json"] = lambda path: path.write_text(text, encoding="utf-8")
-        write_together({Path(folder) / name: write for name, write in writers.items()})
+        stale = [Path(folder) / name for name, own in FILES.items() if own(Path(folder) / name)]
+        write_together({Path(folder) / name: write for name, write in writers.items()}, stale)
         return list(writers)
 
     @property

@@ -29,6 +29,7 @@ from .transform import AsinhTransform
 
 #: by the name in the checkpoint; one without a name holds the first
 ARCHITECTURES: dict[str, type[PriorNetwork]] = {kind.architecture: kind for kind in (NoiseNetwork,)}
+FEW_PATCHES = 20_000  # the bundled prior was trained on 550 000
 BUNDLED_SHA256 = BUNDLED.with_suffix(".sha256")
 
 
@@ -55,6 +56,23 @@ class Prior:
     def pixel_mm(self) -> float:
         """The pixel size the network was trained at."""
         return float(self.info.get("pixel_mm", 2.0))
+
+    @property
+    def patches(self) -> int | None:
+        """The patches it was trained on, those of the priors that it started from included; None if not recorded."""
+        recorded = self.info.get("patches")
+        if recorded is None and {"steps", "batch"} <= self.info.keys():
+            recorded = self.info["steps"] * self.info["batch"]
+        return recorded
+
+    def warnings(self) -> list[str]:
+        """What a user of the prior should know."""
+        if self.patches is None or self.patches >= FEW_PATCHES:
+            return []
+        return [
+            f"The prior was trained on {self.patches} patches only (a useful one needs {FEW_PATCHES} or more): "
+            "the result is hardly guided by it."
+        ]
 
     def to(self, device: torch.device | str) -> Prior:
         """Move the weights; returns the prior itself."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..files import atomic_path
 
+MADE_BY = "PETSuperRes studies"  # in the header of each figure
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -14,5 +16,6 @@ if TYPE_CHECKING:
 def save_figure(figure: Figure, path: str | Path, tight: bool = False) -> Path:
     """Write a figure as PNG, completely or not at all; returns the path. ``tight`` crops the margins."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png", bbox_inches="tight" if tight else None)
+        box = "tight" if tight else None
+        figure.savefig(temporary, dpi=110, format="png", bbox_inches=box, metadata={"Software": MADE_BY})
     return Path(path)

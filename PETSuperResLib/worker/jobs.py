@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, OutputError
-from ..files import check_folder, write_together
+from ..files import write_together
 from ..inputs import Inputs
+from ..outputs import check_folder, marked
 from ..phantoms.demo_case import LESIONS, SEED, SHAPE, demo_case
 from ..progress import Callback, Event
 from ..request import Request, from_plain, option, options
-from ..results import target
+from ..results import check_results, target
 from ..volume import Volume
-from .raw_arrays import read_raw, write_raw
+from .raw_arrays import MARK, read_raw, write_raw
 
 if TYPE_CHECKING:
     from ..prior import Prior
@@ -83,7 +84,7 @@ class ReconstructJob(Job):
         out = target(self.out, "sr")
         if self.raw and not out.name.endswith(".nrrd"):
             raise InputError("Field 'raw' needs an 'out' that ends with .nrrd.")
-        check_folder(out.parent)
+        check_results(self.out, self.request)
         tools.progress(Event("reading", 0.0, "reading the images"))
         inputs = Inputs.of(self._without_private_files())
         from ..reconstruction import run
@@ -130,10 +131,10 @@ class PhantomJob(Job):
 
     def run(self, tools: Tools) -> Answer:
         """Generate and write; the report has ``lesions``, their names by label."""
+        files = {key: Path(self.out) / f"{key}.nrrd" for key in ("pet", "ct", "labels")}
+        check_folder(self.out, {file.name: marked(MARK) for file in files.values()})
         case = demo_case(self.seed, self.shape, self.lesions, tools.progress)
-        folder = check_folder(self.out)
         volumes = {"pet": case.simulation.lr, "ct": case.phantom.ct, "labels": case.phantom.labels}
-        files = {key: folder / f"{key}.nrrd" for key in volumes}
         write_together({files[key]: partial(write_raw, volume) for key, volume in volumes.items()})
         return files, {"lesions": case.names}
 
@@ -174,10 +175,11 @@ class SuvJob(Job):
         from ..dicom.read import read_series
         from ..suv.evidence import Overrides
 
+        folder = check_folder(self.out, {"pet.nrrd": marked(MARK)}, [self.source])
         tools.progress(Event("reading", 0.0, "reading the DICOM series"))
         overrides = Overrides(self.weight_kg, self.dose_bq, self.injected)
         volume = read_series(self.source, modality="PT", overrides=overrides)
-        return {"pet": write_raw(volume, check_folder(self.out) / "pet.nrrd")}, {"evidence": volume.metadata["suv"]}
+        return {"pet": write_raw(volume, folder / "pet.nrrd")}, {"evidence": volume.metadata["suv"]}
 
 
 JOBS: dict[str, type[Job]] = {

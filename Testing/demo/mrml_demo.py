@@ -22,12 +22,19 @@ import mrml_scene  # noqa: E402
 
 from PETSuperResLib.errors import InputError, OutputError  # noqa: E402
 from PETSuperResLib.files import quiet  # noqa: E402
+from PETSuperResLib.outputs import check_folder  # noqa: E402
 from PETSuperResLib.phantoms.demo_case import LESIONS, SEED, SHAPE, SITES, SPACING  # noqa: E402
 from PETSuperResLib.volume import Volume  # noqa: E402
+
+NAMES = {  # of the demo's files
+    **{name: f"{name}.nii.gz" for name in ("ct", "pet", "reference", "sr")},
+    **{"lesions": "lesions.seg.nrrd", "table": "lesions.csv", "scene": "scene.mrml", "report": "report.png"},
+}
 
 
 def main(folder: str | Path = "demo_output", quality: str = "standard", seed: int = SEED) -> dict[str, Path]:
     """Run the demo into ``folder``; returns the files by name. Raises the library's errors."""
+    check_folder(folder, dict.fromkeys(NAMES.values(), _is_demo))
     if not mrml_scene.available():
         raise InputError("The demo needs a MRML scene: install it with pip install 'PETSuperResLib[mrml]'.")
     from PETSuperResLib.commands.common import Bar
@@ -72,6 +79,13 @@ def main(folder: str | Path = "demo_output", quality: str = "standard", seed: in
     return files
 
 
+def _is_demo(path: Path) -> bool:
+    """Whether a file lies beside the scene of an earlier demo, which refers to it."""
+    scene = path.with_name("scene.mrml")
+    text = scene.read_text(encoding="utf-8", errors="replace") if scene.is_file() else ""
+    return "PETSuperRes" in text and (path.name in text or path.name in ("scene.mrml", "report.png"))
+
+
 def _seconds(began: float) -> str:
     return f"{time.monotonic() - began:.0f} s"
 
@@ -83,10 +97,7 @@ def _name(number: int, lesion: Any) -> str:
 
 def _save(scene: Any, nodes: dict[str, Any], folder: Path, picture: Callable[[Path], object]) -> dict[str, Path]:
     """Write every node, the scene that refers to them and the picture: all of them, or nothing."""
-    new = not folder.exists()
-    suffixes = {"lesions": ".seg.nrrd", "table": ".csv"}
-    names = {key: ("lesions" if key == "table" else key) + suffixes.get(key, ".nii.gz") for key in nodes}
-    names |= {"scene": "scene.mrml", "report": "report.png"}
+    new, names = not folder.exists(), NAMES
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as temporary:

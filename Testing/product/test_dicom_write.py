@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from PETSuperResLib.dicom import write as dicom_write
 from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.dicom.write import write_derived
 from PETSuperResLib.errors import GeometryError, InputError, OutputError, UnitsError
+from PETSuperResLib.results import Result
 from PETSuperResLib.volume import Volume
 
 OBLIQUE = tuple(rotation((1, 2, 3), 25)[:, :2].T.ravel())
@@ -233,15 +236,51 @@ def test_a_failure_half_way_leaves_nothing(source, tmp_path, monkeypatch):
 
 def test_the_command_line_writes_a_series(source, tmp_path, capsys):
     volume = finer(suv_volume(source))
-    volume.write(tmp_path / "sr.nii.gz")
-    (tmp_path / "report.json").write_text('{"seed": 5}', encoding="utf-8")
+    Result(volume, report={"seed": 5}).write(tmp_path)
     words = ["dicom", "--volume", str(tmp_path / "sr.nii.gz"), "--source", str(source)]
-    assert run([*words, "--report", str(tmp_path / "report.json"), "--out", str(tmp_path / "out")]) == 0
+    assert run([*words, "--out", str(tmp_path / "out")]) == 0
     assert run(["suv", str(tmp_path / "out"), "--out", str(tmp_path / "back.nii.gz")]) == 0
     assert_same_suv(Volume.read(tmp_path / "back.nii.gz", "SUVbw"), volume)
     assert "seed 5" in pydicom.dcmread(next((tmp_path / "out").iterdir())).DerivationDescription
     assert run([*words, "--out", str(tmp_path / "out")]) == 2
     assert "not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("which", ["pet", "no report", "another report", "changed"])
+def test_the_command_line_writes_no_volume_that_its_report_does_not_record(source, tmp_path, capsys, which):
+    volume = finer(suv_volume(source))
+    Result(volume, report={"seed": 5}).write(tmp_path / "one")
+    Result(volume.with_array(2 * volume.array), report={"seed": 6}).write(tmp_path / "two")
+    chosen, report = tmp_path / "one" / "sr.nii.gz", tmp_path / "one" / "report.json"
+    if which == "pet":
+        chosen = suv_volume(source).write(tmp_path / "pet.nii.gz")
+    elif which == "no report":
+        report.unlink()
+    elif which == "another report":
+        report = tmp_path / "two" / "report.json"
+    else:
+        volume.with_array(0.5 * volume.array).write(chosen)
+    words = ["--volume", str(chosen), "--source", str(source), "--report", str(report), "--out", str(tmp_path / "out")]
+    assert run(["dicom", *words]) == 2
+    told = capsys.readouterr().err
+    assert "report" in told and str(chosen) in told and not (tmp_path / "out").exists()
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))  # writing beyond fails, as on a full disk
+from PETSuperResLib.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_full_disk_is_told_in_one_sentence(source, tmp_path):
+    Result(finer(suv_volume(source)), report={"seed": 5}).write(tmp_path)
+    words = ["dicom", "--volume", str(tmp_path / "sr.nii.gz"), "--source", str(source), "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", LIMITED, *words], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert "could not be written: File too large" in done.stderr and not (tmp_path / "out").exists()
 
 
 @pytest.mark.data

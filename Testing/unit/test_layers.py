@@ -14,6 +14,7 @@ LAYERS = (  # from the ground up; a module imports from its own room, its own la
     {"errors", "version"},
     {
         "files",
+        "outputs",
         "progress",
         "device",
         "scanner",

@@ -18,9 +18,10 @@ from PETSuperResLib.scanner import Scanner
 FULL = {
     "pet": "/data/pet.nrrd", "ct": "/data/ct.nrrd", "prior": "/data/p.safetensors", "segmentation": "/data/seg.nrrd",
     "scanner": Scanner.get("GE Discovery ST", dose_fraction=0.5).to_dict(), "quality": "draft", "samples": 3,
-    "seed": 7, "device": "cpu", "region": [-20.0, 20.0, -30.0, 30.0, 0.0, 9.0], "margin": 5.0, "spacing": 1.5,
+    "seed": 7, "device": "cpu", "region": [-20.0, 20.0, -30.0, 30.0, 0.0, 9.0], "margin": None, "spacing": 1.5,
     "trues_per_slice": 5e4, "measurement": None, "fwhm": None, "post_filter": 5.0, "psf_modelled": True,
     "series": "PET WB", "ct_series": "1.2.3",
+    "threshold": "41%",
 }  # fmt: skip
 
 
@@ -54,6 +55,9 @@ def test_relative_paths_become_absolute_for_a_process_elsewhere(monkeypatch, tmp
         ({"seed": -1}, "seed"),
         ({"region": [1, 0, 0, 1, 0, 1]}, "region"),
         ({"region": "here"}, "region"),
+        ({"region": None, "margin": 5.0}, "margin"),
+        ({"margin": 5.0}, "margin"),
+        ({"threshold": "forty"}, "threshold"),
         ({"region": [float("nan"), 1, 0, 1, 0, 1]}, "region"),
         ({"spacing": 0.1}, "spacing"),
         ({"spacing": float("nan")}, "spacing"),

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ...device import fast_bfloat16, pick_device
 from ...errors import CheckpointError
-from ...files import check_folder, to_json, write_text
+from ...files import to_json, write_text
+from ...outputs import check_folder, marked
 from ...phantoms.torso import torso_phantom
 from ...physics.backends import backend_for
 from ...prior import Denoiser, NoiseNetwork, Prior
@@ -51,7 +52,10 @@ def benchmark(
     the figures: times in s, median and fastest of several runs, and the number of slices or images
     they are for. A GPU is compared by the time by the clock, idle before and after.
     """
-    folder, chosen = None if out is None else check_folder(out), pick_device(device)
+    folder, chosen = (
+        None if out is None else check_folder(out, {"benchmark.json": marked('"machine"')}),
+        pick_device(device),
+    )
     geometries = GEOMETRIES[: 1 if quick else None]
     stages = ["limits", *("small", "large")[: len(geometries)], "updates", "network", "runs"]
     fractions = itertools.accumulate((SHARES[s] for s in stages), initial=0)

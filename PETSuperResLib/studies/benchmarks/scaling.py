@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ...files import check_folder, write_csv
+from ...files import write_csv
 from ...progress import Callback, Reporter
 from ...volume import Volume
 from ..plotting import save_figure
@@ -64,7 +64,7 @@ def scaling(
     """
     if sys.platform == "win32":
         raise InputError("The peak of a process's memory is read by POSIX's getrusage: run this on Linux or macOS.")
-    folder, report = check_folder(out), Reporter(progress)
+    folder, report = Path(out), Reporter(progress)
     sizes = [load.slices * load.size**2 for load in loads]
     rows: list[dict[str, Any]] = []
     report.start_clock(0.0)

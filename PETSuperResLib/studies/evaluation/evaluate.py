@@ -13,6 +13,7 @@ from ...cohort.manifest import split_cases
 from ...errors import InputError
 from ...files import write_csv
 from ...lesions.measures import COLUMNS
+from ...outputs import begins, marked
 from ...physics.protocols import Protocol
 from ...physics.simulation import COUNT_LEVELS
 from ...prior import Prior
@@ -32,6 +33,12 @@ METRIC_COLUMNS = (
     *("counts", "reference", "psnr_body", "ssim_body", "nmse_body", "seconds"),
     *("input", "told", "noise_percent", "fwhm_mm"),
 )
+FILES = {  # of an evaluation, with how an earlier one is recognised
+    "metrics.csv": begins(METRIC_COLUMNS),
+    "lesions.csv": begins(COLUMNS),
+    "summary.md": marked("PETSuperRes"),
+    "report.html": marked("PETSuperRes"),
+}
 DEFAULT_METHODS = {
     "sinogram": ("lr", "osem", "psf-osem", "ours-draft", "ours-standard"),
     "image": (BASELINE, "ours-draft", "ours-standard"),

@@ -78,7 +78,7 @@ def conditioned_prior(conditioning: str, cases: Sequence[Subject], options: FitO
     if not folder.is_dir():
         making = folder.with_suffix(".part")
         making.mkdir(parents=True, exist_ok=True)
-        _train(config, cases, making, Team(device), Reporter(options.progress), options.limit_minutes)
+        _train(config, cases, making, Team(device), Reporter(options.progress), options.limit_s)
         making.rename(folder)
     return Prior.load(folder / "prior.safetensors", device)
 
@@ -89,7 +89,7 @@ def _train(
     folder: Path,
     team: Team,
     report: Reporter,
-    limit_minutes: float | None,
+    limit_s: float,
 ) -> None:
     """Write ``prior.safetensors`` into the folder; a stopped run in it is continued."""
     stacks = []
@@ -113,7 +113,7 @@ def _train(
 
     batches = SliceBatches([source], [1.0], config.size, config.seed, config.network.neighbours)
     with Prefetcher(batches, config.batch, team) as prefetched:
-        loop.run(prefetched, limit_minutes, logged)
+        loop.run(prefetched, limit_s, logged)
     report("done", 1.0)
 
 

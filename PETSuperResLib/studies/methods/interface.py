@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,11 @@ class FitOptions:
             raise InputError(f"The time to train a method must be above 0 minutes, not {self.limit_minutes:g}.")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"A method needs 1 training step or more, not {self.steps}.")
+
+    @property
+    def limit_s(self) -> float:
+        """``limit_minutes`` in seconds; infinite without one."""
+        return math.inf if self.limit_minutes is None else 60 * self.limit_minutes
 
 
 @dataclass(frozen=True)

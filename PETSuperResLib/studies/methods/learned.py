@@ -98,7 +98,7 @@ def fit_restorer(config: RestorerConfig, cases: Sequence[Subject], options: FitO
     def logged(loss: float, done: float) -> None:
         report(f"training {config.name}", done, f"step {loop.step} of {config.steps}, loss {loss:.4f}")
 
-    loop.run(batch, options.limit_minutes, logged)
+    loop.run(batch, options.limit_s, logged)
     report(f"training {config.name}", 1.0, f"step {loop.step} of {config.steps}")
     average: Restorer = loop.average.network.cpu()  # type: ignore[union-attr,assignment]
     shutil.rmtree(making)

@@ -34,7 +34,7 @@ class PriorLearner(nn.Module):
         super().__init__()
         torch.manual_seed(config.seed)
         self.config, self.own = config, range(config.batch) if own is None else own
-        network = _first_weights(config)
+        network, self.before = _first_weights(config)
         self.network: NoiseNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.resolution = nn.Parameter(torch.zeros_like(_entrance(network).bias)) if config.stated_share else None
         self.noise, self.transform = NoiseSchedule(), AsinhTransform()
@@ -84,6 +84,7 @@ class PriorLearner(nn.Module):
             "pixel_mm": config.pixel_mm,
             "trained_on": described,
             "steps": steps,
+            "patches": self.before + steps * config.batch,
             "batch": config.batch,
             "conditioning": config.network.conditioning,
             "licence": "Apache-2.0; the bundled prior: see docs/model_card.md for its data",
@@ -104,9 +105,9 @@ def _entrance(network: NoiseNetwork) -> nn.Linear:
     return layer
 
 
-def _first_weights(config: TrainingConfig) -> NoiseNetwork:
-    """A new network, or one with the weights of the prior that the run starts from."""
-    network = NoiseNetwork(config.network)
+def _first_weights(config: TrainingConfig) -> tuple[NoiseNetwork, int]:
+    """A new network, or one with the weights of the prior that the run starts from; and that prior's patches."""
+    network, patches = NoiseNetwork(config.network), 0
     if config.start_from:
         prior = Prior.load(None if config.start_from == "bundled" else config.start_from)
         theirs, wanted = prior.network, config.network
@@ -120,7 +121,8 @@ def _first_weights(config: TrainingConfig) -> NoiseNetwork:
                 "or start from random weights."
             )
         network.load_state_dict(adapted_weights(theirs, network))
-    return network
+        patches = prior.patches or 0
+    return network, patches
 
 
 def _draw_steps(config: TrainingConfig, schedule: NoiseSchedule, random: torch.Generator) -> Tensor:

@@ -31,6 +31,7 @@ from ...files import atomic_path
 
 Batch = Any  # input of a learner: tensors of this process's share of a batch
 STATE = "state.safetensors"
+WARM_UP = 0.1  # of the training, at most, has a rising learning rate
 
 
 @dataclass(frozen=True)
@@ -120,37 +121,50 @@ class Loop:
     def run(
         self,
         batches: Callable[[int], Batch],
-        limit_minutes: float | None = None,
+        limit_s: float = math.inf,
         logged: Callable[[float, float], object] = lambda loss, done: None,
         validate: Callable[[float], object] = lambda done: None,
     ) -> None:
-        """Train to the last step or for ``limit_minutes``, whichever ends first; the state is kept at the end.
+        """Train to the last step or for ``limit_s``, whichever ends first; the state is kept at the end.
 
-        ``batches`` gives this process's share of the batch of a step, ``logged`` receives the mean loss since its
-        last call, and both callbacks the share done. The first Ctrl-C or SIGTERM keeps the state after the step under
-        way and raises :class:`KeyboardInterrupt`; :class:`Cancelled` from a callback keeps it too.
+        At least one step is done, and none is begun that would not end in time by the one before. ``batches`` gives
+        this process's share of the batch of a step, ``logged`` receives the mean loss since its last call, and both
+        callbacks the share done. The first Ctrl-C or SIGTERM keeps the state after the step under way and raises
+        :class:`KeyboardInterrupt`; :class:`Cancelled` from a callback keeps it too.
         """
-        config, began = self.config, time.monotonic()
-        limit_s = math.inf if limit_minutes is None else 60 * limit_minutes
+        config, began, first = self.config, time.monotonic(), self.step
         losses: list[Tensor] = []
+        done = step_s = 0.0
+
+        def log() -> None:
+            if losses:
+                logged(self.team.mean(torch.stack(losses).mean()), done)
+                losses.clear()
+
         with stop_signals() as stop:
             try:
                 while self.step < config.steps:
-                    done = max(self.step / config.steps, min(1.0, (time.monotonic() - began) / limit_s))
-                    done, stopped = self.team.agree(done, float(stop.is_set()))
+                    now = time.monotonic()
+                    late = self.step > first and now + step_s > began + limit_s
+                    share = min(1.0, (now - began) / limit_s) if limit_s > 0 else 1.0
+                    done, over, stopped = self.team.agree(
+                        max(self.step / config.steps, share), float(late), float(stop.is_set())
+                    )
                     if stopped:
+                        log()
                         self.save()
                         raise KeyboardInterrupt
-                    if done >= 1:
+                    if over:
                         break
                     losses.append(self.update(batches(self.step), done))
+                    step_s = time.monotonic() - now
                     if self.step % config.log_every == 0:
-                        logged(self.team.mean(torch.stack(losses).mean()), done)
-                        losses = []
+                        log()
                     if self.step % config.checkpoint_every == 0:
                         self.save()
                     if config.validate_every and self.step % config.validate_every == 0:
                         validate(done)
+                log()
                 self.save(finished=True)
                 validate(1.0)
             except Cancelled:
@@ -168,8 +182,9 @@ class Loop:
         self.save_result(self.average, self.step)
 
     def _factor(self, step: int) -> float:
-        """Of the learning rate: linear warm-up, then a cosine to zero over the training."""
-        return min(1.0, (step + 1) / self.config.warmup) * 0.5 * (1 + math.cos(math.pi * min(self.done, 1.0)))
+        """Of the learning rate: linear warm-up, in a tenth of the training at most, then a cosine to zero over it."""
+        warm = max((step + 1) / self.config.warmup, self.done / WARM_UP)
+        return min(1.0, warm) * 0.5 * (1 + math.cos(math.pi * min(self.done, 1.0)))
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         for kind, module in (("learner", self.learner), ("average", self.average)):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ from .config import TrainingConfig
 from .data import Resolutions, SliceBatches
 
 GAPS_MM = (2.0, 2.5, 4.0, 5.0)  # slice spacings for a prior with neighbours, beside the patients' own
+PART_SLICES = 100  # of a phantom source that is made in parts, under a time limit
 PHANTOM_DEPTH = 8  # slices of a phantom volume for such a prior
 
 
@@ -96,12 +100,14 @@ def training_slices(
     report: Reporter,
     cache: str | Path | None = None,
     workers: int | None = None,
+    until: float = math.inf,
 ) -> tuple[SliceBatches, str]:
     """The slices of the training patients and of the phantoms, and a line that describes them.
 
     With a ``cache`` folder (or the environment's PETSUPERRES_CACHE) slices are kept there, at about
     4 bytes a pixel, and read as they are needed; else all are held in memory. The slices are the same.
-    With a cache they are made by ``workers`` processes (None: by cores and memory).
+    With a cache they are made by ``workers`` processes (None: by cores and memory). At the time ``until``
+    (:func:`time.monotonic`) no further ones are begun, once there are some of each kind.
     """
     cases = [] if data is None else split_cases(data, "train", split)
     size = int(config.size * 4 / 3)
@@ -119,15 +125,18 @@ def training_slices(
             SliceSource("phantom", config.pixel_mm, config.seed + 1 + n, volumes, size, depth, gap)
             for n, gap in enumerate(gaps)
         ]
+    if until < math.inf:
+        sources = _in_turn(sources)
     folder = cache_folder(cache)
-    made: Sequence[Path | Stack]
+    made: Mapping[SliceSource, Path | Stack]
     if folder is None:
-        made = _in_memory(sources, report)
+        made = _in_memory(sources, report, until)
     else:
-        made = _in_cache(sources, folder, Path(data or "."), report, workers)
+        made = _in_cache(sources, folder, Path(data or "."), report, workers, until)
+    cases = [case for case in cases if any(source.case == case for source in made)]
     groups = {
-        kind: StoredSlices([made[n] for n, r in enumerate(sources) if r.kind == kind])
-        for kind in dict.fromkeys(r.kind for r in sources)
+        kind: StoredSlices([entry for source, entry in made.items() if source.kind == kind])
+        for kind in dict.fromkeys(source.kind for source in made)
     }
     shares = {
         "real": max(0.0, 1 - config.phantom_share - config.painted_share),
@@ -151,30 +160,56 @@ def _described(groups: dict[str, StoredSlices], cases: Sequence[Case], data: str
     return " and ".join(f"{len(slices)} {texts[kind]}" for kind, slices in groups.items())
 
 
-def _in_memory(sources: Sequence[SliceSource], report: Reporter) -> list[Stack]:
-    made = []
+def _in_turn(sources: Sequence[SliceSource]) -> list[SliceSource]:
+    """The sources with their kinds in turn, and phantoms in small parts, so that any first few are a mixture."""
+    kinds: dict[str, list[SliceSource]] = {}
+    for source in sources:
+        parts = [source]
+        if source.kind == "phantom":
+            numbers = range(0, source.number, max(1, PART_SLICES // source.depth))
+            step = numbers.step
+            parts = [
+                replace(source, number=min(step, source.number - n), seed=source.seed + 100_000 * n) for n in numbers
+            ]
+        kinds.setdefault(source.kind, []).extend(parts)
+    return [source for row in zip_longest(*kinds.values()) for source in row if source is not None]
+
+
+def _enough(sources: Sequence[SliceSource], made: Mapping[SliceSource, object], until: float) -> bool:
+    """Whether the time is over, and there are slices of every kind."""
+    return time.monotonic() > until and {s.kind for s in sources} == {s.kind for s in made}
+
+
+def _in_memory(sources: Sequence[SliceSource], report: Reporter, until: float) -> dict[SliceSource, Stack]:
+    made: dict[SliceSource, Stack] = {}
     for n, source in enumerate(sources):
+        if _enough(sources, made, until):
+            break
         report("loading", n / len(sources), source.title)
-        made.append(source.stack())
+        made[source] = source.stack()
     return made
 
 
 def _in_cache(
-    sources: Sequence[SliceSource], folder: Path, data: Path, report: Reporter, workers: int | None
-) -> list[Path]:
+    sources: Sequence[SliceSource], folder: Path, data: Path, report: Reporter, workers: int | None, until: float
+) -> dict[SliceSource, Path]:
     """Each source's entry, made where it is missing or damaged."""
     paths = {source: folder / source.entry(data) for source in sources}
-    missing = [source for source in sources if not is_whole(paths[source])]
+    kept = {source: path for source, path in paths.items() if is_whole(path)}
+    missing = [source for source in sources if source not in kept]
     report("loading", 0.0, f"{len(sources) - len(missing)} of {len(sources)} kept from before")
     with closing(spread(partial(_make, data=data, folder=folder), missing, workers)) as made:
-        for n, title in enumerate(made, 1):
-            report("loading", n / len(missing), title)
-    return [paths[source] for source in sources]
+        for n, source in enumerate(made, 1):
+            report("loading", n / len(missing), source.title)
+            kept[source] = paths[source]
+            if _enough(sources, kept, until):
+                break
+    return {source: kept[source] for source in sources if source in kept}
 
 
-def _make(source: SliceSource, data: Path, folder: Path) -> str:
+def _make(source: SliceSource, data: Path, folder: Path) -> SliceSource:
     write_entry(folder / source.entry(data), source.stack())
-    return source.title
+    return source
 
 
 def _real(case: Case, pixel_mm: float) -> Iterator[Stack]:

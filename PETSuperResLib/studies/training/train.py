@@ -13,18 +13,29 @@ from torch import nn
 
 from ...cohort.distributed import Team, team_on
 from ...files import write_text
+from ...outputs import begins, marked
 from ...prior import Prior
+from ...prior.card import FORMAT
 from ...progress import Callback, Reporter
 from .cache import cache_folder
 from .config import TrainingConfig, read_recipe, recipe_json
 from .data import SliceBatches
 from .learner import PriorLearner
+from .limit import VALIDATION, Limit
 from .logs import Log
 from .loop import STATE, Loop
 from .prefetch import Prefetcher
 from .sheets import write_sheet
 from .sources import training_slices
 from .validation import Scan, validate, validation_scans
+
+FILES = {  # of a run, with how an earlier one is recognised
+    "config.json": marked('"log_sigma_mean"'),
+    "prior.safetensors": marked(FORMAT),
+    STATE: marked('"finished"'),
+    "log.csv": begins(("step", "loss", "images_per_s")),
+    "validation.csv": begins(("step", "loss", "loss_0.1")),
+}
 
 
 def train(
@@ -41,40 +52,49 @@ def train(
 
     ``config``: one stage, several, or what :func:`~.config.read_recipe` reads. Each stage starts from the weights of
     the stage before and is a run of its own in ``out/stage_1`` ..., the last one in ``out``. ``data`` None trains on
-    phantoms alone. A stopped run in ``out`` is continued; with ``limit_minutes`` the learning rate is
-    annealed to zero over that time, which the stages to come share by their work. An interruption (Ctrl-C, SIGTERM)
-    saves the state before it is raised as :class:`KeyboardInterrupt`. Under torchrun the processes share every
-    batch. ``cache`` is a folder that keeps the slices (:func:`~.sources.training_slices`). Returns the
-    checkpoint's path.
+    phantoms alone. A stopped run in ``out`` is continued, a finished one left as it is. ``limit_minutes`` is the time
+    for everything, preparation and validation included: fewer slices are made where they take too long, the learning
+    rate is annealed to zero by then, and the stages to come share the time by their work. An interruption (Ctrl-C,
+    SIGTERM) of the steps saves the state before it is raised as :class:`KeyboardInterrupt`. Under torchrun the
+    processes share every batch. ``cache`` is a folder that keeps the slices (:func:`~.sources.training_slices`).
+    Returns the checkpoint's path.
     """
     if isinstance(config, TrainingConfig):
         stages: tuple[TrainingConfig, ...] = (config,)
     else:
         stages = read_recipe(config) if config is None or isinstance(config, (str, Path)) else tuple(config)
-    out = Path(out)
+    out, limit = Path(out), Limit(limit_minutes)
     folders = [*(out / f"stage_{n + 1}" for n in range(len(stages) - 1)), out]
     with team_on(device, math.gcd(*(stage.batch for stage in stages))) as team:
-        if team.first:
-            out.mkdir(parents=True, exist_ok=True)
-            write_text(out / "config.json", recipe_json(stages))
+        recipe = recipe_json(stages)
+        if is_finished(out, recipe):
+            return out / "prior.safetensors"
         work = [s.steps * s.batch * s.size**2 or 1 for s in stages]
-        left = sum(w for w, folder in zip(work, folders, strict=True) if folder == out or not _finished(folder))
         report = Reporter(progress if team.first else None)
         for n, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
-            if folder != out and _finished(folder):
+            if folder != out and _ended(folder):
                 continue
             if n:
                 stage = replace(stage, start_from=str(folders[n - 1] / "prior.safetensors"))
-            minutes = None if limit_minutes is None else limit_minutes * work[n] / left
             part = report.part(sum(work[:n]) / sum(work), sum(work[: n + 1]) / sum(work))
             title = f"stage {n + 1} of {len(stages)}" if len(stages) > 1 else ""
-            _Stage(data, folder, stage, split, team, part, cache, title).run(minutes)
+            own = limit.part(work[n] / sum(work[n:]))
+            prepared = _Stage(data, folder, stage, split, team, part, cache, title, own)
+            if team.first:  # an interrupted preparation leaves nothing
+                write_text(out / "config.json", recipe)
+            prepared.run()
             team.agree(0)  # the next stage starts from the file of the first process
         report("done", 1.0)
     return out / "prior.safetensors"
 
 
-def _finished(folder: Path) -> bool:
+def is_finished(out: Path, recipe: str) -> bool:
+    """Whether ``out`` holds a run of this recipe (:func:`~.config.recipe_json`) that was trained to its end."""
+    config = out / "config.json"
+    return _ended(out) and config.is_file() and config.read_text(encoding="utf-8") == recipe
+
+
+def _ended(folder: Path) -> bool:
     """Whether a stage was trained to its end."""
     try:
         with safe_open(folder / STATE, framework="pt") as file:
@@ -96,37 +116,52 @@ class _Stage:
         report: Reporter,
         cache: str | Path | None,
         title: str,
+        limit: Limit,
     ):
-        self.out, self.config, self.team, self.title = out, config, team, title
-        if team.first:
-            out.mkdir(parents=True, exist_ok=True)
+        self.out, self.config, self.team, self.title, self.limit = out, config, team, title, limit
         loading = report.part(0.0, 0.02)
 
         def load() -> tuple[SliceBatches, str]:
-            return training_slices(data, split, config, loading, cache)
+            return training_slices(data, split, config, loading, cache, until=limit.prepared_by)
 
         self.batches, self.described = team.first_then_others(load) if cache_folder(cache) else load()
         self.scans: list[Scan] = []
-        self.note = ""
+        self.note, self.needed_s = "", 0.0
         if team.first and config.validate_every:
             self.scans, self.note = validation_scans(data, split, config, team.device, report.part(0.02, 0.02))
         self.report = report.part(0.02, 1.0)
+        limit.check()
         learner = PriorLearner(config, team.share(config.batch))
         self.loop = Loop(learner, config, team, out, self._save_prior)
 
-    def run(self, limit_minutes: float | None) -> None:
-        """Train to the end or to the interruption."""
+    def run(self) -> None:
+        """Train to the end, to the limit or to the interruption."""
+        validation_s = self._validation_s() if self.team.first and self.limit.minutes is not None else 0.0
+        (validation_s,) = self.team.agree(validation_s)
+        left_s = self.limit.left_s - validation_s
         with Prefetcher(self.batches, self.config.batch, self.team) as batches:
             if not self.team.first:
-                self.loop.run(batches, limit_minutes)
+                self.loop.run(batches, left_s)
                 return
             self.log = Log(self.out, self.loop.step)
             self.report.start_clock(self.loop.step / max(1, self.config.steps))
             self.since, self.logged_step = time.monotonic(), self.loop.step
             try:
-                self.loop.run(batches, limit_minutes, self._logged, self._validate)
+                self.loop.run(batches, left_s, self._logged, self._validate)
             finally:
                 self.log.close()
+
+    def _validation_s(self) -> float:
+        """The time to keep for the validation at the end, by that of one scan; without enough there is none."""
+        if not self.scans:
+            return 0.0
+        began = time.monotonic()
+        validate(self._prior(self.loop.average, self.loop.step), self.scans[:1])
+        needed = 1.2 * len(self.scans) * (time.monotonic() - began)
+        if needed > VALIDATION * self.limit.left_s:
+            self.scans, self.note, needed = [], "no validation: the time does not suffice", 0.0
+        self.needed_s = needed
+        return needed
 
     def _prior(self, learner: nn.Module, step: int) -> Prior:
         assert isinstance(learner, PriorLearner)
@@ -148,6 +183,8 @@ class _Stage:
         """Validate on the scans, unless there are none or this step has been validated before."""
         step = self.loop.step
         if not self.scans or self.log.validation.last == step:
+            return
+        if done < 1 and self.limit.left_s < 2 * self.needed_s:  # kept for the one at the end
             return
         began = time.monotonic()
 
