@@ -36,7 +36,8 @@ ITERATIONS = (1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 125
 STRENGTHS = (0.002, 0.005, 0.01, 0.02, 0.04)
 BETAS = (0.003, 0.006, 0.012, 0.025, 0.05)
 MAP_UPDATES = 15  # in a round
-KERNEL_HU, KERNEL_MM = 50.0, 3.0
+KERNEL_HU = 50.0
+KERNEL_MM = (1.0, 2.0, 4.0)
 NEIGHBOURS, CT_FWHM_MM, GAMMA = 13, 0.0, 2.0
 
 
@@ -116,12 +117,6 @@ class Iterative:
             oracle.look_along(self.run(peer, **values), self.numbers)
         return case.volume(oracle.best)
 
-    def methods(self, name: str, source: str, filled_in: str, by_oracle: str, needs_ct: bool = False) -> list[Method]:
-        """The method as it is, and by its oracle."""
-        tuned = Method(name, self.restore, source, filled_in, needs_ct, inputs=("image",))
-        bound = f"{name} with the {by_oracle} of least squared error against the truth: a bound."
-        return [tuned, Method(f"{name}-oracle", self.restore_by_oracle, bound, "", needs_ct, inputs=("image",))]
-
 
 def _van_cittert(peer: PeerInput, stop: float = 0.0) -> Iterator[Tensor]:
     return van_cittert(peer.y, peer.psf, stop=stop)
@@ -135,8 +130,8 @@ def _total_variation(peer: PeerInput, strength: float) -> Iterator[Tensor]:
     return total_variation_rl(peer.y, peer.psf, peer.spacing, strength)
 
 
-def _kernelised(peer: PeerInput) -> Iterator[Tensor]:
-    return kernelised_rl(peer.y, peer.psf, Kernel(peer.ct, peer.spacing, KERNEL_HU, KERNEL_MM))
+def _kernelised(peer: PeerInput, width: float) -> Iterator[Tensor]:
+    return kernelised_rl(peer.y, peer.psf, Kernel(peer.ct, peer.spacing, KERNEL_HU, width))
 
 
 def _map_bowsher(peer: PeerInput, beta: float) -> Iterator[Tensor]:
@@ -144,13 +139,32 @@ def _map_bowsher(peer: PeerInput, beta: float) -> Iterator[Tensor]:
     return map_deconvolution(peer.y, peer.psf, penalty, beta, MAP_UPDATES)
 
 
-VAN_CITTERT = Iterative(_van_cittert, 30, {"stop": 0.01}, numbers=range(1, 61), filters_mm=FILTERS_MM)
-RICHARDSON_LUCY = Iterative(_richardson_lucy, 12, filters_mm=FILTERS_MM)
-TOTAL_VARIATION = Iterative(
-    _total_variation, 20, {"strength": 0.01}, [{"strength": strength} for strength in STRENGTHS]
-)
-KERNELISED = Iterative(_kernelised, 20, filters_mm=FILTERS_MM)
-MAP_BOWSHER = Iterative(_map_bowsher, 4, {"beta": 0.012}, [{"beta": beta} for beta in BETAS], (1, 2, 3, 4))
+MAP_BOWSHER = Iterative(_map_bowsher, 4, {"beta": 0.012}, [{"beta": value} for value in BETAS], (1, 2, 3, 4))
+#: with the values of the best mean PSNR over validation patients, own PET and sharp references, and protocols:
+#: Testing/studies/benchmarks/tune_image_peers.py (Van Cittert: those of PETPVC)
+ITERATIVE = {
+    "van-cittert": Iterative(_van_cittert, 30, {"stop": 0.01}, numbers=range(1, 61), filters_mm=FILTERS_MM),
+    "rl": Iterative(_richardson_lucy, 3, filters_mm=FILTERS_MM),
+    "rl-tv": Iterative(_total_variation, 20, {"strength": 0.01}, [{"strength": value} for value in STRENGTHS]),
+    "krl": Iterative(_kernelised, 20, {"width": 2.0}, [{"width": value} for value in KERNEL_MM], ITERATIONS[:-2]),
+    "map-bowsher-image": MAP_BOWSHER,
+}
+
+
+def _tuned(name: str, source: str, filled_in: str, by_oracle: str, needs_ct: bool = False) -> list[Method]:
+    """One of :data:`ITERATIVE` as it is, and by its oracle."""
+    method = ITERATIVE[name]
+    bound = f"{name} with the {by_oracle} of least squared error against the truth: a bound."
+    return [
+        Method(name, method.restore, source, filled_in, needs_ct, inputs=("image",)),
+        Method(f"{name}-oracle", method.restore_by_oracle, bound, "", needs_ct, inputs=("image",)),
+    ]
+
+
+def _by_region(case: MethodCase, correct: Callable[[Tensor, GaussianPSF, Sequence[Tensor]], Tensor]) -> Volume:
+    peer = PeerInput.of(case)
+    return case.volume(correct(peer.y, peer.psf, peer.regions))
+
 
 IMAGE_PEERS = (
     Method(
@@ -160,39 +174,42 @@ IMAGE_PEERS = (
         "interpolated to the SR grid by a cubic spline.",
         inputs=("image",),
     ),
-    *VAN_CITTERT.methods(
+    *_tuned(
         "van-cittert",
-        "Van Cittert (Z Phys 1931, 69:298), reblurred, as in PETPVC (Thomas et al., Phys Med Biol 2016, 61:7975).",
-        "PETPVC's values: alpha 1.5, 30 iterations, less where an update is below 0.01 of the image.",
+        "Van Cittert (Z Phys 1931, 69:298), reblurred; for PET Teo et al. (J Nucl Med 2007, 48:802).",
+        "the values of PETPVC (Thomas et al., Phys Med Biol 2016, 61:7975): alpha 1.5, 30 iterations, fewer where an "
+        "update is below 0.01 of the image.",
         "iteration and post-filter",
     ),
-    *RICHARDSON_LUCY.methods(
+    *_tuned(
         "rl",
         "Richardson (J Opt Soc Am 1972, 62:55) and Lucy (Astron J 1974, 79:745); for PET Tohka and Reilhac (NeuroImage "
         "2008, 39:1570).",
-        f"{RICHARDSON_LUCY.number} iterations from the image (validation patients), no filter.",
+        f"{ITERATIVE['rl'].number} iterations from the image (validation patients), no filter.",
         "iteration and post-filter",
     ),
-    *TOTAL_VARIATION.methods(
+    *_tuned(
         "rl-tv",
         "Richardson-Lucy with total variation (Dey et al., Microsc Res Tech 2006, 69:260).",
-        f"strength {TOTAL_VARIATION.values['strength']:g}, {TOTAL_VARIATION.number} iterations (validation patients).",
+        f"strength {ITERATIVE['rl-tv'].values['strength']:g}, {ITERATIVE['rl-tv'].number} iterations (validation "
+        "patients).",
         "iteration and strength",
     ),
-    *KERNELISED.methods(
+    *_tuned(
         "krl",
         "Richardson-Lucy for coefficients of a kernel from the CT, after Wang and Qi (IEEE TMI 2015, 34:61) and Deidda "
         "et al. (Inverse Probl 2019, 35:044001).",
-        f"26 neighbours, weights of {KERNEL_HU:g} HU and {KERNEL_MM:g} mm (standard deviations), {KERNELISED.number} "
-        "iterations (validation patients).",
-        "iteration and post-filter",
+        f"26 neighbours, weights of {KERNEL_HU:g} HU and {ITERATIVE['krl'].values['width']:g} mm (standard "
+        f"deviations), {ITERATIVE['krl'].number} iterations (validation patients).",
+        "iteration and width",
         needs_ct=True,
     ),
-    *MAP_BOWSHER.methods(
+    *_tuned(
         "map-bowsher-image",
         "MAP deconvolution with the CT-guided prior of Bowsher et al. (IEEE NSS 2004, 4:2488).",
-        f"Poisson loss of the image; the relative difference with {NEIGHBOURS} of 26 neighbours, as map-bowsher-sharp; "
-        f"beta {MAP_BOWSHER.values['beta']:g}, {MAP_UPDATES * MAP_BOWSHER.number} updates (validation patients).",
+        f"Poisson loss of the image; the relative difference with {NEIGHBOURS} of 26 neighbours by the CT unfiltered; "
+        f"beta {MAP_BOWSHER.values['beta']:g}, {MAP_UPDATES * MAP_BOWSHER.number} "
+        "updates (validation patients).",
         "beta and number of updates",
         needs_ct=True,
     ),
@@ -211,8 +228,3 @@ IMAGE_PEERS = (
         inputs=("image",),
     ),
 )
-
-
-def _by_region(case: MethodCase, correct: Callable[[Tensor, GaussianPSF, Sequence[Tensor]], Tensor]) -> Volume:
-    peer = PeerInput.of(case)
-    return case.volume(correct(peer.y, peer.psf, peer.regions))
