@@ -146,7 +146,7 @@ ITERATIVE = {
     "van-cittert": Iterative(_van_cittert, 30, {"stop": 0.01}, numbers=range(1, 61), filters_mm=FILTERS_MM),
     "rl": Iterative(_richardson_lucy, 3, filters_mm=FILTERS_MM),
     "rl-tv": Iterative(_total_variation, 20, {"strength": 0.01}, [{"strength": value} for value in STRENGTHS]),
-    "krl": Iterative(_kernelised, 20, {"width": 2.0}, [{"width": value} for value in KERNEL_MM], ITERATIONS[:-2]),
+    "krl": Iterative(_kernelised, 6, {"width": 2.0}, [{"width": value} for value in KERNEL_MM], ITERATIONS[:-2]),
     "map-bowsher-image": MAP_BOWSHER,
 }
 
