@@ -63,7 +63,7 @@ class Trial:
 
 @dataclass
 class Results:
-    """What methods gave on a trial: by method a key, a row of metrics and rows of lesions, or why it refused the case; by name a slice.
+    """What methods gave on a trial: by method a key, a row of metrics and rows of lesions, or why it refused the case.
 
     ``slices`` are ``(J, I)`` float32 of the truth's hottest axial slice: "CT" in HU, "truth" and every method in
     SUVbw; ``lesion`` is where the contours lie in it and ``spacing`` its pixels' (row, column) in mm.
