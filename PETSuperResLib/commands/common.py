@@ -18,6 +18,12 @@ slices_option = click.option(
 )
 
 limit_option = click.option("--limit", type=click.IntRange(1), help="Only the first so many patients.")
+protocols_option = click.option(
+    *("--protocol", "protocols"),
+    multiple=True,
+    metavar="NAME...",
+    help="Clinical protocols (or JSON files) in place of the settings.",
+)
 LEVELS = {
     "setting": ("standard", "ood"),
     "counts": ("realistic", "high"),

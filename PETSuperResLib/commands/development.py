@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from .common import Bar, VariadicCommand, command_line, level_option, limit_option, request_options, slices_option
+from .common import (
+    Bar,
+    VariadicCommand,
+    command_line,
+    level_option,
+    limit_option,
+    protocols_option,
+    request_options,
+    slices_option,
+)
 
 
 @click.command(short_help="The whole path on a generated phantom (source tree only).")
@@ -85,12 +94,7 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
 @click.option("--data", required=True, metavar="DIR", help="Folder of case folders.")
 @click.option("--split", metavar="FILE", help="JSON with the test patients; default: split.json in the data folder.")
 @level_option("setting", "standard", "ood", many=True, help="One or both.")
-@click.option(
-    *("--protocol", "protocols"),
-    multiple=True,
-    metavar="NAME...",
-    help="Clinical protocols (or JSON files) in place of the settings.",
-)
+@protocols_option
 @level_option("input", "sinogram", help="What methods get: the counts, or only the clinic's image of them.")
 @level_option("told", "header", help="What methods know of an image: its header, or also the FWHM that fits the truth.")
 @level_option("counts", "realistic", many=True)

@@ -15,6 +15,7 @@ from .common import (
     command_line,
     level_option,
     limit_option,
+    protocols_option,
     request_options,
     slices_option,
     table,
@@ -67,19 +68,34 @@ def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None
 
 
 @study.command(cls=VariadicCommand, short_help="Contrast recovery and background noise of the NEMA phantom.")
-@click.option("--methods", multiple=True, default=("lr", "psf-osem", "ours-draft", "ours-standard"), metavar="NAME...")
+@click.option(
+    *("--methods",),
+    multiple=True,
+    metavar="NAME...",
+    help="[default: lr psf-osem ours-draft ours-standard; of images interpolated ours-draft ours-standard]",
+)
 @level_option("setting", "standard", "ood", many=True)
+@protocols_option
+@click.option("--scanner", "scanners", multiple=True, metavar="NAME...", help="Presets in place of the settings.")
+@level_option("input", "sinogram", help="What methods get: the counts, or only the clinic's image of them.")
 @level_option("counts", "realistic", "high", many=True)
+@click.option(
+    "--ratio",
+    default=4.0,
+    show_default=True,
+    type=click.FloatRange(1, 100, min_open=True),
+    help="Activity of the spheres over the background's: 4 in NEMA NU 2; EARL's limits are for about 10.",
+)
 @request_options("prior", "device")
 @_out
-def nema(out: str, **chosen: Any) -> None:
-    """Scan the NEMA image-quality phantom by simulation: nema.csv, nema.png."""
-    from ..studies.evaluation.nema import nema_study
+def nema(out: str, methods: tuple[str, ...], **chosen: Any) -> None:
+    """Scan the NEMA image-quality phantom by simulation: nema.csv, nema.md, nema.png."""
+    from ..studies.evaluation.nema import NEMA_METHODS, nema_study
 
-    folder = _folder(out, "nema")
+    folder, methods = _folder(out, "nema"), methods or NEMA_METHODS[chosen["input"]]
     with Bar() as bar:
-        path = nema_study(folder, progress=bar, **chosen)
-    click.echo(f"Wrote {path}.")
+        path = nema_study(folder, methods, progress=bar, command=command_line(), **chosen)
+    click.echo(f"Wrote {path}, nema.md and nema.png.")
 
 
 @study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")

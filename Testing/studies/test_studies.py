@@ -34,7 +34,7 @@ def phantom():
 
 
 def test_the_truth_recovers_every_sphere_without_noise(phantom):
-    found = nema.image_quality(phantom.pet, phantom.centres)
+    found = nema.image_quality(phantom.pet, phantom)
     assert [r["diameter_mm"] for r in found] == list(nema.SPHERES_MM)
     recovery = [r["contrast_recovery_percent"] for r in found]
     assert recovery == sorted(recovery) and recovery[0] > 80 and 94 < recovery[-1] < 100  # border pixels are not full
@@ -45,13 +45,9 @@ def test_blur_loses_small_spheres_first_and_noise_shows_in_the_background(phanto
     sigma = [8.0 / 2.355 / s for s in phantom.pet.spacing[::-1]]
     blurred = gaussian_filter(phantom.pet.array, sigma)
     noisy = blurred + np.random.default_rng(0).normal(0, 0.3, blurred.shape).astype(np.float32)
-    recovery = [
-        r["contrast_recovery_percent"] for r in nema.image_quality(phantom.pet.with_array(blurred), phantom.centres)
-    ]
+    recovery = [r["contrast_recovery_percent"] for r in nema.image_quality(phantom.pet.with_array(blurred), phantom)]
     assert recovery == sorted(recovery) and recovery[0] < 50 < 75 < recovery[-1]
-    spread = [
-        r["background_variability_percent"] for r in nema.image_quality(phantom.pet.with_array(noisy), phantom.centres)
-    ]
+    spread = [r["background_variability_percent"] for r in nema.image_quality(phantom.pet.with_array(noisy), phantom)]
     assert spread[0] > spread[-1] > 0.1
 
 
@@ -64,7 +60,7 @@ def test_spheres_lie_on_the_ring_and_the_insert_is_cold(phantom):
 
 def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
     small = nema.image_quality_phantom(4.0, 10.0, 5)
-    monkeypatch.setattr(nema, "image_quality_phantom", lambda: small)
+    monkeypatch.setattr(nema, "image_quality_phantom", lambda ratio: small)
     words = ["study", "nema", "--prior", str(prior_file), "--out", str(tmp_path), "--setting", "standard"]
     assert run([*words, "--counts", "high", "--methods", "lr", "psf-osem"]) == 0
     found = table(tmp_path / "nema.csv")

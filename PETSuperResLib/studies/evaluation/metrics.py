@@ -101,14 +101,14 @@ def uniform_part(reference: Volume, body: np.ndarray) -> np.ndarray:
     return active & (variation <= np.quantile(variation[active], UNIFORM_SHARE))
 
 
-def noise_percent(estimate: Volume, uniform: np.ndarray) -> float:
-    """Root of the mean variance within a box about the voxels of ``uniform``, over their mean, in per cent.
+def noise_percent(reference: Volume, estimate: Volume, uniform: np.ndarray) -> float:
+    """Local standard deviation of the error in the reference's :func:`uniform_part`, in per cent of its mean there.
 
-    What varies within :data:`UNIFORM_MM` counts as noise, so a reference with noise of its own has some too.
+    That is the root of the error's mean variance within a box of :data:`UNIFORM_MM`. The noise of a reference that has
+    some counts too.
     """
-    mean, variance = _box_moments(estimate)
-    level = float(mean[uniform].mean())
-    return 100.0 * float(np.sqrt(variance[uniform].mean())) / level if level > 0 else float("nan")
+    variance = _box_moments(reference.with_array(estimate.array - reference.array))[1]
+    return 100.0 * float(np.sqrt(variance[uniform].mean()) / reference.array[uniform].mean(dtype=np.float64))
 
 
 def _box_moments(volume: Volume) -> tuple[np.ndarray, np.ndarray]:

@@ -63,7 +63,7 @@ class Trial:
 
 @dataclass
 class Results:
-    """What methods gave on a trial: by method a key, a row of metrics and rows of lesions, or why it refused the case.
+    """What methods gave on a trial, by name: a key, metrics, lesions and a slice, or why a method refused the case.
 
     ``slices`` are ``(J, I)`` float32 of the truth's hottest axial slice: "CT" in HU, "truth" and every method in
     SUVbw; ``lesion`` is where the contours lie in it and ``spacing`` its pixels' (row, column) in mm.
@@ -129,7 +129,7 @@ def run_trial(trial: Trial, methods: dict[str, Method], prior: Prior, fit: dict[
             continue
         seconds = time.monotonic() - began
         scores = whole_field(simulation.truth, volume) | within_body(simulation.truth, volume, body)
-        scores |= {"seconds": round(seconds, 2), "noise_percent": noise_percent(volume, uniform)}
+        scores |= {"seconds": round(seconds, 2), "noise_percent": noise_percent(simulation.truth, volume, uniform)}
         scores |= {"fwhm_mm": case.resolution.fwhm_mm[0]} if condition.input == "image" else {}
         facts = {"patient": trial.subject.name, "setting": condition.setting, "method": name}
         results.metrics[name] = facts | place | scores

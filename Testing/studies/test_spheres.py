@@ -1,0 +1,103 @@
+"""Spheres of a phantom: what is measured in them and around them, EARL's limits, and the two studies that do so."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from tiny import table
+
+from PETSuperResLib.cli import run
+from PETSuperResLib.errors import InputError
+from PETSuperResLib.physics.protocols import Protocol
+from PETSuperResLib.studies.evaluation import nema
+from PETSuperResLib.studies.evaluation.nema_report import earl_standards
+from PETSuperResLib.studies.evaluation.spheres import EARL, background_discs, measure_spheres, read_spheres
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return nema.image_quality_phantom(ratio=10.0)
+
+
+@pytest.fixture(scope="module")
+def discs(phantom):
+    return background_discs(phantom.pet, phantom.spheres)
+
+
+def test_background_discs_fill_the_planes_clear_of_one_another_spheres_and_border(phantom, discs):
+    assert len(discs) == 60
+    for x, y, z in discs:
+        others = [np.hypot(x - a, y - b) for a, b, c in discs if c == z and (a, b) != (x, y)]
+        assert min(others) >= 37
+        if z == 0:
+            assert all(np.hypot(x - a, y - b) > 37 / 2 + 15 for a, b, _ in phantom.centres)
+    assert (nema.disc_means(phantom.pet, discs, 37.0) == 1).all()
+
+
+def test_without_blur_and_noise_every_figure_is_the_activity(phantom, discs):
+    for row in measure_spheres(phantom.pet, phantom.spheres, discs):
+        assert row["max"] == pytest.approx(10) and row["background"] == pytest.approx(1)
+        assert row["a50"] == pytest.approx(10, rel=0.15) and row["mean"] == pytest.approx(10, rel=0.25)
+        assert row["cov_percent"] < 1e-3 and row["background_variability_percent"] < 1e-3
+
+
+def test_an_earl_1_image_of_the_phantom_is_within_the_limits_of_earl_1(phantom, discs):
+    """About 8 mm is the resolution of the scanners for which the first standard was made."""
+    blurred = phantom.pet.with_array(gaussian_filter(phantom.pet.array, [8.0 / 2.355 / s for s in (3, 2, 2)]))
+    for row in measure_spheres(blurred, phantom.spheres, discs):
+        for measure, value in (("rc_a50", row["a50"] / 10), ("rc_max", row["max"] / 10)):
+            if row["diameter_mm"] >= 13:
+                assert 1 in earl_standards(measure, row["diameter_mm"], value), (row["diameter_mm"], measure, value)
+
+
+def test_earls_limits_grow_with_the_sphere_and_from_the_first_standard_to_the_second():
+    for (standard, measure), (low, high) in EARL.items():
+        assert all(a < b for a, b in zip(low, high, strict=True)) and list(low) == sorted(low, reverse=True)
+        assert all(a <= b for a, b in zip(EARL[1, measure][0], low, strict=True)) or standard == 1
+    assert earl_standards("rc_max", 10.0, 0.55) == [1, 2] and earl_standards("rc_max", 37.0, 1.5) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '[{"diameter_mm": 10}]', '[{"diameter_mm": 0.1, "centre_lps_mm": [0, 0, 0]}]']
+)
+def test_a_file_that_describes_no_spheres_is_named(tmp_path, text):
+    (tmp_path / "spheres.json").write_text(text)
+    with pytest.raises(InputError, match="spheres.json .*centre_lps_mm"):
+        read_spheres(tmp_path / "spheres.json")
+    with pytest.raises(InputError, match="none.json cannot be read"):
+        read_spheres(tmp_path / "none.json")
+
+
+def test_spheres_beside_the_image_are_told(phantom):
+    far = nema.Sphere(37.0, (0.0, 0.0, 500.0))
+    with pytest.raises(InputError, match="outside the image"):
+        background_discs(phantom.pet, [far])
+
+
+@pytest.fixture
+def coarse_protocol(tmp_path):
+    """A protocol with few and large voxels, as a file."""
+    values = Protocol.get("mct-osem").to_dict() | {"name": "coarse", "slice_mm": 10.0, "iterations": 1}
+    path = tmp_path / "coarse.json"
+    path.write_text(json.dumps(values))
+    return str(path)
+
+
+def test_the_phantom_through_a_protocol_has_every_recovery_and_earls_verdict(
+    prior_file, coarse_protocol, tmp_path, monkeypatch
+):
+    small = nema.image_quality_phantom(4.0, 10.0, 5, ratio=10.0)
+    monkeypatch.setattr(nema, "image_quality_phantom", lambda ratio: small)
+    words = ["study", "nema", "--prior", str(prior_file), "--out", str(tmp_path), "--protocol", coarse_protocol]
+    words += ["--ratio", "10", "--input", "image", "--counts", "high", "--methods", "interpolated", "rl"]
+    assert run(words) == 0
+    rows = table(tmp_path / "nema.csv")
+    assert {r["method"] for r in rows} == {"truth", "interpolated", "rl"} and {r["input"] for r in rows} == {"image"}
+    found = {(r["method"], float(r["diameter_mm"])): float(r["rc_mean"]) for r in rows}
+    assert found["truth", 17.0] > found["rl", 17.0] > found["interpolated", 17.0] > 0.3
+    text = (tmp_path / "nema.md").read_text(encoding="utf-8")
+    assert "## coarse, high counts, from the image" in text and "A50 37" in text
+    assert (tmp_path / "nema.png").stat().st_size > 10_000
