@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -56,35 +57,48 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
 @click.command(short_help="Simulate a low-resolution scan of a PET.")
 @click.option("--pet", required=True, metavar="FILE", help="High-resolution PET in SUVbw.")
 @click.option("--ct", metavar="FILE", help="CT of the same session, in HU; used with --attenuation only.")
+@click.option("--setting", metavar="NAME", help="What to simulate: standard or ood (Table 1), or a preset.")
 @click.option(
-    "--setting", required=True, metavar="NAME", help="What to simulate: standard or ood (Table 1), or a preset."
+    "--protocol", metavar="NAME|FILE", help="Instead of it, a hospital's image: 'presets --protocols' lists them."
 )
 @level_option("counts", "realistic", help="As of a clinical scan, or 10 times.")
 @click.option("--attenuation", is_flag=True, help="Model the attenuation of the CT.")
 @request_options("series", "seed", "device")
+@click.option("--dicom-out", metavar="DIR", help="New folder for the LR image as the scanner's DICOM series as well.")
 @click.option("--out", required=True, metavar="DIR", help="Where the LR image, the sinogram and the truth go.")
 def simulate(
     pet: str,
     ct: str | None,
-    setting: str,
+    setting: str | None,
+    protocol: str | None,
     counts: str,
     attenuation: bool,
     series: str | None,
     seed: int,
     device: str,
+    dicom_out: str | None,
     out: str,
 ) -> None:
     """Simulate a low-resolution scan of a PET: its sinogram and the image a clinic would make of it."""
     from ..checks import check_ct
+    from ..errors import InputError
     from ..inputs import read_image
     from ..outputs import check_folder
+    from ..physics.protocols import Protocol
     from ..physics.simulation import FILES
     from ..physics.simulation import simulate as run
     from ..scanner import setting as find_setting
     from ..suv.volumes import check_suv
 
+    if (setting is None) == (protocol is None):
+        raise InputError("Give either --setting, the paper's or a scanner's, or --protocol, a hospital's.")
     folder = check_folder(out, FILES, [pet, ct])
-    scanner = find_setting(setting)
+    scanner = find_setting(setting or "standard")
+    chosen = None if protocol is None else Protocol.get(protocol)
+    if dicom_out:
+        from ..dicom.write import check_target
+
+        check_target(dicom_out)
     pet_volume = read_image(pet, "PT", series=series)
     for warning in check_suv(pet_volume):
         click.echo(f"Note: {warning}")
@@ -94,17 +108,42 @@ def simulate(
         if not attenuation:
             click.echo("Note: the CT is not used without --attenuation.")
     with Bar() as bar:
-        done = run(pet_volume, ct_volume, scanner, counts, attenuation, seed=seed, device=device, progress=bar)
+        scan = partial(run, pet_volume, ct_volume, scanner, counts, attenuation, seed=seed, device=device)
+        done = scan(progress=bar, protocol=chosen)
     click.echo(f"Wrote {', '.join(done.write(folder))} to {folder}.")
+    if dicom_out:
+        from ..dicom.simulated import write_simulated
+
+        click.echo(f"Wrote {len(write_simulated(done.lr, dicom_out))} DICOM images to {dicom_out}.")
 
 
-@click.command(short_help="List the scanner presets, or print one as JSON.")
+@click.command(short_help="List the scanner presets or the protocols, or print one as JSON.")
 @click.argument("name", required=False)
-def presets(name: str | None) -> None:
-    """List the scanner presets, or print one as JSON, to be changed and given as --scanner FILE.json."""
+@click.option("--protocols", "listed", is_flag=True, help="The hospitals' protocols of simulate instead.")
+def presets(name: str | None, listed: bool) -> None:
+    """List the scanner presets, or print one as JSON, to be changed and given as --scanner FILE.json.
+
+    With --protocols the same for protocols, to be given to simulate as --protocol FILE.json.
+    """
     from .. import scanner as sc
     from ..files import to_json
 
+    if listed:
+        from ..physics.protocols import Protocol, protocols
+
+        if name:
+            click.echo(to_json(Protocol.get(name).to_dict()), nl=False)
+            return
+        lines = [
+            {"name": p.name, "scanner": p.scanner, "reconstruction": p.reconstruction, "method": p.method}
+            | {"updates": f"{p.iterations} x {p.subsets}", "voxel": f"{p.voxel_mm:.2f} x {p.slice_mm:g}"}
+            | {"filter": " x ".join(f"{v:g}" for v in p.filter_fwhm_mm)}
+            for p in protocols().values()
+        ]
+        headings = {"name": "protocol", "scanner": "scanner", "reconstruction": "reconstruction", "method": "header"}
+        headings |= {"updates": "updates", "voxel": "voxel mm", "filter": "filter mm"}
+        click.echo(table(lines, headings))
+        return
     if name:
         click.echo(to_json(sc.Scanner.get(sc.SETTINGS.get(name.lower(), name)).to_dict()), nl=False)
         return

@@ -70,7 +70,7 @@ def derived_headers(
         dataset.DerivationDescription = derivation
         dataset.SourceImageSequence = DicomSequence([_referenced(source)])
         dataset.ContributingEquipmentSequence = DicomSequence([_equipment(now)])
-        _geometry(dataset, volume, k)
+        set_geometry(dataset, volume, k)
     _units(slices, headers)
     return slices
 
@@ -114,18 +114,19 @@ def _units(slices: Sequence[Dataset], headers: Sequence[Dataset]) -> None:
         for dataset in slices:
             dataset.Units, dataset.SUVType = "GML", "BW"
     for dataset, factor in zip(slices, factors, strict=True):
-        dataset.RescaleSlope = _number(1 / factor)
-        dataset.WindowCenter, dataset.WindowWidth = _number(LEVEL / factor), _number(WINDOW / factor)
+        dataset.RescaleSlope = decimal(1 / factor)
+        dataset.WindowCenter, dataset.WindowWidth = decimal(LEVEL / factor), decimal(WINDOW / factor)
 
 
-def _geometry(dataset: Dataset, volume: Volume, k: int) -> None:
+def set_geometry(dataset: Dataset, volume: Volume, k: int) -> None:
+    """Position, orientation and size of slice ``k`` of a volume."""
     axes = np.reshape(volume.direction, (3, 3))
     position = (volume.ijk_to_lps @ np.array([0, 0, k, 1.0]))[:3]
-    dataset.ImagePositionPatient = [_number(v) for v in position]
-    dataset.ImageOrientationPatient = [_number(v) for v in (*axes[:, 0], *axes[:, 1])]
-    dataset.PixelSpacing = [_number(volume.spacing[1]), _number(volume.spacing[0])]
-    dataset.SliceThickness = dataset.SpacingBetweenSlices = _number(volume.spacing[2])
-    dataset.SliceLocation = _number(float(position @ axes[:, 2]))
+    dataset.ImagePositionPatient = [decimal(v) for v in position]
+    dataset.ImageOrientationPatient = [decimal(v) for v in (*axes[:, 0], *axes[:, 1])]
+    dataset.PixelSpacing = [decimal(volume.spacing[1]), decimal(volume.spacing[0])]
+    dataset.SliceThickness = dataset.SpacingBetweenSlices = decimal(volume.spacing[2])
+    dataset.SliceLocation = decimal(float(position @ axes[:, 2]))
     dataset.InstanceNumber = dataset.ImageIndex = k + 1
     dataset.NumberOfSlices = volume.shape[0]
 
@@ -135,7 +136,7 @@ def set_pixels(dataset: Dataset, values: np.ndarray) -> None:
     scaled = values.astype(np.float64) * float(dataset.RescaleSlope)
     signed = bool(scaled.min() < 0)
     top = 32767 if signed else 65535
-    slope = _number(max(float(np.abs(scaled).max()) / (top - 1), 1e-30) if scaled.any() else 1.0)
+    slope = decimal(max(float(np.abs(scaled).max()) / (top - 1), 1e-30) if scaled.any() else 1.0)
     stored = np.rint(scaled / float(slope)).clip(-top if signed else 0, top)
     dataset.RescaleSlope, dataset.RescaleIntercept = slope, 0
     dataset.Rows, dataset.Columns = values.shape
@@ -145,7 +146,7 @@ def set_pixels(dataset: Dataset, values: np.ndarray) -> None:
     dataset.add_new("PixelData", "OW", stored.astype("<i2" if signed else "<u2").tobytes())
 
 
-def _number(value: float) -> str:
+def decimal(value: float) -> str:
     """A decimal string (DS, at most 16 characters)."""
     return f"{float(value):.10g}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydicom.dataset import Dataset
 
 from ..vendor_strings import GE_AXIAL, GE_FILTER
@@ -9,6 +11,14 @@ from .header import private
 
 CREATOR = "GEMS_PETD"
 FILTERS = {GE_FILTER: (0xBA, 0xBB), GE_AXIAL: (0xDB, 0xDC)}  # elements of (0009,xx..): whether it was used, its value
+
+
+def set_ge_filters(dataset: Dataset, filters: Mapping[str, float]) -> None:
+    """Write what :func:`ge_filters` reads; a filter that is missing is written as not used."""
+    block = dataset.private_block(0x0009, f"{CREATOR}_01", create=True)
+    for name, (used, value) in FILTERS.items():
+        block.add_new(used, "SL", int(name in filters))
+        block.add_new(value, "FL", float(filters.get(name, 0.0)))
 
 
 def ge_filters(dataset: Dataset) -> dict[str, float]:

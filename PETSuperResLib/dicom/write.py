@@ -53,18 +53,28 @@ def write_derived(
     target = check_target(folder)
     with quiet_pydicom():
         headers, geometry = _source(source, series)
-        volume = _right_handed(volume)
+        volume = right_handed(volume)
         nearest = _nearest(volume, headers, geometry)
         slices = derived_headers(volume, headers, nearest, dict(report or {}), description)
-        for dataset, values in zip(slices, volume.array, strict=True):
-            set_pixels(dataset, values)
-        step, files = Reporter(progress), [target / f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
+        return write_slices(slices, volume, target, progress)
 
-        def write(k: int, path: Path) -> None:
-            step("writing", k / len(files), f"image {k + 1} of {len(files)}")
-            _save(slices[k], path)
 
-        write_together({file: partial(write, k) for k, file in enumerate(files)})
+def write_slices(
+    slices: Sequence[Dataset], volume: Volume, target: Path, progress: Callback | None = None
+) -> list[Path]:
+    """Write headers with the slices of ``volume`` (SUV) as their pixels into the folder ``target``; all files or none.
+
+    ``RescaleSlope`` of each is the stored value of 1 SUV.
+    """
+    for dataset, values in zip(slices, volume.array, strict=True):
+        set_pixels(dataset, values)
+    step, files = Reporter(progress), [target / f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
+
+    def write(k: int, path: Path) -> None:
+        step("writing", k / len(files), f"image {k + 1} of {len(files)}")
+        _save(slices[k], path)
+
+    write_together({file: partial(write, k) for k, file in enumerate(files)})
     return files
 
 
@@ -83,7 +93,7 @@ def _source(source: str | Path | Sequence[str | Path], wanted: str | None) -> tu
     return sort_slices(headers, name)
 
 
-def _right_handed(volume: Volume) -> Volume:
+def right_handed(volume: Volume) -> Volume:
     """The same voxels with slices in the direction rows x columns, the order of DICOM readers."""
     if np.linalg.det(np.reshape(volume.direction, (3, 3))) > 0:
         return volume
