@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import permutations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,34 @@ def image_grid(pet: Volume, spacing_mm: float = 2.0) -> Volume:
     matrix = np.reshape(grid.direction, (3, 3)) @ np.diag(grid.spacing)
     origin = np.array(grid.origin) - matrix @ np.array([i % 2, j % 2, 0]) / 2  # the centre is kept
     return replace(grid, array=np.zeros((k, j + j % 2, i + i % 2), np.float32), origin=tuple(origin))
+
+
+def axial_order(volume: Volume) -> tuple[int, int, int]:
+    """The axes of a volume in the order in which its slices are axial: (0, 1, 2) where they are.
+
+    Slices are axial where the third axis is the one nearest to the patient's length; otherwise the axes are put in the
+    order nearest to left-right, front-back, head-feet. An axis is neither turned nor mirrored.
+    """
+    cosines = np.abs(np.reshape(volume.direction, (3, 3)))
+    if cosines[2, 2] >= cosines[2].max() - 1e-6:
+        return 0, 1, 2
+    i, j, k = max(permutations(range(3)), key=lambda order: float(sum(cosines[n, a] for n, a in enumerate(order))))
+    return i, j, k
+
+
+def reordered(volume: Volume, order: Sequence[int]) -> Volume:
+    """The same voxels in the same places with the axes (i, j, k) in another order: ``order[0]`` becomes i."""
+    if tuple(order) == (0, 1, 2):
+        return volume
+    x, y, z = (volume.spacing[a] for a in order)
+    direction = np.reshape(volume.direction, (3, 3))[:, list(order)]
+    array = volume.array.transpose([2 - a for a in reversed(order)])
+    return replace(volume, array=array, spacing=(x, y, z), direction=tuple(direction.ravel()))
+
+
+def axial(volume: Volume) -> Volume:
+    """The volume with axial slices (:func:`axial_order`), without a change of any voxel or its place."""
+    return reordered(volume, axial_order(volume))
 
 
 def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = 24.0) -> Volume:

@@ -11,14 +11,14 @@ import numpy as np
 from .checks import check_ct, check_measurement, check_pair, check_whole
 from .errors import InputError
 from .files import file_hashes
-from .grid import crop_to_region, image_grid
+from .grid import axial, axial_order, crop_to_region, image_grid, reordered
 from .lesions.measures import Lesion, measure_lesions
 from .lesions.read import Segmentation, read_segmentation
 from .lesions.segments import Segment, region_around
 from .request import MARGIN_MM, SEGMENTS, Request
 from .resolution import ImageResolution, resolution_of
 from .scanner import Scanner, contradiction, scanner_of
-from .suv.volumes import check_suv
+from .suv.volumes import check_suv, told
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -28,19 +28,23 @@ if TYPE_CHECKING:
     from .problem import Problem
 
 
+SERVED = 0.5  # of the prior's pixel size: below it, anatomy looks like nothing that it was trained on
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The images of a request.
 
     Parameters
     ----------
-    pet, ct : SUVbw and HU, each on its own grid; they lie in one place and are of one patient.
+    pet, ct : SUVbw and HU in axial slices, each on its own grid; they lie in one place and are of one patient.
     scanner : the measurement's, the request's or the one that the PET's header names; None for an image of stated FWHM.
     resolution : the PET image's; None with a measurement, whose scanner says it.
     measurement : a sinogram, or None where one is to be made from the PET.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm, or None for the whole PET.
     segments, lesions : the lesions' masks and their SUVs in the PET; empty without a segmentation.
     provenance : the files and their SHA-256, for the report; empty where all inputs are objects.
+    order : of the given PET's axes that made its slices axial (:func:`~.grid.axial_order`).
     """
 
     request: Request
@@ -54,12 +58,14 @@ class Inputs:
     lesions: tuple[Lesion, ...]
     warnings: tuple[str, ...]
     provenance: dict[str, Any]
+    order: tuple[int, int, int] = (0, 1, 2)
 
     @classmethod
     def of(cls, request: Request) -> Inputs:
         """Read and check; raises the library's errors for what cannot be reconstructed."""
-        pet = read_image(request.pet, "PT", series=request.series)
-        ct = read_image(request.ct, "CT", series=request.ct_series)
+        given = read_image(request.pet, "PT", series=request.series)
+        order = axial_order(given)
+        pet, ct = reordered(given, order), axial(read_image(request.ct, "CT", series=request.ct_series))
         found = Segmentation() if request.segmentation is None else read_segmentation(request.segmentation, pet)
         segments = found.segments
         measurement = _measurement(request.measurement)
@@ -73,7 +79,7 @@ class Inputs:
             scanner = measurement.scanner
             if request.scanner is not None and Scanner.get(request.scanner).name != scanner.name:
                 raise InputError(f"The measurement is of scanner '{scanner.name}': leave the scanner out.", "scanner")
-        warnings = [*check_suv(pet), *(resolution.warnings if resolution else ())]
+        warnings = [*check_suv(pet), *told(ct), *(resolution.warnings if resolution else ())]
         if scanner is not None and measurement is None:
             warnings += [*scanner.notes, *filter(None, [contradiction(scanner, pet.metadata)])]
         check_ct(ct)
@@ -86,7 +92,7 @@ class Inputs:
         files = request.files()
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
         known = (request, pet, ct, scanner, resolution, measurement)
-        return cls(*known, region, segments, tuple(lesions), tuple(warnings), provenance)  # type: ignore[arg-type]
+        return cls(*known, region, segments, tuple(lesions), tuple(warnings), provenance, order)  # type: ignore[arg-type]
 
     @property
     def scanner_from(self) -> str:
@@ -100,6 +106,26 @@ class Inputs:
         """Scanner and resolution in one line: ``GE Discovery ST (from the header); 6.1 mm scanner, ...: 6.1 mm``."""
         scanner = "No scanner" if self.scanner is None else f"{self.scanner.name} (from {self.scanner_from})"
         return scanner if self.resolution is None else f"{scanner}; {self.resolution.words()}"
+
+    def as_given(self, volume: Volume) -> Volume:
+        """An axial volume with its axes in the order of the given PET's, so that both are stored alike."""
+        return reordered(volume, np.argsort(self.order).tolist())
+
+    def spacing(self, prior_mm: float) -> float:
+        """Pixel size of the result in mm: as requested, else the prior's, but never coarser than the PET's.
+
+        Raises :class:`InputError` for a PET whose pixels are finer than half of the prior's.
+        """
+        finest = min(self.pet.spacing[:2])
+        if self.request.spacing or self.measurement is not None or finest >= prior_mm:
+            return self.request.spacing or prior_mm
+        if finest < SERVED * prior_mm:
+            raise InputError(
+                f"The PET's pixels of {finest:.3g} mm are too fine for a prior trained at {prior_mm:g} mm (from "
+                f"{SERVED * prior_mm:g} mm): give a prior trained on such images, or state the spacing of the result.",
+                "spacing",
+            )
+        return finest
 
     def problem(self, spacing_mm: float, device: torch.device) -> Problem:
         """The counts and the CT on the SR grid with pixels of ``spacing_mm``: of the measurement, or of the PET.

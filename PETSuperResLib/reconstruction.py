@@ -77,7 +77,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     report("loading the prior", 0.0)
     if prior is None:
         prior = request.prior if isinstance(request.prior, Prior) else Prior.load(request.prior, device)
-    spacing = request.spacing or prior.pixel_mm
+    spacing = inputs.spacing(prior.pixel_mm)
     problem = inputs.problem(spacing, device)
     slabs = Slabs(problem, prior)
     drawn = request.samples if request.samples > 1 else 0
@@ -100,7 +100,10 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     warnings = [*inputs.warnings, *problem.warnings]
     warnings += prior.warnings()
     if abs(spacing - prior.pixel_mm) > 0.25 * prior.pixel_mm:
-        warnings.append(f"The prior was trained at {prior.pixel_mm:g} mm; {spacing:g} mm is another scale.")
+        warnings.append(f"The prior was trained at {prior.pixel_mm:g} mm; {spacing:.3g} mm is another scale.")
+    if spacing > (finest := min(inputs.pet.spacing[:2])) + 1e-3:
+        warnings.append(f"The result's pixels of {spacing:.3g} mm are coarser than the PET's of {finest:.3g} mm.")
+    stored = inputs.as_given(volume)
     facts = {
         "notice": NOTICE,
         "version": __version__,
@@ -118,7 +121,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         **problem.counts,
         "conservation_factor": factor,
         "residual": slabs.problem.residual(estimate) if problem.measurement.kind == "sinogram" else None,
-        "grid": {"shape": list(grid.shape), "spacing_mm": list(grid.spacing)},
+        "grid": {"shape": list(stored.shape), "spacing_mm": list(stored.spacing)},
         "region": None if inputs.region is None else list(inputs.region),
         "warnings": warnings,
         "threshold": request.threshold,
@@ -126,8 +129,10 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         "seconds": round(time.monotonic() - began, 2),
         **inputs.provenance,
     }
-    maps = {"std": grid.with_array(np.std(samples, axis=0, ddof=1), "SUVbw")} if samples else {}
-    return Result(volume, tuple(grid.with_array(s, "SUVbw") for s in samples), maps, lesions, facts)
+    drawn_volumes = tuple(inputs.as_given(grid.with_array(s, "SUVbw")) for s in samples)
+    std = grid.with_array(np.std(samples, axis=0, ddof=1), "SUVbw") if samples else None
+    maps = {} if std is None else {"std": inputs.as_given(std)}
+    return Result(stored, drawn_volumes, maps, lesions, facts)
 
 
 def solve(slabs: Slabs, sampler: Sampler, seed: int = 0, report: Reporter | None = None) -> tuple[np.ndarray, float]:

@@ -5,9 +5,6 @@ Arrays are ``(K, J, I)`` = (slice, row, column), float32 and contiguous; geometr
 
 from __future__ import annotations
 
-import gzip
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +16,7 @@ import SimpleITK as sitk
 from .dicom.mark import looks_like_dicom
 from .errors import GeometryError, InputError, OutputError, UnitsError
 from .files import atomic_path, quiet
+from .nifti import nifti_fault, read_nifti
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -184,14 +182,12 @@ class Volume:
             raise InputError(f"{path} is not an image format this tool reads: use NIfTI, NRRD, MHA or a DICOM folder.")
         damaged = f"{path} cannot be read as an image (damaged or incomplete): export it again."
         if path.name.lower().endswith((".nii", ".nii.gz")):
-            complete, finite = _check_nifti(path)
-            if not complete:
-                raise InputError(damaged)
-            if not finite:
-                raise InputError(f"{path} has voxels that are not finite numbers: export it again.")
+            fault = nifti_fault(path)
+            if fault:
+                raise InputError(f"{path} {fault}.")
         try:
             with quiet():
-                image = sitk.ReadImage(str(path))
+                image = read_nifti(path) if path.name.lower().endswith(".nii") else sitk.ReadImage(str(path))
         except RuntimeError as error:
             raise InputError(damaged) from error
         if image.GetDimension() == 4 and image.GetSize()[3] == 1:
@@ -219,7 +215,7 @@ class Volume:
                 with quiet():
                     sitk.WriteImage(image, str(temporary), useCompression=True)
                     if suffix.startswith(".nii"):  # ITK's writer does not report a full disk
-                        whole = _check_nifti(temporary)[0]
+                        whole = nifti_fault(temporary) == ""
                     else:
                         whole = sitk.ReadImage(str(temporary)).GetSize() == image.GetSize()
             except RuntimeError:
@@ -227,33 +223,3 @@ class Volume:
             if not whole:
                 raise OutputError(f"{path} could not be written: check free space and permissions.")
         return path
-
-
-def _check_nifti(path: Path) -> tuple[bool, bool]:
-    """Whether a NIfTI file is as long as its header says, and whether all its values are finite.
-
-    ITK's reader reports neither: it fills a truncated file with zeros and turns NaN into zeros.
-    """
-    finite = True
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-            head = stream.read(348)
-            order = "<" if head[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
-            if struct.unpack(order + "i", head[:4])[0] == 540:  # NIfTI-2
-                shape = struct.unpack_from(order + "8q", head, 16)
-                code, depth = struct.unpack_from(order + "2h", head, 12)
-                start = struct.unpack_from(order + "q", head, 168)[0]
-            else:
-                shape = struct.unpack_from(order + "8h", head, 40)
-                code, depth = struct.unpack_from(order + "2h", head, 70)
-                start = int(struct.unpack_from(order + "f", head, 108)[0])
-            kind = {16: "f4", 64: "f8"}.get(code)
-            stream.read(max(0, start - len(head)))
-            missing = int(np.prod([max(1, n) for n in shape[1 : shape[0] + 1]])) * depth // 8
-            while missing > 0 and (block := stream.read(min(missing, 1 << 22))):
-                missing -= len(block)
-                if kind and len(block) * 8 % depth == 0:
-                    finite &= bool(np.isfinite(np.frombuffer(block, order + kind)).all())
-            return missing <= 0, finite
-    except (OSError, EOFError, ValueError, OverflowError, zlib.error, struct.error):
-        return False, finite

@@ -30,7 +30,7 @@ class Case:
     notes: tuple[str, ...] = ()
 
     def pet(self) -> Volume:
-        """The PET in SUVbw; of a DICOM study by its header (:mod:`PETSuperResLib.suv.suvbw`)."""
+        """The PET in SUVbw, on its own axes; of a DICOM study by its header (:mod:`PETSuperResLib.suv.suvbw`)."""
         pet = self._read(self.pet_file, self.pet_series, "PT", "SUVbw")
         return replace(pet, metadata={**pet.metadata, "notes": [*self.notes, *pet.metadata.get("notes", ())]})
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..device import pick_device
 from ..errors import GeometryError, InputError
 from ..files import to_json, write_together
-from ..grid import image_grid
+from ..grid import axial, image_grid
 from ..outputs import marked
 from ..progress import Callback, Reporter
 from ..scanner import Scanner
@@ -128,6 +128,7 @@ def simulate(
     if not np.isfinite(pet.array).all():
         raise InputError("The PET has voxels that are not numbers (NaN or infinite): export it again.")
     target = pick_device(device)
+    pet = axial(pet)
     truth = _truth(pet, spacing_mm, pet.spacing[2] if protocol is None else protocol.slice_mm)
     truth = truth.with_array(truth.array.clip(0), "SUVbw")
     if not truth.array.max() > 0:

@@ -11,6 +11,7 @@ from geometry import GEOMETRIES
 from tiny import small_phantom, tiny_prior
 
 from PETSuperResLib.errors import GeometryError, InputError
+from PETSuperResLib.grid import reordered
 from PETSuperResLib.lesions.segments import region_around
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
@@ -308,3 +309,26 @@ def test_pet_and_ct_of_different_patients_are_refused(run):
     )
     with pytest.raises(GeometryError, match="different patients"):
         run(pet, ct)
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1), (1, 2, 0), (2, 1, 0)], ids=["coronal", "sagittal", "mixed"])
+def test_coronal_and_sagittal_storage_gives_the_same_result_on_the_axes_of_the_input(run, result, order):
+    phantom = small_phantom()
+    stored = reordered(phantom.pet, order)
+    again = run(stored, reordered(phantom.ct, order[::-1])).volume
+    np.testing.assert_allclose(again.direction, stored.direction)
+    np.testing.assert_allclose(reordered(result.volume, order).array, again.array, atol=1e-4)
+
+
+def test_the_result_is_never_coarser_than_the_pet_unless_that_is_asked_for(run):
+    """The prior's pixels are 4 mm."""
+    phantom = small_phantom()
+    fine = [v.resample_to(v.grid((3.0, 3.0, 4.0)), "linear") for v in (phantom.pet, phantom.ct)]
+    assert run(*fine).volume.spacing == (3.0, 3.0, 4.0)
+    coarser = run(*fine, spacing=4.0)
+    assert coarser.volume.spacing == (4.0, 4.0, 4.0)
+    assert any("coarser than the PET's of 3 mm" in told for told in coarser.report["warnings"])
+    finest = [v.resample_to(v.grid((1.5, 1.5, 4.0)), "linear") for v in (phantom.pet, phantom.ct)]
+    with pytest.raises(InputError, match="1.5 mm are too fine for a prior trained at 4 mm") as error:
+        run(*finest)
+    assert error.value.option == "spacing"

@@ -21,6 +21,7 @@ LAYERS = (  # from the ground up; a module imports from its own room, its own la
         "resolution",
         "vendor_strings",
         "volume",
+        "nifti",
         "grid",
         "difference",
         "tracer",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import struct
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from geometry import rotation
 
 from PETSuperResLib.errors import GeometryError, InputError, OutputError
 from PETSuperResLib.files import atomic_path
-from PETSuperResLib.grid import crop_to_region
+from PETSuperResLib.grid import axial, axial_order, crop_to_region, reordered
 from PETSuperResLib.volume import Volume
 
 
@@ -138,3 +141,48 @@ def test_a_region_comes_with_24_mm_around_it():
     low, high = part.corners().min(0), part.corners().max(0)
     np.testing.assert_allclose(low, (50 - 24, 40 - 24, 30 - 24), atol=2.0)
     np.testing.assert_allclose(high, (60 + 24, 70 + 24, 40 + 24), atol=3.0)
+
+
+# -- what ITK does not say ------------------------------------------------------------------------------
+def nifti_of(tmp_path, affine: np.ndarray | None = None) -> bytes:
+    """An uncompressed NIfTI file; ``affine`` (3 x 4) takes the place of its sform."""
+    path = Volume(np.arange(60).reshape(3, 4, 5), (2.0, 3.0, 4.0)).write(tmp_path / "plain.nii")
+    raw = bytearray(path.read_bytes())
+    if affine is not None:
+        raw[254:256] = struct.pack("<h", 1)
+        raw[280:328] = struct.pack("<12f", *affine.ravel())
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(("name", "packed"), [("pet.nii.gz", False), ("pet.nii", True)])
+def test_compression_is_known_by_the_content_not_by_the_name(tmp_path, name, packed):
+    raw = nifti_of(tmp_path)
+    (tmp_path / name).write_bytes(gzip.compress(raw) if packed else raw)
+    np.testing.assert_array_equal(Volume.read(tmp_path / name).array.ravel(), np.arange(60))
+
+
+def test_axes_that_are_not_at_right_angles_are_refused(tmp_path):
+    sheared = np.array([[2, 0.3, 0, 0], [0, 3, 0, 0], [0, 0, 4, 0.0]])
+    (tmp_path / "s.nii").write_bytes(nifti_of(tmp_path, sheared))
+    with pytest.raises(InputError, match=r"s\.nii has axes that are not at right angles"):
+        Volume.read(tmp_path / "s.nii")
+    sheared[0, 1] = 0.003  # rounding
+    (tmp_path / "s.nii").write_bytes(nifti_of(tmp_path, sheared))
+    assert Volume.read(tmp_path / "s.nii").shape == (3, 4, 5)
+
+
+# -- axial slices -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("turn", [np.eye(3), rotation((1, 2, 3), 25), np.diag([-1.0, 1.0, -1.0])])
+def test_any_order_of_axes_is_brought_to_axial_slices_with_every_voxel_in_place(order, turn):
+    values = np.random.default_rng(0).random((4, 5, 6))
+    axial_volume = Volume(values, (2.0, 3.0, 4.0), (7.0, 8.0, 9.0), tuple(turn.ravel()))
+    stored = reordered(axial_volume, order)
+    assert axial_order(axial_volume) == (0, 1, 2)
+    back = axial(stored)
+    np.testing.assert_allclose(np.abs(np.reshape(back.direction, (3, 3))[2]).argmax(), 2)
+    for volume in (stored, back):
+        for i, j, k in ((1, 2, 3), (5, 0, 1)):
+            place = axial_volume.ijk_to_lps @ [i, j, k, 1]
+            a, b, c = np.rint(np.linalg.solve(volume.ijk_to_lps, place)[:3]).astype(int)
+            assert volume.array[c, b, a] == axial_volume.array[k, j, i]

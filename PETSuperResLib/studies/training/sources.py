@@ -18,6 +18,7 @@ from ...cohort.manifest import split_cases
 from ...cohort.parallel import spread
 from ...errors import PETSuperResError
 from ...files import fingerprint
+from ...grid import axial
 from ...phantoms.painting import paint
 from ...phantoms.torso import random_stacks
 from ...prior.denoiser import AIR_HU
@@ -221,6 +222,7 @@ def _real(case: Case, pixel_mm: float) -> Iterator[Stack]:
 
 def slices_of(pet: Volume, ct: Volume, pixel_mm: float) -> Stack:
     """The slices of a PET (SUV) and its CT (HU) with pixels of ``pixel_mm``."""
+    pet = axial(pet)
     grid = pet.grid((pixel_mm, pixel_mm, pet.spacing[2]))
     own = pet.resample_to(grid, "cubic").array.clip(0, 200)
     guide = ct.resample_to(grid, "linear", AIR_HU).array
