@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import slicer
@@ -113,13 +114,13 @@ class PETSuperResLogic(_Base):
         """Super-resolve a PET volume node (SUVbw) with its CT; returns the new vtkMRMLScalarVolumeNode.
 
         ``preset`` is a scanner's name, JSON file or Scanner, ``quality`` draft, standard or paper, and ``options`` are
-        the other fields of :class:`PETSuperResLib.request.Request`: ``samples``, ``seed``, ``device``, ``region``
-        (LPS mm), ``prior`` (a file in place of the bundled one), ``measurement`` (a simulated or given sinogram in
-        place of the one made from the PET), ``spacing``, ``trues_per_slice``. The
-        node enters the scene only on success, beside the PET in the subject hierarchy, shown with the PET's window
-        and colours, marked as SUVbw and with its provenance as node attributes ``PETSuperRes.*``; with
-        ``samples`` above 1 a second node holds their standard deviation (node reference
-        ``PETSuperRes.StandardDeviation``). Raises the library's errors; ``progress`` gets
+        the other fields of :class:`PETSuperResLib.request.Request`: ``samples``, ``seed``, ``device``, ``region`` (LPS
+        mm), ``prior`` (a file in place of the bundled one), ``measurement`` (a simulated or given sinogram in place of
+        the one made from the PET), ``spacing``, ``trues_per_slice``, ``fwhm``, ``post_filter`` and ``psf_modelled`` (in
+        place of the DICOM header's; with ``fwhm`` the preset may be None). The node enters the scene only on success,
+        beside the PET in the subject hierarchy, shown with the PET's window and colours, marked as SUVbw and with its
+        provenance as node attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their standard
+        deviation (node reference ``PETSuperRes.StandardDeviation``). Raises the library's errors; ``progress`` gets
         :class:`PETSuperResLib.progress.Event` and may raise Cancelled.
 
         With ``waitForCompletion=False`` a process of its own does the work, and what returns at once is a
@@ -129,12 +130,14 @@ class PETSuperResLogic(_Base):
         """
         from PETSuperResLib.request import Request
         from PETSuperResSlicer.mrml import volumes as mrml
+        from PETSuperResSlicer.mrml.inputs import header_of
         from PETSuperResSlicer.mrml.units import require_suv
 
         if petNode is None or ctNode is None:
             raise InputError(f"No {'PET' if petNode is None else 'CT'} volume is selected: choose one.")
         pet, ct = mrml.voxels_of_node(petNode, "SUVbw"), mrml.voxels_of_node(ctNode, "HU")
         require_suv(petNode)
+        pet = replace(pet, metadata={**header_of(petNode), **pet.metadata})
         scanner = None if options.get("measurement") else preset  # a measurement holds its own
         request = Request(pet, ct, scanner, quality, **options)
         scene = petNode.GetScene() or slicer.mrmlScene
@@ -181,8 +184,9 @@ class PETSuperResLogic(_Base):
         from PETSuperResSlicer.mrml import volumes as mrml
 
         petNode, ctNode, scene = nodes
-        preset = (report.get("scanner") or request.scanner.to_dict())["name"]
-        name = f"{petNode.GetName()} SR ({preset})".replace("/", "-")  # saved under its name
+        scanner = report.get("scanner") or (request.scanner.to_dict() if request.scanner else {})
+        preset = str(scanner.get("name", ""))  # empty for an image of stated FWHM
+        name = f"{petNode.GetName()} SR{f' ({preset})' if preset else ''}".replace("/", "-")  # saved under its name
         node = mrml.add_derived(volume, scene.GenerateUniqueName(name), provenance.SUPER_RESOLVED, petNode, scene)
         used = {name: getattr(request, name) for name in ("quality", "samples", "seed")}
         provenance.record(node, petNode, ctNode, used, report)

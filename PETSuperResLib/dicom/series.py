@@ -20,16 +20,14 @@ from ..suv.body import weight_kg
 from ..suv.evidence import Overrides
 from ..suv.suvbw import suv_factors
 from .files import MODALITIES, find_series, quiet_pydicom, read_dataset
-from .ge import ge_filters
 from .header import items, number, text
 from .pixels import rescaled_pixels
+from .reconstruction import reconstruction_of
 from .slices import sort_slices
 
 PATIENT_AND_TIMES = {
-    "manufacturer": "Manufacturer", "model": "ManufacturerModelName", "description": "SeriesDescription",
     "series_uid": "SeriesInstanceUID", "study_uid": "StudyInstanceUID", "frame_of_reference": "FrameOfReferenceUID",
     "series_date": "SeriesDate", "series_time": "SeriesTime", "units": "Units", "decay_correction": "DecayCorrection",
-    "reconstruction_method": "ReconstructionMethod", "convolution_kernel": "ConvolutionKernel",
 }  # fmt: skip
 NUMBERS = {"weight_kg": "PatientWeight", "height_m": "PatientSize", "frame_duration_ms": "ActualFrameDuration"}
 TRACER = {"radiopharmaceutical": "Radiopharmaceutical", "injection_time": "RadiopharmaceuticalStartTime",
@@ -93,7 +91,7 @@ def _completeness(datasets: Sequence[Dataset], name: str) -> list[str]:
 def _metadata(datasets: Sequence[Dataset], modality: str) -> dict[str, Any]:
     """Strings and numbers on the volume's origin; no name, birth date or patient number."""
     first = datasets[0]
-    rows: dict[str, Any] = {"modality": modality, "slices": len(datasets)}
+    rows: dict[str, Any] = {"modality": modality, "slices": len(datasets), **reconstruction_of(first)}
     rows |= {name: text(first, keyword) for name, keyword in PATIENT_AND_TIMES.items()}
     rows |= {name: number(first, keyword) for name, keyword in NUMBERS.items()}
     identity = text(first, "PatientID") or text(first, "StudyInstanceUID")
@@ -105,5 +103,4 @@ def _metadata(datasets: Sequence[Dataset], modality: str) -> dict[str, Any]:
         tracer = (items(first, "RadiopharmaceuticalInformationSequence") or [first])[0]
         rows |= {name: text(tracer, keyword) for name, keyword in TRACER.items()}
         rows |= {name: number(tracer, keyword) for name, keyword in TRACER_NUMBERS.items()}
-        rows |= ge_filters(first)
     return {name: value for name, value in rows.items() if value not in ("", None)}

@@ -6,6 +6,7 @@ they are done, which freezes a GUI. The files are ordinary NRRD: https://teem.so
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from ..errors import InputError, OutputError
 from ..files import atomic_path
 from ..progress import at_once
+from ..vendor_strings import HEADER
 from ..volume import Volume
 
 MAGIC = b"NRRD0004\n"
@@ -22,7 +24,9 @@ BLOCK = 1 << 22  # bytes
 
 
 def write_raw(volume: Volume, path: str | Path) -> Path:
-    """Write ``volume`` with its geometry (LPS, mm), unit and name; returns the path.
+    """Write ``volume`` with its geometry (LPS, mm), unit, name and what its header says of scanner and reconstruction.
+
+    Returns the path.
 
     Raises :class:`OutputError` when the disk is full or the folder cannot be written to; no part of a
     file is left.
@@ -56,6 +60,7 @@ def write_steps(volume: Volume, path: str | Path) -> Generator[None, None, Path]
         f"space origin: ({','.join(repr(float(v)) for v in volume.origin)})",
         f"unit:={volume.unit}",
         f"name:={' '.join(str(volume.metadata.get('file', '')).split())}",
+        f"header:={json.dumps({name: volume.metadata[name] for name in HEADER if name in volume.metadata})}",
     ]
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(MAGIC + "\n".join(lines).encode() + b"\n\n")
@@ -92,13 +97,13 @@ def read_steps(path: str | Path, modality: str | None = None) -> Generator[None,
             spacing = [float(np.linalg.norm(c)) for c in columns]
             direction = np.stack([c / s for c, s in zip(columns, spacing, strict=True)], axis=1).ravel()
             origin = _numbers(fields["space origin"])
+            header = json.loads(fields.get("header") or "{}")
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} cannot be read as an image (missing, damaged or incomplete): run again.") from error
     x, y, z = origin
     i, j, k = spacing
-    return Volume(
-        array, (i, j, k), (x, y, z), tuple(direction), fields.get("unit", ""), {"file": fields.get("name") or path.name}
-    )
+    metadata = {**header, "file": fields.get("name") or path.name}
+    return Volume(array, (i, j, k), (x, y, z), tuple(direction), fields.get("unit", ""), metadata)
 
 
 def without_private_folder(error: Exception, folder: str | Path) -> Exception:

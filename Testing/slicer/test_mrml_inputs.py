@@ -16,8 +16,9 @@ from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.errors import InputError, UnitsError
 from PETSuperResLib.lesions.segments import region_around
 from PETSuperResLib.suv.stated import Stated
+from PETSuperResLib.volume import Volume
 from PETSuperResLib.worker.jobs import SuvJob, Tools
-from PETSuperResLib.worker.raw_arrays import read_raw
+from PETSuperResLib.worker.raw_arrays import read_raw, write_raw
 
 
 class Database:
@@ -155,6 +156,22 @@ def test_the_scanner_is_read_from_dicom(dicom):
 
     node = dicom(edit=name_it)
     assert inputs.guess_preset(node) == "Siemens Biograph mCT"
+
+
+def test_the_reconstruction_is_read_from_dicom_and_goes_with_the_pet_to_the_worker(dicom, tmp_path):
+    def name_it(dataset):
+        dataset.ReconstructionMethod, dataset.ConvolutionKernel = "PSF+TOF 3i21s", "XYZ Gauss5.00"
+
+    header = inputs.header_of(dicom(edit=name_it))
+    assert (header["reconstruction_method"], header["convolution_kernel"]) == ("PSF+TOF 3i21s", "XYZ Gauss5.00")
+    pet = Volume(np.ones((2, 3, 4), np.float32), metadata={"file": "PET", **header})
+    assert read_raw(write_raw(pet, tmp_path / "pet.nrrd")).metadata == pet.metadata
+
+
+def test_a_pet_without_dicom_has_no_header_but_the_attributes_that_it_was_given(nodes):
+    assert inputs.header_of(nodes.pet) == {}
+    nodes.pet.SetAttribute("DICOM.ManufacturerModelName", "Discovery 690")
+    assert inputs.header_of(nodes.pet) == {"model": "Discovery 690"}
 
 
 def test_the_scanner_is_read_from_attributes_and_never_made_up(nodes):

@@ -10,6 +10,7 @@ from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.panel.parameters import PETSuperResParameters
 
 from PETSuperResLib.request import Request, options
+from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.scanner import Scanner
 
 
@@ -71,14 +72,46 @@ def test_the_panel_offers_the_options_of_a_request_within_its_limits(panel, host
     bound = {w.property("SlicerParameterName"): w for w in vars(panel.ui).values()} | {"device": None, "scanner": None}
     assert set(options(Request)) - set(bound) == {
         *("measurement", "spacing", "margin"),
-        *("fwhm", "post_filter", "psf_modelled"),
         *("series", "ct_series"),  # Slicer loads one series as a volume
     }
     for name, about in options(Request).items():
         if name in bound and about.form in ("whole", "number"):
-            assert about.low <= bound[name].minimum and bound[name].maximum <= about.high, name
+            least = bound[name].minimum  # may have a text in place of a value
+            assert (about.low <= least or bound[name].specialValueText) and bound[name].maximum <= about.high, name
     panel.ui.applyButton.click()
-    assert "trues_per_slice" not in fake.jobs[0] and fake.jobs[0]["samples"] == 1
+    job = fake.jobs[0]
+    assert job["samples"] == 1 and not {"trues_per_slice", "fwhm", "post_filter", "psf_modelled"} & set(job)
+
+
+def test_the_images_resolution_is_said_and_what_is_stated_of_it_goes_to_the_job(panel, host, fake, case):
+    choose(panel, host, case, "Siemens Biograph mCT")
+    said = panel.ui.resolutionLabel
+    assert said.text.startswith("4.3 mm scanner, PSF not modelled, no filter: 4.3 mm\nThe PET's header does not say")
+    panel.ui.psfComboBox.setCurrentIndex(1)
+    panel.ui.postFilterSpinBox.setValue(5)
+    host.spin(0.05)
+    assert said.text == resolution_of(Scanner.get("Siemens Biograph mCT"), {}, (3, 4), None, 5, True).words()
+    panel.ui.applyButton.click()
+    assert (fake.jobs[0]["psf_modelled"], fake.jobs[0]["post_filter"]) == (True, 5) and "fwhm" not in fake.jobs[0]
+
+
+def test_an_image_of_stated_fwhm_needs_no_scanner(panel, host, fake, case):
+    choose(panel, host, case, "Choose the scanner")
+    assert not panel.ui.applyButton.enabled
+    panel.ui.postFilterSpinBox.setValue(5)
+    panel.ui.imageFwhmSpinBox.setValue(6.2)
+    host.spin(0.05)
+    assert panel.ui.resolutionLabel.text == "6.2 mm, stated" and not panel.ui.postFilterSpinBox.enabled
+    finish(panel, host, fake, case)
+    assert fake.jobs[0]["fwhm"] == 6.2 and not {"scanner", "post_filter"} & set(fake.jobs[0])
+    assert panel.params.result.GetName() == "PET SR"
+
+
+def test_a_fwhm_far_below_the_voxels_is_refused_where_it_is_stated(panel, host, case):
+    choose(panel, host, case)
+    panel.ui.imageFwhmSpinBox.setValue(1.2)
+    host.spin(0.05)
+    assert "less than half of the PET's voxels (3 mm, slices 4 mm)" in panel.ui.resolutionLabel.text
 
 
 def test_a_region_made_in_the_panel_is_ready_to_use(panel, host, fake, case):

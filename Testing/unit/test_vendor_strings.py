@@ -35,6 +35,7 @@ NONE, ALL_PASS = None, (0.0, 0.0)
         ("3D IR", "", False, NONE),
         ("BLOB-OS-TF", "", None, NONE),
         ("BLOB-OS", "", None, NONE),
+        ("OSEM:i3s15", "", None, NONE),
         ("LOR-RAMLA", "", False, NONE),
         ("3D-RAMLA", "", False, NONE),
         ("OSEM_TOF_PSF", "GAUSS 6", True, (6, 6)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,19 @@ def dicom_file(node: Any) -> str:
     database = getattr(slicer, "dicomDatabase", None)
     path = database.fileForInstance(uids[0]) if uids and database is not None else ""
     return path if path and os.path.isfile(path) else ""
+
+
+def header_of(node: Any) -> dict[str, Any]:
+    """What the DICOM header of a PET says of its scanner and reconstruction (:mod:`PETSuperResLib.vendor_strings`)."""
+    path = dicom_file(node)
+    if path:
+        from PETSuperResLib.dicom.reconstruction import reconstruction_header
+
+        with suppress(PETSuperResError):  # the file was damaged since it was loaded
+            return reconstruction_header(path)
+    names = {"manufacturer": "Manufacturer", "model": "ManufacturerModelName"}
+    found = {} if node is None else {key: node.GetAttribute(f"DICOM.{name}") for key, name in names.items()}
+    return {key: value for key, value in found.items() if value}
 
 
 def guess_preset(node: Any) -> str | None:
@@ -115,7 +129,7 @@ def obstacle(params: Any, units: Any) -> str:
         return str(error)
     if not units.usable:
         return f"{units.refusal(params.pet.GetName())}."
-    return "" if params.preset else "Choose the scanner that made the PET."
+    return "" if params.preset or params.fwhm > 0 else "Choose the scanner that made the PET."
 
 
 def check_nodes(pet: Any, ct: Any) -> None:

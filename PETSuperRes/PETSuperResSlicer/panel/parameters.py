@@ -18,6 +18,8 @@ from PETSuperResSlicer.mrml.lesion_table import MEASURES
 
 NO_PRESET = ""
 PRESETS = [NO_PRESET, *presets()]
+PSF = {"PSF as in the header": None, "PSF modelled": True, "PSF not modelled": False}
+AS_IN_HEADER = -0.5  # of the post-filter
 PHYSICS = {  # parameter: the scanner's field
     "scannerFwhm": "fwhm_transaxial_mm",
     "fwhmAxial": "fwhm_axial_mm",
@@ -52,7 +54,10 @@ class PETSuperResParameters:
     segmentation: Union[vtkMRMLSegmentationNode, vtkMRMLLabelMapVolumeNode, None]  # noqa: UP007 - as Slicer reads it
     region: vtkMRMLMarkupsROINode
     preset: Annotated[str, Choice(PRESETS)] = NO_PRESET
+    psf_modelled: Annotated[str, Choice(list(PSF))] = next(iter(PSF))
+    post_filter: Annotated[float, WithinRange(AS_IN_HEADER, 15.0)] = AS_IN_HEADER
     quality: Quality = Quality.STANDARD
+    fwhm: Annotated[float, WithinRange(0.0, 25.0)] = 0.0  # of the image; 0: from scanner, PSF and filter
     scannerFwhm: Annotated[float, WithinRange(0.5, 30.0)] = 5.0
     fwhmAxial: Annotated[float, WithinRange(0.0, 30.0)] = 5.0
     kernelScale: Annotated[float, WithinRange(0.1, 1.5)] = 1.0
@@ -73,8 +78,17 @@ class PETSuperResParameters:
 def options_of(params: Any) -> dict[str, Any]:
     """The options of the :class:`Request` that are parameters of the same name, without zero and empty values."""
     names = [n for n, about in options(Request).items() if about.form in ("whole", "number", "text") or n == "prior"]
-    found = {name: getattr(params, name, None) for name in names}
-    return {name: value.value if isinstance(value, Quality) else value for name, value in found.items() if value}
+    found = {name: getattr(params, name, None) for name in names if name != "post_filter"}
+    found = {name: value.value if isinstance(value, Quality) else value for name, value in found.items() if value}
+    return found | resolution_options(params)
+
+
+def resolution_options(params: Any) -> dict[str, Any]:
+    """What is stated of the image's resolution: its FWHM, or PSF and post-filter where they are not the header's."""
+    if params.fwhm > 0:
+        return {"fwhm": params.fwhm}
+    stated = {"psf_modelled": PSF[params.psf_modelled], "post_filter": params.post_filter}
+    return {name: value for name, value in stated.items() if value is not None and value != AS_IN_HEADER}
 
 
 def fill_physics(params: Any) -> None:
@@ -88,7 +102,9 @@ def fill_physics(params: Any) -> None:
 
 
 def scanner_of(params: Any) -> Any:
-    """The preset by its name, or the same scanner with the fields that were edited."""
+    """The preset by its name, or the same scanner with the fields that were edited; None where none is chosen."""
+    if params.preset == NO_PRESET:
+        return None
     scanner = Scanner.get(params.preset)
     changes = {
         field: getattr(params, name)

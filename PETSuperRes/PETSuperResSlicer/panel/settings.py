@@ -9,8 +9,10 @@ from slicer.i18n import tr as _
 
 from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.prior.card import card
-from PETSuperResSlicer.mrml.inputs import guess_preset, place_region
-from PETSuperResSlicer.panel.parameters import device_labels, fill_physics
+from PETSuperResLib.resolution import resolution_of
+from PETSuperResLib.scanner import Scanner
+from PETSuperResSlicer.mrml.inputs import guess_preset, header_of, place_region
+from PETSuperResSlicer.panel.parameters import device_labels, fill_physics, resolution_options, scanner_of
 from PETSuperResSlicer.panel.status import ERROR_STYLE, Status
 
 
@@ -24,6 +26,7 @@ class SettingsPanel:
         self._devices: list[tuple[str, str]] = []  # as they are listed: (value, text)
         self._tag: Any = None  # of the binding
         self._pet: Any = None  # the PET whose scanner was looked up last
+        self._header: tuple[Any, dict[str, Any]] = (None, {})  # a PET and what its header says
         self._prior: str | None = None  # the prior whose card is shown
         self._waiting = False  # for the worker's answer
         ui.resetPhysicsButton.connect("clicked(bool)", self.on_reset_physics)
@@ -56,6 +59,7 @@ class SettingsPanel:
                 params.preset = guess
                 self.say(_("Scanner of the PET: {name}.").format(name=guess))
         fill_physics(params)
+        self._show_resolution()
         self._show_device()
         if params.prior != self._prior:
             self._prior = params.prior
@@ -91,6 +95,29 @@ class SettingsPanel:
     def on_device(self, index: int) -> None:
         """A device was chosen."""
         self.params.device = self._devices[index][0]
+
+    def _show_resolution(self) -> None:
+        """Say the image's resolution, and what of it is assumed."""
+        params, ui = self.params, self.ui
+        for widget in (ui.psfComboBox, ui.postFilterSpinBox):
+            widget.enabled = params.fwhm == 0
+        if params.pet is not self._header[0]:
+            self._header = (params.pet, header_of(params.pet))
+        scanner = scanner_of(params)
+        if params.pet is None or (scanner is None and params.fwhm == 0):
+            ui.resolutionLabel.setText("")
+            return
+        spacing = params.pet.GetSpacing()
+        voxel = (spacing[0], spacing[2])
+        try:
+            chosen = None if scanner is None else Scanner.get(scanner)
+            found = resolution_of(chosen, self._header[1], voxel, **resolution_options(params))
+        except PETSuperResError as error:
+            ui.resolutionLabel.setText(str(error))
+            ui.resolutionLabel.setStyleSheet(ERROR_STYLE)
+            return
+        ui.resolutionLabel.setText("\n".join([found.words(), *found.warnings]))
+        ui.resolutionLabel.setStyleSheet("")
 
     def _show_device(self) -> None:
         """List the devices; the chosen one is among them, marked where this machine lacks it."""
