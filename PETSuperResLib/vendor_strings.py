@@ -15,7 +15,7 @@ Strings and where they were seen, or what says what they mean:
   ir_z_filter_flag (0009,xxDB) and ir_z_filter_ratio r (0009,xxDC), axially with the weights 1:r:1, r = 4 being the
   console's "standard".
 - Philips. ``3D-RAMLA``, ``LOR-RAMLA`` (TCIA Head-Neck-PET-CT, Gemini) have no PSF; ``BLOB-OS-TF`` (Gemini TF,
-  Ingenuity) and ``OSEM:i3s15``, without letters but i and s (Vereos), leave it open, and no string names a filter.
+  Ingenuity) and ``OSEM:i3s15`` (Vereos) leave it open, and no string names a filter.
 - Canon, United Imaging: no string with a source was found. "PSF" and "Gauss" with a width are understood anywhere.
 """
 
