@@ -16,7 +16,8 @@ from .version import __version__
 
 INTERRUPTED = 130  # the exit code, as shells have it
 HELPERS = {  # by option, the command that helps to choose a value
-    **dict.fromkeys(("scanner", "setting"), "'petsuperres presets' lists the names"),
+    "scanner": "'petsuperres presets' lists the names, --fwhm states the FWHM",
+    "setting": "'petsuperres presets' lists the names",
     "measurement": "'petsuperres simulate' makes one",
     "prior": "'petsuperres train' makes one",
     "split": "'petsuperres manifest' makes one",

@@ -46,7 +46,7 @@ class Result:
         ``patient`` is written into the table of lesions, ``facts`` into the report; ``save`` writes a volume.
         """
         save = save or Volume.write
-        scanner = self.report.get("scanner", {}).get("name", "")
+        scanner = (self.report.get("scanner") or {}).get("name", "")  # none: an image of stated FWHM
         rows = [row for method, found in self.lesions.items() for row in lesion_rows(found, patient, scanner, method)]
         writers: dict[str, Callable[[Path], object]] = {"sr": partial(save, self.volume)}
         writers |= {name: partial(save, volume) for name, volume in self.maps.items()}

@@ -36,6 +36,15 @@ def test_samples_of_standard_leave_the_estimate_as_it_is_and_take_its_factor():
         np.testing.assert_allclose(drawn.array, painted.volume.array, rtol=1e-5, atol=1e-5)
 
 
+def test_an_image_of_stated_fwhm_needs_no_scanner(tmp_path):
+    pet = person()[0]
+    labels = pet.with_array((pet.array > 4).astype(np.float32), "label")
+    result = run(as_it_is, changes=STILL, scanner=None, fwhm=6.0, segmentation=labels)
+    report = result.report
+    assert (report["scanner"], report["scanner_from"], report["resolution"]["fwhm_mm"]) == (None, "none", (6.0, 6.0))
+    assert result.write(tmp_path)["lesions"].is_file()
+
+
 def test_the_result_of_paper_is_the_mean_of_its_samples():
     result = run(as_it_is, "paper", {"steps": 2, **PRIOR_ONLY}, samples=3)
     np.testing.assert_allclose(result.volume.array, np.mean([s.array for s in result.samples], 0), rtol=1e-5)

@@ -58,7 +58,7 @@ class PETSuperResParameters:
     post_filter: Annotated[float, WithinRange(AS_IN_HEADER, 15.0)] = AS_IN_HEADER
     quality: Quality = Quality.STANDARD
     fwhm: Annotated[float, WithinRange(0.0, 25.0)] = 0.0  # of the image; 0: from scanner, PSF and filter
-    scannerFwhm: Annotated[float, WithinRange(0.5, 30.0)] = 5.0
+    scannerFwhm: Annotated[float, WithinRange(1.0, 30.0)] = 5.0
     fwhmAxial: Annotated[float, WithinRange(0.0, 30.0)] = 5.0
     kernelScale: Annotated[float, WithinRange(0.1, 1.5)] = 1.0
     doseFraction: Annotated[float, WithinRange(0.001, 10.0)] = 1.0
