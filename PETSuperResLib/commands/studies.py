@@ -98,6 +98,22 @@ def nema(out: str, methods: tuple[str, ...], **chosen: Any) -> None:
     click.echo(f"Wrote {path}, nema.md and nema.png.")
 
 
+@study.command(cls=VariadicCommand, short_help="A real scan of a phantom with hot spheres.")
+@request_options("pet", "ct")
+@click.option("--spheres", required=True, metavar="FILE", help="JSON: diameter_mm and centre_lps_mm of each sphere.")
+@click.option("--methods", multiple=True, metavar="NAME...", help="[default: interpolated rl ours-draft ours-standard]")
+@request_options("scanner", "fwhm", "post_filter", "psf_modelled", "noise", "prior", "seed", "device")
+@_out
+def phantom(out: str, **chosen: Any) -> None:
+    """Restore a real scan of spheres of one activity: phantom.csv, phantom.md (with the bars), phantom.png."""
+    from ..studies.evaluation.phantom import phantom_study
+
+    folder = _folder(out, "phantom")
+    with Bar() as bar:
+        path = phantom_study(folder, progress=bar, command=command_line(), **chosen)
+    click.echo(f"Wrote {path}, phantom.csv and phantom.png.")
+
+
 @study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")
 @_on_patients
 def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:

@@ -16,7 +16,6 @@ from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.penalised import penalised
 from PETSuperResLib.physics.relative_difference import EPSILON_SUV, RelativeDifference, half_offsets
 from PETSuperResLib.physics.simulation import simulate
-from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.sampling.penalties import bowsher_pairs, quadratic_surrogate
 from PETSuperResLib.studies.methods import METHODS, FitOptions, Method, MethodCase, restore
 from PETSuperResLib.studies.methods.map import MAP_BOWSHER, MAP_RDP, MapSettings, map_image
@@ -77,14 +76,14 @@ def test_from_an_image_the_counts_are_not_used(case):
 def test_ours_gets_the_fwhm_that_is_stated_and_only_the_header_otherwise(case, monkeypatch):
     image, stated = replace(case, input="image"), []
 
-    def reconstruct(*images, fwhm, **options):
+    def reconstruct(*images, fwhm=None, **options):
         stated.append(fwhm)
         return SimpleNamespace(volume=case.simulation.truth)
 
     monkeypatch.setattr("PETSuperResLib.studies.methods.registry.reconstruct", reconstruct)
     assert image.resolution.fwhm_mm == (8.0, 0.0)  # the setting's scanner
-    for resolution in (image.resolution, resolution_of(None, {}, fwhm=12.0)):
-        restore("ours-draft", replace(image, resolution=resolution))
+    for told in ({}, {"fwhm": 12.0}):
+        restore("ours-draft", replace(image, stated=told))
     assert stated == [None, 12.0]
 
 

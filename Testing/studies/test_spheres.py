@@ -14,6 +14,7 @@ from PETSuperResLib.errors import InputError
 from PETSuperResLib.physics.protocols import Protocol
 from PETSuperResLib.studies.evaluation import nema
 from PETSuperResLib.studies.evaluation.nema_report import earl_standards
+from PETSuperResLib.studies.evaluation.phantom import bars, phantom_study
 from PETSuperResLib.studies.evaluation.spheres import EARL, background_discs, measure_spheres, read_spheres
 
 
@@ -101,3 +102,58 @@ def test_the_phantom_through_a_protocol_has_every_recovery_and_earls_verdict(
     text = (tmp_path / "nema.md").read_text(encoding="utf-8")
     assert "## coarse, high counts, from the image" in text and "A50 37" in text
     assert (tmp_path / "nema.png").stat().st_size > 10_000
+
+
+@pytest.fixture(scope="module")
+def scan(phantom, tmp_path_factory):
+    """A blurred and noisy scan of the phantom as files, in which the smallest sphere has a hot voxel."""
+    folder = tmp_path_factory.mktemp("scan")
+    noise = gaussian_filter(np.random.default_rng(0).normal(0, 1, phantom.pet.shape), 1)
+    pet = gaussian_filter(phantom.pet.array, [5.0 / 2.355 / s for s in (3, 2, 2)]) + np.float32(0.3) * noise
+    x, y, z = phantom.centres[0]
+    i, j, k = (round(n) for n in (np.linalg.inv(phantom.pet.ijk_to_lps) @ [x, y, z, 1])[:3])
+    pet[k, j, i] = 20
+    phantom.pet.with_array(pet.clip(0)).write(folder / "pet.nii.gz")
+    phantom.ct.write(folder / "ct.nii.gz")
+    spheres = [{"diameter_mm": s.diameter_mm, "centre_lps_mm": s.centre_lps_mm} for s in phantom.spheres]
+    (folder / "spheres.json").write_text(json.dumps(spheres))
+    return folder
+
+
+def test_a_real_scan_is_judged_by_its_spheres_against_its_own_noise(scan, prior_file, tmp_path):
+    files = [
+        "--pet",
+        str(scan / "pet.nii.gz"),
+        "--ct",
+        str(scan / "ct.nii.gz"),
+        "--spheres",
+        str(scan / "spheres.json"),
+    ]
+    words = ["study", "phantom", *files, "--fwhm", "5", "--prior", str(prior_file), "--out", str(tmp_path)]
+    assert run([*words, "--methods", "interpolated", "rl"]) == 0
+    rows = table(tmp_path / "phantom.csv")
+    found = {method: [r for r in rows if r["method"] == method] for method in ("input", "interpolated", "rl")}
+    assert [float(r["diameter_mm"]) for r in found["input"]] == [37, 28, 22, 17, 13, 10]
+    errors = {m: [abs(float(r["mean_to_largest_percent"])) for r in mine] for m, mine in found.items()}
+    assert max(errors["rl"][:5]) < max(errors["input"][:5])
+    assert float(found["input"][5]["max_to_largest_percent"]) > 80  # the hot voxel
+    text = (tmp_path / "phantom.md").read_text(encoding="utf-8")
+    assert "| input |" in text and "100.0 %: fail" in text and "5.0 mm, stated" in text
+    assert (tmp_path / "phantom.png").stat().st_size > 10_000
+
+
+def test_methods_that_need_more_than_an_image_are_refused(scan, tmp_path):
+    files = [scan / name for name in ("pet.nii.gz", "ct.nii.gz", "spheres.json")]
+    with pytest.raises(InputError, match="truth or training: osem, rl-oracle, unet. Leave them out"):
+        phantom_study(tmp_path, *files, methods=["osem", "rl", "rl-oracle", "unet"], fwhm=5.0)
+
+
+def test_bars_fail_beyond_their_limits_only():
+    even = {"mean_to_largest_percent": 0.0, "max_to_largest_percent": 25.0, "background_variability_percent": 3.0}
+    before = [even | {"diameter_mm": d, "background_variability_percent": 9.0} for d in (37, 13, 10)]
+    rows = [even | {"diameter_mm": d} for d in (37, 13, 10)]
+    rows[2] |= {"mean_to_largest_percent": -40.0}  # below 13 mm
+    assert all(bar.passed for bar in bars(rows, before))
+    rows[1] |= {"mean_to_largest_percent": -10.5, "max_to_largest_percent": 25.5}
+    rows[2] |= {"background_variability_percent": 3.1}
+    assert not any(bar.passed for bar in bars(rows, before))

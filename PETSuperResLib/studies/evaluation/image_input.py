@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
 from ...physics.psf import GaussianPSF
 from ...physics.simulation import Simulation
-from ...resolution import ImageResolution
 
 TOLD = ("header", "truth")  # the header alone; besides, the effective FWHM, as a user states it
 RANGE_MM = (1.5, 20.0)
@@ -31,8 +28,3 @@ def effective_fwhm(simulation: Simulation) -> float:
         return float(np.mean((expected.array - image.array) ** 2, dtype=np.float64))
 
     return float(minimize_scalar(error, RANGE_MM, bounds=RANGE_MM, options={"xatol": TOLERANCE_MM}).x)
-
-
-def stated(resolution: ImageResolution, fwhm: float) -> ImageResolution:
-    """The resolution of an image whose effective FWHM, in mm, the user states."""
-    return replace(resolution, stated_mm=fwhm, origins={"fwhm": "stated"})

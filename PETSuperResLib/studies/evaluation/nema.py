@@ -18,7 +18,7 @@ from ...progress import Callback, Reporter
 from ...volume import Volume
 from ..methods import MethodCase, restore
 from .nema_report import nema_figure, nema_lines
-from .spheres import PLANES_MM, Sphere, disc_means, measure_spheres
+from .spheres import PLANES_MM, Sphere, disc_means, measure_spheres, sphere_map
 from .summary import heading
 
 SPHERES_MM = (10.0, 13.0, 17.0, 22.0, 28.0, 37.0)
@@ -140,7 +140,7 @@ def nema_study(
         named: dict[str, Any] = {"setting": name, "counts": level, "input": input}
         # pixels on a sphere's border are not full: the truth itself shows the effect
         rows += [dict(named, method="truth", **row) for row in image_quality(simulation.truth, phantom)]
-        case = MethodCase(simulation, phantom.ct, loaded, seed, device, input, sphere_map(phantom))
+        case = MethodCase(simulation, phantom.ct, loaded, seed, device, input, sphere_map(phantom.pet, phantom.spheres))
         for n, method in enumerate(methods):
             report(f"{method}, {name}, {level} counts", (number + n / len(methods)) / len(jobs))
             found = image_quality(restore(method, case), phantom)
@@ -151,13 +151,3 @@ def nema_study(
     write_text(out / "nema.md", "\n".join([*heading(title, command, loaded), *nema_lines(rows)]))
     report("done", 1.0)
     return out / "nema.csv"
-
-
-def sphere_map(phantom: ImageQualityPhantom) -> Volume:
-    """The spheres as labels on the phantom's grid, for methods that take regions."""
-    k, j, i = np.indices(phantom.pet.shape)
-    points = (np.stack([i, j, k, np.ones_like(i)], -1) @ phantom.pet.ijk_to_lps.T)[..., :3]
-    labels = np.zeros(phantom.pet.shape, np.float32)
-    for n, sphere in enumerate(phantom.spheres, 1):
-        labels[np.linalg.norm(points - sphere.centre_lps_mm, axis=-1) <= sphere.diameter_mm / 2] = n
-    return phantom.pet.with_array(labels, "label")

@@ -73,6 +73,14 @@ def read_spheres(path: str | Path) -> tuple[Sphere, ...]:
     return tuple(sorted(spheres, key=lambda s: -s.diameter_mm))
 
 
+def sphere_map(grid: Volume, spheres: Sequence[Sphere]) -> Volume:
+    """The spheres as labels on a grid, for methods that take regions."""
+    positions, labels = _positions(grid), np.zeros(grid.shape, np.float32)
+    for n, sphere in enumerate(spheres, 1):
+        labels[np.linalg.norm(positions - sphere.centre_lps_mm, axis=-1) <= sphere.diameter_mm / 2] = n
+    return grid.with_array(labels, "label")
+
+
 def background_discs(image: Volume, spheres: Sequence[Sphere]) -> list[Point]:
     """Centres (LPS mm) of discs of :data:`DISC_MM` in the even background about the spheres, in several planes.
 

@@ -22,7 +22,7 @@ from ...prior.denoiser import AIR_HU
 from ...volume import Volume
 from ..methods import METHODS, Method, MethodCase
 from ..subjects import Subject
-from .image_input import effective_fwhm, stated
+from .image_input import effective_fwhm
 from .metrics import body_mask, noise_percent, uniform_part, whole_field, within_body
 from .tables import Condition
 
@@ -111,7 +111,7 @@ def run_trial(trial: Trial, methods: dict[str, Method], prior: Prior, fit: dict[
     simulation, condition = trial.scan(pet, ct), trial.condition
     case = MethodCase(simulation, ct, prior, trial.seed, trial.device, condition.input, mask)
     if condition.told == "truth":
-        case = replace(case, resolution=stated(case.resolution, effective_fwhm(simulation)))
+        case = replace(case, stated={"fwhm": effective_fwhm(simulation)})
     hot = _surroundings(results, simulation, ct, mask)
     body = body_mask(ct.resample_to(simulation.truth, "linear", AIR_HU))
     uniform = uniform_part(simulation.truth, body)

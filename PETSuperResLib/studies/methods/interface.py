@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ...device import pick_device
 from ...errors import InputError
+from ...grid import image_grid
 from ...physics.model import ForwardModel
 from ...physics.simulation import Simulation
 from ...prior import Prior
@@ -32,7 +35,8 @@ class MethodCase:
     simulation : the acquisition; its truth is for the metrics and for methods that are tuned by it (oracles).
     input : ``"sinogram"``: the measured counts; ``"image"``: only the clinic's image, ``simulation.lr``.
     lesions : label map of the lesions on any grid, for methods that take regions; None without contours.
-    resolution : of the image, as far as the method gets to know it: what its header says unless given.
+    stated : what is said of the image besides its header, as fields of a :class:`~PETSuperResLib.request.Request`:
+        scanner, fwhm, post_filter, psf_modelled, noise.
     """
 
     simulation: Simulation
@@ -42,20 +46,30 @@ class MethodCase:
     device: str = "auto"
     input: str = "sinogram"
     lesions: Volume | None = None
-    resolution: ImageResolution = None  # type: ignore[assignment]
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
             raise InputError(f"The input '{self.input}' is not in this version: use {' or '.join(INPUTS)}.")
-        if self.resolution is None:
-            image = self.simulation.lr
-            voxel = image.spacing[0], image.spacing[2]
-            object.__setattr__(self, "resolution", resolution_of(self.scanner, image.metadata, voxel))
+
+    @classmethod
+    def of_image(cls, pet: Volume, ct: Volume, prior: Prior, **others: Any) -> MethodCase:
+        """A real image (SUVbw), of which neither measurement nor truth is known; ``others`` are the further fields."""
+        simulation = Simulation(image_grid(pet, prior.pixel_mm), pet, None)  # type: ignore[arg-type]
+        return cls(simulation, ct, prior, input="image", **others)
 
     @property
-    def scanner(self) -> Scanner:
-        """The preset that the image's header names, else the scanner of the simulation."""
-        return scanner_of(None, self.simulation.lr.metadata, needed=False) or self.simulation.measurement.scanner
+    def scanner(self) -> Scanner | None:
+        """The stated one, else the preset that the image's header names, else that of the simulation."""
+        found = scanner_of(self.stated.get("scanner"), self.simulation.lr.metadata, needed=False)
+        return found or (self.simulation.measurement.scanner if self.simulation.measurement else None)
+
+    @cached_property
+    def resolution(self) -> ImageResolution:
+        """Of the image, from its header and what is stated."""
+        image = self.simulation.lr
+        stated = (self.stated.get(name) for name in ("fwhm", "post_filter", "psf_modelled"))
+        return resolution_of(self.scanner, image.metadata, (image.spacing[0], image.spacing[2]), *stated)
 
     def model(self) -> tuple[ForwardModel, Tensor]:
         """The measurement's model on the SR grid, and the counts ``(S, views, bins)`` on its device."""

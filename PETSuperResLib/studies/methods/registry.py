@@ -28,7 +28,7 @@ PAPER = "Yang et al., CT-conditioned diffusion prior with physics-constrained sa
 def _ours(name: str, quality: str, what: str, filled_in: str = "", **changes: Any) -> Method:
     """Our reconstruction from the case's input by a profile, with ``changes`` of its fields, as a user runs it.
 
-    From an image it gets what the image's header says and, where one is stated, the image's FWHM.
+    From an image it gets what the image's header says and what is stated.
     """
     profile = Sampler.get(quality, **changes)
 
@@ -52,7 +52,7 @@ def _source(case: MethodCase) -> dict[str, Any]:
     """The options of :func:`reconstruct` that hold a case's measurement, or describe its image."""
     if case.input == "sinogram":
         return {"measurement": case.simulation.measurement}
-    return {"scanner": case.scanner, "fwhm": case.resolution.stated_mm}
+    return {**case.stated, "scanner": case.scanner}
 
 
 def _without_ct(name: str, quality: str, what: str, filled_in: str = "") -> Method:
