@@ -13,7 +13,7 @@ from .volume import Volume
 
 if TYPE_CHECKING:
     from .physics.measurement import Measurement
-    from .physics.projector import ParallelProjector
+    from .physics.model import Lines
 
 MIN_COVERAGE = 0.5  # of the PET's activity that the CT must cover (its field of view is often the smaller one)
 MIN_INSIDE = 0.85  # of the PET's activity that must lie inside the CT's body (0.98 or more in 31 matched cases)
@@ -95,9 +95,7 @@ def _same_patient(pet: Volume, ct: Volume) -> list[str]:
     return [f"PET or CT has no DICOM PatientID ({known}): check that they are of one patient."]
 
 
-def check_measurement(
-    measurement: Measurement, pet: Volume, ct: Volume, grid: Volume, projector: ParallelProjector
-) -> list[str]:
+def check_measurement(measurement: Measurement, pet: Volume, ct: Volume, grid: Volume, projector: Lines) -> list[str]:
     """Raise unless a sinogram covers PET and CT and has the PET's activity; returns warnings.
 
     ``grid`` is an image grid of the measurement and ``projector`` its projector. By the rule for PET and CT, half

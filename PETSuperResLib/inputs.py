@@ -40,7 +40,7 @@ class Inputs:
     pet, ct : SUVbw and HU in axial slices, each on its own grid; they lie in one place and are of one patient.
     scanner : the measurement's, the request's or the one that the PET's header names; None for an image of stated FWHM.
     resolution : the PET image's; None with a measurement, whose scanner says it.
-    measurement : a sinogram, or None where one is to be made from the PET.
+    measurement : a sinogram, or None where the PET itself is what was measured.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm, or None for the whole PET.
     segments, lesions : the lesions' masks and their SUVs in the PET; empty without a segmentation.
     provenance : the files and their SHA-256, for the report; empty where all inputs are objects.
@@ -135,35 +135,32 @@ class Inputs:
         from .problem import Problem
 
         if self.measurement is None:
-            return self._image_problem(spacing_mm, device)
+            assert self.resolution is not None
+            return self._image_problem(self.resolution, spacing_mm, device)
         measurement = self.measurement
         problem = Problem.make(measurement, image_grid(measurement.grid, spacing_mm), self.ct, device)
         warnings = check_measurement(measurement, self.pet, self.ct, problem.grid, problem.projector)
-        counts = {"trues_per_slice": round(measurement.trues_per_slice), "trues_per_slice_from": "the measurement"}
-        return replace(problem, counts=counts, warnings=tuple(warnings))
+        facts = {"trues_per_slice": round(measurement.trues_per_slice)}
+        return replace(problem, facts=facts, warnings=tuple(warnings))
 
-    def _image_problem(self, spacing_mm: float, device: torch.device) -> Problem:
-        """The problem of the measurement that is made from the PET."""
-        from .physics.image_model import effective_counts, pseudo_measurement
+    def _image_problem(self, resolution: ImageResolution, spacing_mm: float, device: torch.device) -> Problem:
+        """The problem of the PET itself, on its own voxels."""
+        from .physics.image_model import image_measurement
+        from .physics.image_noise import image_noise
         from .problem import Problem
 
-        fwhm = (0.0, 0.0) if self.resolution is None else self.resolution.fwhm_mm
-        pet, scanner = self.pet, self.scanner or Scanner("none", *fwhm, kernel_scale=0.73)
-        level = effective_counts(pet, scanner, self.request.trues_per_slice)
-        warnings = list(level.warnings)
-        if "fwhm_transaxial_mm" in scanner.unverified:
+        noise = image_noise(self.pet, resolution.noise_fwhm_mm, self.request.noise)
+        image = self.pet if self.region is None else crop_to_region(self.pet, self.region)
+        image = image.with_array(image.array.clip(0), "SUVbw")
+        measurement = image_measurement(image, resolution.fwhm_mm, noise)
+        problem = Problem.make(measurement, image_grid(image, spacing_mm), self.ct, device)
+        scanner, warnings = self.scanner, []
+        if scanner is not None and not resolution.stated and "fwhm_transaxial_mm" in scanner.unverified:
             warnings.append(
                 f"No source was found for the FWHM of {scanner.name}: {scanner.fwhm_transaxial_mm:g} mm is a working "
                 "value, and it decides how much is sharpened."
             )
-        source = pet if self.region is None else crop_to_region(pet, self.region)
-        image = source.resample_to(image_grid(source, spacing_mm), "cubic")
-        image = image.with_array(image.array.clip(0), "SUVbw")
-        share = _activity_per_slice(source) / _activity_per_slice(pet)  # below 1 in a region
-        measurement = pseudo_measurement(image, scanner, share * level.used, device)
-        problem = Problem.make(measurement, image, self.ct, device)
-        counts = {"trues_per_slice": round(level.used), **level.to_dict()}
-        return replace(problem, counts=counts, warnings=tuple(warnings))
+        return replace(problem, facts={"noise": noise.to_dict()}, warnings=tuple(warnings))
 
 
 def read_image(image: Volume | str | Path, modality: str, option: str = "", series: str | None = None) -> Volume:
@@ -176,10 +173,6 @@ def read_image(image: Volume | str | Path, modality: str, option: str = "", seri
     volume = Volume.read(image, modality=modality, series=series)
     name = f"{image} ({option})" if option else Path(image).name
     return replace(volume, metadata={**volume.metadata, "file": name})
-
-
-def _activity_per_slice(pet: Volume) -> float:
-    return float(pet.array.clip(0).sum(dtype=np.float64)) / len(pet.array)
 
 
 def _measurement(measurement: Measurement | str | Path | None) -> Measurement | None:

@@ -1,4 +1,4 @@
-"""The inverse problem of a reconstruction: counts, CT and forward model on one grid."""
+"""The inverse problem of a reconstruction: data, CT and forward model on one grid."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .physics.image_model import ImageMeasurement
 from .physics.measurement import Measurement
-from .physics.model import ForwardModel, scanner_projector
-from .physics.projector import ParallelProjector
+from .physics.model import ForwardModel, Lines
 from .volume import Volume
 
 UNKNOWN_HU = -2000.0  # of voxels that the CT does not cover
@@ -26,27 +26,29 @@ class Problem:
     Parameters
     ----------
     grid : the SR grid, of the measurement's slices; its values are not used.
-    measurement : counts y, background b, and the geometry of A.
+    measurement : y, background b, and the geometry of A: a sinogram, or a reconstructed image.
     ct : ``(K, J, I)`` in HU on the grid, on the CPU; :data:`UNKNOWN_HU` where there is none.
-    projector : G on a slice of the grid, on ``device``.
+    projector : G (or V of an image) on a slice of the grid, on ``device``.
     device : where the models of :meth:`part` compute.
-    counts : the count level and where it comes from, for the report.
+    facts : the count level or the noise, and where they come from, for the report.
     warnings : for the user.
     """
 
     grid: Volume
-    measurement: Measurement
+    measurement: Measurement | ImageMeasurement
     ct: Tensor
-    projector: ParallelProjector
+    projector: Lines
     device: torch.device
-    counts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def make(cls, measurement: Measurement, grid: Volume, ct: Volume, device: torch.device) -> Problem:
+    def make(
+        cls, measurement: Measurement | ImageMeasurement, grid: Volume, ct: Volume, device: torch.device
+    ) -> Problem:
         """The problem of a measurement on a grid; ``ct`` (HU) is resampled to it. Nothing is checked."""
         hu = torch.from_numpy(ct.resample_to(grid, "linear", UNKNOWN_HU).array)
-        return cls(grid, measurement, hu, _projector(measurement, grid, device), device)
+        return cls(grid, measurement, hu, measurement.projector(grid, device), device)
 
     def part(self, low: int, high: int) -> tuple[ForwardModel, Tensor, Tensor]:
         """Model, counts ``(S, views, bins)`` and CT ``(S, J, I)`` of the slices ``low`` to ``high`` (exclusive)."""
@@ -56,7 +58,7 @@ class Problem:
 
     def on(self, device: torch.device) -> Problem:
         """The same problem, computed elsewhere."""
-        return replace(self, projector=_projector(self.measurement, self.grid, device), device=device)
+        return replace(self, projector=self.measurement.projector(self.grid, device), device=device)
 
     def conservation(self, estimate: np.ndarray) -> float:
         """The factor on an estimate ``(K, J, I)`` with which its expected trues are the measured ones."""
@@ -72,12 +74,7 @@ class Problem:
         return measured / expected if expected > 0 and measured > 0 else 1.0
 
     def residual(self, estimate: np.ndarray) -> dict[str, float]:
-        """Chi-square per bin of the counts under the estimate: 1 when the fit is as good as Poisson noise allows."""
+        """How the data's distance from the estimate's expectation compares with their noise: about 1 for a good fit."""
         model, y, _ = self.part(0, len(estimate))
         mean = model.mean(torch.from_numpy(estimate).to(self.device))
-        return {"chi_square_per_bin": float(((y - mean) ** 2 / mean.clamp_min(1e-3)).mean())}
-
-
-def _projector(measurement: Measurement, grid: Volume, device: torch.device) -> ParallelProjector:
-    bins = measurement.counts.shape[2]
-    return scanner_projector(measurement.scanner, grid.shape[1:], grid.spacing[0], device, bins)
+        return self.measurement.chi_square(y.cpu(), mean.cpu())

@@ -57,12 +57,11 @@ def reconstruct(
         box around the segmentation.
     progress : called with events; may raise :class:`Cancelled`.
     options : the other fields of a :class:`Request`. ``prior``: a file or :class:`Prior` in place of the bundled one.
-        ``measurement``: a sinogram to reconstruct from; without one, a pseudo-measurement is made from the PET.
+        ``measurement``: a sinogram to reconstruct from; without one, the PET itself is the measurement.
         ``fwhm``: the PET image's FWHM in mm, or ``post_filter`` (its filter's FWHM in mm) and ``psf_modelled``, in
         place of what the DICOM header says of them.
-        ``spacing``: in-plane voxel size of the result in mm (the prior's, 2 mm, unless given). ``trues_per_slice``:
-        effective counts of the PET image; unless given, the geometric mean of the scanner's nominal counts and an
-        estimate from the image's noise, which the scanner's FWHM enters. ``segmentation``: the lesions, to measure.
+        ``spacing``: in-plane voxel size of the result in mm (the prior's, 2 mm, unless given). ``noise``: of the PET
+        in per cent, measured in the image unless given. ``segmentation``: the lesions, to measure.
 
     Raises the library's errors for anything that cannot be reconstructed.
     """
@@ -73,7 +72,8 @@ def reconstruct(
 def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = None) -> Result:
     """Reconstruct what was read; ``prior`` is the request's, where it is loaded already."""
     began, report, request = time.monotonic(), Reporter(progress), inputs.request
-    sampler, device = Sampler.get(request.quality), pick_device(request.device)
+    sampler = Sampler.get(request.quality, "image" if inputs.measurement is None else "sinogram")
+    device = pick_device(request.device)
     report("loading the prior", 0.0)
     if prior is None:
         prior = request.prior if isinstance(request.prior, Prior) else Prior.load(request.prior, device)
@@ -118,9 +118,9 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         "device": str(device),
         "torch": torch.__version__,
         "measurement": problem.measurement.kind,
-        **problem.counts,
+        **problem.facts,
         "conservation_factor": factor,
-        "residual": slabs.problem.residual(estimate) if problem.measurement.kind == "sinogram" else None,
+        "residual": slabs.problem.residual(estimate),
         "grid": {"shape": list(stored.shape), "spacing_mm": list(stored.spacing)},
         "region": None if inputs.region is None else list(inputs.region),
         "warnings": warnings,

@@ -176,14 +176,15 @@ class Request:
     psf_modelled: bool | None = option(
         "flag", None, help="Whether the PET's reconstruction modelled the PSF.", default_text="the header's"
     )
-    trues_per_slice: float | None = option(
+    noise: float | None = option(
         "number",
         None,
         low=0,
+        high=200,
         above=True,
-        metavar="N",
-        help="Effective counts of the PET; lower counts smooth more.",
-        default_text="estimated from the image's noise and the preset",
+        metavar="PERCENT",
+        help="Noise of the PET: standard deviation over mean of a voxel of SUV 1; more noise smooths more.",
+        default_text="measured in the PET",
     )
     series: str | None = option(
         "text", None, metavar="NAME", shared=False, help="UID or description of the PET's DICOM series among several."
@@ -229,8 +230,8 @@ class Request:
         check_threshold(self.threshold)
         if self.measurement is not None and self.region is not None:
             raise InputError("A measurement is reconstructed as a whole: leave the region out.", "region")
-        if self.measurement is not None and self.trues_per_slice is not None:
-            raise InputError("A measurement holds its own counts: leave trues_per_slice out.", "trues_per_slice")
+        if self.measurement is not None and self.noise is not None:
+            raise InputError("A measurement holds its own counts: leave noise out.", "noise")
         for name in ("fwhm", "post_filter", "psf_modelled"):
             if self.measurement is not None and getattr(self, name) is not None:
                 raise InputError(f"A measurement holds its own resolution: leave {name} out.", name)

@@ -18,6 +18,7 @@ Pair = tuple[float, float]
 # FWHM of an image over the scanner's, where the reconstruction models the PSF. Of a Biograph Vision (3.6 mm), a filter
 # of 4 mm taken off: 0.78 (4.9 mm with PSF, 5.4 mm without; bio-protocol r8756285).
 PSF_REMAINS = 0.75
+NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class ImageResolution:
             math.hypot(part * scanner, post) for scanner, post in zip(self._scanner(), self.filter_fwhm_mm, strict=True)
         )
         return across, along
+
+    @property
+    def noise_fwhm_mm(self) -> float:
+        """FWHM in the slice of the Gaussian that correlates the image's noise: the filter.
+
+        The PSF in the reconstruction correlates it as well; of a stated FWHM :data:`NOISE_SHARE` is taken.
+        """
+        if self.stated_mm is not None:
+            return NOISE_SHARE * self.stated_mm
+        return self.fwhm_mm[0] if self.psf_modelled else self.filter_fwhm_mm[0]
 
     def _scanner(self) -> Pair:
         return self.scanner_fwhm_mm or (0.0, 0.0)

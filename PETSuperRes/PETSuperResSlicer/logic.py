@@ -116,7 +116,7 @@ class PETSuperResLogic(_Base):
         ``preset`` is a scanner's name, JSON file or Scanner, ``quality`` draft, standard or paper, and ``options`` are
         the other fields of :class:`PETSuperResLib.request.Request`: ``samples``, ``seed``, ``device``, ``region`` (LPS
         mm), ``prior`` (a file in place of the bundled one), ``measurement`` (a simulated or given sinogram in place of
-        the one made from the PET), ``spacing``, ``trues_per_slice``, ``fwhm``, ``post_filter`` and ``psf_modelled`` (in
+        the one made from the PET), ``spacing``, ``noise``, ``fwhm``, ``post_filter`` and ``psf_modelled`` (in
         place of the DICOM header's; with ``fwhm`` the preset may be None). The node enters the scene only on success,
         beside the PET in the subject hierarchy, shown with the PET's window and colours, marked as SUVbw and with its
         provenance as node attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their standard

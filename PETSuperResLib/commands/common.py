@@ -49,7 +49,7 @@ def level_option(name: str, *default: str, many: bool = False, help: str | None 
 
 def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
     """The fields of a :class:`~PETSuperResLib.request.Request` as options, with their help, limits and defaults:
-    ``trues_per_slice`` is ``--trues-per-slice``. ``names``: these alone; ``shared``: those that may hold for many
+    ``post_filter`` is ``--post-filter``. ``names``: these alone; ``shared``: those that may hold for many
     cases."""
     from dataclasses import MISSING, fields
 

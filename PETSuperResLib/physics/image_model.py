@@ -1,148 +1,97 @@
-"""A measurement made from a reconstructed PET: the counts that the scanner would have measured.
+"""A reconstructed image as a measurement: y = V B z + n on the image's own voxels.
 
-A clinic keeps images, not sinograms. The image is projected with the scanner's geometry and scaled to
-the counts that would give its noise, so that G(H z) + b can be compared with it: the estimate is then
-an image that, blurred, is the one at hand.
+A clinic keeps images, not sinograms. B is a Gaussian of the image's effective resolution (scanner, reconstruction and
+filter), V the mean over the image's voxels, and n noise whose variance is proportional to the mean, as that of counts:
+so the Poisson likelihood (5) serves with an effective number of counts per SUV. No projector is needed.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import ndimage
+from torch import Tensor
 
-from ..scanner import Scanner
 from ..volume import Volume
-from .measurement import Measurement
-from .model import scanner_projector
+from .image_noise import ImageNoise
+from .model import ForwardModel, Lines
+from .psf import FWHM_PER_SIGMA
+from .voxels import VoxelMeans
 
-COUNT_LIMITS = (2e4, 2e7)  # trues per slice to which an estimate is limited
-CONTRADICTION = 4.0  # estimate from noise over nominal counts, or the reverse, from which the user is warned
+BACKGROUND_SUV = 0.05  # expected everywhere: an empty part of the image is not free of noise
+LEAST_FWHM_MM = 1.0
+# Volume to which the variance of a voxel refers: neighbours are correlated, and the prior averages as well. The value
+# of best PSNR on the validation patients and sharp references, over protocols and counts (docs/method.md).
+CELL_MM3 = 180.0
 
 
 @dataclass(frozen=True)
-class EffectiveCounts:
-    """The count level (trues per slice, mean over slices) of an image: the value used, and its origin.
+class ImageMeasurement:
+    """An image in SUV as counts y with expectation A z + b, A = scale x V B.
 
-    Both the estimate from noise and the scanner's nominal counts are uncertain by about a factor of 3, so their
-    geometric mean is used unless the user states the counts.
+    Parameters
+    ----------
+    image : SUVbw, not negative, on the voxels of the reconstruction.
+    fwhm_mm : effective FWHM of the image (transaxial, axial), its voxels' extent included.
+    scale : effective counts per SUV in a voxel.
+    noise : of the image.
     """
 
-    nominal: float  # of the scanner description: trues_per_slice x dose_fraction
-    from_noise: float | None = None  # None: no noise could be measured
-    noise: str = ""  # the noise that was found, in words
-    stated: float | None = None  # by the user
+    image: Volume
+    fwhm_mm: tuple[float, float]
+    scale: float
+    noise: ImageNoise
+
+    kind = "image"
 
     @property
-    def used(self) -> float:
-        """Trues per slice for the pseudo-measurement."""
-        if self.stated is not None:
-            return self.stated
-        return self.nominal if self.from_noise is None else math.sqrt(self.nominal * self.from_noise)
+    def grid(self) -> Volume:
+        """The image's grid."""
+        return self.image
 
     @property
-    def source(self) -> str:
-        """Where :attr:`used` comes from."""
-        if self.stated is not None:
-            return "the caller"
-        if self.from_noise is None:
-            return "the preset (no noise could be measured in the PET)"
-        return f"geometric mean of the preset's counts and the estimate from {self.noise}"
+    def counts(self) -> Tensor:
+        """y, ``(S, rows, columns)``."""
+        return torch.from_numpy(np.ascontiguousarray(self.image.array, np.float32)).mul(self.scale).add(self.background)
 
     @property
-    def warnings(self) -> list[str]:
-        """A sentence where the two contradict each other and nothing was stated."""
-        if self.stated is not None or self.from_noise is None:
-            return []
-        ratio = max(self.from_noise / self.nominal, self.nominal / self.from_noise)
-        if ratio <= CONTRADICTION:
-            return []
-        return [
-            f"The counts estimated from {self.noise}, {_thousands(self.from_noise)} trues per slice, differ from the "
-            f"preset's {_thousands(self.nominal)} by a factor of {ratio:.0f}, and {_thousands(self.used)} are used: "
-            "check the preset (its FWHM enters the estimate), or state the counts (trues per slice); lower "
-            "counts smooth more."
-        ]
+    def background(self) -> float:
+        """b, expected counts of every voxel."""
+        return BACKGROUND_SUV * self.scale
 
-    def to_dict(self) -> dict[str, float | str | None]:
-        """For the report."""
-        return {
-            "trues_per_slice_from": self.source,
-            "trues_per_slice_from_noise": None if self.from_noise is None else round(self.from_noise),
-            "trues_per_slice_nominal": round(self.nominal),
-        }
-
-
-def pseudo_measurement(
-    image: Volume,
-    scanner: Scanner,
-    trues_per_slice: float,
-    device: torch.device | str = "cpu",
-) -> Measurement:
-    """Counts ``scale x G z_lr + b`` of an SUV image on the reconstruction grid, without further noise.
-
-    ``trues_per_slice`` is the effective count level (mean over slices); b is the scanner's background
-    fraction, uniform in each slice.
-    """
-    projector = scanner_projector(scanner, image.shape[1:], image.spacing[0], device)
-    lines = projector.forward(torch.from_numpy(image.array.clip(0)).to(projector.device)).cpu()
-    scale = trues_per_slice * len(lines) / max(float(lines.sum(dtype=torch.float64)), 1e-12)
-    counts = lines.mul_(scale)
-    background = counts.mean((1, 2), keepdim=True) * scanner.background_fraction
-    background = background.clamp_min_(1e-6 + 1e-3 * float(counts.mean()))
-    counts += background
-    return Measurement(scanner, counts, background.expand_as(counts), scale, image, None, "image")
-
-
-def effective_counts(pet: Volume, scanner: Scanner, stated: float | None = None) -> EffectiveCounts:
-    """The count level of an image, from its noise and the scanner's nominal counts, or as ``stated``."""
-    found = noise_counts(pet, scanner)
-    trues, noise = found if found else (None, "")
-    return EffectiveCounts(scanner.trues_per_slice * scanner.dose_fraction, trues, noise, stated)
-
-
-def noise_counts(pet: Volume, scanner: Scanner) -> tuple[float, str] | None:
-    """Trues per slice that would give an image its noise, and the noise in words; None if there is none to measure.
-
-    The noise is the median absolute deviation of second differences along rows and columns in the brighter
-    half of the body, relative to the local mean and corrected for the image's resolution. Budinger's relation
-    ``relative noise = 1.2 cells^(3/4) / counts^(1/2)`` (J Comput Assist Tomogr 1977, 1:131), cells
-    being the body's resolution elements in a slice, then gives the counts. The FWHM enters twice: a wider one
-    makes the same differences between pixels mean more noise, hence fewer counts.
-    """
-    values = pet.array
-    body = values > 0.1
-    if body.sum() < 1000 or min(values.shape) < 3:
+    @property
+    def attenuation(self) -> None:
+        """Corrected in a PET image."""
         return None
-    mean = ndimage.uniform_filter(values, 3)
-    # structure is smooth over three voxels, noise is not: second differences along rows and columns
-    rough = ndimage.convolve1d(ndimage.convolve1d(values, [-1, 2, -1], axis=1), [-1, 2, -1], axis=2)
-    uniform = body & (mean > np.median(values[body]))
-    if not rough[uniform].any():  # too few voxels, or an image without noise
-        return None
-    fwhm = max(scanner.fwhm_transaxial_mm, 1e-3)
-    gain = _difference_gain(fwhm, pet.spacing[0]) * _difference_gain(fwhm, pet.spacing[1])
-    noise = 1.4826 * float(np.median(np.abs(rough[uniform] / mean[uniform]))) / max(gain, 1e-3)
-    area = body.sum() / values.shape[0] * pet.spacing[0] * pet.spacing[1]
-    cells = area / fwhm**2
-    trues = (1.2 * cells**0.75 / max(noise, 1e-4)) ** 2
-    words = f"image noise ({100 * noise:.1f} % over resolution elements of {fwhm:.1f} mm)"
-    return float(np.clip(trues, *COUNT_LIMITS)), words
+
+    @property
+    def model_fwhm_mm(self) -> tuple[float, float]:
+        """FWHM of B: the image's, without the variance of the box that V is the mean over; never below 1 mm."""
+        across, along = self.fwhm_mm
+        box = FWHM_PER_SIGMA * self.image.spacing[0] / math.sqrt(12)
+        return math.sqrt(max(across**2 - box**2, LEAST_FWHM_MM**2)), along
+
+    def part(self, first: int, last: int) -> ImageMeasurement:
+        """Slices ``first`` up to but not including ``last``."""
+        return replace(self, image=self.image.slices(first, last))
+
+    def chi_square(self, y: Tensor, mean: Tensor) -> dict[str, float]:
+        """Of counts and their expectation, by :meth:`.ImageNoise.chi_square`."""
+        return self.noise.chi_square(*((x - self.background) / self.scale for x in (y, mean)))
+
+    def projector(self, grid: Volume, device: torch.device | str = "cpu") -> VoxelMeans:
+        """V from a grid with the image's slices and centre, in the place of G."""
+        return VoxelMeans(self.image, grid, device)
+
+    def model(self, grid: Volume, device: torch.device | str = "cpu", projector: Lines | None = None) -> ForwardModel:
+        """The forward model on an image grid with the same slices and centre."""
+        projector = projector or self.projector(grid, device)
+        return ForwardModel(self, grid.shape, grid.spacing, self.scale, None, self.background, device, projector)
 
 
-def _thousands(counts: float) -> str:
-    """``59 k`` or ``1.5 M``, as precisely as it is known."""
-    return f"{counts / 1e6:.2g} M" if counts >= 1e6 else f"{float(f'{counts / 1e3:.2g}'):g} k"
-
-
-def _difference_gain(fwhm: float, pixel: float) -> float:
-    """Standard deviation of the second difference of noise with a Gaussian point spread, over the noise's own."""
-    sigma = fwhm / (2 * math.sqrt(2 * math.log(2)))
-
-    def correlation(distance: float) -> float:
-        return math.exp(-(distance**2) / (4 * sigma**2))
-
-    return math.sqrt(6 - 8 * correlation(pixel) + 2 * correlation(2 * pixel))
+def image_measurement(image: Volume, fwhm_mm: tuple[float, float], noise: ImageNoise) -> ImageMeasurement:
+    """An image as a measurement with as many counts as its noise says: 1 / variance ratio in :data:`CELL_MM3`."""
+    voxel_mm3 = math.prod(image.spacing)
+    return ImageMeasurement(image, fwhm_mm, voxel_mm3 / (CELL_MM3 * noise.variance_ratio), noise)

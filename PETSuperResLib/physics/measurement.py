@@ -16,7 +16,7 @@ from ..errors import GeometryError, InputError
 from ..files import atomic_path
 from ..scanner import Scanner
 from ..volume import Volume
-from .model import ForwardModel, scanner_projector
+from .model import ForwardModel, Lines, scanner_projector
 from .projector import ParallelProjector
 
 FORMAT = "PETSuperRes measurement 1"
@@ -37,7 +37,7 @@ class Measurement:
     scale: float
     grid: Volume
     attenuation: Tensor | None = None
-    kind: str = "sinogram"  # or "image": made from a reconstructed image
+    kind = "sinogram"
 
     def __post_init__(self) -> None:
         shapes = {tuple(t.shape) for t in (self.counts, self.background, self.attenuation) if t is not None}
@@ -51,6 +51,15 @@ class Measurement:
         """Mean number of measured trues per slice (counts less expected background)."""
         return float((self.counts - self.background).sum() / self.counts.shape[0])
 
+    @property
+    def model_fwhm_mm(self) -> tuple[float, float]:
+        """FWHM (transaxial, axial) of the kernel in the model."""
+        return self.scanner.model_fwhm_mm
+
+    def projector(self, grid: Volume, device: torch.device | str = "cpu") -> ParallelProjector:
+        """G on an image grid."""
+        return scanner_projector(self.scanner, grid.shape[1:], grid.spacing[0], device, self.counts.shape[2])
+
     def part(self, first: int, last: int) -> Measurement:
         """Slices ``first`` up to but not including ``last``."""
         return replace(
@@ -61,25 +70,27 @@ class Measurement:
             attenuation=None if self.attenuation is None else self.attenuation[first:last],
         )
 
-    def model(
-        self, grid: Volume, device: torch.device | str = "cpu", projector: ParallelProjector | None = None
-    ) -> ForwardModel:
+    def model(self, grid: Volume, device: torch.device | str = "cpu", projector: Lines | None = None) -> ForwardModel:
         """The forward model of this measurement on an image grid with the same slices and in-plane centre."""
         centre = grid.corners().mean(0) - self.grid.corners().mean(0)
         if grid.shape[0] != self.grid.shape[0] or np.abs(centre).max() > 0.01:
             raise GeometryError("The image grid must have the measurement's slices and be centred on its axis.")
         attenuation = None if self.attenuation is None else self.attenuation.to(device)
         background = self.background.to(device)
-        views, bins = self.counts.shape[1:]
+        views = self.counts.shape[1]
         if views * self.scanner.angular_rebinning != self.scanner.views:
             raise GeometryError(
                 f"The measurement has {views} views, scanner '{self.scanner.name}' makes "
                 f"{self.scanner.views // self.scanner.angular_rebinning}: give the right preset."
             )
-        projector = projector or scanner_projector(self.scanner, grid.shape[1:], grid.spacing[0], device, bins)
+        projector = projector or self.projector(grid, device)
         return ForwardModel(
             self.scanner, grid.shape, grid.spacing, self.scale, attenuation, background, device, projector
         )
+
+    def chi_square(self, y: Tensor, mean: Tensor) -> dict[str, float]:
+        """Per bin, of counts under their expectation: 1 when the fit is as good as Poisson noise allows."""
+        return {"chi_square_per_bin": float(((y - mean) ** 2 / mean.clamp_min(1e-3)).mean())}
 
     def write(self, path: str | Path) -> Path:
         """Write as safetensors with the scanner and the grid as metadata."""
@@ -92,7 +103,6 @@ class Measurement:
             "scanner": json.dumps(self.scanner.to_dict()),
             "scale": repr(self.scale),
             "grid": json.dumps({**grid, "direction": self.grid.direction}),
-            "kind": self.kind,
         }
         with atomic_path(path) as temporary:
             save_file({k: v.float().contiguous().clone() for k, v in tensors.items()}, temporary, metadata)
@@ -118,7 +128,6 @@ class Measurement:
                 float(metadata["scale"]),
                 Volume(np.zeros(grid["shape"], np.float32), grid["spacing"], grid["origin"], grid["direction"]),
                 tensors.get("attenuation"),
-                metadata["kind"],
             )
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
             raise InputError(f"{path} is not a readable measurement: simulate it again.", "measurement") from error

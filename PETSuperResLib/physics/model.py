@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,12 +21,35 @@ from .psf import GaussianPSF
 EPSILON = 1e-6  # the paper's small constant of (5), in expected counts
 
 
+class Resolution(Protocol):
+    """What gives the width of H: a scanner, or a measurement."""
+
+    @property
+    def model_fwhm_mm(self) -> tuple[float, float]:
+        """FWHM (transaxial, axial) in mm of the kernel in the model."""
+
+
+class Lines(Protocol):
+    """A matched pair of linear operators on slices: a projector, or the voxels of an image."""
+
+    views: int
+    bins: int
+    device: torch.device
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(S, J, I)`` -> ``(S, views, bins)``."""
+
+    def adjoint(self, sinogram: Tensor) -> Tensor:
+        """The transpose."""
+
+
 class ForwardModel:
-    """A scanner's forward model on one grid of slices.
+    """The forward model of a scanner, or of its image, on one grid of slices.
 
     Parameters
     ----------
-    scanner : resolution and geometry; the PSF is the kernel of the model (FWHM x kernel scale).
+    resolution : a :class:`Scanner` or whatever else has the FWHM of H; without ``projector`` a scanner, whose geometry
+        is taken.
     shape : (S, J, I) of the activity.
     spacing : (i, j, k) voxel size in mm; pixels must be square.
     scale : expected trues per unit of line integral (counts per activity x mm).
@@ -39,18 +62,21 @@ class ForwardModel:
 
     def __init__(
         self,
-        scanner: Scanner,
+        resolution: Scanner | Resolution,
         shape: tuple[int, int, int],
         spacing: tuple[float, float, float],
         scale: float = 1.0,
         attenuation: Tensor | None = None,
         background: Tensor | float = 0.0,
         device: torch.device | str = "cpu",
-        projector: ParallelProjector | None = None,
+        projector: Lines | None = None,
     ):
-        self.scanner, self.shape, self.spacing = scanner, shape, spacing
-        self.projector = projector or scanner_projector(scanner, shape[1:], spacing[0], device)
-        self.psf = GaussianPSF(shape, spacing, scanner.model_fwhm_mm, device)
+        self.shape, self.spacing = shape, spacing
+        if projector is None:
+            assert isinstance(resolution, Scanner)
+            projector = scanner_projector(resolution, shape[1:], spacing[0], device)
+        self.projector = projector
+        self.psf = GaussianPSF(shape, spacing, resolution.model_fwhm_mm, device)
         self.scale = float(scale)
         self.factors = self.scale if attenuation is None else self.scale * attenuation
         self.background = background

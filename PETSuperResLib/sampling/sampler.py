@@ -35,6 +35,7 @@ class Sampler(ABC):
     steps: int = 1
 
     PROFILES: ClassVar[dict[str, Sampler]] = {}  # by name, of profiles.py
+    IMAGE_PROFILES: ClassVar[dict[str, Sampler]] = {}  # in their place where the measurement is an image
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -70,12 +71,13 @@ class Sampler(ABC):
         return asdict(self)
 
     @classmethod
-    def get(cls, quality: Sampler | str, **changes: Any) -> Sampler:
-        """A profile by name, or a profile as given, with fields changed."""
+    def get(cls, quality: Sampler | str, kind: str = "sinogram", **changes: Any) -> Sampler:
+        """A profile by name for a kind of measurement (``sinogram`` or ``image``), or as given, with fields changed."""
         if isinstance(quality, str):
-            if quality not in cls.PROFILES:
-                raise InputError(f"Unknown quality '{quality}': use {', '.join(cls.PROFILES)}.")
-            quality = cls.PROFILES[quality]
+            known = cls.PROFILES | (cls.IMAGE_PROFILES if kind == "image" else {})
+            if quality not in known:
+                raise InputError(f"Unknown quality '{quality}': use {', '.join(known)}.")
+            quality = known[quality]
         return replace(quality, **changes) if changes else quality
 
 

@@ -54,7 +54,7 @@ class Slabs:
     def __init__(self, problem: Problem, prior: Prior):
         self.problem, self.prior = problem, prior.to(problem.device)
         # slices computed beyond a slab's end: with fewer, the last slice differs by more than rounding
-        axial = problem.measurement.scanner.model_fwhm_mm[1] / problem.grid.spacing[2]
+        axial = problem.measurement.model_fwhm_mm[1] / problem.grid.spacing[2]
         self.halo = max(math.ceil(axial), prior.neighbours + 1)
         self.batch = batch_size(problem.grid.shape[1:], problem.device)
 

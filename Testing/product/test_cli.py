@@ -126,10 +126,10 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
         (["suv", "no_folder", "--out", "suv.nii.gz"], "no_folder"),
         (["presets", "mct"], "did you mean 'Siemens Biograph mCT'?"),
         (["evaluate", "--data", "nope", "--out", "c"], "No data folder nope"),
-        (["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--trues-per-slice", "0"], "--trues-per-slice"),
+        (["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--noise", "0"], "--noise"),
         (
-            ["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--measurement", "m", "--trues-per-slice", "9"],
-            "(--trues-per-slice)",
+            ["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--measurement", "m", "--noise", "9"],
+            "(--noise)",
         ),
         (["presets", "Siemens Biograph V"], "Vision 600"),
         (["evaluate", "--data", "d", "--out", "c", "--setting", "standard", "worse"], "worse"),
@@ -208,10 +208,10 @@ def test_the_patient_of_a_dicom_header_stands_in_the_table(case, backend, monkey
         assert [r["patient"] for r in csv.DictReader(stream)] == ["ab12", "ab12"]
 
 
-def test_stated_counts_reach_the_reconstruction_and_its_warnings_are_printed(case, backend, capsys):
+def test_stated_noise_reaches_the_reconstruction_and_its_warnings_are_printed(case, backend, capsys):
     backend.report = {"warnings": ["look twice"]}
-    assert reconstruct(case, "--trues-per-slice", "5e4") == 0
-    assert backend.calls[0].request.trues_per_slice == 5e4
+    assert reconstruct(case, "--noise", "12") == 0
+    assert backend.calls[0].request.noise == 12
     assert "Note: look twice" in capsys.readouterr().out
 
 

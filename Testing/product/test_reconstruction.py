@@ -19,7 +19,6 @@ from PETSuperResLib.progress import Event
 from PETSuperResLib.reconstruction import reconstruct
 from PETSuperResLib.sampling import Sampler, Standard, slabs
 from PETSuperResLib.sampling.standard import sample_standard
-from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
 QUICK = Standard("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
@@ -145,7 +144,7 @@ def test_progress_and_the_time_left_move_within_a_step(run, monkeypatch, quality
     from PETSuperResLib.sampling import Sampler, slabs
 
     monkeypatch.setattr(slabs, "PERIOD_S", 0.0)
-    profile, events = Sampler.get(quality, steps=3), []
+    profile, events = Sampler.get(quality, steps=3, **({} if quality == "paper" else {"stop_below": 0.0})), []
     run(quality=profile, progress=events.append)
     fractions = [e.fraction for e in events]
     assert fractions == sorted(fractions)
@@ -160,7 +159,6 @@ def test_two_slices_are_reconstructed(run):
     j, i = phantom.pet.shape[1:]
     two = run(phantom.pet.crop((0, 0, 1), (i, j, 3)), phantom.ct)
     assert two.volume.shape[0] == 2 and two.volume.array.max() > 0
-    assert "preset" in two.report["trues_per_slice_from"]
 
 
 def test_a_sinogram_is_reconstructed_and_its_fit_reported(run):
@@ -192,37 +190,22 @@ def test_a_sinogram_of_another_patient_at_the_same_place_is_refused(run, simulat
         run(replace(other, origin=simulation.truth.origin), measurement=simulation.measurement)
 
 
-def test_the_report_tells_both_estimates_of_the_counts_and_what_was_used(run, result):
-    report = result.report
-    noise, nominal = report["trues_per_slice_from_noise"], report["trues_per_slice_nominal"]
-    assert nominal == Scanner.get("Siemens Biograph mCT").trues_per_slice
-    assert report["trues_per_slice"] == pytest.approx((noise * nominal) ** 0.5, rel=1e-3)
-    stated = run(trues_per_slice=1e4).report
-    assert stated["trues_per_slice"] == 10_000 and stated["trues_per_slice_from"] == "the caller"
+def test_noise_is_measured_in_the_image_unless_it_is_stated(run, result):
+    assert result.report["noise"]["origin"] == "measured in the image" and result.report["noise"]["variance_ratio"] > 0
+    stated = run(noise=50.0).report["noise"]
+    assert stated["origin"] == "stated" and stated["percent_at_suv_1"] == 50
 
 
-def test_a_contradiction_between_noise_and_scanner_is_warned_about_until_counts_are_stated(run):
-    low = Scanner.get("Siemens Biograph mCT", trues_per_slice=100.0)
-    assert any("(trues per slice)" in w for w in run(scanner=low).report["warnings"])
-    assert not any("(trues per slice)" in w for w in run(scanner=low, trues_per_slice=1e5).report["warnings"])
-
-
-def test_a_region_keeps_the_weight_of_its_counts(run, monkeypatch):
-    """The counts are those of whole slices: a region must not get them all."""
-    from PETSuperResLib.physics import image_model
-
-    real, scales = image_model.pseudo_measurement, []
-
-    def noted(*arguments):
-        made = real(*arguments)
-        scales.append(made.scale)
-        return made
-
-    monkeypatch.setattr(image_model, "pseudo_measurement", noted)
+def test_the_noise_of_a_region_is_that_of_the_whole_image(run, result):
     x, y, z = small_phantom().pet.corners().mean(0)
-    run()
-    run(region=(x - 40, x + 40, y - 30, y + 30, z - 8, z + 8))
-    assert scales[1] == pytest.approx(scales[0], rel=0.03)
+    part = run(region=(x - 40, x + 40, y - 30, y + 30, z - 8, z + 8))
+    assert part.report["noise"] == result.report["noise"]
+
+
+def test_the_image_says_whether_the_result_explains_it(run):
+    """A FWHM that is far too wide leaves residuals that the noise cannot explain."""
+    right, wrong = (run(fwhm=fwhm, noise=3.0).report["residual"]["chi_square_hot"] for fwhm in (4.0, 20.0))
+    assert wrong > 3 * right
 
 
 def test_the_scanner_of_the_dicom_header_needs_no_name(run):

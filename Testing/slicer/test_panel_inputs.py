@@ -58,11 +58,11 @@ def test_the_job_gets_what_was_chosen(panel, host, fake, case):
     panel.ui.qualityComboBox.setCurrentIndex(0)
     panel.ui.samplesSpinBox.setValue(3)
     panel.ui.seedSpinBox.setValue(9)
-    panel.ui.truesSpinBox.setValue(250_000)
+    panel.ui.noiseSpinBox.setValue(12)
     panel.ui.applyButton.click()
     job = fake.jobs[0]
     assert job["scanner"]["name"] == PRESET and job["quality"] == "draft" and job["samples"] == 3 and job["seed"] == 9
-    assert list(job["region"]) == pytest.approx([-10, 10, 30, 50, 705, 725]) and job["trues_per_slice"] == 250_000
+    assert list(job["region"]) == pytest.approx([-10, 10, 30, 50, 705, 725]) and job["noise"] == 12
     assert job["pet"].unit == "SUVbw" and "prior" not in job
 
 
@@ -80,7 +80,7 @@ def test_the_panel_offers_the_options_of_a_request_within_its_limits(panel, host
             assert (about.low <= least or bound[name].specialValueText) and bound[name].maximum <= about.high, name
     panel.ui.applyButton.click()
     job = fake.jobs[0]
-    assert job["samples"] == 1 and not {"trues_per_slice", "fwhm", "post_filter", "psf_modelled"} & set(job)
+    assert job["samples"] == 1 and not {"noise", "fwhm", "post_filter", "psf_modelled"} & set(job)
 
 
 def test_the_images_resolution_is_said_and_what_is_stated_of_it_goes_to_the_job(panel, host, fake, case):

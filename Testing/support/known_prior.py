@@ -82,7 +82,7 @@ def run(estimate, quality="standard", changes=None, pet=None, ct=None, slices=4,
     """The reconstruction of :func:`person` by a profile with ``changes``; ``estimate`` may be a prior."""
     whole = person(slices)
     if "measurement" not in options:
-        options = {"scanner": "Siemens Biograph mCT", "trues_per_slice": 1e5, **options}
+        options = {"scanner": "Siemens Biograph mCT", "noise": 10.0, **options}
     prior = known_prior(estimate) if callable(estimate) else estimate
     return reconstruct(
         pet or whole[0],

@@ -10,9 +10,9 @@ import torch
 
 from PETSuperResLib.checks import check_measurement, check_pair
 from PETSuperResLib.errors import GeometryError
-from PETSuperResLib.physics.image_model import pseudo_measurement
 from PETSuperResLib.physics.model import scanner_projector
 from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.studies.methods.projected import projected_measurement
 from PETSuperResLib.volume import Volume
 
 SHAPE = (4, 60, 60)
@@ -85,7 +85,7 @@ def test_different_frames_of_reference_are_warned_of():
 def test_counts_that_differ_from_the_pet_s_by_10_percent_are_warned_of_and_by_30_refused(factor, refused, warned):
     scanner, pet = Scanner.get("Paper standard"), pet_of()
     projector = scanner_projector(scanner, SHAPE[1:], 4.0)
-    measurement = pseudo_measurement(pet, scanner, 1e5)
+    measurement = projected_measurement(pet, scanner, 1e5)
     louder = pet.with_array(factor * pet.array)
     if refused:
         with pytest.raises(GeometryError, match="differs from the measured one"):
@@ -100,7 +100,7 @@ def test_half_of_the_activity_must_lie_in_the_slices_of_the_sinogram(slices, ref
     pet, ct = (Volume(np.repeat(v.array, 2, 0), v.spacing, unit=v.unit) for v in (pet_of(), ct_of()))
     projector = scanner_projector(scanner, SHAPE[1:], 4.0)
     part = pet.crop((0, 0, 0), (60, 60, slices))
-    measurement = pseudo_measurement(part, scanner, 1e5)
+    measurement = projected_measurement(part, scanner, 1e5)
     assert torch.isfinite(measurement.counts).all()
     if refused:
         with pytest.raises(GeometryError, match="measurement covers only 3"):

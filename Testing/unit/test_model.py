@@ -22,7 +22,7 @@ def test_all_of_a_with_attenuation_has_a_matched_adjoint(scanner, shape, psf):
     spacing = (4.0, 4.0, 3.0)
     empty = ForwardModel(Scanner.get(scanner), shape, spacing)
     survival = torch.rand(shape[0], empty.projector.views, empty.projector.bins, generator=random)
-    model = ForwardModel(empty.scanner, shape, spacing, 37.0, survival, 2.0, projector=empty.projector)
+    model = ForwardModel(Scanner.get(scanner), shape, spacing, 37.0, survival, 2.0, projector=empty.projector)
     z, y = torch.rand(shape, generator=random), torch.rand(survival.shape, generator=random)
     assert mismatch(model.forward(z, psf), y, z, model.adjoint(y, psf)) < 1e-5
 
@@ -113,9 +113,10 @@ def test_a_rebinned_view_is_the_mean_of_the_views_summed_into_it():
 def test_counts_scale_with_activity_and_with_scale():
     model, z, _ = random_model(6)
     double = ForwardModel(
-        model.scanner, model.shape, model.spacing, 2 * model.scale, model.factors / model.scale, 0.0,
+        *(Scanner.get("Paper standard", fwhm_axial_mm=4.0), model.shape, model.spacing),
+        *(2 * model.scale, model.factors / model.scale, 0.0),
         projector=model.projector,
-    )  # fmt: skip
+    )
     assert relative(double.forward(z), model.forward(2 * z)) < 1e-6
 
 

@@ -64,7 +64,7 @@ class PETSuperResParameters:
     doseFraction: Annotated[float, WithinRange(0.001, 10.0)] = 1.0
     background: Annotated[float, WithinRange(0.0, 5.0)] = 0.3
     physicsOf: str = ""  # the preset whose values were put into the five fields above
-    trues_per_slice: Annotated[float, WithinRange(0.0, 1e9)] = 0.0  # effective counts; 0: estimated
+    noise: Annotated[float, WithinRange(0.0, 200.0)] = 0.0  # of the PET in per cent; 0: measured
     samples: Annotated[int, WithinRange(1, 64)] = 1
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     device: str = "auto"  # torch's name; the worker lists the devices

@@ -19,6 +19,7 @@ from .interface import INPUTS, Method, MethodCase
 from .map import MAP_METHODS
 from .petdm import PETDM
 from .posterior import POSTERIOR
+from .projected import PROJECTED
 from .srdpm import SRDPM
 from .supervised import SUPERVISED
 
@@ -30,13 +31,12 @@ def _ours(name: str, quality: str, what: str, filled_in: str = "", **changes: An
 
     From an image it gets what the image's header says and what is stated.
     """
-    profile = Sampler.get(quality, **changes)
 
     def run(case: MethodCase) -> Volume:
         result = reconstruct(
             case.simulation.lr,
             case.ct,
-            quality=profile,
+            quality=Sampler.get(quality, case.input, **changes),
             seed=case.seed,
             device=case.device,
             prior=case.prior,
@@ -116,7 +116,7 @@ OURS = (
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (*CLASSICAL, *MAP_METHODS, *IMAGE_PEERS, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
+    for method in (*CLASSICAL, *MAP_METHODS, *IMAGE_PEERS, PROJECTED, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
 }
 
 ABLATIONS = tuple(name for name in METHODS if any(part in name for part in ("no-", "ct-concat", "unconditional")))
@@ -125,7 +125,7 @@ GROUPS = {  # methods of each table
     "table2": tuple(name for name in FROM_COUNTS if name not in ABLATIONS),
     "table3": (*(name for name in ABLATIONS if not name.startswith("standard-")), "ours-paper"),
     "table3-standard": (*(name for name in ABLATIONS if name.startswith("standard-")), "ours-standard"),
-    "images": (*(method.name for method in IMAGE_PEERS), "ours-draft", "ours-standard"),
+    "images": (*(method.name for method in IMAGE_PEERS), PROJECTED.name, "ours-draft", "ours-standard"),
     "all": FROM_COUNTS,
 }
 

@@ -1,0 +1,147 @@
+"""A reconstructed image as a measurement: its voxels, its blur, its noise, and what the data say of a result."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from PETSuperResLib.errors import GeometryError
+from PETSuperResLib.grid import image_grid
+from PETSuperResLib.physics.image_model import image_measurement
+from PETSuperResLib.physics.image_noise import ImageNoise, image_noise, second_differences
+from PETSuperResLib.physics.model import osem
+from PETSuperResLib.physics.psf import GaussianPSF
+from PETSuperResLib.physics.voxels import VoxelMeans
+from PETSuperResLib.volume import Volume
+
+SOME = ImageNoise(0.01, 5.0, 1, 4.0, "stated")
+
+
+def image_of(array, spacing=(4.07, 4.07, 3.0)) -> Volume:
+    return Volume(np.ascontiguousarray(array, np.float32), spacing, unit="SUVbw")
+
+
+def noisy(ratio: float, filter_mm: float, mean=2.0, shape=(20, 60, 60), spacing=(4.0, 4.0, 3.0), seed=0) -> Volume:
+    """Gaussian noise of variance ``ratio x mean``, filtered by a Gaussian in the slice."""
+    values = np.random.default_rng(seed).normal(size=shape)
+    if filter_mm:
+        values = GaussianPSF(shape, spacing, (filter_mm, 0.0))(torch.from_numpy(values).float()).numpy()
+    level = np.broadcast_to(mean, shape)
+    return image_of(level + values / values.std() * np.sqrt(ratio * level), spacing)
+
+
+@pytest.mark.parametrize("spacing", [(4.07, 4.07, 3.0), (2.04, 2.04, 3.0), (5.0, 3.1, 2.0), (2.0, 2.0, 2.0)])
+def test_the_voxels_adjoint_is_matched_and_a_voxel_is_the_mean_over_its_box(spacing):
+    image = image_of(np.zeros((3, 17, 22)), spacing)
+    grid = image_grid(image, 2.0)
+    voxels, random = VoxelMeans(image, grid), torch.Generator().manual_seed(0)
+    x, y = torch.rand(grid.shape, generator=random), torch.rand(image.shape, generator=random)
+    for turn in (lambda v: v, lambda v: v.permute(1, 2, 0).contiguous().permute(2, 0, 1)):  # both memory layouts
+        left, right = (voxels.forward(turn(x)) * y).double().sum(), (x * voxels.adjoint(turn(y))).double().sum()
+        assert float(left) == pytest.approx(float(right), rel=1e-5)
+    np.testing.assert_allclose(voxels.forward(torch.ones(grid.shape)), 1.0, rtol=1e-5)
+    ramp = np.broadcast_to(np.arange(grid.shape[2]) * 2.0, grid.shape) - (grid.shape[2] - 1)
+    columns = (np.arange(image.shape[2]) - (image.shape[2] - 1) / 2) * spacing[0]
+    found = voxels.forward(torch.from_numpy(ramp.astype(np.float32)))[1, 5].numpy()
+    np.testing.assert_allclose(found[1:-1], columns[1:-1], atol=0.3)  # pixels of 2 mm are flat
+
+
+def test_an_image_of_another_place_or_with_other_slices_is_refused():
+    image = image_of(np.zeros((3, 16, 16)))
+    for other in (replace(image, origin=(1.0, 0.0, 0.0)), image.slices(0, 2)):
+        with pytest.raises(GeometryError, match="slices and be centred"):
+            VoxelMeans(other, image_grid(image))
+    with pytest.raises(GeometryError, match="cover the image's voxels"):
+        VoxelMeans(image, image_grid(image.crop((4, 4, 0), (12, 12, 3))))
+
+
+@pytest.mark.parametrize("pixel", [2.0, 4.0])
+def test_the_width_of_the_model_is_the_image_s_with_its_voxels_taken_off(pixel):
+    """A point through blur and voxels has the variance that belongs to the image's FWHM."""
+    image = image_of(np.zeros((15, 40, 40)), (pixel, pixel, 3.0))
+    grid = image_grid(image, 2.0)
+    model = image_measurement(image, (7.0, 9.0), SOME).model(grid)
+    point = torch.zeros(grid.shape)
+    middle = [n // 2 for n in grid.shape]
+    point[middle[0], middle[1] : middle[1] + 2, middle[2] : middle[2] + 2] = 1  # 4 mm, on a corner of voxels
+    counts = model.forward(point).double()
+    counts /= counts.sum()
+    for dim, mm, own in ((2, pixel, 1.0), (1, pixel, 1.0), (0, 3.0, 0.0)):
+        line = counts.sum([d for d in range(3) if d != dim])
+        x = (torch.arange(len(line)) - (line * torch.arange(len(line))).sum()) * mm
+        variance = float((line * x**2).sum()) - own * 4.0**2 / 12
+        assert math.sqrt(variance) * 2.3548 == pytest.approx(7.0 if dim else 9.0, rel=0.03)
+
+
+def test_em_on_an_image_takes_the_blur_back_and_keeps_the_activity():
+    grid = image_grid(image_of(np.zeros((9, 24, 24)), (4.0, 4.0, 3.0)), 2.0)
+    z, y, x = (np.arange(n) - n / 2 + 0.5 for n in grid.shape)
+    truth = 1.0 + 4.0 * ((z[:, None, None] * 3) ** 2 + (y[:, None] * 2) ** 2 + (x * 2) ** 2 < 8.0**2)
+    blank = image_measurement(image_of(np.ones((9, 24, 24)), (4.0, 4.0, 3.0)), (7.0, 7.0), SOME)
+    seen = (blank.model(grid).forward(torch.from_numpy(truth.astype(np.float32))) / blank.scale).numpy()
+    data = image_measurement(blank.image.with_array(seen), (7.0, 7.0), SOME)
+    found = osem(data.model(grid), data.counts, 300).numpy()
+    inside = truth > 4
+    blurred = np.repeat(np.repeat(seen, 2, 1), 2, 2)[inside].mean()
+    assert blurred < 3.6 and 4.3 < found[inside].mean() < 5.2
+    assert found.sum() == pytest.approx(truth.sum(), rel=2e-3)
+
+
+@pytest.mark.parametrize(("filter_mm", "pixel"), [(0.0, 4.0), (5.0, 4.0), (5.0, 2.0), (8.0, 4.0)])
+@pytest.mark.parametrize("ratio", [0.003, 0.05])
+def test_the_noise_is_measured_whatever_the_filter(filter_mm, pixel, ratio):
+    pet = noisy(ratio, filter_mm, spacing=(pixel, pixel, 3.0))
+    assert image_noise(pet, filter_mm).variance_ratio == pytest.approx(ratio, rel=0.2)
+
+
+def test_organs_and_hot_spots_do_not_count_as_noise():
+    j, i = np.indices((60, 60)) * 4.0
+    flat = 1.0 + 2.0 * (np.hypot(j - 120, i - 120) < 60) + 12.0 * (np.hypot(j - 90, i - 150) < 12)
+    smooth = ndimage.gaussian_filter(np.broadcast_to(flat, (20, 60, 60)), (0, 0.7, 0.7))
+    for mean in (2.0, smooth):
+        found = image_noise(noisy(0.02, 5.0, mean), 5.0).variance_ratio
+        assert found == pytest.approx(0.02, rel=0.25)
+
+
+def test_noise_follows_its_statement_and_a_smooth_or_small_image_has_none():
+    assert image_noise(noisy(0.05, 5.0), 5.0, 10.0).variance_ratio == pytest.approx(0.01)
+    flat = image_of(np.full((20, 30, 30), 2.0))
+    for pet in (flat, noisy(0.05, 0.0, shape=(2, 8, 8)), flat.with_array(0 * flat.array)):
+        none = image_noise(pet, 5.0)
+        assert 0 < none.variance_ratio < 1e-4
+    assert none.origin == "none could be measured"
+
+
+def test_more_noise_means_fewer_counts_and_a_voxel_s_counts_grow_with_its_volume():
+    pet = noisy(0.02, 5.0)
+    quiet, loud = (image_measurement(pet, (6.0, 6.0), image_noise(pet, 5.0, percent)) for percent in (10, 20))
+    assert quiet.scale == pytest.approx(4 * loud.scale)
+    thick = replace(pet, spacing=(4.0, 4.0, 6.0))
+    assert image_measurement(thick, (6.0, 6.0), quiet.noise).scale == pytest.approx(2 * quiet.scale)
+
+
+def test_chi_square_is_1_for_the_truth_and_more_where_the_kernel_is_wrong():
+    j, i = np.indices((60, 60)) * 4.0
+    sharp = np.broadcast_to(1.0 + 9.0 * (np.hypot(j - 120, i - 120) < 14), (20, 60, 60))
+
+    def blurred(fwhm):
+        return ndimage.gaussian_filter(sharp, (0, fwhm / 2.3548 / 4, fwhm / 2.3548 / 4))
+
+    pet = noisy(0.01, 4.0, blurred(6.0))
+    noise = image_noise(pet, 4.0)
+    truth, wrong = (
+        noise.chi_square(torch.from_numpy(pet.array), torch.from_numpy(blurred(f).astype(np.float32))) for f in (6, 12)
+    )
+    assert truth["chi_square_body"] == pytest.approx(1.0, abs=0.25) and truth["chi_square_hot"] < 2
+    assert wrong["chi_square_hot"] > 4
+
+
+def test_second_differences_vanish_on_planes():
+    j, i = np.indices((12, 12))
+    plane = np.broadcast_to(3.0 + 2 * j - i + 0.5 * i * j, (2, 12, 12)) - 0.5 * i * j
+    np.testing.assert_allclose(second_differences(plane, 2)[:, 4:-4, 4:-4], 0, atol=1e-9)
