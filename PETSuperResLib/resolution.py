@@ -12,12 +12,15 @@ from typing import Any
 
 from .errors import InputError
 from .scanner import Scanner
-from .vendor_strings import header_words, read_header
+from .vendor_strings import FWHM_PER_SIGMA, header_words, read_header
 
 Pair = tuple[float, float]
-# FWHM of an image over the scanner's, where the reconstruction models the PSF. Of a Biograph Vision (3.6 mm), a filter
-# of 4 mm taken off: 0.78 (4.9 mm with PSF, 5.4 mm without; bio-protocol r8756285).
-PSF_REMAINS = 0.75
+# FWHM (transaxial, axial) of an image over the scanner's, its filter and voxels taken off: of the Gaussians that bring
+# a sharp truth nearest to its image by the simulated protocols (physics/protocols.py). Without the PSF in the
+# reconstruction it is the scanner's own. With it about 0.7 in the slice (0 to 1.0 over the protocols), and axially
+# nothing is left. Of a Biograph Vision with its voxels 0.78 (4.9 mm after a filter of 4 mm; bio-protocol r8756285).
+REMAINS = {"no PSF": (1.0, 1.0), "PSF": (0.7, 0.0), "penalised": (1.0, 0.3)}
+BOX = FWHM_PER_SIGMA / math.sqrt(12)  # FWHM of the Gaussian with the variance of a box, over the box
 NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
 
 
@@ -29,6 +32,7 @@ class ImageResolution:
     ----------
     scanner_fwhm_mm : physical FWHM of the scanner, as NEMA NU 2 measures it; None where only the image's is known.
     psf_modelled : whether the reconstruction models the PSF.
+    penalised : whether a penalty limits its noise (Q.Clear), which blurs what the PSF would sharpen.
     filter_fwhm_mm : of the Gaussian filter after the reconstruction; 0 for none.
     voxel_mm : voxel size of the image.
     stated_mm : effective FWHM of the image as the user states it, in place of the one from the other values.
@@ -38,6 +42,7 @@ class ImageResolution:
 
     scanner_fwhm_mm: Pair | None
     psf_modelled: bool = False
+    penalised: bool = False
     filter_fwhm_mm: Pair = (0.0, 0.0)
     voxel_mm: Pair = (0.0, 0.0)
     stated_mm: float | None = None
@@ -51,15 +56,24 @@ class ImageResolution:
 
     @property
     def fwhm_mm(self) -> Pair:
-        """Effective FWHM (transaxial, axial) of the image: ``sqrt(intrinsic^2 + filter^2)``.
+        """Effective FWHM (transaxial, axial): ``sqrt((part x scanner)^2 + filter^2 + (0.68 voxel)^2)``.
 
-        Intrinsic is the scanner's FWHM, or :data:`PSF_REMAINS` of it where the reconstruction models the PSF.
+        ``part`` is of :data:`REMAINS`; the last term is the extent of the voxels.
         """
         if self.stated_mm is not None:
             return self.stated_mm, self.stated_mm
-        part = PSF_REMAINS if self.psf_modelled else 1.0
         across, along = (
-            math.hypot(part * scanner, post) for scanner, post in zip(self._scanner(), self.filter_fwhm_mm, strict=True)
+            math.hypot(optics, BOX * voxel) for optics, voxel in zip(self.without_voxels_mm, self.voxel_mm, strict=True)
+        )
+        return across, along
+
+    @property
+    def without_voxels_mm(self) -> Pair:
+        """(transaxial, axial) FWHM of scanner, reconstruction and filter together."""
+        parts = REMAINS["penalised" if self.penalised else "PSF" if self.psf_modelled else "no PSF"]
+        across, along = (
+            math.hypot(part * scanner, post)
+            for part, scanner, post in zip(parts, self._scanner(), self.filter_fwhm_mm, strict=True)
         )
         return across, along
 
@@ -77,7 +91,7 @@ class ImageResolution:
         return self.scanner_fwhm_mm or (0.0, 0.0)
 
     def words(self) -> str:
-        """``4.3 mm scanner, PSF modelled, 5 mm filter: 5.9 mm``, with the axial value where it differs by 0.3 mm."""
+        """``4.3 mm scanner, PSF modelled, 5 mm filter, 2 mm voxels: 6.0 mm``, and the axial value if 0.3 mm from it."""
         across, along = self.fwhm_mm
         if self.stated_mm is not None:
             return f"{_mm(across)} mm, stated"
@@ -88,7 +102,9 @@ class ImageResolution:
             post = f"{' x '.join(f'{f:.3g}' for f in (filters[:1] if same else self.filter_fwhm_mm))} mm filter"
         axial = f" (axial {_mm(along)} mm)" if abs(across - along) >= 0.3 else ""
         psf = "PSF modelled" if self.psf_modelled else "PSF not modelled"
-        return f"{_mm(self._scanner()[0])} mm scanner, {psf}, {post}: {_mm(across)} mm{axial}"
+        psf += ", penalised" if self.penalised else ""
+        voxels = f", {self.voxel_mm[0]:.2g} mm voxels" if self.voxel_mm[0] else ""
+        return f"{_mm(self._scanner()[0])} mm scanner, {psf}, {post}{voxels}: {_mm(across)} mm{axial}"
 
     def to_dict(self) -> dict[str, Any]:
         """For the report: the fields but the warnings, the effective FWHM, and all in words."""
@@ -120,13 +136,14 @@ def resolution_of(
                 "the image, filter included.",
                 "fwhm",
             )
-        stated = ImageResolution(physical, False, (0.0, 0.0), voxel_mm, float(fwhm), {"fwhm": "stated"})
+        stated = ImageResolution(physical, voxel_mm=voxel_mm, stated_mm=float(fwhm), origins={"fwhm": "stated"})
         return replace(stated, warnings=tuple(_coarse(stated)))
     if physical is None:
         raise InputError("The PET's resolution is not known: name the scanner, or state the image's FWHM.", "fwhm")
     found = read_header(metadata, voxel_mm[1])
     origins = {"psf_modelled": "header", "filter": "header"}
     modelled, post, unknown = found.psf_modelled, found.filter_fwhm_mm, []
+    penalised = found.penalised and psf_modelled is None
     if psf_modelled is not None:
         modelled, origins["psf_modelled"] = psf_modelled, "stated"
     elif modelled is None:
@@ -144,13 +161,17 @@ def resolution_of(
             f"{strings}{header_words(metadata)} does not say {' and '.join(unknown)}: state what is known, or the FWHM "
             "of the image."
         )
-    resolution = ImageResolution(physical, modelled, post or (0.0, 0.0), voxel_mm, None, origins)
+    resolution = ImageResolution(physical, modelled, penalised, post or (0.0, 0.0), voxel_mm, None, origins)
     return replace(resolution, warnings=(*warnings, *_coarse(resolution)))
 
 
 def _coarse(resolution: ImageResolution) -> list[str]:
-    """A warning where the voxels are larger than the resolution, which they then limit."""
-    across, along = resolution.fwhm_mm
+    """A warning where the voxels are larger than scanner and filter together resolve, or than the stated FWHM."""
+    across, along = (
+        math.hypot(*widths) for widths in zip(resolution._scanner(), resolution.filter_fwhm_mm, strict=True)
+    )
+    if resolution.stated:
+        across, along = resolution.fwhm_mm
     pixel, step = resolution.voxel_mm
     if pixel <= across and (step <= along or along == 0):
         return []

@@ -32,7 +32,8 @@ GE_FILTER, GE_AXIAL = "post_filter_mm", "axial_filter_ratio"  # GE's private att
 HEADER = (KERNEL, METHOD, DESCRIPTION, GE_FILTER, GE_AXIAL, "manufacturer", "model")
 WIDEST_MM = 15.0  # of a post-filter
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
-# pattern of a method: whether it models the PSF (None: the string leaves it open), and whether it lacks a post-filter
+# pattern of a method: whether it models the PSF (None: the string leaves it open), and whether it is penalised, which
+# takes the place of a post-filter
 METHODS: tuple[tuple[str, bool | None, bool], ...] = (
     (r"\bqc[ -]?(hd|fx)|q\.?clear|bsrem", True, True),
     (r"\bvp[ -]?(hd|fx)[ -]?s\b|sharp ?ir|true ?x|psf|\b(ultra)?hd[ -]?pet\b", True, False),
@@ -52,11 +53,13 @@ NO_FILTER = re.compile(r"all[ _-]?pass|no(ne| filter)|unfiltered")
 class HeaderReconstruction:
     """What a header says of a reconstruction; None for what it does not say.
 
-    ``filter_fwhm_mm`` is (transaxial, axial). ``unknown`` are its strings of method and filter that are not understood.
+    ``filter_fwhm_mm`` is (transaxial, axial); ``penalised``: a penalty limits the noise, as in Q.Clear. ``unknown``
+    are its strings of method and filter that are not understood.
     """
 
     psf_modelled: bool | None = None
     filter_fwhm_mm: tuple[float, float] | None = None
+    penalised: bool = False
     unknown: tuple[str, ...] = ()
 
 
@@ -66,17 +69,17 @@ def read_header(metadata: Mapping[str, Any], slice_mm: float = 0.0) -> HeaderRec
     Method and filter are read from their own attributes; the series description serves for what these leave open.
     """
     method, kernel, described = (str(metadata.get(name) or "").strip() for name in (METHOD, KERNEL, DESCRIPTION))
-    psf, unfiltered, known = _method(method)
+    psf, penalised, known = _method(method)
     width = _ge_filter(metadata, slice_mm)
     width = _filter(kernel) if width is None else width
     unknown = [text for text, read in ((method, known), (kernel, width is not None)) if text and not read]
     if psf is None and not known:
         psf = _method(described)[0] or None  # a description without "PSF" says nothing
-    if width is None and unfiltered:
+    if width is None and penalised:
         width = (0.0, 0.0)
     if width is None and "gauss" in described.lower():
         width = _filter(described)
-    return HeaderReconstruction(psf, width, tuple(unknown))
+    return HeaderReconstruction(psf, width, penalised, tuple(unknown))
 
 
 def header_words(metadata: Mapping[str, Any]) -> str:
@@ -86,10 +89,10 @@ def header_words(metadata: Mapping[str, Any]) -> str:
 
 
 def _method(text: str) -> tuple[bool | None, bool, bool]:
-    """Whether a method models the PSF, whether it has no post-filter, and whether it is known."""
-    for pattern, psf, unfiltered in METHODS:
+    """Whether a method models the PSF, whether it is penalised, and whether it is known."""
+    for pattern, psf, penalised in METHODS:
         if re.search(pattern, text.lower()):
-            return psf, unfiltered, True
+            return psf, penalised, True
     return None, False, False
 
 

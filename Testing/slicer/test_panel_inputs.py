@@ -86,7 +86,8 @@ def test_the_panel_offers_the_options_of_a_request_within_its_limits(panel, host
 def test_the_images_resolution_is_said_and_what_is_stated_of_it_goes_to_the_job(panel, host, fake, case):
     choose(panel, host, case, "Siemens Biograph mCT")
     said = panel.ui.resolutionLabel
-    assert said.text.startswith("4.3 mm scanner, PSF not modelled, no filter: 4.3 mm\nThe PET's header does not say")
+    assert said.text.startswith("4.3 mm scanner, PSF not modelled, no filter, 3 mm voxels: 4.8 mm")
+    assert "\nThe PET's header does not say" in said.text
     panel.ui.psfComboBox.setCurrentIndex(1)
     panel.ui.postFilterSpinBox.setValue(5)
     host.spin(0.05)
