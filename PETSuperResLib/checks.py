@@ -141,8 +141,9 @@ def _activity(pet: Volume) -> tuple[Volume, np.ndarray]:
 
 
 def _body(hu: np.ndarray, level: float) -> np.ndarray:
-    """Voxels above ``level``, small gaps closed slice by slice: a thin stack has no room above and below."""
-    return ndimage.binary_closing(hu > level, CROSS, 2)
+    """Voxels above ``level``, small gaps and what they enclose (lungs) filled slice by slice: a stack may be thin."""
+    closed = ndimage.binary_closing(hu > level, CROSS, 2)
+    return np.stack([ndimage.binary_fill_holes(part) for part in closed])
 
 
 def _require(share: float, least: float, text: str, remedy: str) -> None:

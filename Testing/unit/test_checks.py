@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from PETSuperResLib.checks import check_measurement, check_pair
 from PETSuperResLib.errors import GeometryError
@@ -76,6 +77,15 @@ def test_different_frames_of_reference_are_warned_of():
     (told,) = check_pair(pet, ct)
     assert "frames of reference" in told
     assert check_pair(pet, replace(ct, metadata=pet.metadata)) == []
+
+
+def test_lungs_are_inside_the_body():
+    """Few slices through the chest: most of the body is lung."""
+    pet, ct = pet_of(), ct_of()
+    body = ct.array > -500
+    lung = np.stack([ndimage.binary_erosion(part, iterations=3) for part in body])
+    assert lung.sum() > 0.4 * body.sum()
+    assert check_pair(pet, ct.with_array(np.where(lung, -800.0, ct.array), "HU")) == []
 
 
 @pytest.mark.parametrize(
