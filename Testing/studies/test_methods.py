@@ -81,7 +81,7 @@ def test_ours_gets_the_fwhm_that_is_stated_and_only_the_header_otherwise(case, m
         return SimpleNamespace(volume=case.simulation.truth)
 
     monkeypatch.setattr("PETSuperResLib.studies.methods.registry.reconstruct", reconstruct)
-    assert image.resolution.fwhm_mm == (8.0, 0.0)  # the setting's scanner
+    assert image.resolution.without_voxels_mm == (8.0, 0.0)  # the setting's scanner
     for told in ({}, {"fwhm": 12.0}):
         restore("ours-draft", replace(image, stated=told))
     assert stated == [None, 12.0]
