@@ -100,7 +100,7 @@ def simulate(
 
         check_target(dicom_out)
     pet_volume = read_image(pet, "PT", series=series)
-    for warning in check_suv(pet_volume):
+    for warning in (*scanner.notes, *check_suv(pet_volume)):
         click.echo(f"Note: {warning}")
     ct_volume = read_image(ct, "CT") if ct else None
     if ct_volume is not None:
