@@ -54,7 +54,7 @@ def series_image(
         unit = "HU" if info.modality == "CT" else ""
         if info.modality == "PT":
             unit = text(datasets[0], "Units").upper()
-            unit = {"BQML": "Bq/mL"}.get(unit, unit)
+            unit = {"BQML": "Bq/mL"}.get(unit, "")  # of another, what is stored has no unit of a volume
             if suv:
                 slopes, evidence = suv_factors(datasets, overrides)
                 facts = {"description": info.description, "uid": info.uid, "slices": len(datasets)}
