@@ -115,6 +115,8 @@ def phantom(out: str, **chosen: Any) -> None:
 
 
 @study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")
+@click.option("--protocol", metavar="NAME", help="Clinical protocol (or a JSON file) in place of the standard setting.")
+@level_option("input", "sinogram", help="What is reconstructed: the counts, or only the clinic's image of them.")
 @_on_patients
 def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
     """The cost of a wrong model or CT: robustness.csv, robustness.md."""

@@ -56,12 +56,18 @@ class Cohort:
     prior: str | Path | None = None  # None: the bundled one
     seed: int = 0
     device: str = "auto"
-    protocol: Protocol | None = None
+    protocol: Protocol | str | None = None
+    input: str = "sinogram"  # what methods get: the counts, or only the clinic's image of them ("image")
 
     def subjects(self) -> list[Subject]:
         """The references of the patients, one kind after the other."""
         cases = split_cases(self.data, self.part, self.split)[: self.limit]
         return [subject for reference in self.references for subject in subjects(cases, reference, self.slices)]
+
+    @property
+    def setting(self) -> str:
+        """Name of the protocol, or of the setting."""
+        return Protocol.get(self.protocol).name if self.protocol else "standard"
 
     def scan(self, pet: Volume, ct: Volume) -> Simulation:
         """The simulated scan of a subject."""

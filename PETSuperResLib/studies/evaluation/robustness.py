@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,42 +10,60 @@ from typing import Any
 import numpy as np
 
 from ...files import write_csv, write_text
+from ...inputs import Inputs
 from ...physics.measurement import Measurement
 from ...prior import Prior
 from ...prior.denoiser import AIR_HU
 from ...progress import Callback, Reporter
-from ...reconstruction import sample_measurement
+from ...reconstruction import run, sample_measurement
+from ...request import Request
+from ...results import Result
 from ...volume import Volume
+from ..methods import MethodCase
 from ..subjects import Cohort, Subject
 from .false_lesions import FALSE, SPOT_MM, false_lesions
+from .image_input import effective_fwhm
 from .metrics import body_mask, whole_field, within_body
 from .summary import heading
 
 COLUMNS = (
     *("patient", "reference", "setting", "counts", "variant", "psnr", "ssim", "nmse", "psnr_body", "change_db"),
-    *("false_lesions", "false_contrast", "slices"),
+    *("false_lesions", "false_contrast", "slices", "input"),
 )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A departure from the truth: the changes of scanner, counts or CT given to the method."""
+    """A departure from what is so: the changes of resolution, counts, noise or CT given to the method."""
 
     name: str
     fwhm: float = 1.0  # factor of the PSF's width
     counts: float = 1.0  # factor of the effective counts that the image is taken to have
+    noise: float = 1.0  # factor of the noise that is measured in the image
+    told: str = "header"  # what is known of the image's resolution, of TOLD
     ct: str = "own"  # "own", "withheld", "another"
 
 
-VARIANTS = (
+COMMON = (
     Variant("as it is"),
     Variant("FWHM 20 % too narrow", fwhm=0.8),
     Variant("FWHM 20 % too wide", fwhm=1.2),
-    Variant("half the counts assumed", counts=0.5),
-    Variant("twice the counts assumed", counts=2.0),
     Variant("CT withheld", ct="withheld"),
     Variant("another patient's CT", ct="another"),
 )
+VARIANTS = {
+    "sinogram": (
+        *COMMON,
+        Variant("half the counts assumed", counts=0.5),
+        Variant("twice the counts assumed", counts=2.0),
+    ),
+    "image": (
+        *COMMON,
+        Variant("the FWHM told that fits the truth", told="truth"),
+        Variant("half the noise assumed", noise=0.5),
+        Variant("twice the noise assumed", noise=2.0),
+    ),
+}
 
 
 def robustness_study(
@@ -63,7 +82,13 @@ def robustness_study(
         report(f"{subject.name} ({subject.reference})", number / len(chosen))
         rows += _one(subject, other, cohort, quality, prior)
         write_csv(out / "robustness.csv", rows, COLUMNS)
-    _summary(out / "robustness.md", rows, heading("Robustness", command, prior), quality, cohort.counts)
+    what = "Images" if cohort.input == "image" else "Sinograms"
+    lines = [
+        *heading("Robustness", command, prior),
+        f"{what} of {cohort.setting}, {cohort.counts} counts, {quality}.",
+        "",
+    ]
+    _summary(out / "robustness.md", rows, lines)
     report("done", 1.0)
     return out / "robustness.md"
 
@@ -75,18 +100,50 @@ def _one(subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: 
     body = body_mask(own)
     lesions = None if mask is None else mask.resample_to(truth, "nearest").array > 0
     rows: list[dict[str, Any]] = []
-    for variant in VARIANTS:
-        measurement = _mismatched(simulation.measurement, variant)
-        guide = _guide(variant, own, other)
-        volume = sample_measurement(measurement, truth, guide, prior, quality, cohort.seed, cohort.device)
+    case = MethodCase(simulation, ct, prior, cohort.seed, cohort.device, cohort.input)
+    restore = _from_image(case, quality) if cohort.input == "image" else _from_sinogram(case, quality)
+    for variant in VARIANTS[cohort.input]:
+        volume = restore(variant, _guide(variant, own, other))
         scores = whole_field(truth, volume) | within_body(truth, volume, body)
         first = rows[0]["psnr"] if rows else scores["psnr"]
-        facts = {"patient": subject.name, "reference": subject.reference, "setting": "standard"}
-        facts |= {"counts": cohort.counts, "variant": variant.name}
+        facts = {"patient": subject.name, "reference": subject.reference, "setting": cohort.setting}
+        facts |= {"counts": cohort.counts, "variant": variant.name, "input": cohort.input}
         spots = false_lesions(truth.array, volume.array, body, lesions, (truth.spacing[1], truth.spacing[0]))
         found = dict(zip(("false_lesions", "false_contrast", "slices"), spots, strict=True))
         rows.append(facts | scores | {"change_db": scores["psnr"] - first} | found)
     return rows
+
+
+def _from_sinogram(case: MethodCase, quality: str) -> Callable[[Variant, Volume], Volume]:
+    def restore(variant: Variant, ct: Volume) -> Volume:
+        measurement = _mismatched(case.simulation.measurement, variant)
+        return sample_measurement(measurement, case.simulation.truth, ct, case.prior, quality, case.seed, case.device)
+
+    return restore
+
+
+def _from_image(case: MethodCase, quality: str) -> Callable[[Variant, Volume], Volume]:
+    """As a user runs it on the clinic's image and CT, but for the variant's statements and CT, which is not checked."""
+    image, spacing = case.simulation.lr, case.simulation.truth.spacing[0]
+    common = {"quality": quality, "seed": case.seed, "device": case.device, "prior": case.prior, "spacing": spacing}
+
+    def result(ct: Volume, **stated: float) -> Result:
+        inputs = Inputs.of(Request(image, case.ct, case.scanner, **common, **stated))  # type: ignore[arg-type]
+        return run(replace(inputs, ct=ct))
+
+    measured = result(case.ct).report["noise"]["percent_at_suv_1"]
+
+    def restore(variant: Variant, ct: Volume) -> Volume:
+        stated = {}
+        if variant.told == "truth":
+            stated["fwhm"] = effective_fwhm(case.simulation)
+        if variant.fwhm != 1:
+            stated["fwhm"] = variant.fwhm * case.resolution.fwhm_mm[0]
+        if variant.noise != 1:
+            stated["noise"] = variant.noise * measured
+        return case.on_grid(result(ct, **stated).volume)
+
+    return restore
 
 
 def _guide(variant: Variant, own: Volume, other: Subject) -> Volume:
@@ -121,8 +178,7 @@ def _mismatched(measurement: Measurement, variant: Variant) -> Measurement:
     )
 
 
-def _summary(path: Path, rows: list[dict[str, Any]], lines: list[str], quality: str, counts: str) -> None:
-    lines += [f"Quality {quality}, standard setting, {counts} counts.", ""]
+def _summary(path: Path, rows: list[dict[str, Any]], lines: list[str]) -> None:
     for reference in dict.fromkeys(r["reference"] for r in rows):
         mine = [r for r in rows if r["reference"] == reference]
         cases = len({r["patient"] for r in mine})
@@ -139,7 +195,7 @@ def _summary(path: Path, rows: list[dict[str, Any]], lines: list[str], quality: 
                 f"| {mean['change_db']:+.2f} | {worst:+.2f} "
                 f"| {sum(r['false_lesions'] for r in found)} | {max(r['false_contrast'] for r in found):.2f} |"
             )
-        slices = sum(r["slices"] for r in mine) // len(VARIANTS)
+        slices = sum(r["slices"] for r in mine if r["variant"] == COMMON[0].name)
         lines += [
             "",
             f"False lesions: spots of {2 * SPOT_MM:g} mm whose contrast to their surroundings is {FALSE} times the "
