@@ -33,7 +33,7 @@ def data(tmp_path_factory):
 def tables(data, prior_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     words = ["evaluate", "--data", str(data), "--prior", str(prior_file), "--out", str(out), "--input", "image"]
-    assert run([*words, "--protocol", PROTOCOL, "mct-lesions", "--methods", "ours-draft"]) == 0
+    assert run([*words, "--protocol", PROTOCOL, "discovery-st", "--methods", "ours-draft"]) == 0
     return out
 
 
@@ -90,7 +90,7 @@ def test_noise_is_the_variation_where_the_reference_is_uniform():
 def test_every_protocol_has_the_clinics_image_as_baseline_and_names_what_was_given(tables):
     found = table(tables / "metrics.csv")
     assert {(r["setting"], r["method"]) for r in found} == {
-        (protocol, method) for protocol in (PROTOCOL, "mct-lesions") for method in (BASELINE, "ours-draft")
+        (protocol, method) for protocol in (PROTOCOL, "discovery-st") for method in (BASELINE, "ours-draft")
     }
     assert {(r["input"], r["told"]) for r in found} == {("image", "header")}
     assert all(float(r["noise_percent"]) > 0 and 3 < float(r["fwhm_mm"]) < 10 for r in found)
@@ -102,6 +102,16 @@ def test_the_summary_tells_the_gain_over_the_clinics_image(tables):
     text = (tables / "summary.md").read_text(encoding="utf-8")
     assert f"## Real references, images of {PROTOCOL}, realistic counts, 1 cases" in text
     assert f"Against the clinic's image ({BASELINE})" in text
+
+
+def test_one_table_and_one_picture_say_what_to_expect_of_which_protocol(tables):
+    rows = [line for line in (tables / "protocols.md").read_text(encoding="utf-8").splitlines() if "-> " in line]
+    metrics = {(r["setting"], r["method"]): r for r in table(tables / "metrics.csv")}
+    assert [line.split(" | ")[0] for line in rows] == [f"| {PROTOCOL}", "| discovery-st"]
+    for line, protocol in zip(rows, (PROTOCOL, "discovery-st"), strict=True):
+        before, after = (float(metrics[protocol, method]["psnr"]) for method in (BASELINE, "ours-draft"))
+        assert f"| {before:.1f} -> {after:.1f} | {after - before:+.2f} |" in line
+    assert (tables / "protocols.png").stat().st_size > 10_000
 
 
 def test_methods_may_be_told_the_fwhm_that_fits_the_truth(data, prior_file, tables, tmp_path):

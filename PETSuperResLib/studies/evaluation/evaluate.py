@@ -19,8 +19,10 @@ from ...physics.simulation import COUNT_LEVELS
 from ...prior import Prior
 from ...progress import Callback, Reporter
 from ..methods import INPUTS, METHODS, FitOptions, Method, named
+from ..plotting import MADE_BY
 from ..subjects import REFERENCES, Subject, subjects, training_subjects
 from ..training.cache import cache_folder
+from .expectations import write_expectations
 from .figures import method_figure
 from .image_input import TOLD
 from .report import write_report
@@ -38,6 +40,8 @@ FILES = {  # of an evaluation, with how an earlier one is recognised
     "lesions.csv": begins(COLUMNS),
     "summary.md": marked("PETSuperRes"),
     "report.html": marked("PETSuperRes"),
+    "protocols.md": marked("PETSuperRes"),
+    "protocols.png": marked(MADE_BY),
 }
 DEFAULT_METHODS = {
     "sinogram": ("lr", "osem", "psf-osem", "ours-draft", "ours-standard"),
@@ -167,6 +171,7 @@ def _run(
         report("summary", 1.0)
         write_summary(out / "summary.md", metrics, lesions, prior, command, refused)
         write_report(out, metrics, lesions, prior)
+        write_expectations(out, [row for row in metrics if row["input"] == "image"], lesions, prior, command)
 
 
 def _tables(
