@@ -81,16 +81,14 @@ def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_fi
     assert all(int(r["slices"]) > 0 and float(r["false_contrast"]) > 0.8 for r in found)
 
 
-def test_wrong_statements_on_an_image_are_tried_with_its_header_as_the_truth(data, prior_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(subjects, "SHARP_TORSOS", 0)
-    words = ["study", "robustness", "--data", str(data), "--prior", str(prior_file), "--out", str(tmp_path)]
-    assert run([*words, "--limit", "1", "--slices", "3", "--input", "image", "--protocol", "mct-osem"]) == 0
-    found = {
-        r["variant"]: float(r["change_db"]) for r in table(tmp_path / "robustness.csv") if r["reference"] == "real"
-    }
+def test_wrong_statements_on_an_image_are_tried_with_its_header_as_the_truth(data, prior_file, tmp_path):
+    chosen = {"references": ["real"], "limit": 1, "slices": 3, "prior": prior_file}
+    cohort = subjects.Cohort(data, **chosen, protocol="mct-osem", input="image")
+    robustness.robustness_study(cohort, tmp_path, quality="draft")
+    found = {r["variant"]: float(r["change_db"]) for r in table(tmp_path / "robustness.csv")}
     assert set(found) == {variant.name for variant in robustness.VARIANTS["image"]}
     assert found.pop("as it is") == 0 and all(change != 0 for change in found.values())
-    assert "Images of mct-osem, realistic counts, standard." in (tmp_path / "robustness.md").read_text()
+    assert "Images of mct-osem, realistic counts, draft." in (tmp_path / "robustness.md").read_text()
 
 
 @pytest.fixture
