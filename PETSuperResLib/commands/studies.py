@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from ..studies.subjects import Cohort
 
 
-@click.group(short_help="Experiments behind the documentation: nema, robustness, quality-vs-time, bias-noise, scaling.")
+@click.group(short_help="Experiments: nema, phantom, robustness, quality-vs-time, bias-noise, scaling.")
 def study() -> None:
-    """Experiments on simulated scans: image quality, wrong models, quality against time, bias against noise."""
+    """Experiments on simulated scans and a real phantom: quality, wrong models, quality against time, bias, noise."""
 
 
 _out = click.option("--out", required=True, metavar="DIR", help="Where tables and pictures go.")
