@@ -149,7 +149,7 @@ class Inputs:
         from .physics.image_noise import image_noise
         from .problem import Problem
 
-        noise = image_noise(self.pet, resolution.noise_fwhm_mm, self.request.noise)
+        noise = image_noise(self.pet, resolution.noise_fwhm_mm, self.request.noise, resolution.noise_exponent)
         image = self.pet if self.region is None else crop_to_region(self.pet, self.region)
         image = image.with_array(image.array.clip(0), "SUVbw")
         measurement = image_measurement(image, resolution.fwhm_mm, noise)

@@ -67,10 +67,10 @@ class Problem:
             part = self.measurement.part(first, min(first + BLOCK, len(estimate)))
             image = torch.from_numpy(estimate[first : first + BLOCK]).to(self.projector.device)
             lines = self.projector.forward(image).cpu()
-            if part.attenuation is not None:
+            if isinstance(part, Measurement) and part.attenuation is not None:
                 lines *= part.attenuation
             expected += float(lines.sum(dtype=torch.float64)) * self.measurement.scale
-            measured += float((part.counts - part.background).sum(dtype=torch.float64))
+            measured += float(part.trues.sum(dtype=torch.float64))
         return measured / expected if expected > 0 and measured > 0 else 1.0
 
     def residual(self, estimate: np.ndarray) -> dict[str, float]:

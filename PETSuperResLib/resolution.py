@@ -21,6 +21,9 @@ Pair = tuple[float, float]
 # nothing is left. Of a Biograph Vision with its voxels 0.78 (4.9 mm after a filter of 4 mm; bio-protocol r8756285).
 REMAINS = {"no PSF": (1.0, 1.0), "PSF": (0.7, 0.0), "penalised": (1.0, 0.3)}
 BOX = FWHM_PER_SIGMA / math.sqrt(12)  # FWHM of the Gaussian with the variance of a box, over the box
+# With the PSF in the reconstruction hot regions are noisier and sharper than cool ones (more of their detail has
+# converged); the value is a compromise between sharp references and patients' own PET.
+PSF_NOISE_EXPONENT = 1.4
 NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
 
 
@@ -81,11 +84,21 @@ class ImageResolution:
     def noise_fwhm_mm(self) -> float:
         """FWHM in the slice of the Gaussian that correlates the image's noise: the filter.
 
-        The PSF in the reconstruction correlates it as well; of a stated FWHM :data:`NOISE_SHARE` is taken.
+        The PSF in the reconstruction correlates it as well. Of a stated FWHM, and where no filter is known,
+        :data:`NOISE_SHARE` of the image's is taken.
         """
-        if self.stated_mm is not None:
-            return NOISE_SHARE * self.stated_mm
+        if self.stated or (self.origins or {}).get("filter") == "assumed":
+            return NOISE_SHARE * self.fwhm_mm[0]
         return self.fwhm_mm[0] if self.psf_modelled else self.filter_fwhm_mm[0]
+
+    @property
+    def noise_exponent(self) -> float:
+        """Power of the mean with which the variance of the noise grows in hot regions.
+
+        1 where the PSF is not in the reconstruction, else (or where it is not known) :data:`PSF_NOISE_EXPONENT`.
+        """
+        known_without = not (self.stated or self.psf_modelled or (self.origins or {}).get("psf_modelled") == "assumed")
+        return 1.0 if known_without else PSF_NOISE_EXPONENT
 
     def _scanner(self) -> Pair:
         return self.scanner_fwhm_mm or (0.0, 0.0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from ..volume import Volume
@@ -22,6 +23,7 @@ from .voxels import VoxelMeans
 
 BACKGROUND_SUV = 0.05  # expected everywhere: an empty part of the image is not free of noise
 LEAST_FWHM_MM = 1.0
+SURROUNDINGS_MM = 6.0  # FWHM
 # Volume to which the variance of a voxel refers: neighbours are correlated, and the prior averages as well. The value
 # of best PSNR on the validation patients and sharp references, over protocols and counts (docs/method.md).
 CELL_MM3 = 180.0
@@ -37,12 +39,14 @@ class ImageMeasurement:
     fwhm_mm : effective FWHM of the image (transaxial, axial), its voxels' extent included.
     scale : effective counts per SUV in a voxel.
     noise : of the image.
+    weights : of the voxels, ``(S, rows, columns)``: below 1 where the noise grows faster than the mean.
     """
 
     image: Volume
     fwhm_mm: tuple[float, float]
     scale: float
     noise: ImageNoise
+    weights: Tensor
 
     kind = "image"
 
@@ -54,17 +58,17 @@ class ImageMeasurement:
     @property
     def counts(self) -> Tensor:
         """y, ``(S, rows, columns)``."""
-        return torch.from_numpy(np.ascontiguousarray(self.image.array, np.float32)).mul(self.scale).add(self.background)
+        return self.trues * self.weights + self.background
+
+    @property
+    def trues(self) -> Tensor:
+        """``scale`` x image, ``(S, rows, columns)``."""
+        return torch.from_numpy(np.ascontiguousarray(self.image.array, np.float32)) * self.scale
 
     @property
     def background(self) -> float:
         """b, expected counts of every voxel."""
         return BACKGROUND_SUV * self.scale
-
-    @property
-    def attenuation(self) -> None:
-        """Corrected in a PET image."""
-        return None
 
     @property
     def model_fwhm_mm(self) -> tuple[float, float]:
@@ -75,11 +79,11 @@ class ImageMeasurement:
 
     def part(self, first: int, last: int) -> ImageMeasurement:
         """Slices ``first`` up to but not including ``last``."""
-        return replace(self, image=self.image.slices(first, last))
+        return replace(self, image=self.image.slices(first, last), weights=self.weights[first:last])
 
     def chi_square(self, y: Tensor, mean: Tensor) -> dict[str, float]:
         """Of counts and their expectation, by :meth:`.ImageNoise.chi_square`."""
-        return self.noise.chi_square(*((x - self.background) / self.scale for x in (y, mean)))
+        return self.noise.chi_square(*((x - self.background) / (self.scale * self.weights) for x in (y, mean)))
 
     def projector(self, grid: Volume, device: torch.device | str = "cpu") -> VoxelMeans:
         """V from a grid with the image's slices and centre, in the place of G."""
@@ -88,10 +92,18 @@ class ImageMeasurement:
     def model(self, grid: Volume, device: torch.device | str = "cpu", projector: Lines | None = None) -> ForwardModel:
         """The forward model on an image grid with the same slices and centre."""
         projector = projector or self.projector(grid, device)
-        return ForwardModel(self, grid.shape, grid.spacing, self.scale, None, self.background, device, projector)
+        weights = self.weights.to(device)
+        return ForwardModel(self, grid.shape, grid.spacing, self.scale, weights, self.background, device, projector)
 
 
 def image_measurement(image: Volume, fwhm_mm: tuple[float, float], noise: ImageNoise) -> ImageMeasurement:
-    """An image as a measurement with as many counts as its noise says: 1 / variance ratio in :data:`CELL_MM3`."""
-    voxel_mm3 = math.prod(image.spacing)
-    return ImageMeasurement(image, fwhm_mm, voxel_mm3 / (CELL_MM3 * noise.variance_ratio), noise)
+    """An image (not negative) as a measurement with as many counts as its noise says.
+
+    A voxel has its volume / (:data:`CELL_MM3` x variance ratio) counts per SUV, and a weight of mean^(1 - exponent) in
+    hot regions, the mean taken over its surroundings.
+    """
+    i, j, k = image.spacing
+    mean = ndimage.gaussian_filter(image.array, [SURROUNDINGS_MM / FWHM_PER_SIGMA / mm for mm in (k, j, i)])
+    weights = torch.from_numpy(np.maximum(mean, 1.0).astype(np.float32)) ** (1 - noise.exponent)
+    scale = math.prod(image.spacing) / (CELL_MM3 * noise.variance_ratio)
+    return ImageMeasurement(image, fwhm_mm, scale, noise, weights)

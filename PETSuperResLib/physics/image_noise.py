@@ -36,6 +36,7 @@ class ImageNoise:
     fwhm_mm : of the Gaussian filter that correlates the noise in the slice; 0 for none.
     lag : voxels over which the second differences are taken.
     pixel_mm : size of the voxels in the slice.
+    exponent : above 1 SUV the variance is ``variance_ratio`` x mean^exponent.
     origin : where the ratio comes from, in words.
     """
 
@@ -43,16 +44,16 @@ class ImageNoise:
     fwhm_mm: float
     lag: int
     pixel_mm: float
+    exponent: float
     origin: str
+
+    def variance(self, mean: np.ndarray) -> np.ndarray:
+        """Of a voxel of an expected SUV."""
+        return self.variance_ratio * mean * np.maximum(mean, 1.0) ** (self.exponent - 1)
 
     def percent(self, suv: float = 1.0) -> float:
         """Standard deviation over mean of a voxel of ``suv``, in per cent."""
         return 100 * math.sqrt(self.variance_ratio / suv)
-
-    @property
-    def difference_ratio(self) -> float:
-        """Variance over mean of the second differences along rows and columns, in SUV."""
-        return self.variance_ratio * difference_gain(self.fwhm_mm, self.pixel_mm, self.lag) ** 2
 
     def chi_square(self, image: Tensor, mean: Tensor) -> dict[str, float]:
         """Second differences of ``image - mean`` over those of the noise: mean squares in the body and in hot regions.
@@ -63,7 +64,8 @@ class ImageNoise:
         expected = mean.numpy().astype(np.float64)
         rough = second_differences(image.numpy().astype(np.float64) - expected, self.lag)
         body = _inner(expected > BODY_SUV, self.lag)
-        scaled = rough**2 / (np.maximum(expected, BODY_SUV) * self.difference_ratio)
+        gain = difference_gain(self.fwhm_mm, self.pixel_mm, self.lag)
+        scaled = rough**2 / (self.variance(np.maximum(expected, BODY_SUV)) * gain**2)
         level = np.quantile(expected[body], 0.99) if body.any() else math.inf
         parts = {"chi_square_body": body, "chi_square_hot": body & (expected >= level)}
         return {name: float(scaled[part].mean()) if part.any() else math.nan for name, part in parts.items()}
@@ -73,15 +75,15 @@ class ImageNoise:
         return asdict(self) | {"percent_at_suv_1": round(self.percent(), 2)}
 
 
-def image_noise(pet: Volume, fwhm_mm: float, stated_percent: float | None = None) -> ImageNoise:
-    """The noise of a PET in SUV whose filter in the slice is known.
+def image_noise(pet: Volume, fwhm_mm: float, stated_percent: float | None = None, exponent: float = 1.0) -> ImageNoise:
+    """The noise of a PET in SUV whose filter in the slice and exponent in hot regions are known.
 
     ``stated_percent``: standard deviation over mean of a voxel of SUV 1, in place of the measured one. An image in
     which none can be measured (few voxels of body, or no noise) counts as free of noise.
     """
     lag, pixel = max(1, round(LAG_MM / pet.spacing[0])), pet.spacing[0]
     if stated_percent is not None:
-        return ImageNoise((stated_percent / 100) ** 2, fwhm_mm, lag, pixel, "stated")
+        return ImageNoise((stated_percent / 100) ** 2, fwhm_mm, lag, pixel, exponent, "stated")
     values = pet.array.astype(np.float64)
     mean = ndimage.uniform_filter(values, 3)
     body = _inner(mean > BODY_SUV, lag)
@@ -90,7 +92,7 @@ def image_noise(pet: Volume, fwhm_mm: float, stated_percent: float | None = None
         rough = second_differences(values, lag)[body] / np.sqrt(mean[body])
         gain = difference_gain(fwhm_mm, pixel, lag)
         ratio, origin = (NORMAL_MAD * float(np.median(np.abs(rough))) / gain) ** 2, "measured in the image"
-    return ImageNoise(max(ratio, LEAST_RATIO), fwhm_mm, lag, pixel, origin)
+    return ImageNoise(max(ratio, LEAST_RATIO), fwhm_mm, lag, pixel, exponent, origin)
 
 
 def second_differences(values: np.ndarray, lag: int) -> np.ndarray:

@@ -47,9 +47,14 @@ class Measurement:
             )
 
     @property
+    def trues(self) -> Tensor:
+        """Counts less expected background, ``(S, views, bins)``."""
+        return self.counts - self.background
+
+    @property
     def trues_per_slice(self) -> float:
         """Mean number of measured trues per slice (counts less expected background)."""
-        return float((self.counts - self.background).sum() / self.counts.shape[0])
+        return float(self.trues.sum() / self.counts.shape[0])
 
     @property
     def model_fwhm_mm(self) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from PETSuperResLib.physics.psf import GaussianPSF
 from PETSuperResLib.physics.voxels import VoxelMeans
 from PETSuperResLib.volume import Volume
 
-SOME = ImageNoise(0.01, 5.0, 1, 4.0, "stated")
+SOME = ImageNoise(0.01, 5.0, 1, 4.0, 1.0, "stated")
 
 
 def image_of(array, spacing=(4.07, 4.07, 3.0)) -> Volume:
@@ -139,6 +139,19 @@ def test_chi_square_is_1_for_the_truth_and_more_where_the_kernel_is_wrong():
     )
     assert truth["chi_square_body"] == pytest.approx(1.0, abs=0.25) and truth["chi_square_hot"] < 2
     assert wrong["chi_square_hot"] > 4
+
+
+def test_hot_regions_count_less_where_their_noise_grows_faster_than_the_mean():
+    values = np.full((9, 30, 30), 0.5)
+    values[:, 8:22, 8:22] = 16.0
+    image = image_of(values, (4.0, 4.0, 3.0))
+    even, hot = (image_measurement(image, (6.0, 6.0), replace(SOME, exponent=e)) for e in (1.0, 1.5))
+    assert float(even.weights.min()) == 1 and float(hot.weights[4, 2, 2]) == 1
+    assert float(hot.weights[4, 15, 15]) == pytest.approx(1 / 4, rel=1e-3)
+    assert hot.noise.variance(np.array([16.0])) == pytest.approx(4 * even.noise.variance(np.array([16.0])))
+    grid = image_grid(image)
+    flat = osem(hot.model(grid), hot.counts, 40)
+    assert float(flat.sum()) * 12 / (values.sum() * 48) == pytest.approx(1, rel=0.02)
 
 
 def test_second_differences_vanish_on_planes():
