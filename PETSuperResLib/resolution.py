@@ -18,12 +18,14 @@ Pair = tuple[float, float]
 # FWHM (transaxial, axial) of an image over the scanner's, its filter and voxels taken off: of the Gaussians that bring
 # a sharp truth nearest to its image by the simulated protocols (physics/protocols.py). Without the PSF in the
 # reconstruction it is the scanner's own. With it about 0.7 in the slice (0 to 1.0 over the protocols), and axially
-# nothing is left. Of a Biograph Vision with its voxels 0.78 (4.9 mm after a filter of 4 mm; bio-protocol r8756285).
-REMAINS = {"no PSF": (1.0, 1.0), "PSF": (0.7, 0.0), "penalised": (1.0, 0.3)}
+# nothing is left. A penalty leaves faint detail at the scanner's own width and hot detail much sharper: results are
+# best with the part for a PSF. Of a Biograph Vision with its voxels 0.78 (4.9 mm after a filter of 4 mm; bio-protocol
+# r8756285).
+REMAINS = {"no PSF": (1.0, 1.0), "PSF": (0.7, 0.0), "penalised": (0.7, 0.3)}
 BOX = FWHM_PER_SIGMA / math.sqrt(12)  # FWHM of the Gaussian with the variance of a box, over the box
 # With the PSF in the reconstruction hot regions are noisier and sharper than cool ones (more of their detail has
-# converged); the value is a compromise between sharp references and patients' own PET.
-PSF_NOISE_EXPONENT = 1.4
+# converged), with a penalty even more so; the values are a compromise of sharp references and patients' own PET.
+NOISE_EXPONENTS = {"no PSF": 1.0, "PSF": 1.4, "penalised": 1.8}
 NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
 
 
@@ -73,7 +75,7 @@ class ImageResolution:
     @property
     def without_voxels_mm(self) -> Pair:
         """(transaxial, axial) FWHM of scanner, reconstruction and filter together."""
-        parts = REMAINS["penalised" if self.penalised else "PSF" if self.psf_modelled else "no PSF"]
+        parts = REMAINS[self.kind]
         across, along = (
             math.hypot(part * scanner, post)
             for part, scanner, post in zip(parts, self._scanner(), self.filter_fwhm_mm, strict=True)
@@ -95,10 +97,15 @@ class ImageResolution:
     def noise_exponent(self) -> float:
         """Power of the mean with which the variance of the noise grows in hot regions.
 
-        1 where the PSF is not in the reconstruction, else (or where it is not known) :data:`PSF_NOISE_EXPONENT`.
+        Of :data:`NOISE_EXPONENTS`; where nothing is known of the reconstruction, as with the PSF.
         """
-        known_without = not (self.stated or self.psf_modelled or (self.origins or {}).get("psf_modelled") == "assumed")
-        return 1.0 if known_without else PSF_NOISE_EXPONENT
+        unknown = self.stated or (self.origins or {}).get("psf_modelled") == "assumed"
+        return NOISE_EXPONENTS["PSF" if unknown and not self.penalised else self.kind]
+
+    @property
+    def kind(self) -> str:
+        """Of the reconstruction: ``no PSF``, ``PSF`` or ``penalised``."""
+        return "penalised" if self.penalised else "PSF" if self.psf_modelled else "no PSF"
 
     def _scanner(self) -> Pair:
         return self.scanner_fwhm_mm or (0.0, 0.0)
