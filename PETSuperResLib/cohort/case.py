@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..dicom.read import read_series
 from ..errors import PETSuperResError
-from ..lesions.read import Segmentation, read_contours, read_segmentation, union
+from ..lesions.read import Segmentation, read_contours, read_segmentation
+from ..lesions.segments import union
 from ..volume import Volume
 
 

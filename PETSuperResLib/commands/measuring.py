@@ -76,7 +76,7 @@ def lesions(
         click.echo(f"Note: {warning}")
     segments = connected_parts(drawn.segments) if split else drawn.segments
     truth = read_image(reference, "PT", "--reference") if reference else None
-    volumes = {"pet": volume}
+    volumes = {"lr": volume}
     if after:
         volumes["after"] = read_image(after, "PT", "--after")
     for one in (*volumes.values(), *([truth] if truth else [])):
@@ -87,12 +87,13 @@ def lesions(
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
         found["reference"] = ls.measure_lesions(truth, segments, threshold=threshold)
-    rows = [row for name, measured in found.items() for row in ls.lesion_rows(measured, method=name)]
+    patient = str(volume.metadata.get("patient", ""))
+    rows = [row for name, measured in found.items() for row in ls.lesion_rows(measured, patient, method=name)]
     if after or truth:
         headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
     click.echo(table(rows, headings))
     if after:
-        click.echo("\n" + change_table(ls.compare(found["pet"], found["after"]), threshold))
+        click.echo("\n" + change_table(ls.compare(found["lr"], found["after"]), threshold))
     if out:
         write_csv(out, rows, ls.COLUMNS)
         click.echo(f"Wrote {out}.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from ..dicom import rtstruct, seg
 from ..dicom.files import quiet_pydicom, read_dataset
@@ -17,10 +15,9 @@ from ..dicom.regions import LESION, UNKNOWN, Region
 from ..errors import InputError, PETSuperResError
 from ..volume import Volume
 from .nrrd import nrrd_segments
-from .segments import HALF, Segment, segments_of
+from .segments import Segment, segments_of, union, within
 
 CONTOURS = ("RTSTRUCT", "SEG")
-SHARE_TOLD = 0.01  # of a segment outside the PET
 SAME = 0.9  # two regions of one name that overlap by this (Dice) are one lesion in two files
 
 
@@ -36,22 +33,22 @@ def read_segmentation(source: Segmentation | Volume | str | Path, pet: Volume) -
     """The segments of a label map, ``.seg.nrrd``, DICOM SEG or RTSTRUCT (a file, or a folder of them) in a PET.
 
     Every segment of a label map or ``.seg.nrrd`` is taken. Of DICOM files, the regions that are lesions by name,
-    type or category are, or all where none is. Raises :class:`InputError` for what cannot be read, or is drawn in
-    another frame of reference than the PET, or lies outside it.
+    type or category are, or all where none is. Raises :class:`InputError` for what cannot be read or is drawn in
+    another frame of reference than the PET, and :class:`GeometryError` for what lies outside it.
     """
     if isinstance(source, Segmentation):
         return source
-    if isinstance(source, Volume):
-        found = Segmentation(tuple(segments_of(source)))
-    else:
+    if not isinstance(source, Volume):
         path = Path(source)
         contours = contour_files(path)
         if contours:
             return read_contours(contours, pet)
         layered = path.name.lower().endswith(".nrrd") and path.is_file()
-        segments = nrrd_segments(path) if layered else segments_of(Volume.read(path, unit="label"))
-        found = Segmentation(tuple(segments))
-    return within(found, pet)
+        drawn = nrrd_segments(path) if layered else segments_of(Volume.read(path, unit="label"))
+    else:
+        drawn = segments_of(source)
+    segments, notes = within(drawn, pet)
+    return Segmentation(tuple(segments), tuple(notes))
 
 
 def read_contours(files: Sequence[Path], pet: Volume, chosen: bool = True) -> Segmentation:
@@ -61,11 +58,18 @@ def read_contours(files: Sequence[Path], pet: Volume, chosen: bool = True) -> Se
     only a single region that is no organ by its name. What is left out is told. Raises :class:`InputError` where
     nothing is left.
     """
-    regions = [(file, region) for file in files for region in _regions(file, pet)]
+    regions: Found = []
+    faults: list[str] = []
+    for file in files:
+        try:
+            regions += [(file, region) for region in _regions(file, pet)]
+        except InputError as error:
+            faults.append(str(error))
+    if not regions:
+        raise InputError(" ".join(faults))
     taken, notes = _lesions(regions, chosen)
     taken, notes = _in_the_pets_frame(taken, pet, notes)
     drawn: list[Segment] = []
-    faults = []
     for file, region in taken:
         try:
             with _readable(file):
@@ -84,53 +88,21 @@ def read_contours(files: Sequence[Path], pet: Volume, chosen: bool = True) -> Se
     names = [segment.name for segment in drawn]
     repeats = [names[:n].count(name) for n, name in enumerate(names)]
     named = [replace(s, name=f"{s.name} ({n + 1})" if n else s.name) for s, n in zip(drawn, repeats, strict=True)]
-    return within(Segmentation(tuple(named), (*notes, *(f"Left out: {fault}" for fault in faults))), pet)
-
-
-def within(found: Segmentation, pet: Volume) -> Segmentation:
-    """The segments that the PET holds at least in part, with notes on parts and segments outside it."""
-    kept, notes = [], list(found.notes)
-    for segment in found.segments:
-        share = segment.share_within(pet)
-        if share <= 0:
-            notes.append(f"Segment '{segment.name}' lies outside the PET and is left out.")
-            continue
-        kept.append(segment)
-        if share < 1 - SHARE_TOLD:
-            notes.append(
-                f"{100 * (1 - share):.0f} % of segment '{segment.name}' lies outside the PET: "
-                "what is measured is the rest of it."
-            )
-    if found.segments and not kept:
-        names = ", ".join(f"'{segment.name}'" for segment in found.segments)
-        raise InputError(f"{names}: no voxel inside the PET; check that the segmentation belongs to this scan.")
-    return Segmentation(tuple(kept), tuple(notes))
-
-
-def union(segments: Iterable[Segment], grid: Volume) -> Volume:
-    """A mask (0 or 1) on a grid: the voxels of which at least half lie within a segment."""
-    mask = np.zeros(grid.shape, np.float32)
-    for segment in segments:
-        weights, block = segment.weights(grid)
-        if weights.size:
-            mask[block] = np.maximum(mask[block], weights >= min(HALF, float(weights.max()) or HALF))
-    return replace(grid, array=mask, unit="label", metadata={})
+    segments, outside = within(named, pet)
+    return Segmentation(tuple(segments), (*notes, *outside, *(f"Left out: {fault}" for fault in faults)))
 
 
 def contour_files(path: Path) -> list[Path]:
-    """The DICOM SEG and RTSTRUCT files that a path is or holds, in the order of their names."""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-    else:
-        files = [path] if path.is_file() else []
-    return [file for file in files if looks_like_dicom(file) and _modality(file) in CONTOURS]
+    """The DICOM SEG and RTSTRUCT files that a path is or holds, and damaged DICOM files, in the order of their names."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [file for file in files if looks_like_dicom(file) and _may_be_contours(file)]
 
 
-def _modality(file: Path) -> str:
+def _may_be_contours(file: Path) -> bool:
     try:
-        return text(read_dataset(file, pixels=False, tags=["Modality"]), "Modality")
+        return text(read_dataset(file, pixels=False, tags=["Modality"]), "Modality") in CONTOURS
     except InputError:
-        return ""
+        return True  # reading it tells what is wrong
 
 
 @contextmanager

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import GeometryError, InputError
 from ..volume import Volume
 
-MOST_PARTS = 8  # of a voxel along an axis, of which each belongs to a segment or does not
+MOST_PARTS = 8  # of a voxel along an axis; more in a small segment, whose share must not be missed
+SAMPLES = 1_000_000  # of a small segment
 HALF = 0.5  # a voxel belongs to the segment (for SUVmax and SUVpeak) when half of it lies within
+SHARE_TOLD = 0.01  # of a segment outside the PET
 Block = tuple[slice, slice, slice]
 
 
@@ -37,7 +39,8 @@ class Segment:
         if (last <= first).any():
             return np.zeros((0, 0, 0), np.float32), (slice(0, 0),) * 3
         coarse = volume.crop(first, last)
-        parts = self._parts(volume)
+        most = max(MOST_PARTS, int((SAMPLES / coarse.array.size) ** (1 / 3)))
+        parts = self._parts(volume, most)
         fine = self.mask.resample_to(
             coarse.grid([s / n for s, n in zip(volume.spacing, parts, strict=True)]), "nearest"
         )
@@ -45,7 +48,7 @@ class Segment:
         weights = fine.array.reshape(k, nk, j, nj, i, ni).mean((1, 3, 5))
         return weights, (block[0], block[1], block[2])
 
-    def _parts(self, volume: Volume) -> list[int]:
+    def _parts(self, volume: Volume, most: int) -> list[int]:
         """How many parts a voxel is divided into along i, j and k: whole multiples of the mask's voxels, if it holds so
         many of them."""
         along = np.abs(np.reshape(volume.direction, (3, 3)).T @ np.reshape(self.mask.direction, (3, 3))).argmax(1)
@@ -53,10 +56,10 @@ class Segment:
         for size, axis in zip(volume.spacing, along, strict=True):
             needed = int(np.ceil(size / min(self.mask.spacing) - 0.01))
             held = size / self.mask.spacing[axis]
-            if abs(held - round(held)) < 0.01 and 1 <= round(held) <= MOST_PARTS:
+            if abs(held - round(held)) < 0.01 and 1 <= round(held) <= most:
                 multiple = round(held) * -(-needed // round(held))
-                needed = multiple if multiple <= MOST_PARTS else round(held)
-            found.append(min(MOST_PARTS, max(1, needed)))
+                needed = multiple if multiple <= most else round(held)
+            found.append(min(most, max(1, needed)))
         return found
 
     def share_within(self, volume: Volume) -> float:
@@ -136,3 +139,37 @@ def region_around(
     corners = np.concatenate([segment.mask.corners() for segment in segments])
     (x0, y0, z0), (x1, y1, z1) = corners.min(0) - margin_mm, corners.max(0) + margin_mm
     return float(x0), float(x1), float(y0), float(y1), float(z0), float(z1)
+
+
+def within(segments: Iterable[Segment], pet: Volume) -> tuple[list[Segment], list[str]]:
+    """The segments that the PET holds at least in part, and notes on parts and segments outside it.
+
+    Raises :class:`GeometryError` where it holds none.
+    """
+    kept, outside, notes = [], [], []
+    for segment in segments:
+        share = segment.share_within(pet)
+        if share <= 0:
+            outside.append(f"'{segment.name}'")
+            continue
+        kept.append(segment)
+        if share < 1 - SHARE_TOLD:
+            notes.append(
+                f"{100 * (1 - share):.0f} % of segment '{segment.name}' lies outside the PET: "
+                "what is measured is the rest of it."
+            )
+    if outside and not kept:
+        raise GeometryError(
+            f"{', '.join(outside)}: no voxel inside the PET; check that the segmentation belongs to this scan."
+        )
+    return kept, notes + [f"Segment {name} lies outside the PET and is left out." for name in outside]
+
+
+def union(segments: Iterable[Segment], grid: Volume) -> Volume:
+    """A mask (0 or 1) on a grid: the voxels of which at least half lie within a segment."""
+    mask = np.zeros(grid.shape, np.float32)
+    for segment in segments:
+        weights, block = segment.weights(grid)
+        if weights.size:
+            mask[block] = np.maximum(mask[block], weights >= min(HALF, float(weights.max()) or HALF))
+    return replace(grid, array=mask, unit="label", metadata={})

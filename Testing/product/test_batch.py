@@ -47,6 +47,15 @@ def test_every_case_has_its_folder_and_the_tables_have_all(data, prior_file, tmp
     assert json.loads((out / "one" / "report.json").read_text(encoding="utf-8"))["lesions"]
 
 
+def test_a_patient_without_lesions_is_no_failure(data, prior_file, tmp_path):
+    mask = Volume.read(data / "two" / "GTV.nii.gz", "label")
+    mask.with_array(np.zeros(mask.shape)).write(data / "two" / "GTV.nii.gz")
+    out = tmp_path / "out"
+    assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 0
+    assert {row["patient"] for row in table(out / "lesions.csv")} == {"one"}
+    assert "No lesion is drawn in GTV.nii.gz." in json.loads((out / "two" / "report.json").read_text())["warnings"]
+
+
 def test_an_equal_call_does_nothing_and_other_settings_do_it_anew(data, prior_file, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(batch, "run", lambda inputs, *rest: (done.append(inputs), original(inputs, *rest))[1])

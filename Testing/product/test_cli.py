@@ -270,6 +270,7 @@ def test_lesions_prints_a_table_and_writes_it(case, capsys, tmp_path):
     assert "MTV mL (>= 2.5)" in text
     with out.open() as stream:
         row, reference = csv.DictReader(stream)
+    assert row["method"] == "lr"  # as in the tables of reconstruct and evaluate
     assert (float(row["suvmax"]), float(row["delta_suvmax_percent"]), float(row["nmse"])) == (8, 0, 0)
     assert (reference["method"], float(reference["suvmax"]), reference["nmse"]) == ("reference", 8, "")
     assert "reference" in text

@@ -11,7 +11,7 @@ from study_factory import again, body, lesions_of, rtstruct, seg, write_case, wr
 
 from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.cohort.checks import check_case
-from PETSuperResLib.cohort.manifest import write_manifest
+from PETSuperResLib.cohort.manifest import split_cases, write_manifest
 from PETSuperResLib.errors import InputError
 
 
@@ -104,6 +104,19 @@ def test_the_tumour_of_an_rtstruct_is_filled_and_its_hole_left_out(tmp_path):
     expected[:, 1:3, 1:3] = 0
     np.testing.assert_array_equal(lesions.array, expected)
     assert lesions.same_grid(case.pet())
+
+
+def test_lesions_of_a_study_come_each_by_itself_from_the_files_that_have_some(tmp_path):
+    pet, _ = write_study(tmp_path / "S")
+    write_series([rtstruct(pet, ("Heart",))], tmp_path / "S" / "8-RT")
+    write_series([rtstruct(pet, ("Lesion A", "Lesion B"))], tmp_path / "S" / "9-RT")
+    [case] = find_cases(tmp_path)
+    found = case.segmentation(case.pet())
+    assert [segment.name for segment in found.segments] == ["Lesion A", "Lesion B"]
+    assert any("'Heart'" in note for note in found.notes)
+    write_manifest(tmp_path, tmp_path / "manifest.json")
+    again = split_cases(tmp_path, "train", tmp_path / "manifest.json")
+    assert [c.lesion_files for c in again] == [case.lesion_files] and len(case.lesion_files) == 2
 
 
 def test_a_seg_lands_on_the_voxels_it_marks(tmp_path):

@@ -12,10 +12,10 @@ from geometry import data_dir
 
 from PETSuperResLib.dicom.polygons import coverage
 from PETSuperResLib.dicom.regions import LESION, OTHER, UNKNOWN, kind_of
-from PETSuperResLib.errors import InputError
+from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.lesions.measures import measure_lesions
-from PETSuperResLib.lesions.read import read_contours, read_segmentation, union
-from PETSuperResLib.lesions.segments import connected_parts
+from PETSuperResLib.lesions.read import read_contours, read_segmentation
+from PETSuperResLib.lesions.segments import connected_parts, union
 from PETSuperResLib.volume import Volume
 
 STEP = 4.0  # between the PET's slices, mm
@@ -68,6 +68,13 @@ def test_a_lesion_smaller_than_a_voxel_is_measured_with_its_share(tmp_path):
     assert (lesion.suvmax, lesion.suvmean) == (9.0, pytest.approx(9)) and lesion.mtv_ml == pytest.approx(
         1.8**2 * STEP / 1000
     )
+
+
+def test_a_drawn_voxel_much_smaller_than_the_pets_keeps_its_share(tmp_path):
+    mask = Volume(np.ones((1, 1, 1)), (0.3, 0.3, 0.3), (1.1, -2.2, 0.7), unit="label")
+    [segment] = read_segmentation(mask, PET).segments
+    assert drawn_ml(segment) == pytest.approx(0.3**3 / 1000, rel=0.2)
+    assert measure_lesions(PET, [segment])[0].suvmean == pytest.approx(1)
 
 
 @pytest.mark.parametrize("apart", [1.5, 3.0, 5.0])
@@ -132,8 +139,10 @@ def test_of_several_files_the_one_with_lesions_is_taken_and_a_lesion_in_two_file
     inside = np.zeros(PET.shape[1:])
     inside[9:11, 11:13] = 1
     write(seg([(1, k, inside) for k in (4, 5, 6)], PET, {1: "gtv"}), tmp_path / "c.dcm")
+    (tmp_path / "d.dcm").write_bytes((tmp_path / "c.dcm").read_bytes()[:-300])
     found = read_segmentation(tmp_path, PET)
     assert [s.name for s in found.segments] == ["GTV"]
+    assert any("d.dcm cannot be read" in note for note in found.notes)
     assert any("'Heart' of a.dcm" in note for note in found.notes)
     assert any("'gtv' of c.dcm is in another file" in note for note in found.notes)
 
@@ -173,7 +182,7 @@ def test_contours_in_another_frame_of_reference_are_refused_or_left_out(tmp_path
     ],
 )
 def test_what_cannot_be_measured_is_told(tmp_path, dataset, told):
-    with pytest.raises(InputError, match=told):
+    with pytest.raises((InputError, GeometryError), match=told):
         read(tmp_path, dataset)
 
 

@@ -13,7 +13,7 @@ import slicer
 import vtk
 
 from PETSuperResLib.lesions import measures
-from PETSuperResLib.lesions.segments import Segment
+from PETSuperResLib.lesions.segments import Segment, within
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import mask_steps
@@ -27,10 +27,11 @@ Columns = Sequence[tuple[str, Sequence[Any]]]  # (image, lesions)
 
 @dataclass(frozen=True)
 class Measured:
-    """Lesions of several images, as (title, lesions), and the middle of each segment in RAS mm."""
+    """Lesions of several images, as (title, lesions), the middle of each segment in RAS mm, and what is to be told."""
 
     columns: list[tuple[str, list[Any]]]
     centres: list[tuple[float, float, float]]
+    notes: tuple[str, ...] = ()
 
 
 def measure(
@@ -38,12 +39,13 @@ def measure(
 ) -> Generator[None, None, Measured]:
     """Measure every segment of a node in every image; a generator that stops after each segment of each image.
 
-    ``images`` are (title, volume node in SUV), the first one the input. A segment outside a later image (a result of
-    a region) is left out there. Raises the library's errors.
+    ``images`` are (title, volume node in SUV), the first one the input. A segment outside it is left out with a note,
+    one outside a later image (a result of a region) only there. Raises the library's errors.
     """
     volumes = [(title, mrml.voxels_of_node(node).volume()) for title, node in images]
     masks = yield from mask_steps(segmentation)
-    segments = [Segment(label, name, mask) for label, (name, mask) in enumerate(masks, 1)]
+    drawn = tuple(Segment(label, name, mask) for label, (name, mask) in enumerate(masks, 1))
+    segments, notes = within(drawn, volumes[0][1])
     columns: list[tuple[str, list[Any]]] = []
     for number, (title, volume) in enumerate(volumes):
         columns.append((title, []))
@@ -52,7 +54,7 @@ def measure(
             found = measures.measure_lesions(volume, [segment], threshold=threshold, skip_outside=number > 0)
             columns[-1][1].extend(found)
     centres = [segment.centre() for segment in segments]
-    return Measured(columns, [(-x, -y, z) for x, y, z in centres])
+    return Measured(columns, [(-x, -y, z) for x, y, z in centres], tuple(notes))
 
 
 def fill_lesion_table(table: Any, columns: Columns) -> None:

@@ -115,7 +115,8 @@ class LesionsPanel(VTKObservationMixin):
         elif self.params.chart is not None:
             self.chart()
         self._fill(lesions.cells(measured.columns))
-        self.ui.lesionsLabel.setText(_("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName()))
+        told = _("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName())
+        self.ui.lesionsLabel.setText("\n".join([told, *measured.notes]))
         self.ui.lesionsLabel.setStyleSheet("")
 
     def _fill(self, rows: list[list[str]]) -> None:
