@@ -142,7 +142,7 @@ def test_of_several_files_the_one_with_lesions_is_taken_and_a_lesion_in_two_file
     (tmp_path / "d.dcm").write_bytes((tmp_path / "c.dcm").read_bytes()[:-300])
     found = read_segmentation(tmp_path, PET)
     assert [s.name for s in found.segments] == ["GTV"]
-    assert any("d.dcm cannot be read" in note for note in found.notes)
+    assert any("Left out: d.dcm has pixel data that cannot be decoded" in note for note in found.notes)
     assert any("'Heart' of a.dcm" in note for note in found.notes)
     assert any("'gtv' of c.dcm is in another file" in note for note in found.notes)
 
