@@ -93,7 +93,7 @@ def read_contours(files: Sequence[Path], pet: Volume, chosen: bool = True) -> Se
 
 
 def contour_files(path: Path) -> list[Path]:
-    """The DICOM SEG and RTSTRUCT files that a path is or holds, and damaged DICOM files, in the order of their names."""
+    """The DICOM SEG and RTSTRUCT files that a path is or holds, and damaged DICOM files, by name."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return [file for file in files if looks_like_dicom(file) and _may_be_contours(file)]
 

@@ -23,6 +23,15 @@ def measured(nodes):
     return at_once(lesions.measure([("PET", nodes.pet), ("SR", nodes.result)], nodes.segments, "2.5"))
 
 
+def test_a_lesion_partly_outside_the_pet_is_told_with_its_share(nodes):
+    """Of the first cube's slices of voxels, the PET ends after the first half."""
+    slices = np.flatnonzero((nodes.labels.array == 1).any((1, 2)))
+    part = nodes.volume.slices(0, int(slices[len(slices) // 2]))
+    mrml.set_voxels(nodes.pet, part)
+    told = at_once(lesions.measure([("PET", nodes.pet)], nodes.segments, "2.5")).notes
+    assert len(told) >= 1 and "lies outside the PET: what is measured is the rest" in told[0]
+
+
 def test_the_middle_of_a_lesion_lies_in_it(nodes, measured):
     """The first cube's middle voxel is (k, j, i) = (3, 5 or 6, 6 or 7); RAS is minus LPS in x and y."""
     i, j, k = np.linalg.inv(nodes.labels.ijk_to_lps)[:3] @ [
