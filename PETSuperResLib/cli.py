@@ -22,6 +22,7 @@ HELPERS = {  # by option, the command that helps to choose a value
     "prior": "'petsuperres train' makes one",
     "split": "'petsuperres manifest' makes one",
 }
+_interrupted: list[int] = []  # signals to stop that the running command has had
 LASTING = {"train", "batch", "evaluate", "benchmark", "study"}  # these keep what they have done
 
 
@@ -49,6 +50,7 @@ for command in (
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors a user can cure become one line on standard error."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _interrupted.clear()
     try:
         # not cli.main(), which would print an empty line of its own when interrupted
         with cli.make_context("petsuperres", words) as context:
@@ -57,10 +59,7 @@ def run(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as answer:
         return answer.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return _fail(
-            "Cancelled; what was finished is kept." if LASTING & set(words[:1]) else "Cancelled; nothing was written.",
-            INTERRUPTED,
-        )
+        return _cancelled(words)
     except Cancelled as error:
         return _fail(str(error), INTERRUPTED)
     except click.ClickException as error:
@@ -71,6 +70,8 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if _interrupted:  # a library that was interrupted while it was loaded raises errors of its own
+            return _cancelled(words)
         known = in_words(error)
         if known is None:
             raise
@@ -81,7 +82,8 @@ def main() -> None:
     """Entry point of the console script."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     code = run()
     if "TORCHELASTIC_RUN_ID" in os.environ:  # threads of torch.distributed now and then abort a process at its exit
         sys.stdout.flush()
@@ -91,7 +93,13 @@ def main() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    _interrupted.append(number)
     raise KeyboardInterrupt
+
+
+def _cancelled(words: list[str]) -> int:
+    kept = "what was finished is kept" if LASTING & set(words[:1]) else "nothing was written"
+    return _fail(f"Cancelled; {kept}.", INTERRUPTED)
 
 
 def _with_option(message: str, option: str, words: list[str]) -> str:

@@ -103,6 +103,13 @@ def earlier_results(out: str | Path) -> set[Path]:
     return found if HASHES in _read(report) else set()
 
 
+def whole_report(out: str | Path) -> dict[str, Any]:
+    """The report of a result in ``out`` all of whose files are there and unchanged; empty otherwise."""
+    report, earlier = target(out, "report"), earlier_results(out)
+    whole = all(report.parent / name in earlier for name in _hashes(report))
+    return _read(report) if earlier and whole else {}
+
+
 def report_of(volume: str | Path, report: str | Path | None = None) -> dict[str, Any]:
     """The report of a super-resolved volume's file: the one beside it, or the one given.
 

@@ -215,7 +215,7 @@ class Volume:
                 with quiet():
                     sitk.WriteImage(image, str(temporary), useCompression=True)
                     if suffix.startswith(".nii"):  # ITK's writer does not report a full disk
-                        whole = nifti_fault(temporary) == ""
+                        whole = nifti_fault(temporary) == "" or not np.isfinite(self.array).all()
                     else:
                         whole = sitk.ReadImage(str(temporary)).GetSize() == image.GetSize()
             except RuntimeError:

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..dicom.write import check_target, write_derived
 from ..errors import Cancelled, OutputError, PETSuperResError
-from ..files import fingerprint, hash_of, to_json, write_csv, write_together
+from ..files import fingerprint, hash_of, write_csv, write_together
 from ..inputs import Inputs
 from ..lesions.measures import COLUMNS
+from ..outputs import begins, check_folder
 from ..prior import Prior
 from ..progress import Callback, Event, Reporter
 from ..reconstruction import run
-from ..request import Request
+from ..request import SEGMENTS, Request
 from ..request import options as request_options
-from ..results import target
+from ..results import check_results, target, whole_report, write_results
 from ..scanner import Scanner
+from ..volume import Volume
 from .cases import Case
 from .distributed import team_on
 
-CASE_COLUMNS = ("case", "result", "scanner", "seconds", "message")
+CASE_COLUMNS = ("case", "result", "scanner", "seconds", "message", "warnings", "made")
+TABLES = {"cases.csv": begins(CASE_COLUMNS), "lesions.csv": begins(COLUMNS)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call found and did.
+
+    ``rows``: of cases.csv, a case each: ``result`` is sr.nii.gz, failed or skipped, with the reason in ``message``;
+    ``made`` is now or earlier. ``tables``: the names of the tables that were written. ``left``: cases of an earlier
+    call whose folders stay, though this one had not to do with them.
+    """
+
+    rows: Sequence[Mapping[str, Any]] = ()
+    tables: Sequence[str] = ()
+    left: Sequence[str] = ()
+
+    def of(self, result: str, made: str | None = None) -> list[Mapping[str, Any]]:
+        """The rows with a result."""
+        return [row for row in self.rows if row["result"] == result and made in (None, row["made"])]
 
 
 def reconstruct_cases(
@@ -32,82 +54,164 @@ def reconstruct_cases(
     scanner: str | Scanner | None = None,
     quality: str = "standard",
     progress: Callback | None = None,
+    skipped: Mapping[str, str] | None = None,
+    dicom_out: str | Path | None = None,
     **options: Any,
-) -> dict[str, str]:
+) -> Outcome:
     """Super-resolve every case into ``out/<case>``: sr.nii.gz, report.json, lesions.csv, std.nii.gz with samples.
 
     ``scanner`` None takes each DICOM study's own; ``options`` are further fields of a :class:`Request`, of all cases.
     What an equal call has done is not done again, and a case that fails does not stop the others. Under torchrun the
-    processes share the cases; the first one then writes ``out/cases.csv`` and ``out/lesions.csv``. Returns the cases
-    that failed with the reason.
+    processes share the cases; the first one then writes ``out/cases.csv`` and ``out/lesions.csv``. ``skipped`` are
+    folders that are no case, with the reason, for the table. With ``dicom_out`` the result of each DICOM study is
+    written to ``dicom_out/<case>`` too. Raises :class:`OutputError` before the work where a file of another origin
+    is in the way.
     """
-    common = Request("", "", scanner, quality, **options)  # refused before anything is read
+    # refused before anything is read; every case may have a segmentation
+    common = Request("", "", scanner, quality, segmentation="", **options)
     out, prior = Path(out), Prior.load(common.prior)  # type: ignore[arg-type]
+    check_folder(out, TABLES)
     shared = {name for name, about in request_options(Request).items() if about.shared}
     decides = {k: v for k, v in common.to_dict().items() if k in shared - {"device"}} | {"prior": prior.sha256}
+    jobs = [_Job(case, out / case.name, _key(case, decides), _series_folder(case, dicom_out)) for case in cases]
+    missing = [job for job in jobs if not job.is_kept()]
+    for job in missing:
+        job.check(common)
+    earlier = _earlier_cases(out)
     with team_on(common.device, 0) as team:
-        own = cases[team.rank :: team.size]
         report = Reporter(progress)
-        for number, case in enumerate(own):
+        own = jobs[team.rank :: team.size]
+        for number, job in enumerate(own):
             part = report.part(number / len(own), (number + 1) / len(own))
-            part(case.name, 0.0)
-            files = case.sources()
-            key = hash_of(decides | {"files": fingerprint(files, files[0].parent.parent)})
-            if _kept(out / case.name).get("key") != key:
-                _one(case, out / case.name, key, replace(common, device=str(team.device)), prior, part)
+            part(job.case.name, 0.0)
+            job.run(replace(common, device=str(team.device)), prior, part)
         team.agree(0)
-        failed = _tables(cases, out) if team.first else {}
+        made = {job.case.name for job in missing}
+        outcome = _tables(jobs, made, out, skipped or {}, earlier) if team.first else Outcome()
     report("done", 1.0)
-    return failed
+    return outcome
 
 
-def _one(case: Case, folder: Path, key: str, common: Request, prior: Prior, report: Reporter) -> None:
-    """Reconstruct a case and write its folder; a case that cannot be is noted in its report, with nothing else."""
+@dataclass(frozen=True)
+class _Job:
+    """A case, its folder of results, the hash of all that decides them, and the folder of its DICOM series."""
 
-    def show(event: Event) -> None:
-        report(f"{case.name}: {event.stage}", event.fraction, f"{case.name}: {event.message or event.stage}")
+    case: Case
+    folder: Path
+    key: str
+    series: Path | None
 
-    try:
-        pet = case.pet()
-        request = replace(common, pet=pet, ct=case.ct(), segmentation=case.segmentation(pet))
+    def is_kept(self) -> bool:
+        """Whether an equal call has made the results, and they are unchanged."""
+        found = whole_report(self.folder)
+        return found.get("key") == self.key and (self.folder / "sr.nii.gz").is_file()
+
+    def check(self, common: Request) -> None:
+        """Raise :class:`OutputError` where results cannot be written."""
+        check_results(self.folder, common, self.case.sources())
+        if self.series is not None:
+            check_target(self.series)
+
+    def run(self, common: Request, prior: Prior, report: Reporter) -> None:
+        """Make what is missing; a case that cannot be reconstructed is noted in its report, with nothing else."""
+        if self.is_kept():
+            if self.series is not None and not self.series.is_dir():
+                sr = target(self.folder, "sr")
+                self._write_series(Volume.read(sr, "SUVbw"), whole_report(self.folder))
+            return
+        try:
+            self._reconstruct(common, prior, report)
+        except (Cancelled, OutputError):
+            raise
+        except PETSuperResError as error:
+            self._note(error=str(error))
+
+    def _reconstruct(self, common: Request, prior: Prior, report: Reporter) -> None:
+        name = self.case.name
+
+        def show(event: Event) -> None:
+            report(f"{name}: {event.stage}", event.fraction, event.message)
+
+        pet = self.case.pet()
+        found = self.case.segmentation(pet)
+        if common.region == SEGMENTS and not found.segments:
+            reasons = " ".join(found.notes) or "The case has no contours."
+            self._note(skipped=f"There is no lesion to reconstruct a region around. {reasons}")
+            return
+        request = replace(common, pet=pet, ct=self.case.ct(), segmentation=found)
         result = run(Inputs.of(request), show, prior)
-    except (Cancelled, OutputError):
-        raise
-    except PETSuperResError as error:
-        note = to_json({"key": key, "case": case.name, "error": str(error)})
-        for stale in ("sr", "std", "lesions"):  # of an earlier call with other settings
-            target(folder, stale).unlink(missing_ok=True)
-        write_together({folder / "report.json": lambda path: path.write_text(note, encoding="utf-8")})
-        return
-    result.write(folder, case.name, key=key, case=case.name)
+        write = partial(result.write, self.folder, name, key=self.key, case=name)
+        write()
+        if self.series is not None:
+            try:
+                self._write_series(result.volume, result.report)
+            except PETSuperResError as error:
+                write(no_series=str(error))
 
+    def _write_series(self, volume: Volume, report: Mapping[str, Any]) -> None:
+        assert self.series is not None
+        try:
+            write_derived(volume, self.case.pet_file, self.series, report, series=self.case.pet_series)
+        except PETSuperResError as error:
+            saved = target(self.folder, "sr")
+            raise OutputError(f"{saved} is saved, but not the DICOM series of {self.case.name}: {error}") from error
 
-def _kept(folder: Path) -> dict[str, Any]:
-    """The report of an earlier call; None if there is none, or if it is unreadable."""
-    try:
-        found = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = "error" not in found and (folder / "sr.nii.gz").is_file()
-    return found if whole else {k: v for k, v in found.items() if k != "key"}
+    def _note(self, **why: str) -> None:
+        write_results(self.folder, {}, {"key": self.key, "case": self.case.name, **why})
 
-
-def _tables(cases: Sequence[Case], out: Path) -> dict[str, str]:
-    """Write cases.csv, and lesions.csv of the reconstructed cases; returns the failed ones with the reason."""
-    states, lesions = [], []
-    for case in cases:
-        found = _kept(out / case.name)
-        failed = found.get("error") or ("" if "key" in found else "No result was kept.")
+    def row(self, made: bool) -> dict[str, Any]:
+        """The case's row of cases.csv."""
+        found = whole_report(self.folder)
+        if not found:
+            found = {"error": "No result was kept."}
+        result = "skipped" if "skipped" in found else "failed" if "error" in found else "sr.nii.gz"
         scanner = found.get("scanner")
-        state = {"case": case.name, "result": "failed" if failed else "sr.nii.gz", "message": failed}
-        state["scanner"] = scanner.get("name", "") if isinstance(scanner, dict) else scanner
-        states.append(state | {"seconds": found.get("seconds", "")})
-        table = out / case.name / "lesions.csv"
-        if not failed and table.is_file():
-            with table.open(newline="", encoding="utf-8") as file:
-                lesions += list(csv.DictReader(file))
-    writers: dict[Path, Any] = {out / "cases.csv": lambda path: write_csv(path, states, CASE_COLUMNS)}
+        return {
+            "case": self.case.name,
+            "result": result,
+            "scanner": scanner.get("name", "") if isinstance(scanner, dict) else scanner,
+            "seconds": found.get("seconds", ""),
+            "message": next((found[n] for n in ("error", "skipped", "no_series") if n in found), ""),
+            "warnings": " ".join(dict.fromkeys([*self.case.notes, *found.get("warnings", ())])),
+            "made": "now" if made else "earlier",
+        }
+
+
+def _key(case: Case, decides: Mapping[str, Any]) -> str:
+    files = case.sources()
+    return hash_of({**decides, "files": fingerprint(files, files[0].parent.parent)})
+
+
+def _series_folder(case: Case, dicom_out: str | Path | None) -> Path | None:
+    return None if dicom_out is None or case.kind != "dicom" else Path(dicom_out) / case.name
+
+
+def _earlier_cases(out: Path) -> set[str]:
+    """The cases with results that an earlier call listed."""
+    table = out / "cases.csv"
+    return {row["case"] for row in _rows(table) if (out / row["case"] / "sr.nii.gz").is_file()}
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    if not table.is_file():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _tables(jobs: Sequence[_Job], made: set[str], out: Path, skipped: Mapping[str, str], earlier: set[str]) -> Outcome:
+    """Write cases.csv, and lesions.csv of the reconstructed cases."""
+    rows = [job.row(job.case.name in made) for job in jobs]
+    lesions = [
+        r
+        for job, row in zip(jobs, rows, strict=True)
+        if row["result"] == "sr.nii.gz"
+        for r in _rows(job.folder / "lesions.csv")
+    ]
+    rows += [{"case": name or ".", "result": "skipped", "message": why, "made": ""} for name, why in skipped.items()]
+    writers: dict[Path, Any] = {out / "cases.csv": lambda path: write_csv(path, rows, CASE_COLUMNS)}
     if lesions:
         writers[out / "lesions.csv"] = lambda path: write_csv(path, lesions, COLUMNS)
-    write_together(writers)
-    return {state["case"]: str(state["message"]) for state in states if state["message"]}
+    write_together(writers, [out / "lesions.csv"])
+    left = sorted(earlier - {job.case.name for job in jobs})
+    return Outcome(rows, [path.name for path in writers], left)

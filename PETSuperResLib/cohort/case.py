@@ -69,7 +69,12 @@ class Case:
         segments = self.segmentation(pet).segments
         return union(segments, pet) if segments else None
 
+    def files(self, lesions: bool = True) -> list[Path]:
+        """The case's files; of a DICOM study also folders of its series."""
+        return [self.pet_file, self.ct_file, *(self.lesion_files if lesions else ())]
+
     def sources(self, lesions: bool = True) -> list[Path]:
         """Every file of the case, to detect changes."""
-        places = [self.pet_file, self.ct_file, *(self.lesion_files if lesions else ())]
-        return [file for place in places for file in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+        return [
+            file for place in self.files(lesions) for file in (sorted(place.rglob("*")) if place.is_dir() else [place])
+        ]

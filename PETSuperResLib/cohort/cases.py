@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -65,8 +65,10 @@ def find_cases(folder: str | Path, names: Iterable[str] | None = None) -> list[C
 
 def search(folder: Path, start: Path | None = None) -> Found:
     """Cases at or below ``start`` (default: all of ``folder``), named by their path in ``folder``."""
-    found, dicom = Found(), DicomFiles()
-    for place, files in _folders(start or folder):
+    found, dicom, places = Found(), DicomFiles(), dict[Path, list[str]]()
+    closed: dict[Path, str] = {}
+    for place, files in _folders(start or folder, closed):
+        places[place] = files
         name = "" if place == folder else place.relative_to(folder).as_posix()
         here = set(files)
         for case in (*_nifti(place, name, here), *_nnunet(place, name, here)):
@@ -77,6 +79,7 @@ def search(folder: Path, start: Path | None = None) -> Found:
             found.cases.setdefault(study.name, study)
         elif study[0] not in found.cases:
             found.skipped.setdefault(*study)
+    found.skipped |= _without_case(folder, places, found, closed)
     found.cases = {name: found.cases[name] for name in sorted(found.cases)}
     return found
 
@@ -117,10 +120,45 @@ def data_folder(folder: str | Path) -> Path:
     return folder
 
 
-def _folders(start: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder from ``start`` down with its files' names, sorted; links are followed, but not in circles."""
+def _without_case(
+    folder: Path, places: Mapping[Path, Sequence[str]], found: Found, closed: Mapping[Path, str]
+) -> dict[str, str]:
+    """The uppermost folders at or below which no case lies, and which are no part of one, with the reason."""
+    used = {file if file.is_dir() else file.parent for case in found.cases.values() for file in case.files()}
+    used |= {folder / name for name in found.skipped}
+    above = {parent for place in used for parent in place.parents}
+    listed: dict[Path, str] = {place: f"it cannot be opened: {why}" for place, why in closed.items()}
+    for place, files in places.items():
+        if place == folder or place in used | above or not (used | set(listed)).isdisjoint(place.parents):
+            continue
+        if place in listed:
+            continue
+        below = [name for other, names in places.items() if other.is_relative_to(place) for name in names]
+        listed[place] = _reason(files) if below else "an empty folder"
+    return {place.relative_to(folder).as_posix(): why for place, why in sorted(listed.items())}
+
+
+def _reason(files: Sequence[str]) -> str:
+    """Why a folder with these files is no case."""
+    for pet, ct, _ in CASE_FILES:
+        for there, missing in ((pet, ct), (ct, pet)):
+            if there in files and missing not in files:
+                return f"there is no {missing} beside {there}"
+    return "no PET and CT by their names, and no DICOM study"
+
+
+def _folders(start: Path, closed: dict[Path, str] | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder from ``start`` down with its files' names, sorted; links are followed, but not in circles.
+
+    ``closed`` gets those that cannot be opened, with the reason.
+    """
     seen: set[str] = set()
-    for place, folders, files in os.walk(start, followlinks=True):
+
+    def note(error: OSError) -> None:
+        if closed is not None:
+            closed[Path(error.filename)] = str(error.strerror)
+
+    for place, folders, files in os.walk(start, onerror=note, followlinks=True):
         if (real := os.path.realpath(place)) in seen:
             folders.clear()
             continue

@@ -161,6 +161,8 @@ def _split_file(folder: Path, split: str | Path | None) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"There is no split file {path}: {REMEDY}.", "split")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

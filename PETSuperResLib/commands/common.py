@@ -31,7 +31,7 @@ LEVELS = {
     "input": ("sinogram", "image"),
     "told": ("header", "truth"),
 }
-EVERY_S = 30.0  # between two lines of progress where there is no terminal
+EVERY_S = 10.0  # between two lines of progress where there is no terminal
 MTV = 2.5  # SUV from which MTV and TLG count, unless another threshold is given
 
 
@@ -108,17 +108,16 @@ class Bar:
         return self
 
     def __call__(self, event: Event) -> None:
-        step = event.message or event.stage
+        step = ", ".join(dict.fromkeys(part for part in (event.stage, event.message) if part))
         if self.bar is None:
-            if time.monotonic() - self.shown > EVERY_S:
+            if time.monotonic() - self.shown >= EVERY_S:
                 self.shown = time.monotonic()
-                left = "" if event.remaining_s is None else f", {event.remaining_s / 3600:.1f} h left"
+                left = "" if event.remaining_s is None else f", {in_time(event.remaining_s)} left"
                 click.echo(f"{100 * event.fraction:5.1f} %  {step}{left}", err=True)
             return
         self.bar.set_description(step, refresh=False)
         if event.remaining_s is not None:
-            minutes, seconds = divmod(round(event.remaining_s), 60)
-            self.bar.set_postfix_str(f"{minutes}:{seconds:02d} left", refresh=False)
+            self.bar.set_postfix_str(f"{in_time(event.remaining_s)} left", refresh=False)
         self.bar.n = 100 * min(1.0, max(0.0, event.fraction))
         self.bar.refresh()
 
@@ -133,6 +132,14 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def in_time(seconds: float) -> str:
+    """A duration in words with two digits or more: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 99.5:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class VariadicCommand(click.Command):

@@ -40,28 +40,50 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
 @click.option("--split", metavar="FILE", help="With --part: a manifest or split.json; default: the data folder's.")
 @click.option("--part", metavar="NAME", help="Only these cases of the split.  [default: every case]")
 @request_options(shared=True)
+@click.option(
+    "--dicom-out", metavar="DIR", help="The results of DICOM studies as derived series as well, a folder each."
+)
 @click.option("--out", required=True, metavar="DIR", help="A folder for each case, cases.csv and lesions.csv.")
 def batch(data: str, split: str | None, part: str | None, out: str, **common: Any) -> None:
     """Super-resolve every case of a folder, and compare the lesions of those with contours.
 
-    The same command continues a stopped run; a case that fails is listed in cases.csv, and the others continue.
+    The same command continues a stopped run; cases that fail and folders that are no case are listed in cases.csv.
     On several GPUs or machines: torchrun --nproc-per-node 4 -m PETSuperResLib batch ...
     """
-    from ..cohort.batch import reconstruct_cases
-    from ..cohort.cases import find_cases
+    from ..cohort.batch import TABLES, reconstruct_cases
+    from ..cohort.cases import data_folder, find_cases, search
     from ..cohort.manifest import split_cases
     from ..errors import InputError
     from ..outputs import check_folder
 
-    folder = check_folder(out)
+    folder = check_folder(out, TABLES)
     if split and not part:
         raise InputError("--split needs --part, the name of the cases in it: train, validation or test.")
-    cases = split_cases(data, part, split) if part else find_cases(data)
+    skipped: dict[str, str] = {}
+    if part:
+        cases = split_cases(data, part, split)
+    else:
+        found = search(data_folder(data))
+        cases, skipped = list(found.cases.values()) or find_cases(data), found.skipped
     with Bar() as bar:
-        failed = reconstruct_cases(cases, folder, progress=bar, **common)
+        outcome = reconstruct_cases(cases, folder, progress=bar, skipped=skipped, **common)
     if os.environ.get("RANK", "0") != "0":
         return
-    click.echo(f"Wrote {len(cases) - len(failed)} of {len(cases)} cases, cases.csv and their lesions.csv to {folder}.")
+    for row in outcome.rows:
+        if row.get("warnings"):
+            click.echo(f"Note: {row['case']}: {row['warnings']}")
+        if row["message"]:
+            kind = "Note" if row["result"] == "sr.nii.gz" else row["result"].capitalize()
+            click.echo(f"{kind}: {row['case']}: {row['message']}")
+    if outcome.left:
+        click.echo(f"Note: the results of other cases of an earlier run stay: {', '.join(outcome.left)}.")
+    made, kept, failed = (outcome.of(*which) for which in (("sr.nii.gz", "now"), ("sr.nii.gz", "earlier"), ("failed",)))
+    before = f" and kept {len(kept)} of an earlier run" if kept else ""
+    click.echo(
+        f"Wrote {len(made)} of {len(cases)} cases{before}; {' and '.join(outcome.tables)} in {folder} list them."
+    )
     if failed:
-        name, reason = next(iter(failed.items()))
-        raise InputError(f"{len(failed)} of {len(cases)} cases failed, see cases.csv; the first, {name}: {reason}")
+        first = failed[0]
+        raise InputError(
+            f"{len(failed)} of {len(cases)} cases failed, see cases.csv; the first, {first['case']}: {first['message']}"
+        )

@@ -274,7 +274,7 @@ def _image_head(path: Path) -> Dataset | None:
 
 def _storage(head: Dataset) -> str:
     meta = getattr(head, "file_meta", None)
-    return "" if meta is None else str(meta.get("MediaStorageSOPClassUID") or "")
+    return "" if meta is None else text(meta, "MediaStorageSOPClassUID")
 
 
 def _same_pixels(one: Path, other: Path) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from ..errors import InputError, UnitsError
 
@@ -30,11 +30,17 @@ def tag_name(tag: str | int | tuple[int, int]) -> str:
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
     """The attribute's value, None when it is missing or empty; :class:`InputError` for one that cannot be read."""
-    try:
-        value = dataset.get(keyword)
-    except (ValueError, TypeError, ArithmeticError, NotImplementedError, OSError, struct.error) as error:
-        raise InputError(f"{_where(dataset, keyword)} cannot be read ({error}): {REMEDY}.") from error
+    tag = tag_for_keyword(keyword)
+    value = None if tag is None else _value(dataset, Tag(tag))
     return None if value is None or (isinstance(value, (str, bytes, MultiValue)) and len(value) == 0) else value
+
+
+def _value(dataset: Dataset, tag: BaseTag | tuple[int, int]) -> Any:
+    try:
+        element = dataset.get(tag)
+        return None if element is None else element.value
+    except (ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError, OSError, struct.error) as error:
+        raise InputError(f"{_where(dataset, tag)} cannot be read ({error}): {REMEDY}.") from error
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -124,15 +130,10 @@ def one_number(datasets: Sequence[Dataset], keyword: str) -> float | None:
 def private(dataset: Dataset, group: int, element: int, creators: str) -> str:
     """A private attribute as text: from its creator's block, or at xx10 in a file without the creator."""
     for block in range(0x10, 0x100):
-        creator = dataset.get((group, block))
-        if creator is not None and str(creator.value).lower().startswith(creators.lower()):
-            found = dataset.get((group, (block << 8) | element))
-            if found is not None:
-                return _as_text(found.value)
-    if (group, 0x10) in dataset:
-        return ""
-    found = dataset.get((group, 0x1000 | element))
-    return "" if found is None else _as_text(found.value)
+        if (group, block) in dataset and _as_text(_value(dataset, (group, block))).lower().startswith(creators.lower()):
+            if (found := _value(dataset, (group, (block << 8) | element))) is not None:
+                return _as_text(found)
+    return "" if (group, 0x10) in dataset else _as_text(_value(dataset, (group, 0x1000 | element)))
 
 
 def _as_text(value: Any) -> str:
@@ -144,7 +145,7 @@ def _as_text(value: Any) -> str:
     return raw.strip(" \0\t\r\n")
 
 
-def _where(dataset: Dataset, keyword: str) -> str:
+def _where(dataset: Dataset, keyword: str | int | tuple[int, int]) -> str:
     """``PatientWeight (0010,1030) of IM0001.dcm``."""
     file = getattr(dataset, "filename", None)
     return tag_name(keyword) + (f" of {Path(str(file)).name}" if file else "")

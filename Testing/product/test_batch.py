@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import study_factory
 from tiny import table, write_phantom
 
 from PETSuperResLib import reconstruction
@@ -115,3 +116,79 @@ def test_processes_of_torchrun_share_the_cases(data, prior_file, tmp_path):
     for case in ("one", "two"):
         alone, shared = (Volume.read(tmp_path / n / case / "sr.nii.gz", "SUVbw").array for n in ("one", "two"))
         assert np.array_equal(shared, alone)
+
+
+def test_warnings_folders_without_a_case_and_what_was_kept_are_told(data, prior_file, tmp_path, capsys):
+    """A patient without lesions is no failure; folders that are no case have a reason each."""
+    pet = Volume.read(data / "one" / "PET_SUV.nii.gz")
+    pet.with_array(np.where(pet.array > 0.1, pet.array, -0.01)).write(data / "one" / "PET_SUV.nii.gz")
+    labels = Volume.read(data / "two" / "GTV.nii.gz", "label")
+    labels.with_array(0 * labels.array).write(data / "two" / "GTV.nii.gz")
+    (data / "no_ct").mkdir()
+    pet.write(data / "no_ct" / "PET_SUV.nii.gz")
+    (data / "empty" / "below").mkdir(parents=True)
+    (data / "notes").mkdir()
+    (data / "notes" / "letter.txt").write_text("to the clinic")
+    out = tmp_path / "out"
+    words = ["batch", *options(data, prior_file, out), "--scanner", SCANNER]
+    assert run(words) == 0
+    said = capsys.readouterr().out
+    assert "Wrote 2 of 2 cases; cases.csv and lesions.csv" in said and "kept" not in said
+    states = {s["case"]: s for s in table(out / "cases.csv")}
+    assert "negative voxels" in states["one"]["warnings"] and "Note: one: " in said
+    assert states["two"]["result"] == "sr.nii.gz" and "No lesion is drawn" in states["two"]["warnings"]
+    reasons = {name: states[name]["message"] for name in states if states[name]["result"] == "skipped"}
+    assert reasons == {
+        "empty": "an empty folder",
+        "no_ct": "there is no CT_HU.nii.gz beside PET_SUV.nii.gz",
+        "notes": "no PET and CT by their names, and no DICOM study",
+    }
+    assert all(f"Skipped: {name}: {reason}" in said for name, reason in reasons.items())
+    assert {r["patient"] for r in table(out / "lesions.csv")} == {"one"}
+    (out / "two" / "sr.nii.gz").unlink()
+    assert run(words) == 0
+    assert "Wrote 1 of 2 cases and kept 1 of an earlier run" in capsys.readouterr().out
+    assert {s["case"]: s["made"] for s in table(out / "cases.csv") if s["made"]} == {"one": "earlier", "two": "now"}
+
+
+def test_tables_that_are_not_there_are_not_named_and_results_of_other_cases_are(data, prior_file, tmp_path, capsys):
+    (data / "one" / "GTV.nii.gz").unlink()
+    out = tmp_path / "out"
+    words = [*options(data, prior_file, out)[2:], "--scanner", SCANNER]
+    assert run(["batch", "--data", str(data), *words]) == 0
+    (data / "two").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert run(["batch", "--data", str(data), *words]) == 0
+    said = capsys.readouterr().out
+    assert "Wrote 0 of 1 cases and kept 1 of an earlier run; cases.csv in" in said and "lesions.csv" not in said
+    assert "results of other cases of an earlier run stay: two" in said
+    assert {p.name for p in out.iterdir()} == {"cases.csv", "one", "two"}
+
+
+def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file, tmp_path, capsys):
+    scan = study_factory.Scan(spacing=(4.0, 4.0, 5.0))
+    suv, hu = (np.kron(v.array, np.ones((2, 1, 1))) for v in study_factory.body(shape=(4, 24, 24)))
+    pet, ct = study_factory.pet_slices(scan, suv), study_factory.ct_slices(np.where(hu > 70, 300, hu), scan)
+    for one in (*pet, *ct):
+        one.StudyInstanceUID, one.FrameOfReferenceUID = pet[0].StudyInstanceUID, pet[0].FrameOfReferenceUID
+    study_factory.write_series(pet, tmp_path / "data" / "study" / "PET")
+    study_factory.write_series(ct, tmp_path / "data" / "study" / "CT")
+    write_phantom(tmp_path / "data" / "volumes")
+    words = ["--spacing", "2.5", "--dicom-out", str(tmp_path / "dicom"), "--threshold", "41%", "--scanner", SCANNER]
+    words += options(tmp_path / "data", prior_file, tmp_path / "out")
+    assert run(["batch", *words]) == 0, capsys.readouterr().err
+    report = json.loads((tmp_path / "out" / "study" / "report.json").read_text(encoding="utf-8"))
+    assert report["grid"]["spacing_mm"][:2] == [2.5, 2.5] and report["threshold"] == "41%"
+    assert len(list((tmp_path / "dicom" / "study").iterdir())) == report["grid"]["shape"][0]
+    assert [p.name for p in (tmp_path / "dicom").iterdir()] == ["study"]
+    capsys.readouterr()
+    assert run(["batch", *words]) == 0  # the series that is there belongs to the result that is kept
+    assert run(["batch", *words, "--seed", "3"]) == 2
+    assert "not empty" in capsys.readouterr().err
+    around = ["--region", "segments", "--scanner", SCANNER]
+    assert run(["batch", *around, *options(tmp_path / "data", prior_file, tmp_path / "regions")]) == 0
+    states = {s["case"]: s for s in table(tmp_path / "regions" / "cases.csv")}
+    assert states["volumes"]["result"] == "sr.nii.gz" and states["study"]["result"] == "skipped"
+    assert "no lesion to reconstruct a region around" in states["study"]["message"]
+    part, whole = (Volume.read(tmp_path / n / "volumes" / "sr.nii.gz") for n in ("regions", "out"))
+    assert part.array.size * (2.0 / 2.5) ** 2 < 0.9 * whole.array.size

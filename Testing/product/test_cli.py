@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -15,10 +16,11 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from geometry import ROOT, ball
+from tiny import small_phantom
 
 from PETSuperResLib import __version__
 from PETSuperResLib.cli import cli, run
-from PETSuperResLib.commands.common import Bar
+from PETSuperResLib.commands.common import Bar, in_time
 from PETSuperResLib.errors import Cancelled
 from PETSuperResLib.lesions.measures import compare, measure_lesions
 from PETSuperResLib.results import Result
@@ -260,6 +262,25 @@ def test_a_disk_that_fills_while_writing_leaves_none_of_the_files(case, backend,
     assert files(case["out"]) == set()
 
 
+def test_a_dicom_series_that_cannot_be_written_is_told_with_what_is_saved(case, backend, capsys, monkeypatch, tmp_path):
+    from PETSuperResLib.dicom import write
+    from PETSuperResLib.errors import OutputError
+
+    def known(path, *more, **options):
+        return replace(read(path, *more, **options), metadata={"series_uid": "1"})
+
+    read = Volume.read
+    monkeypatch.setattr(Volume, "read", known)
+    for failure, code in ((OutputError("The disk is full."), 2), (KeyboardInterrupt(), 130)):
+        monkeypatch.setattr(write, "write_derived", lambda *given, failure=failure, **more: raised(failure))
+        assert reconstruct(case, "--dicom-out", str(tmp_path / "series")) == code
+        assert "sr.nii.gz, report.json are saved" in one_line(capsys) and "sr.nii.gz" in files(case["out"])
+
+
+def raised(error: BaseException) -> None:
+    raise error
+
+
 # -- the others -------------------------------------------------------------------------------------------
 def test_lesions_prints_a_table_and_writes_it(case, capsys, tmp_path):
     out = tmp_path / "t.csv"
@@ -305,6 +326,70 @@ def test_lesions_refuses_becquerels_and_a_ct(case, capsys):
         assert told in one_line(capsys)
 
 
+def test_volumes_are_refused_by_what_they_hold(case, capsys):
+    """A CT given in place of a PET, in every place where a PET is read."""
+    phantom = small_phantom()
+    for name, volume in {"pet": phantom.pet, "ct": phantom.ct, "mask": phantom.labels}.items():
+        volume.write(case[name])
+    words = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"]]
+    for which in ("--after", "--reference"):
+        assert run([*words, which, case["ct"]]) == 2
+        told = one_line(capsys)
+        assert "CT" in told and which in told
+    assert run(["simulate", "--pet", case["ct"], "--setting", "standard", "--out", case["out"]]) == 2
+    assert "CT" in one_line(capsys)
+    assert run(["simulate", "--pet", case["pet"], "--ct", case["pet"], "--setting", "ood", "--out", case["out"]]) == 2
+    assert "not a CT in HU" in one_line(capsys) and files(case["out"]) == set()
+
+
+def test_a_split_file_that_is_not_there_is_told_as_that(case, capsys, tmp_path):
+    words = ["batch", "--data", str(tmp_path), "--part", "train", "--out", case["out"]]
+    assert run(words) == 2
+    assert f"There is no split file {tmp_path / 'split.json'}" in one_line(capsys)
+
+
+def test_a_file_that_may_not_be_read_is_told_as_that(case, capsys, monkeypatch):
+    opened = Path.open
+
+    def closed(path, *given, **more):
+        if str(path) == case["pet"]:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *given, **more)
+
+    monkeypatch.setattr(Path, "open", closed)
+    assert reconstruct(case) == 2
+    told = one_line(capsys)
+    assert f"{case['pet']} cannot be opened: Permission denied" in told and "damaged" not in told
+
+
+def test_an_interrupt_that_a_library_turns_into_an_error_of_its_own_is_a_cancel(case, backend, capsys, monkeypatch):
+    from PETSuperResLib import cli
+
+    class Kept(list):
+        def clear(self):
+            """The signal comes while the command runs."""
+
+    monkeypatch.setattr(cli, "_interrupted", Kept([signal.SIGINT]))
+    backend.fail = ImportError("half a module")
+    assert reconstruct(case) == 130
+    assert "Cancelled; nothing was written." in one_line(capsys)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("wait_s", [0.05, 0.2, 0.6, 1.0])
+def test_an_interrupt_in_the_first_second_of_the_demo_is_a_cancel(tmp_path, wait_s):
+    """As a terminal's Ctrl-C; from where the command's own code begins."""
+    code = "import sys; print(flush=True); from PETSuperResLib.__main__ import main; print(flush=True); main()"
+    words = [sys.executable, "-c", code, "demo", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline(), process.stdout.readline()
+    time.sleep(wait_s)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert error == "petsuperres: Cancelled; nothing was written.\n"
+    assert process.returncode == 130 and not (tmp_path / "out").exists()
+
+
 def test_presets_lists_every_scanner(capsys):
     assert run(["presets"]) == 0
     text = capsys.readouterr().out
@@ -332,6 +417,7 @@ def test_simulate_writes_what_reconstruct_needs(case, capsys):
     assert run(["simulate", "--pet", case["pet"], "--ct", case["ct"], "--setting", "ood", "--out", case["out"]]) == 0
     assert files(case["out"]) == {"truth.nii.gz", "lr.nii.gz", "measurement.safetensors"}
     assert Volume.read(Path(case["out"]) / "lr.nii.gz").spacing[:2] == (12.0, 12.0)
+    assert "the CT is not used without --attenuation" in capsys.readouterr().out
 
 
 def test_progress_bar_shows_the_time_left_on_a_terminal(monkeypatch):
@@ -349,7 +435,7 @@ def test_progress_bar_shows_the_time_left_on_a_terminal(monkeypatch):
         report = Reporter(bar)
         report.began = time.monotonic() - 60
         report("sampling", 0.5, "step 25 of 50")
-    assert "step 25 of 50" in screen.getvalue() and "50%" in screen.getvalue() and "1:00 left" in screen.getvalue()
+    assert "step 25 of 50" in screen.getvalue() and "50%" in screen.getvalue() and "60 s left" in screen.getvalue()
 
 
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
@@ -359,9 +445,18 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch,
     clock = [0.0]
     monkeypatch.setattr(common.time, "monotonic", lambda: clock[0])
     with Bar() as bar:
-        for clock[0] in range(0, 65):
-            bar(Event("sampling", clock[0] / 100, "step 2", 7200.0))
-    assert capsys.readouterr().err.splitlines() == [" 31.0 %  step 2, 2.0 h left", " 62.0 %  step 2, 2.0 h left"]
+        for clock[0] in range(0, 25):
+            bar(Event("slices 1-64 of 90", clock[0] / 100, "step 2", 7500.0))
+    assert capsys.readouterr().err.splitlines() == [
+        " 10.0 %  slices 1-64 of 90, step 2, 2 h 05 min left", " 20.0 %  slices 1-64 of 90, step 2, 2 h 05 min left",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.0, "1 s"), (99.0, "99 s"), (99.9, "2 min"), (5900.0, "98 min"), (7140.0, "1 h 59 min")]
+)
+def test_the_time_left_is_never_0(seconds, words):
+    assert in_time(seconds) == words
 
 
 def test_the_time_left_of_a_part_is_that_of_the_whole_job():

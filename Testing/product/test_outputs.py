@@ -115,6 +115,10 @@ def commands(folder: Path, out: Path) -> dict[str, tuple[list[str], list[str]]]:
             ["simulate", "--pet", pet, "--setting", "standard"],
             ["truth.nii.gz", "lr.nii.gz", "measurement.safetensors", "protocol.json"],
         ),
+        "batch": (
+            ["batch", "--data", data, *scanner, "--samples", "2"],
+            ["cases.csv", "lesions.csv", *(f"one/{n}" for n in cases)],
+        ),
         "train": (["train"], runs),
         "evaluate": (["evaluate", "--data", data], figures),
         "demo": (["demo"], ["pet.nii.gz", "ct.nii.gz", "scene.mrml", "report.png", "lesions.csv", "lesions.seg.nrrd"]),
@@ -144,7 +148,7 @@ def files(folder: Path, out: Path) -> dict[str, list[str]]:
 NAMES = [(command, name) for command, (_, names) in commands(Path(), Path()).items() for name in names]
 
 
-@pytest.mark.parametrize(("command", "name"), NAMES, ids=" ".join)
+@pytest.mark.parametrize(("command", "name"), NAMES, ids=str)
 def test_a_file_that_the_command_did_not_make_is_refused_before_the_work(folder, tmp_path, capsys, command, name):
     words, _ = commands(folder, tmp_path / "out")[command]
     (tmp_path / "out" / name).parent.mkdir(parents=True)

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from geometry import rotation
 
-from PETSuperResLib.errors import GeometryError, InputError, OutputError
+from PETSuperResLib.errors import GeometryError, InputError, OutputError, UnitsError
 from PETSuperResLib.files import atomic_path
 from PETSuperResLib.grid import axial, axial_order, crop_to_region, reordered
 from PETSuperResLib.volume import Volume
@@ -186,3 +186,8 @@ def test_any_order_of_axes_is_brought_to_axial_slices_with_every_voxel_in_place(
             place = axial_volume.ijk_to_lps @ [i, j, k, 1]
             a, b, c = np.rint(np.linalg.solve(volume.ijk_to_lps, place)[:3]).astype(int)
             assert volume.array[c, b, a] == axial_volume.array[k, j, i]
+
+
+def test_a_unit_that_there_is_not_is_refused_with_those_there_are():
+    with pytest.raises(UnitsError, match="'lable' is no unit of a volume: use SUVbw, Bq/mL, HU, label"):
+        Volume(np.zeros((2, 2, 2)), unit="lable")

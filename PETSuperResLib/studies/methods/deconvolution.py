@@ -98,14 +98,18 @@ def map_deconvolution(
 
 def total_variation_slope(z: Tensor, spacing: tuple[float, float, float]) -> Tensor:
     """-div(grad z / |grad z|), the gradient of the total variation ``sum |grad z|``; differences per column's width."""
-    steps = (spacing[0] / spacing[2], spacing[0] / spacing[1], 1.0)
-    gradients = [_difference(z, axis) * step for axis, step in enumerate(steps)]
-    size = torch.stack(gradients).square().sum(0).add_(FLAT_SUV**2).sqrt_()
-    out = torch.zeros_like(z)
-    for axis, (gradient, step) in enumerate(zip(gradients, steps, strict=True)):
-        flow = gradient / size * step
-        out -= flow
-        out.narrow(axis, 1, z.shape[axis] - 1).add_(flow.narrow(axis, 0, z.shape[axis] - 1))
+    out, size = torch.zeros_like(z), torch.full_like(z, FLAT_SUV**2)
+    steps, rises = (spacing[0] / spacing[2], spacing[0] / spacing[1], 1.0), []
+    for axis, step in enumerate(steps):
+        here, beyond = _neighbours(z, axis)
+        rises.append((beyond - here).mul_(step))
+        _neighbours(size, axis)[0].addcmul_(rises[-1], rises[-1])
+    size.rsqrt_()
+    for axis, (rise, step) in enumerate(zip(rises, steps, strict=True)):
+        flow = rise.mul_(_neighbours(size, axis)[0]).mul_(step)
+        here, beyond = _neighbours(out, axis)
+        here.sub_(flow)
+        beyond.add_(flow)
     return out
 
 
@@ -165,12 +169,9 @@ def _comparison(y: Tensor, psf: GaussianPSF, z: Tensor) -> Tensor:
     return psf(y / psf(z).clamp_min(FLOOR))
 
 
-def _difference(z: Tensor, axis: int) -> Tensor:
-    """The next voxel along an axis less this one; 0 at the end."""
-    out = torch.zeros_like(z)
-    count = z.shape[axis] - 1
-    out.narrow(axis, 0, count).copy_(z.narrow(axis, 1, count) - z.narrow(axis, 0, count))
-    return out
+def _neighbours(z: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """All but the last and all but the first voxels along an axis, as views."""
+    return z.narrow(axis, 0, z.shape[axis] - 1), z.narrow(axis, 1, z.shape[axis] - 1)
 
 
 def _positive_root(a: Tensor, b: Tensor, e: Tensor) -> Tensor:
