@@ -114,6 +114,23 @@ def phantom(out: str, **chosen: Any) -> None:
     click.echo(f"Wrote {path}, phantom.csv and phantom.png.")
 
 
+@study.command("protocols", cls=VariadicCommand, short_help="Resolution and noise of the clinical protocols' images.")
+@click.option(*("--protocol", "names"), multiple=True, metavar="NAME...", help="Only these (or JSON files).")
+@request_options("seed", "device")
+@_out
+def protocols(out: str, **chosen: Any) -> None:
+    """Measure the images of simulate --protocol in a warm body: protocols.csv, protocols.md, protocols.png."""
+    from ..studies.evaluation.protocols import protocols_study
+
+    folder = _folder(out, "protocols")
+    with Bar() as bar:
+        rows = protocols_study(folder, progress=bar, command=command_line(), **chosen)
+    headings = {"protocol": "protocol", "updates": "updates", "filter_mm": "filter mm", "noise_percent": "noise %"}
+    headings |= {"fwhm_faint_mm": "FWHM faint mm", "fwhm_hot_mm": "hot mm", "axial_hot_mm": "hot, axial mm"}
+    click.echo(table(rows, headings))
+    click.echo(f"Wrote {folder / 'protocols.csv'}, protocols.md and protocols.png.")
+
+
 @study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")
 @click.option("--protocol", metavar="NAME", help="Clinical protocol (or a JSON file) in place of the standard setting.")
 @level_option("input", "sinogram", help="What is reconstructed: the counts, or only the clinic's image of them.")

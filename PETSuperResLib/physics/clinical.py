@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from torch import Tensor
@@ -12,7 +13,7 @@ from .measurement import Measurement
 from .model import ForwardModel, osem
 from .penalised import penalised
 from .protocols import Protocol
-from .psf import GaussianPSF
+from .psf import FWHM_PER_SIGMA, GaussianPSF
 from .relative_difference import RelativeDifference
 
 GAMMA = 2.0  # of Q.Clear's relative difference penalty (Ross, GE white paper 2014)
@@ -33,8 +34,20 @@ def clinical_image(measurement: Measurement, protocol: Protocol, diameter_mm: fl
     grid = measurement.grid.grid((protocol.voxel_mm, protocol.voxel_mm, measurement.grid.spacing[2]))
     model = replace(measurement, scanner=scanner).model(grid, pick_device(device))
     image = _reconstruct(model, measurement.counts.to(model.projector.device), protocol, diameter_mm)
-    image = GaussianPSF(grid.shape, grid.spacing, protocol.filter_fwhm_mm, image.device)(image)
+    image = post_filter(image, grid.spacing, protocol.filter_fwhm_mm)
     return replace(grid.with_array(image.cpu().numpy(), "SUVbw"), metadata=dict(protocol.header))
+
+
+def post_filter(image: Tensor, spacing: tuple[float, float, float], fwhm_mm: tuple[float, float]) -> Tensor:
+    """An image ``(S, J, I)`` after a Gaussian filter of FWHM (transaxial, axial), to the exact variance.
+
+    :class:`GaussianPSF` takes the Gaussian's mass over voxels, whose own extent w adds w^2 / 12 to the variance; that
+    is taken off the filter's.
+    """
+    own = [FWHM_PER_SIGMA**2 * width**2 / 12 for width in (spacing[0], spacing[2])]
+    across, along = (math.sqrt(max(0.0, fwhm**2 - v)) for fwhm, v in zip(fwhm_mm, own, strict=True))
+    shape = (image.shape[0], image.shape[1], image.shape[2])
+    return GaussianPSF(shape, spacing, (across, along), image.device)(image)
 
 
 def _reconstruct(model: ForwardModel, counts: Tensor, protocol: Protocol, diameter_mm: float) -> Tensor:

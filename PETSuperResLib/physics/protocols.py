@@ -73,11 +73,16 @@ class Protocol:
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"Protocol '{self.name}': {name} must be a whole number from 1, not {value}.")
         for name in ("voxel_mm", "slice_mm"):
-            if not 0.5 <= getattr(self, name) <= 20:
+            if not _within(getattr(self, name), 0.5, 20):
                 raise InputError(f"Protocol '{self.name}': {name} must be 0.5 to 20 mm, not {getattr(self, name)}.")
-        object.__setattr__(self, "filter_fwhm_mm", tuple(float(v) for v in self.filter_fwhm_mm))
-        if len(self.filter_fwhm_mm) != 2 or not all(0 <= v <= 20 for v in self.filter_fwhm_mm):
+        widths = self.filter_fwhm_mm
+        if not isinstance(widths, (list, tuple)) or len(widths) != 2 or not all(_within(v, 0, 20) for v in widths):
             raise InputError(f"Protocol '{self.name}': filter_fwhm_mm must be two lengths of 0 to 20 mm.")
+        object.__setattr__(self, "filter_fwhm_mm", (float(widths[0]), float(widths[1])))
+        if self.tof_ps is not None and not _within(self.tof_ps, 10, 2000):
+            raise InputError(f"Protocol '{self.name}': tof_ps must be 10 to 2000 ps or null, not {self.tof_ps}.")
+        if not _within(self.beta, 0, 1e6):
+            raise InputError(f"Protocol '{self.name}': beta must be a number from 0, not {self.beta}.")
         if (self.reconstruction == "penalised") != (self.beta > 0):
             raise InputError(f"Protocol '{self.name}': beta belongs to the penalised reconstruction, and only there.")
 
@@ -150,6 +155,10 @@ class Protocol:
             advice = f"did you mean '{known[near[0]].name}'?" if near else f"use one of {', '.join(protocols())}."
             raise InputError(f"Unknown protocol '{protocol}': {advice}", "protocol")
         return known[protocol.lower()]
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and low <= value <= high
 
 
 def load_protocols(path: str | Path = PROTOCOL_FILE) -> dict[str, Protocol]:
