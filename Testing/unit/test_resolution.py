@@ -41,6 +41,7 @@ def test_a_penalty_blurs_axially_what_the_psf_would_sharpen_and_hot_noise_is_hig
     penalised, psf = (resolution_of(MCT, {"reconstruction_method": m}, post_filter=0.0) for m in ("QCFX", "VPFX-S"))
     plain = resolution_of(MCT, {"reconstruction_method": "VPHD"}, post_filter=0.0)
     assert penalised.fwhm_mm[1] > psf.fwhm_mm[1] and "penalised" in penalised.words()
+    assert any("no nearer to the truth" in w for w in penalised.warnings) and not psf.warnings
     assert penalised.noise_exponent > psf.noise_exponent > plain.noise_exponent == 1
     assert resolution_of(MCT, {}).noise_exponent == resolution_of(None, {}, fwhm=6.0).noise_exponent > 1  # not known
 
@@ -61,7 +62,8 @@ def test_it_is_what_brings_a_sharp_truth_nearest_to_the_simulated_image_of_a_pro
     """Fitted to a validation patient with painted uptake, 14 slices, without noise; the header says all."""
     protocol = Protocol.get(name)
     found = resolution_of(Scanner.get(protocol.scanner), protocol.header, (protocol.voxel_mm, protocol.slice_mm))
-    assert not found.warnings and found.fwhm_mm == pytest.approx(fitted, rel=0.12)
+    assert found.penalised or not found.warnings
+    assert found.fwhm_mm == pytest.approx(fitted, rel=0.12)
 
 
 def test_what_the_user_states_replaces_the_header():

@@ -66,12 +66,12 @@ def _document(path: Path, rows: Sequence[dict[str, Any]], command: str) -> None:
     lines += [
         f"A warm elliptic cylinder of {BODY_MM[0]:g} x {BODY_MM[1]:g} mm (1 SUV) is scanned without noise, with and "
         f"without spots of 4 x 4 mm in one slice: *faint* ones of {SPOT['faint']:g} SUV and *hot* ones of "
-        f"{SPOT['hot']:g}. FWHM, transaxial / axial in mm: of the Gaussian that fits a spot's image, without the "
+        f"{SPOT['hot']:g}. FWHM, transaxial and axial in mm: of the Gaussian that fits a spot's image, without the "
         "spot's own extent, the mean over four places. *Spread*: between the places, at most. *Over scanner*: what "
-        "remains of it without the filter (in quadrature), over the scanner's transaxial FWHM. *Misfit*: RMS difference "
-        "from the Gaussian, *overshoot*: depth of the deepest value below 0, both in per cent of the spot's maximum and at "
-        "most. Noise: standard deviation about the axis, and correlation of neighbouring voxels in the slice / across "
-        "slices.",
+        "remains of it without the filter (in quadrature), over the scanner's transaxial FWHM. *Misfit*: RMS "
+        "difference from the Gaussian, *overshoot*: depth of the deepest value below 0, both in per cent of the spot's "
+        "maximum and at most. Noise: standard deviation about the axis, and correlation of neighbouring voxels in the "
+        "slice / across slices.",
         "",
     ]
     columns = ["Protocol", "updates", "TOF gain", "voxel mm", "scanner mm", "filter mm", "FWHM faint", "FWHM hot"]
