@@ -183,8 +183,8 @@ def resolution_of(
         )
     if penalised:
         warnings.append(
-            "A penalty limited the noise of the PET's reconstruction: on simulated images of this kind the result was no "
-            "nearer to the truth than the image itself, its hot maxima too high; only the means of lesions gained."
+            "A penalty limited the noise of the PET's reconstruction: on simulated images of this kind the result was "
+            "no nearer to the truth than the image itself, its hot maxima too high; only the means of lesions gained."
         )
     resolution = ImageResolution(physical, modelled, penalised, post or (0.0, 0.0), voxel_mm, None, origins)
     return replace(resolution, warnings=(*warnings, *_coarse(resolution)))
