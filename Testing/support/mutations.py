@@ -17,13 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "Screenshots", "*.egg-info", "demo_output")
 METHOD, RESULTS = "product/test_method.py", "product/test_results.py"
 SAMPLING, MODEL = "unit/test_sampling.py", "unit/test_model.py"
-SIMULATION, IMAGE, PRIOR = "unit/test_simulation.py", "unit/test_pseudo.py", "unit/test_prior.py"
+SIMULATION, IMAGE, PRIOR = "unit/test_simulation.py", "unit/test_image_model.py", "unit/test_prior.py"
 LESIONS, CHECKS, RECONSTRUCTION = "unit/test_lesions.py", "unit/test_checks.py", "product/test_reconstruction.py"
 
 CHANGES = [  # file of the package, text, in its place, tests
     # the measurement model
     ("physics/psf.py", "weight)\n    return matrix", "weight * (place < size))\n    return matrix", "unit/test_psf.py"),
-    ("physics/model.py", "spacing, scanner.model_fwhm_mm,", "spacing, (scanner.model_fwhm_mm[0], 0.0),", MODEL),
+    ("physics/model.py", "spacing, resolution.model_fwhm_mm,", "spacing, (resolution.model_fwhm_mm[0], 0.0),", MODEL),
     ("scanner.py", "return self.fwhm_transaxial_mm * self.kernel_scale,", "return self.fwhm_transaxial_mm,", MODEL),
     ("physics/model.py", ", scanner.angular_rebinning\n    return", ", 1\n    return", MODEL),
     ("physics/model.py", "else self.scale * attenuation", "else self.scale", SIMULATION),
@@ -36,12 +36,16 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("physics/simulation.py", "CLINICAL_ITERATIONS = 42", "CLINICAL_ITERATIONS = 30", SIMULATION),
     ("physics/simulation.py", "(mu, grid, scanner, False,", "(mu, grid, scanner, True,", SIMULATION),
     # the measurement from an image
-    ("physics/image_model.py", "gain(fwhm, pet.spacing[1])", "gain(fwhm, pet.spacing[0])", IMAGE),
-    ("physics/image_model.py", "body & (mean > np.median(values[body]))", "body", IMAGE),
-    ("physics/image_model.py", "np.abs(rough[uniform] / mean[uniform])", "np.abs(rough[uniform])", IMAGE),
-    ("physics/image_model.py", "math.sqrt(self.nominal * self.from_noise)", "self.from_noise", IMAGE),
-    ("physics/image_model.py", "from_numpy(image.array.clip(0))", "from_numpy(image.array)", IMAGE),
-    ("inputs.py", "share * level.used", "level.used", RECONSTRUCTION),
+    ("physics/image_model.py", "max(across**2 - box**2,", "max(across**2,", IMAGE),
+    ("physics/image_model.py", "math.prod(image.spacing) / (CELL", "1.0 / (CELL", IMAGE),
+    ("physics/image_model.py", "** (1 - noise.exponent)", "** 0", IMAGE),
+    ("physics/voxels.py", "shares / covered", "shares", IMAGE),
+    ("physics/voxels.py", "values, self._rows.T", "0.9 * values, self._rows.T", IMAGE),
+    ("physics/image_noise.py", "6 - 8 * correlation[lag]", "6 - 4 * correlation[lag]", IMAGE),
+    ("physics/image_noise.py", "[body] / np.sqrt(mean[body])", "[body]", IMAGE),
+    ("physics/image_noise.py", "body.sum() >= LEAST_VOXELS", "body.sum() > 0", IMAGE),
+    ("inputs.py", "image.with_array(image.array.clip(0), ", "image.with_array(image.array, ", RESULTS),
+    ("inputs.py", "self.request.noise, ", "None, ", RECONSTRUCTION),
     ("problem.py", '"linear", UNKNOWN_HU)', '"linear", 0.0)', METHOD),
     # the prior
     ("prior/transform.py", "kappa: float = 0.5", "kappa: float = 0.7", PRIOR),
