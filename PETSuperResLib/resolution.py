@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .errors import InputError
-from .scanner import Scanner
+from .scanner import SETTINGS, Scanner
 from .vendor_strings import FWHM_PER_SIGMA, header_words, read_header
 
 Pair = tuple[float, float]
@@ -41,7 +41,8 @@ class ImageResolution:
     filter_fwhm_mm : of the Gaussian filter after the reconstruction; 0 for none.
     voxel_mm : voxel size of the image.
     stated_mm : effective FWHM of the image as the user states it, in place of the one from the other values.
-    origins : where ``scanner``, ``psf_modelled`` and ``filter`` come from: ``header``, ``stated`` or ``assumed``.
+    origins : where ``scanner``, ``psf_modelled`` and ``filter`` come from: ``header``, ``stated``, ``setting`` (the
+        paper's, simulated without PSF and filter) or ``assumed``.
     warnings : for the user.
     """
 
@@ -164,6 +165,9 @@ def resolution_of(
     origins = {"psf_modelled": "header", "filter": "header"}
     modelled, post, unknown = found.psf_modelled, found.filter_fwhm_mm, []
     penalised = found.penalised and psf_modelled is None
+    if scanner is not None and scanner.name in SETTINGS.values() and (modelled, post) == (None, None):
+        modelled, post = False, (0.0, 0.0)  # images of the paper's settings are simulated so
+        origins = {"psf_modelled": "setting", "filter": "setting"}
     if psf_modelled is not None:
         modelled, origins["psf_modelled"] = psf_modelled, "stated"
     elif modelled is None:

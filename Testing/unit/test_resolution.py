@@ -66,6 +66,12 @@ def test_it_is_what_brings_a_sharp_truth_nearest_to_the_simulated_image_of_a_pro
     assert found.fwhm_mm == pytest.approx(fitted, rel=0.12)
 
 
+def test_an_image_of_the_papers_settings_has_neither_psf_nor_filter():
+    found = resolution_of(Scanner.get("Paper standard"), {}, (8.0, 3.0))
+    assert not found.warnings and found.noise_exponent == 1 and found.noise_fwhm_mm == 0
+    assert resolution_of(MCT, {}).warnings
+
+
 def test_what_the_user_states_replaces_the_header():
     found = resolution_of(MCT, CLINIC, post_filter=0.0, psf_modelled=False)
     assert found.fwhm_mm == (4.33, 4.25) and found.words() == "4.3 mm scanner, PSF not modelled, no filter: 4.3 mm"
