@@ -62,14 +62,15 @@ class ImageResolution:
 
     @property
     def fwhm_mm(self) -> Pair:
-        """Effective FWHM (transaxial, axial): ``sqrt((part x scanner)^2 + filter^2 + (0.68 voxel)^2)``.
+        """Effective FWHM (transaxial, axial): ``sqrt((part x scanner)^2 + filter^2)``.
 
-        ``part`` is of :data:`REMAINS`; the last term is the extent of the voxels.
+        ``part`` is of :data:`REMAINS`. Without a filter the extent of the voxels, ``0.68 voxel``, takes its place.
         """
         if self.stated_mm is not None:
             return self.stated_mm, self.stated_mm
         across, along = (
-            math.hypot(optics, BOX * voxel) for optics, voxel in zip(self.without_voxels_mm, self.voxel_mm, strict=True)
+            math.hypot(optics, 0.0 if post > 0 else BOX * voxel)
+            for optics, voxel, post in zip(self.without_voxels_mm, self.voxel_mm, self.filter_fwhm_mm, strict=True)
         )
         return across, along
 
