@@ -113,7 +113,7 @@ class ImageResolution:
         return self.scanner_fwhm_mm or (0.0, 0.0)
 
     def words(self) -> str:
-        """``4.3 mm scanner, PSF modelled, 5 mm filter, 2 mm voxels: 6.0 mm``, and the axial value if 0.3 mm from it."""
+        """``4.3 mm scanner, PSF modelled, 5 mm filter: 5.8 mm``, and the axial value if 0.3 mm from it."""
         across, along = self.fwhm_mm
         if self.stated_mm is not None:
             return f"{_mm(across)} mm, stated"
@@ -125,7 +125,7 @@ class ImageResolution:
         axial = f" (axial {_mm(along)} mm)" if abs(across - along) >= 0.3 else ""
         psf = "PSF modelled" if self.psf_modelled else "PSF not modelled"
         psf += ", penalised" if self.penalised else ""
-        voxels = f", {self.voxel_mm[0]:.2g} mm voxels" if self.voxel_mm[0] else ""
+        voxels = f", {self.voxel_mm[0]:.2g} mm voxels" if self.voxel_mm[0] and not all(self.filter_fwhm_mm) else ""
         return f"{_mm(self._scanner()[0])} mm scanner, {psf}, {post}{voxels}: {_mm(across)} mm{axial}"
 
     def to_dict(self) -> dict[str, Any]:

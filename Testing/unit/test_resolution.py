@@ -116,7 +116,7 @@ def test_an_image_of_slices_by_themselves_has_no_axial_blur_but_the_filters():
 def test_the_words_name_both_widths_where_they_differ():
     header = {"reconstruction_method": "VPFX", "post_filter_mm": 6.4, "axial_filter_ratio": 4.0}
     words = resolution_of(Scanner.get("GE Discovery 690/710"), header, (2.7, 3.27)).words()
-    assert words == "4.7 mm scanner, PSF not modelled, 6.4 x 4.45 mm filter, 2.7 mm voxels: 7.9 mm (axial 6.5 mm)"
+    assert words == "4.7 mm scanner, PSF not modelled, 6.4 x 4.45 mm filter: 7.9 mm (axial 6.5 mm)"
     assert resolution_of(MCT, CLINIC, fwhm=6.0).words() == "6.0 mm, stated"
 
 
