@@ -89,11 +89,14 @@ class ImageResolution:
         """FWHM in the slice of the Gaussian that correlates the image's noise: the filter.
 
         The PSF in the reconstruction correlates it as well. Of a stated FWHM, and where no filter is known,
-        :data:`NOISE_SHARE` of the image's is taken.
+        :data:`NOISE_SHARE` of the image's is taken. In these cases the extent of the voxels is added.
         """
+        across = self.fwhm_mm[0]
         if self.stated or (self.origins or {}).get("filter") == "assumed":
-            return NOISE_SHARE * self.fwhm_mm[0]
-        return self.fwhm_mm[0] if self.psf_modelled else self.filter_fwhm_mm[0]
+            across *= NOISE_SHARE
+        elif not self.psf_modelled:
+            return self.filter_fwhm_mm[0]
+        return math.hypot(across, BOX * self.voxel_mm[0])
 
     @property
     def noise_exponent(self) -> float:
