@@ -193,7 +193,7 @@ def saved(panel, tmp_path, monkeypatch):
     from dicom_factory import Scan, pet_slices, suv_pattern, write_series
 
     def make(shape=(6, 5, 4), zoom=2):
-        source = write_series(pet_slices(Scan(weight_kg=120.0), suv_pattern(shape)), tmp_path / "source")
+        source = write_series(pet_slices(Scan(weight_kg=400.0), suv_pattern(shape)), tmp_path / "source")
         files = {pydicom.dcmread(f, specific_tags=["SOPInstanceUID"]).SOPInstanceUID: str(f) for f in source.iterdir()}
         monkeypatch.setattr(slicer, "dicomDatabase", SimpleNamespace(fileForInstance=files.get), raising=False)
         pet = suv_volume(source)
