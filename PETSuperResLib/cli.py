@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import warnings
 from types import FrameType
 
@@ -22,6 +23,8 @@ HELPERS = {  # by option, the command that helps to choose a value
     "prior": "'petsuperres train' makes one",
     "split": "'petsuperres manifest' makes one",
 }
+LOADING_S = 10.0  # a command's beginning, in which it loads its libraries and has written nothing
+_BEGAN = time.monotonic()
 _interrupted: list[int] = []  # signals to stop that the running command has had
 LASTING = {"train", "batch", "evaluate", "benchmark", "study"}  # these keep what they have done
 
@@ -93,8 +96,19 @@ def main() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    """An interrupt raises; while libraries are loaded at the beginning, the process leaves: some crash if one raises."""
     _interrupted.append(number)
+    if time.monotonic() - _BEGAN < LOADING_S and _importing(frame):
+        os.write(2, b"petsuperres: Cancelled; nothing was written.\n")
+        os._exit(INTERRUPTED)
     raise KeyboardInterrupt
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _cancelled(words: list[str]) -> int:

@@ -204,8 +204,9 @@ def test_the_noise_of_a_region_is_that_of_the_whole_image(run, result):
 
 def test_the_image_says_whether_the_result_explains_it(run):
     """A FWHM that is far too wide leaves residuals that the noise cannot explain."""
-    right, wrong = (run(fwhm=fwhm, noise=3.0).report["residual"]["chi_square_hot"] for fwhm in (4.0, 20.0))
-    assert wrong > 3 * right
+    right, wrong = (run(fwhm=fwhm, noise=3.0).report for fwhm in (4.0, 20.0))
+    assert wrong["residual"]["chi_square_hot"] > 3 * right["residual"]["chi_square_hot"]
+    assert wrong["residual"]["chi_square_hot"] > 4 and any("State a smaller" in w for w in wrong["warnings"])
 
 
 def test_the_scanner_of_the_dicom_header_needs_no_name(run):
