@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """An interrupt raises; while libraries are loaded at the beginning, the process leaves: some crash if one raises."""
+    """An interrupt raises; while libraries are loaded at the beginning, the process leaves: some crash on it."""
     _interrupted.append(number)
     if time.monotonic() - _BEGAN < LOADING_S and _importing(frame):
         os.write(2, b"petsuperres: Cancelled; nothing was written.\n")
