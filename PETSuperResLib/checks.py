@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from .alignment import fits_better
 from .errors import GeometryError, InputError
 from .volume import Volume
 
@@ -20,6 +21,7 @@ MIN_INSIDE = 0.85  # of the PET's activity that must lie inside the CT's body (0
 MIN_OUTLINE = 0.7  # Dice of the bodies in PET and CT below which the user is warned (0.79 or more in them)
 # PET against measurement, in trues per slice: 0.02 or less in 8 matched cases, 0.16 or more between patients
 MAX_DIFFERENCE, NOTED_DIFFERENCE = 0.3, 0.1
+AIR_BELOW_HU = -200.0  # a CT has air below it, and water or tissue above it; a phantom's has no bone
 NOWHERE_HU, COVERED_HU = -3000.0, -2500.0  # values of resampling outside the CT, and the limit to those inside
 CROSS = ndimage.generate_binary_structure(2, 1)[None]
 
@@ -31,7 +33,7 @@ def check_ct(ct: Volume) -> None:
         raise InputError(f"{name} has voxels that are not finite numbers: export the CT again.")
     if ct.array.max() == ct.array.min():
         raise InputError(f"{name} is empty (every voxel has the same value): choose the CT volume.")
-    if ct.unit not in ("", "HU") or ct.array.min() > -200 or ct.array.max() < 100:
+    if ct.unit not in ("", "HU") or ct.array.min() > AIR_BELOW_HU or ct.array.max() < AIR_BELOW_HU:
         raise InputError(
             f"{name} is not a CT in HU (values {ct.array.min():.4g} to {ct.array.max():.4g}): give the CT of this PET."
         )
@@ -78,6 +80,11 @@ def check_pair(pet: Volume, ct: Volume) -> list[str]:
     if outline < MIN_OUTLINE:
         warnings.append(
             f"The bodies in PET and CT overlap by {100 * outline:.0f} % only (Dice): "
+            "check that the CT is of this patient and registered."
+        )
+    if place := fits_better(pet, ct, NOWHERE_HU):
+        warnings.append(
+            f"The CT would fit the PET better {place}, as a displaced or another patient's CT does: "
             "check that the CT is of this patient and registered."
         )
     return warnings
