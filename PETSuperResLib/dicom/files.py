@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 
 from ..errors import InputError
-from .header import text, vector, whole, words
+from .header import UNREADABLE, text, vector, whole, words
 from .mark import has_dicom_mark, looks_like_dicom
 
 MODALITIES = {"PT": "PET", "CT": "CT"}
@@ -80,7 +79,7 @@ def read_dataset(path: Path, pixels: bool = True, tags: list[str] | None = None)
             return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags, force=bare)
     except PermissionError as error:
         raise InputError(f"{path} cannot be opened: you have no permission to read it.") from error
-    except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as DICOM (damaged or not complete): export it again.") from error
 
 
@@ -262,12 +261,13 @@ def _image_head(path: Path) -> Dataset | None:
         head = read_dataset(path, pixels=False, tags=HEAD)
         if whole(head, "Rows") and whole(head, "Columns") and (marked or text(head, "SOPClassUID")):
             return head
-        kind = _storage(head) or text(head, "SOPClassUID")
+        kinds = {_storage(head), text(head, "SOPClassUID")}
+        cut = not text(head, "Modality") and DIRECTORY not in kinds
     except InputError:
         if not marked:
             return None
         raise
-    if kind in IMAGES or (marked and not kind):
+    if kinds & set(IMAGES) or (marked and cut):
         raise InputError(f"{path} is a damaged or cut-off DICOM file: export it again.")
     return None
 

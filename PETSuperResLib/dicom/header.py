@@ -14,12 +14,20 @@ from typing import Any
 import numpy as np
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 
 from ..errors import InputError, UnitsError
 
 REMEDY = "correct the header or export the series again"
+
+
+#: what pydicom raises for damaged elements
+UNREADABLE = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError, NotImplementedError),
+    *(OSError, EOFError, struct.error, BytesLengthException, InvalidDicomError),
+)
 
 
 def tag_name(tag: str | int | tuple[int, int]) -> str:
@@ -39,7 +47,7 @@ def _value(dataset: Dataset, tag: BaseTag | tuple[int, int]) -> Any:
     try:
         element = dataset.get(tag)
         return None if element is None else element.value
-    except (ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError, OSError, struct.error) as error:
+    except UNREADABLE as error:
         raise InputError(f"{_where(dataset, tag)} cannot be read ({error}): {REMEDY}.") from error
 
 

@@ -263,3 +263,14 @@ def test_a_cohort_takes_the_same_series_and_tells_it(tmp_path, name):
     (case,) = find_cases(tmp_path)
     assert case.pet().array == SUV
     assert any(other[0].SeriesDescription in note for note in case.pet().metadata["notes"])
+
+
+def test_a_file_whose_own_header_is_damaged_is_one_sentence(tmp_path):
+    """Cut off anywhere before its pixels: never left out as if it were no image."""
+    folder = write_series(pet_slices(), tmp_path)
+    file = sorted(folder.iterdir())[2]
+    raw = file.read_bytes()
+    for place in range(132, 330):
+        file.write_bytes(raw[:place])
+        with pytest.raises(InputError, match="damaged"):
+            read_series(folder)

@@ -455,6 +455,7 @@ TOLD: dict[str, tuple[Scan, Edit, str]] = {
         Scan(), lambda d: dates(d, "20250101", "20190807", LongitudinalTemporalInformationModified="MODIFIED"),
         "dates were removed or changed",
     ),
+    "weight in g": (Scan(), lambda d: each(d, PatientWeight=70000), "weight 70000 read as g .* 70 kg"),
     "half-life against the code": (Scan(half_life_s=GA68), lambda d: None, "says F-18"),
     "code against its meaning": (
         Scan(), lambda d: nuclide(d, "C-111A1", "^68^Gallium", "", 6586.2), "contradicts itself",
