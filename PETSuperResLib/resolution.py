@@ -12,7 +12,8 @@ from typing import Any
 
 from .errors import InputError
 from .scanner import SETTINGS, Scanner
-from .vendor_strings import FWHM_PER_SIGMA, header_words, read_header
+from .vendor_strings import header_words, read_header
+from .widths import BOX_FWHM
 
 Pair = tuple[float, float]
 # FWHM (transaxial, axial) of an image over the scanner's, its filter and voxels taken off: of the Gaussians that bring
@@ -22,7 +23,6 @@ Pair = tuple[float, float]
 # best with the part for a PSF. Of a Biograph Vision with its voxels 0.78 (4.9 mm after a filter of 4 mm; bio-protocol
 # r8756285).
 REMAINS = {"no PSF": (1.0, 1.0), "PSF": (0.7, 0.0), "penalised": (0.7, 0.3)}
-BOX = FWHM_PER_SIGMA / math.sqrt(12)  # FWHM of the Gaussian with the variance of a box, over the box
 # With the PSF in the reconstruction hot regions are noisier and sharper than cool ones (more of their detail has
 # converged), with a penalty even more so; the values are a compromise of sharp references and patients' own PET.
 NOISE_EXPONENTS = {"no PSF": 1.0, "PSF": 1.4, "penalised": 1.8}
@@ -69,7 +69,7 @@ class ImageResolution:
         if self.stated_mm is not None:
             return self.stated_mm, self.stated_mm
         across, along = (
-            math.hypot(optics, 0.0 if post > 0 else BOX * voxel)
+            math.hypot(optics, 0.0 if post > 0 else BOX_FWHM * voxel)
             for optics, voxel, post in zip(self.without_voxels_mm, self.voxel_mm, self.filter_fwhm_mm, strict=True)
         )
         return across, along
@@ -96,7 +96,7 @@ class ImageResolution:
             across *= NOISE_SHARE
         elif not self.psf_modelled:
             return self.filter_fwhm_mm[0]
-        return math.hypot(across, BOX * self.voxel_mm[0])
+        return math.hypot(across, BOX_FWHM * self.voxel_mm[0])
 
     @property
     def noise_exponent(self) -> float:

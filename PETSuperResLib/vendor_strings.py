@@ -27,11 +27,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .widths import FWHM_PER_SIGMA
+
 KERNEL, METHOD, DESCRIPTION = "convolution_kernel", "reconstruction_method", "description"  # of a volume's metadata
 GE_FILTER, GE_AXIAL = "post_filter_mm", "axial_filter_ratio"  # GE's private attributes
 HEADER = (KERNEL, METHOD, DESCRIPTION, GE_FILTER, GE_AXIAL, "manufacturer", "model")
 WIDEST_MM = 15.0  # of a post-filter
-FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 # pattern of a method: whether it models the PSF (None: the string leaves it open), and whether it is penalised, which
 # takes the place of a post-filter
 METHODS: tuple[tuple[str, bool | None, bool], ...] = (

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from torch import Tensor
 
 from ..device import pick_device
 from ..volume import Volume
+from ..widths import without_box
 from .measurement import Measurement
 from .model import ForwardModel, osem
 from .penalised import penalised
 from .protocols import Protocol
-from .psf import FWHM_PER_SIGMA, GaussianPSF
+from .psf import GaussianPSF
 from .relative_difference import RelativeDifference
 
 GAMMA = 2.0  # of Q.Clear's relative difference penalty (Ross, GE white paper 2014)
@@ -44,8 +44,7 @@ def post_filter(image: Tensor, spacing: tuple[float, float, float], fwhm_mm: tup
     :class:`GaussianPSF` takes the Gaussian's mass over voxels, whose own extent w adds w^2 / 12 to the variance; that
     is taken off the filter's.
     """
-    own = [FWHM_PER_SIGMA**2 * width**2 / 12 for width in (spacing[0], spacing[2])]
-    across, along = (math.sqrt(max(0.0, fwhm**2 - v)) for fwhm, v in zip(fwhm_mm, own, strict=True))
+    across, along = without_box(fwhm_mm[0], spacing[0]), without_box(fwhm_mm[1], spacing[2])
     shape = (image.shape[0], image.shape[1], image.shape[2])
     return GaussianPSF(shape, spacing, (across, along), image.device)(image)
 

@@ -16,9 +16,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..volume import Volume
+from ..widths import FWHM_PER_SIGMA, without_box
 from .image_noise import ImageNoise
 from .model import ForwardModel, Lines
-from .psf import FWHM_PER_SIGMA
 from .voxels import VoxelMeans
 
 BACKGROUND_SUV = 0.05  # expected everywhere: an empty part of the image is not free of noise
@@ -74,8 +74,7 @@ class ImageMeasurement:
     def model_fwhm_mm(self) -> tuple[float, float]:
         """FWHM of B: the image's, without the variance of the box that V is the mean over; never below 1 mm."""
         across, along = self.fwhm_mm
-        box = FWHM_PER_SIGMA * self.image.spacing[0] / math.sqrt(12)
-        return math.sqrt(max(across**2 - box**2, LEAST_FWHM_MM**2)), along
+        return without_box(across, self.image.spacing[0], LEAST_FWHM_MM), along
 
     def part(self, first: int, last: int) -> ImageMeasurement:
         """Slices ``first`` up to but not including ``last``."""

@@ -17,7 +17,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..volume import Volume
-from .psf import FWHM_PER_SIGMA, gaussian_matrix
+from ..widths import without_box
+from .psf import gaussian_matrix
 
 BODY_SUV = 0.2  # local mean from which a voxel counts as body
 LEAST_VOXELS = 500  # to measure in
@@ -108,9 +109,8 @@ def difference_gain(fwhm_mm: float, pixel_mm: float, lag: int) -> float:
 
     The filter has the variance of its FWHM: what :func:`.gaussian_matrix` adds by the pixels' extent is taken off.
     """
-    own = FWHM_PER_SIGMA * pixel_mm / math.sqrt(12)
     reach = 2 * lag + math.ceil(2 * fwhm_mm / pixel_mm)
-    kernel = gaussian_matrix(4 * reach + 1, pixel_mm, math.sqrt(max(0.0, fwhm_mm**2 - own**2)))[2 * reach]
+    kernel = gaussian_matrix(4 * reach + 1, pixel_mm, without_box(fwhm_mm, pixel_mm))[2 * reach]
     correlation = np.correlate(kernel, kernel, "full")[4 * reach :] / (kernel @ kernel)
     return float(6 - 8 * correlation[lag] + 2 * correlation[2 * lag])
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from ..errors import InputError
 from ..scanner import Scanner
+from ..widths import FWHM_PER_SIGMA
 
 PROTOCOL_FILE = Path(__file__).parents[1] / "Resources" / "protocols.json"
 RECONSTRUCTIONS = ("osem", "psf-osem", "penalised")
 LIGHT_MM_PER_PS = 0.299792458
-FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 TOMITANI = math.sqrt(2 * math.log(2) / math.pi)
 
 

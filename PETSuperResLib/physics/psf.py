@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..widths import FWHM_PER_SIGMA
 from .layout import is_slices_last
 
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 BLOCK = 32  # rows of a blur's matrix multiplied together: few enough to skip most of its zeros
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
+from PETSuperResLib.widths import FWHM_PER_SIGMA
 
 
 @dataclass(frozen=True)

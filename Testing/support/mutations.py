@@ -36,7 +36,7 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("physics/simulation.py", "CLINICAL_ITERATIONS = 42", "CLINICAL_ITERATIONS = 30", SIMULATION),
     ("physics/simulation.py", "(mu, grid, scanner, False,", "(mu, grid, scanner, True,", SIMULATION),
     # the measurement from an image
-    ("physics/image_model.py", "max(across**2 - box**2,", "max(across**2,", IMAGE),
+    ("physics/image_model.py", "without_box(across, self.image.spacing[0],", "without_box(across, 0.0,", IMAGE),
     ("physics/image_model.py", "math.prod(image.spacing) / (CELL", "1.0 / (CELL", IMAGE),
     ("physics/image_model.py", "** (1 - noise.exponent)", "** 0", IMAGE),
     ("physics/voxels.py", "shares / covered", "shares", IMAGE),

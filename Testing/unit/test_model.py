@@ -8,8 +8,8 @@ from tiny import in_float64, mismatch, random_model, relative
 
 from PETSuperResLib.errors import GeometryError
 from PETSuperResLib.physics.model import ForwardModel, osem, uniform_start
-from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.widths import FWHM_PER_SIGMA
 
 SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "Siemens Biograph Vision 600", "GE Discovery ST"]
 

@@ -16,11 +16,11 @@ from PETSuperResLib.dicom.simulated import write_simulated
 from PETSuperResLib.errors import InputError, OutputError, UnitsError
 from PETSuperResLib.physics.clinical import clinical_image
 from PETSuperResLib.physics.protocols import LIGHT_MM_PER_PS, Protocol, protocols
-from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import COUNTED_SLICE_MM, body_diameter, simulate
 from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.scanner import guess_preset, presets
 from PETSuperResLib.volume import Volume
+from PETSuperResLib.widths import FWHM_PER_SIGMA
 
 COARSE = Protocol("coarse", "GE Discovery ST", "GE MEDICAL SYSTEMS", "Discovery ST", "osem", 1, 12, 6.0, 4.0)
 SAYS_NO_FILTER = {"discovery-st", "vereos", "gemini-tf"}  # headers that name none though there is one

@@ -8,8 +8,9 @@ import torch
 from tiny import mismatch, relative
 
 from PETSuperResLib.physics.layout import slices_last
-from PETSuperResLib.physics.psf import FWHM_PER_SIGMA, GaussianPSF, gaussian_matrix
+from PETSuperResLib.physics.psf import GaussianPSF, gaussian_matrix
 from PETSuperResLib.scanner import presets
+from PETSuperResLib.widths import FWHM_PER_SIGMA
 
 SCANNERS = ["Paper standard", "Paper OOD", "Siemens Biograph mCT", "Siemens Biograph Vision Quadra", "GE Discovery ST"]
 

@@ -14,7 +14,7 @@ from PETSuperResLib.errors import InputError
 from PETSuperResLib.physics.protocols import Protocol
 from PETSuperResLib.resolution import REMAINS, resolution_of
 from PETSuperResLib.scanner import Scanner, contradiction, scanner_of
-from PETSuperResLib.vendor_strings import FWHM_PER_SIGMA
+from PETSuperResLib.widths import FWHM_PER_SIGMA
 
 MCT = Scanner.get("Siemens Biograph mCT")
 PHYSICAL = (4.33, 4.25)

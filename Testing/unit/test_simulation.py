@@ -18,11 +18,11 @@ from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.attenuation import hu_to_mu
 from PETSuperResLib.physics.measurement import Measurement
 from PETSuperResLib.physics.model import ForwardModel, uniform_start
-from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import line_integrals, simulate
 from PETSuperResLib.progress import Reporter
 from PETSuperResLib.scanner import Scanner, presets
 from PETSuperResLib.volume import Volume
+from PETSuperResLib.widths import FWHM_PER_SIGMA
 
 ELLIPSES = [Ellipse(0, 0, 60, 60), Ellipse(37.3, -22.1, 40, 40), Ellipse(11.7, 8.3, 75, 45, 0.4)]
 SCANNERS = [

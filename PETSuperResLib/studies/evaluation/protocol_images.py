@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from ...physics.protocols import FWHM_PER_SIGMA, Protocol
+from ...physics.protocols import Protocol
 from ...physics.simulation import simulate
 from ...scanner import Scanner
 from ...volume import Volume
+from ...widths import FWHM_PER_SIGMA, without_box
 
 PIXEL_MM, SLICES = 2.0, 9
 BODY_MM = (300.0, 230.0)  # diameters of the elliptic cylinder of 1 SUV
@@ -69,7 +70,6 @@ def warm_body(slice_mm: float, with_spots: bool) -> tuple[Volume, list[tuple[str
 
 def responses(difference: Volume, places: Sequence[tuple[str, float, float]]) -> list[Response]:
     """Gaussians fitted to the spots in the difference of images with and without them."""
-    own = FWHM_PER_SIGMA**2 / 12 * np.array([(2 * PIXEL_MM) ** 2, difference.spacing[2] ** 2])  # of the spot's box
     k, j, i = np.indices(difference.shape)
     x, y, z = np.moveaxis(np.stack([i, j, k, np.ones_like(i)], -1) @ difference.ijk_to_lps.T, -1, 0)[:3]
     found = []
@@ -80,10 +80,10 @@ def responses(difference: Volume, places: Sequence[tuple[str, float, float]]) ->
         fit = optimize.least_squares(
             _misfit, [1.0, sx, sy, 0.0, 3.0, 3.0], args=(x[near], y[near], z[near], values / top)
         )
-        squares = (FWHM_PER_SIGMA * fit.x[4:]) ** 2 - own
-        across, along = np.sqrt(np.maximum(squares, 0))
+        across, along = FWHM_PER_SIGMA * fit.x[4:]
+        widths = without_box(across, 2 * PIXEL_MM), without_box(along, difference.spacing[2])  # of the spot's box
         misfit = float(np.sqrt(np.mean(fit.fun**2)))
-        found.append(Response(kind, (float(across), float(along)), misfit, float(-values.min() / top)))
+        found.append(Response(kind, widths, misfit, float(-values.min() / top)))
     return found
 
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ...prior.denoiser import AIR_HU
+from ...widths import FWHM_PER_SIGMA
 from .cache import Pair, StoredSlices
 
 EXACT_SHARE = 0.4  # of the patches keep the slice's own pixels; interpolated ones are a little blurred
@@ -40,7 +41,7 @@ class Resolutions:
         if random.random() >= self.blurred[number]:
             return pets, mm
         fwhm = mm * random.uniform(1.0, 3.0)
-        sigma = fwhm / math.sqrt(8 * math.log(2)) / self.pixel_mm
+        sigma = fwhm / FWHM_PER_SIGMA / self.pixel_mm
         return ndimage.gaussian_filter(pets.astype(np.float32), (0.0, sigma, sigma)), math.hypot(mm, fwhm)
 
 

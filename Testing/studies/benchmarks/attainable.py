@@ -20,11 +20,11 @@ from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 
 from PETSuperResLib.physics.model import osem
-from PETSuperResLib.physics.psf import FWHM_PER_SIGMA
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.studies.evaluation.metrics import psnr
 from PETSuperResLib.studies.subjects import Cohort
 from PETSuperResLib.volume import Volume
+from PETSuperResLib.widths import FWHM_PER_SIGMA
 
 SLICES = 8
 UPDATES = (12, 18, 24, 34, 50, 75, 110, 160)
