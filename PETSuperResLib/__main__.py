@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from types import FrameType
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"petsuperres: Cancelled; nothing was written.\n")
-    os._exit(130)
+from .interrupt import leave, on_interrupt
 
 
 def main() -> None:
     """Entry point of the console script."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+    on_interrupt(leave)
     from .cli import main as run
 
     run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 import warnings
@@ -13,9 +12,9 @@ import click
 
 from .commands import data, development, dicom, imaging, measuring, studies
 from .errors import Cancelled, in_words
+from .interrupt import INTERRUPTED, leave, loading, on_interrupt
 from .version import __version__
 
-INTERRUPTED = 130  # the exit code, as shells have it
 HELPERS = {  # by option, the command that helps to choose a value
     "scanner": "'petsuperres presets' lists the names, --fwhm states the FWHM",
     "setting": "'petsuperres presets' lists the names",
@@ -85,8 +84,7 @@ def main() -> None:
     """Entry point of the console script."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    on_interrupt(_stop)
     code = run()
     if "TORCHELASTIC_RUN_ID" in os.environ:  # threads of torch.distributed now and then abort a process at its exit
         sys.stdout.flush()
@@ -96,19 +94,11 @@ def main() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """An interrupt raises; while libraries are loaded at the beginning, the process leaves: some crash on it."""
+    """An interrupt raises; while libraries are loaded at the beginning, it ends the process at once."""
     _interrupted.append(number)
-    if time.monotonic() - _BEGAN < LOADING_S and _importing(frame):
-        os.write(2, b"petsuperres: Cancelled; nothing was written.\n")
-        os._exit(INTERRUPTED)
+    if time.monotonic() - _BEGAN < LOADING_S and loading(frame):
+        leave(number, frame)
     raise KeyboardInterrupt
-
-
-def _importing(frame: FrameType | None) -> bool:
-    """Whether a module is being loaded."""
-    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
-        frame = frame.f_back
-    return frame is not None
 
 
 def _cancelled(words: list[str]) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "PETSuperResLib"
 LAYERS = (  # from the ground up; a module imports from its own room, its own layer and those below
-    {"errors", "version", "widths"},
+    {"errors", "interrupt", "version", "widths"},
     {
         "files",
         "outputs",
