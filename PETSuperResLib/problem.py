@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,7 @@ from .volume import Volume
 
 UNKNOWN_HU = -2000.0  # of voxels that the CT does not cover
 BLOCK = 64  # slices that are projected together
+HALO_FWHM = 2.0  # axial FWHM beyond a block that its expectation depends on: the PSF ends at 4 sigma
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,18 @@ class Problem:
             part = self.measurement.part(first, min(first + BLOCK, len(estimate)))
             image = torch.from_numpy(estimate[first : first + BLOCK]).to(self.projector.device)
             lines = self.projector.forward(image).cpu()
-            if isinstance(part, Measurement) and part.attenuation is not None:
-                lines *= part.attenuation
-            expected += float(lines.sum(dtype=torch.float64)) * self.measurement.scale
+            expected += float(part.expected_trues(lines).sum(dtype=torch.float64))
             measured += float(part.trues.sum(dtype=torch.float64))
         return measured / expected if expected > 0 and measured > 0 else 1.0
 
     def residual(self, estimate: np.ndarray) -> dict[str, float]:
         """How the data's distance from the estimate's expectation compares with their noise: about 1 for a good fit."""
-        model, y, _ = self.part(0, len(estimate))
-        mean = model.mean(torch.from_numpy(estimate).to(self.device))
-        return self.measurement.chi_square(y.cpu(), mean.cpu())
+        count, means = len(estimate), []
+        halo = math.ceil(HALO_FWHM * self.measurement.model_fwhm_mm[1] / self.grid.spacing[2])
+        for first in range(0, count, BLOCK):
+            last = min(first + BLOCK, count)
+            low, high = max(0, first - halo), min(count, last + halo)
+            model, _, _ = self.part(low, high)
+            mean = model.mean(torch.from_numpy(estimate[low:high]).to(self.device))
+            means.append(mean[first - low : last - low].cpu())
+        return self.measurement.chi_square(self.measurement.counts, torch.cat(means))

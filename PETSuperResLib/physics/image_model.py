@@ -80,6 +80,10 @@ class ImageMeasurement:
         """Slices ``first`` up to but not including ``last``."""
         return replace(self, image=self.image.slices(first, last), weights=self.weights[first:last])
 
+    def expected_trues(self, lines: Tensor) -> Tensor:
+        """``scale`` x the means over voxels ``(S, rows, columns)`` in SUV."""
+        return lines * self.scale
+
     def chi_square(self, y: Tensor, mean: Tensor) -> dict[str, float]:
         """Of counts and their expectation, by :meth:`.ImageNoise.chi_square`."""
         return self.noise.chi_square(*((x - self.background) / (self.scale * self.weights) for x in (y, mean)))

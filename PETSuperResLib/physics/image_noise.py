@@ -62,14 +62,14 @@ class ImageNoise:
         Both ``(S, rows, columns)`` in SUV; hot is the upper hundredth of the body. About 1 where the expectation of a
         result explains the image but for its noise; NaN where there is no such voxel.
         """
-        expected = mean.numpy().astype(np.float64)
-        rough = second_differences(image.numpy().astype(np.float64) - expected, self.lag)
+        expected = mean.numpy()
+        rough = second_differences(image.numpy() - expected, self.lag)
         body = _inner(expected > BODY_SUV, self.lag)
         gain = difference_gain(self.fwhm_mm, self.pixel_mm, self.lag)
         scaled = rough**2 / (self.variance(np.maximum(expected, BODY_SUV)) * gain**2)
         level = np.quantile(expected[body], 0.99) if body.any() else math.inf
         parts = {"chi_square_body": body, "chi_square_hot": body & (expected >= level)}
-        return {name: float(scaled[part].mean()) if part.any() else math.nan for name, part in parts.items()}
+        return {n: float(scaled[part].mean(dtype=np.float64)) if part.any() else math.nan for n, part in parts.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """For the report."""
@@ -85,12 +85,11 @@ def image_noise(pet: Volume, fwhm_mm: float, stated_percent: float | None = None
     lag, pixel = max(1, round(LAG_MM / pet.spacing[0])), pet.spacing[0]
     if stated_percent is not None:
         return ImageNoise((stated_percent / 100) ** 2, fwhm_mm, lag, pixel, exponent, "stated")
-    values = pet.array.astype(np.float64)
-    mean = ndimage.uniform_filter(values, 3)
+    mean = ndimage.uniform_filter(pet.array, 3)
     body = _inner(mean > BODY_SUV, lag)
     ratio, origin = 0.0, "none could be measured"
     if body.sum() >= LEAST_VOXELS:
-        rough = second_differences(values, lag)[body] / np.sqrt(mean[body])
+        rough = second_differences(pet.array, lag)[body] / np.sqrt(mean[body])
         gain = difference_gain(fwhm_mm, pixel, lag)
         ratio, origin = (NORMAL_MAD * float(np.median(np.abs(rough))) / gain) ** 2, "measured in the image"
     return ImageNoise(max(ratio, LEAST_RATIO), fwhm_mm, lag, pixel, exponent, origin)

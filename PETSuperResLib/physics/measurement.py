@@ -93,9 +93,15 @@ class Measurement:
             self.scanner, grid.shape, grid.spacing, self.scale, attenuation, background, device, projector
         )
 
+    def expected_trues(self, lines: Tensor) -> Tensor:
+        """Expected counts less background, of line integrals ``(S, views, bins)`` in SUV x mm."""
+        trues = lines * self.scale
+        return trues if self.attenuation is None else trues.mul_(self.attenuation)
+
     def chi_square(self, y: Tensor, mean: Tensor) -> dict[str, float]:
         """Per bin, of counts under their expectation: 1 when the fit is as good as Poisson noise allows."""
-        return {"chi_square_per_bin": float(((y - mean) ** 2 / mean.clamp_min(1e-3)).mean())}
+        squares = (y - mean).square_().div_(mean.clamp_min(1e-3))
+        return {"chi_square_per_bin": float(squares.mean(dtype=torch.float64))}
 
     def write(self, path: str | Path) -> Path:
         """Write as safetensors with the scanner and the grid as metadata."""
