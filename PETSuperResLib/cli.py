@@ -10,7 +10,7 @@ from types import FrameType
 
 import click
 
-from .commands import data, development, dicom, imaging, measuring, studies
+from .commands import data, development, dicom, followup, imaging, measuring, studies
 from .errors import Cancelled, in_words
 from .interrupt import INTERRUPTED, leave, loading, on_interrupt
 from .version import __version__
@@ -42,7 +42,7 @@ def cli(context: click.Context) -> None:
 
 for command in (
     *(development.demo, imaging.reconstruct, imaging.simulate, imaging.presets),
-    *(measuring.suv, measuring.lesions, dicom.dicom),
+    *(measuring.suv, measuring.lesions, followup.compare, dicom.dicom),
     *(data.manifest, data.batch, development.train, development.evaluate, development.benchmark),
     *(studies.study, development.worker),
 ):

@@ -17,6 +17,7 @@ from .request import Request
 from .volume import WRITABLE, Volume
 
 FILES = {"sr": "sr.nii.gz", "report": "report.json", "lesions": "lesions.csv"}
+FILES |= {"followup": "followup.csv", "pairs": "pairs.csv"}
 HASHES = "outputs_sha256"  # of a report: SHA-256 of the files beside it, by name
 
 
@@ -56,8 +57,13 @@ class Result:
         return {key: target(out, key) for key in (*writers, "report")}
 
 
-def write_results(out: str | Path, writers: Mapping[str, Callable[[Path], object]], report: Mapping[str, Any]) -> None:
-    """Write files by their keys and a report with their SHA-256; what an earlier result left is removed then.
+def write_results(
+    out: str | Path,
+    writers: Mapping[str, Callable[[Path], object]],
+    report: Mapping[str, Any],
+    kept: Iterable[Path] = (),
+) -> None:
+    """Write files by their keys and a report with their SHA-256; what an earlier result left, but ``kept``, is removed.
 
     Raises :class:`OutputError` where a file of another origin is in the way.
     """
@@ -70,7 +76,7 @@ def write_results(out: str | Path, writers: Mapping[str, Callable[[Path], object
     def conclude(path: Path) -> None:
         path.write_text(to_json({**report, HASHES: hashes}), encoding="utf-8")
 
-    earlier = earlier_results(out)
+    earlier = earlier_results(out) - set(kept)
     together = {target(out, key): partial(hashed, key) for key in writers} | {target(out, "report"): conclude}
     check_outputs(dict.fromkeys(together, earlier.__contains__))
     write_together(together, earlier)

@@ -28,6 +28,7 @@ from .slices import sort_slices
 PATIENT_AND_TIMES = {
     "series_uid": "SeriesInstanceUID", "study_uid": "StudyInstanceUID", "frame_of_reference": "FrameOfReferenceUID",
     "series_date": "SeriesDate", "series_time": "SeriesTime", "units": "Units", "decay_correction": "DecayCorrection",
+    "sex": "PatientSex",
 }  # fmt: skip
 NUMBERS = {"weight_kg": "PatientWeight", "height_m": "PatientSize", "frame_duration_ms": "ActualFrameDuration"}
 TRACER = {"radiopharmaceutical": "Radiopharmaceutical", "injection_time": "RadiopharmaceuticalStartTime",

@@ -28,8 +28,8 @@ from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
 COMMANDS = [
-    "batch", "benchmark", "demo", "dicom", "evaluate", "lesions", "manifest", "presets", "reconstruct", "simulate",
-    "study", "suv", "train", "worker",
+    "batch", "benchmark", "compare", "demo", "dicom", "evaluate", "lesions", "manifest", "presets", "reconstruct",
+    "simulate", "study", "suv", "train", "worker",
 ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ LAYERS = (  # from the ground up; a module imports from its own room, its own la
     {"problem", "sampling"},
     {"request", "inputs", "checks", "alignment", "reconstruction", "results"},
     {"phantoms"},
+    {"followup"},
     {"cohort", "worker"},
     {"studies"},
     {"commands"},

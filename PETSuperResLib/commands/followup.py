@@ -1,0 +1,111 @@
+"""The subcommand that compares visits over time: compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import MTV, Bar, VariadicCommand, table
+
+if TYPE_CHECKING:
+    from ..followup.compare import FollowUp
+
+SHOWN = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg")
+
+
+def _each(name: str, help: str, kind: Any = str, metavar: str = "FILE...", required: bool = False) -> Any:
+    """An option with a value for each study, in the order of time."""
+    parameter = name.replace("-", "_")
+    return click.option(
+        *(f"--{name}", parameter), multiple=True, type=kind, metavar=metavar, required=required, help=help
+    )
+
+
+@click.command(cls=VariadicCommand, short_help="Lesions of two or more studies of a patient over time.")
+@_each("pet", "PETs in SUVbw, in the order of time; files or DICOM folders.", required=True)
+@_each("segmentation", "The lesions of each: label map, .seg.nrrd, DICOM SEG or RTSTRUCT.", required=True)
+@_each("results", "Folders that 'reconstruct' wrote of each, to compare the super-resolved PETs too.", str, "DIR...")
+@_each("name", "What each study is called.  [default: study 1, study 2, ...]", str, "TEXT...")
+@_each("weight", "Body weight at each, or one for all; default: the header's.", float, "KG...")
+@click.option("--height", type=float, metavar="CM", help="Body height; default: the header's.")
+@click.option("--sex", type=click.Choice(("M", "F", "O")), help="For lean body mass; default: the header's.")
+@click.option("--pairs", metavar="FILE", help="pairs.csv of an earlier comparison with its column 'lesion' edited.")
+@click.option(
+    "--distance", type=click.FloatRange(0), default=15.0, show_default=True, help="mm within which two may be one."
+)
+@click.option("--threshold", default=f"{MTV:g}", show_default=True, help="For MTV and TLG, as of 'lesions'.")
+@click.option("--out", required=True, metavar="DIR", help="Where followup.csv, pairs.csv and report.json go.")
+def compare(
+    pet: Sequence[str],
+    segmentation: Sequence[str],
+    results: Sequence[str],
+    name: Sequence[str],
+    weight: Sequence[float],
+    height: float | None,
+    sex: str | None,
+    pairs: str | None,
+    distance: float,
+    threshold: str,
+    out: str,
+) -> None:
+    """Pair the lesions of two or more studies of a patient, and compare their uptake over time."""
+    from ..followup.compare import compare as run
+    from ..followup.files import check_followup, write_followup
+    from ..followup.visit import Body, Visit
+
+    count = len(pet)
+    given = {"segmentation": segmentation, "results": results, "name": name, "weight": weight}
+    values = {option: _for_each(option, found, count) for option, found in given.items()}
+    folder = check_followup(out, pairs, [*pet, *segmentation, *results, pairs])
+    visits = []
+    for n in range(count):
+        called = values["name"][n] or f"study {n + 1}"
+        body = Body(values["weight"][n], height, sex)
+        visit = Visit.read(called, pet[n], None, values["segmentation"][n], values["results"][n], body)
+        for note in visit.notes:
+            click.echo(f"Note: {called}: {note}")
+        visits.append(visit)
+    with Bar() as bar:
+        done = run(visits, pairs, distance, threshold, progress=bar)
+    for warning in done.warnings:
+        click.echo(f"Note: {warning}")
+    click.echo(_changes(done))
+    click.echo(f"Wrote {', '.join(write_followup(done, folder, pairs))} to {folder}.")
+
+
+def _for_each(option: str, found: Sequence[Any], count: int) -> Sequence[Any]:
+    """The values of an option for each study: as many as there are studies, or none; one weight is for all."""
+    from ..errors import InputError
+
+    if not found:
+        return [None] * count
+    if option == "weight" and len(found) == 1:
+        return [*found] * count
+    if len(found) != count:
+        raise InputError(f"There are {count} PETs and {len(found)} values of --{option}: give one for each PET.")
+    return found
+
+
+def _changes(done: FollowUp) -> str:
+    """The lesions of all visits as text: a measure's value, its change in per cent, and * where that is real."""
+    from ..followup.change import FOLLOWED
+
+    known = [m for m in SHOWN if any(row.get(m) is not None for row in done.rows)]
+    shown = [m for m in known if m != "suvpeak" or "sulpeak" not in known]
+    headings = {"lesion": "lesion", "visit_name": "study", "image": "image", "status": "status"}
+    if all(row["image"] == "pet" for row in done.rows):
+        headings.pop("image")
+    headings |= {m: FOLLOWED[m].title + (" mL" if FOLLOWED[m].unit == "mL" else "") for m in shown}
+    lines = [{**row, **{m: _cell(row, m) for m in shown}} for row in done.rows]
+    note = "\n* larger than the uncertainty of repeated scans (95 %)"
+    return table(lines, headings) + (note if any("*" in str(line[m]) for line in lines for m in shown) else "")
+
+
+def _cell(row: Mapping[str, Any], measure: str) -> str:
+    value, percent = row.get(measure), row.get(f"{measure}_change_percent")
+    if value is None:
+        return "-"
+    mark = "*" if row.get(f"{measure}_change_real") == "yes" else ""
+    return f"{value:.2f}" + ("" if percent is None else f" ({percent:+.0f} %{mark})")

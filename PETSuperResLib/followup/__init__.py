@@ -1,0 +1,1 @@
+"""Follow-up: lesions of two or more PET/CT studies of a patient, paired and compared over time."""

@@ -1,0 +1,121 @@
+"""The lesions of all visits in all images: one row each, measured where they are drawn or where they would be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..lesions.measures import MTV, Lesion, measure_lesions
+from ..lesions.segments import Segment
+from .change import FOLLOWED, change_columns
+from .pairing import Link
+from .visit import Visit
+
+#: from a segment of one visit (number from 1) to where it lies in another, or None outside it
+Carry = Callable[[Segment, int, int], Segment | None]
+SINCE = "change"  # columns: since the first visit that has the lesion, or its place
+COLUMNS = (
+    *("lesion", "name", "visit", "visit_name", "date", "image", "status", "labels", "voxels", *FOLLOWED),
+    *(f"{m}_{SINCE}{part}" for m in FOLLOWED for part in ("_percent", "_low", "_high", "_real")),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A lesion at a visit: its segments there (drawn, or its place carried from another visit), and its status."""
+
+    lesion: int
+    visit: int
+    status: str
+    segments: tuple[Segment, ...]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the lesion is drawn at this visit."""
+        return self.status not in ("vanished", "not yet")
+
+
+def found_lesions(visits: Sequence[Visit], links: Sequence[Link], carry: Carry) -> list[Found]:
+    """Every lesion at every visit, by lesion and visit.
+
+    The status is baseline, paired, new, split, merged, vanished (drawn before, its place is measured) or "not yet"
+    (drawn later). A place outside a visit has no segments.
+    """
+    drawn: dict[tuple[int, int], list[Segment]] = {}
+    for link in links:
+        segment = next(s for s in visits[link.visit - 1].segments if s.label == link.label)
+        drawn.setdefault((link.lesion, link.visit), []).append(segment)
+    rows = []
+    for lesion in sorted({link.lesion for link in links}):
+        at = [n for n in range(1, len(visits) + 1) if (lesion, n) in drawn]
+        for visit in range(1, len(visits) + 1):
+            before = [n for n in at if n < visit]
+            segments = drawn.get((lesion, visit))
+            status = _status(visit, len(segments or ()), len(drawn[lesion, before[-1]]) if before else 0)
+            if segments is None:
+                source = before[-1] if before else at[0]
+                carried = [carry(segment, source, visit) for segment in drawn[lesion, source]]
+                segments = [segment for segment in carried if segment is not None]
+            rows.append(Found(lesion, visit, status, tuple(segments)))
+    return rows
+
+
+def _status(visit: int, count: int, before: int) -> str:
+    """The status by the number of contours at this visit and at the last one that had the lesion."""
+    if not count:
+        return "vanished" if before else "not yet"
+    if not before:
+        return "baseline" if visit == 1 else "new"
+    return "split" if count > before else "merged" if count < before else "paired"
+
+
+def measured(
+    visits: Sequence[Visit], found: Sequence[Found], threshold: float | str = MTV
+) -> Iterator[tuple[Found, str, dict[str, Any]]]:
+    """Every lesion at every visit in every image: (lesion, image, measures by name); SULpeak where it is known."""
+    for one in found:
+        visit = visits[one.visit - 1]
+        for image, volume in visit.images.items():
+            figures = measure_lesions(volume, one.segments, threshold=threshold, skip_outside=True)
+            if not figures:
+                continue
+            values = together(figures)
+            factor = visit.body.sul_factor
+            values["sulpeak"] = None if factor is None else factor * values["suvpeak"]
+            yield one, image, values
+
+
+def together(figures: Sequence[Lesion]) -> dict[str, Any]:
+    """The measures of a lesion that several segments make up: maxima of SUVmax and SUVpeak, sums of MTV and TLG."""
+    sizes = np.array([max(f.voxels, 1) for f in figures])
+    return {
+        "voxels": int(sum(f.voxels for f in figures)),
+        "suvmax": max(f.suvmax for f in figures),
+        "suvmean": float(np.average([f.suvmean for f in figures], weights=sizes)),
+        "suvpeak": max(f.suvpeak for f in figures),
+        "mtv_ml": sum(f.mtv_ml for f in figures),
+        "tlg": sum(f.tlg for f in figures),
+    }
+
+
+def lesion_table(
+    visits: Sequence[Visit], links: Sequence[Link], found: Sequence[Found], threshold: float | str = MTV
+) -> list[dict[str, Any]]:
+    """Rows with the keys of :data:`COLUMNS`: a row per lesion, visit and image, with changes since the first visit."""
+    names = {link.lesion: link.name for link in reversed(links)}
+    rows: list[dict[str, Any]] = []
+    first: dict[tuple[int, str], dict[str, Any]] = {}
+    for one, image, values in measured(visits, found, threshold):
+        visit = visits[one.visit - 1]
+        row = {
+            **{"lesion": one.lesion, "name": names[one.lesion], "visit": one.visit, "visit_name": visit.name},
+            **{"date": visit.pet.metadata.get("series_date", ""), "image": image, "status": one.status},
+            "labels": " ".join(str(segment.label) for segment in one.segments) if one.drawn else "",
+            **values,
+        }
+        before = first.setdefault((one.lesion, image), values)
+        rows.append(row if before is values else row | change_columns(values, before, SINCE))
+    return rows

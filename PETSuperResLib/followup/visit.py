@@ -1,0 +1,126 @@
+"""A visit: one PET/CT study of a patient with its lesions, as it is compared with others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..inputs import read_image
+from ..lesions.read import read_segmentation
+from ..lesions.segments import Segment
+from ..results import report_of, target
+from ..suv.body import lean_body_mass_kg
+from ..suv.volumes import check_suv, told
+from ..volume import Volume
+
+LEAN = "LBMJANMA"  # the formula of lean body mass: Janmahasatian et al., Clin Pharmacokinet 2005
+
+
+@dataclass(frozen=True)
+class Body:
+    """What lean body mass follows from: weight in kg, height in cm, sex (M, F or O); None where it is not known."""
+
+    weight_kg: float | None = None
+    height_cm: float | None = None
+    sex: str | None = None
+
+    @classmethod
+    def of(cls, pet: Volume, stated: Body) -> Body:
+        """What is stated, else what the PET's DICOM header has."""
+        about = pet.metadata
+        height_m = about.get("height_m")
+        return cls(
+            stated.weight_kg or about.get("weight_kg"),
+            stated.height_cm or (100 * height_m if height_m else None),
+            stated.sex or about.get("sex"),
+        )
+
+    @property
+    def sul_factor(self) -> float | None:
+        """SUL / SUVbw: lean body mass over weight; None where weight, height or sex is not known."""
+        if self.weight_kg is None or self.height_cm is None or self.sex not in ("M", "F", "O"):
+            return None
+        return lean_body_mass_kg(self.weight_kg, self.height_cm, self.sex, LEAN) / self.weight_kg
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One study.
+
+    ``images``: by name the PETs in SUVbw that are measured: ``pet``, and ``sr`` where it was super-resolved.
+    ``segments`` are the lesions; none is a visit whose lesions have all vanished. ``ct`` in HU serves registration and
+    reference regions.
+    """
+
+    name: str
+    images: Mapping[str, Volume]
+    segments: tuple[Segment, ...]
+    ct: Volume | None = None
+    body: Body = Body()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def pet(self) -> Volume:
+        """The PET as the scanner gave it."""
+        return self.images["pet"]
+
+    @classmethod
+    def read(
+        cls,
+        name: str,
+        pet: Volume | str | Path,
+        ct: Volume | str | Path | None = None,
+        segmentation: Volume | str | Path | None = None,
+        results: str | Path | None = None,
+        body: Body = Body(),
+    ) -> Visit:
+        """Read the files of a study; ``results`` is a folder that ``reconstruct`` wrote of it.
+
+        Raises the library's errors for what cannot be read or is no PET in SUV.
+        """
+        volume = read_image(pet, "PT")
+        notes = check_suv(volume)
+        images = {"pet": volume}
+        if results is not None:
+            file = target(results, "sr")
+            report_of(file)
+            images["sr"] = Volume.read(file, "SUVbw")
+        anatomy = None if ct is None else read_image(ct, "CT")
+        notes += told(anatomy) if anatomy else []
+        segments: tuple[Segment, ...] = ()
+        if segmentation is not None and not _empty(segmentation):
+            found = read_segmentation(segmentation, volume)
+            segments, notes = found.segments, [*notes, *found.notes]
+        return cls(name, images, segments, anatomy, Body.of(volume, body), tuple(notes))
+
+
+def _empty(segmentation: Volume | str | Path) -> bool:
+    """Whether a segmentation is a label map without a label: no lesion is left."""
+    if not isinstance(segmentation, Volume):
+        path = Path(segmentation)
+        if not path.is_file() or not path.name.lower().endswith((".nii", ".nii.gz", ".mha", ".nrrd")):
+            return False
+        try:
+            segmentation = Volume.read(path, "label")
+        except InputError:
+            return False  # of several layers: reading it as a segmentation tells more
+    return not segmentation.array.any()
+
+
+def facts(visit: Visit) -> dict[str, Any]:
+    """The visit in the report: name, body, and how SUL follows from SUVbw."""
+    about = visit.body
+    return {
+        "name": visit.name,
+        "date": visit.pet.metadata.get("series_date", ""),
+        "lesions": len(visit.segments),
+        "weight_kg": about.weight_kg,
+        "height_cm": about.height_cm,
+        "sex": about.sex,
+        "sul_factor": about.sul_factor,
+        "images": list(visit.images),
+        "notes": list(visit.notes),
+    }

@@ -1,0 +1,195 @@
+"""Lesions over time: which is which, what changed by how much, and whether that is more than repeated scans differ."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from geometry import radius
+from tiny import table
+
+from PETSuperResLib.cli import run
+from PETSuperResLib.errors import InputError
+from PETSuperResLib.followup.change import change
+from PETSuperResLib.followup.compare import compare
+from PETSuperResLib.followup.pairing import pair
+from PETSuperResLib.followup.visit import Body, Visit
+from PETSuperResLib.lesions.segments import Segment, segments_of
+from PETSuperResLib.volume import Volume
+
+GRID = Volume(np.zeros((30, 40, 40)), (4.0, 4.0, 4.0), (-78.0, -78.0, -58.0))
+UNKNOWN = Body()
+Ball = tuple[tuple[float, float, float], float, float]  # centre in mm, radius in mm, SUV
+
+
+def study(*balls: Ball) -> tuple[Volume, Volume]:
+    """A PET of background 1 with hot balls, and their label map."""
+    pet, labels = np.ones(GRID.shape, np.float32), np.zeros(GRID.shape, np.float32)
+    for label, (centre, size, suv) in enumerate(balls, 1):
+        inside = radius(GRID, centre) <= size
+        pet[inside], labels[inside] = suv, label
+    return GRID.with_array(pet, "SUVbw"), GRID.with_array(labels, "label")
+
+
+def visit(*balls: Ball, name: str = "", body: Body = UNKNOWN) -> Visit:
+    pet, labels = study(*balls)
+    return Visit(name, {"pet": pet}, tuple(segments_of(labels)) if balls else (), body=body)
+
+
+A, B, C = ((-40, 0, 0), 14, 10.0), ((30, 10, 0), 12, 8.0), ((0, -40, 30), 10, 6.0)
+
+
+def lesions(*visits: Visit) -> list[list[int]]:
+    """The lesion of every segment, by visit."""
+    links = pair([v.segments for v in visits])
+    return [[link.lesion for link in links if link.visit == n] for n in range(1, len(visits) + 1)]
+
+
+def hows(*visits: Visit) -> list[str]:
+    return [link.how for link in pair([v.segments for v in visits]) if link.visit > 1]
+
+
+# -- pairing --------------------------------------------------------------------------------------------
+def test_lesions_are_paired_whatever_their_labels():
+    assert lesions(visit(A, B, C), visit(C, A, B)) == [[1, 2, 3], [3, 1, 2]]
+
+
+def test_a_moved_lesion_is_paired_and_a_far_one_is_new():
+    near, far = ((-40, 20, 0), 6, 10.0), ((-40, 50, 0), 6, 10.0)
+    small = ((-40, 0, 0), 6, 10.0)
+    assert lesions(visit(small), visit(near)) == [[1], [1]]
+    assert lesions(visit(small), visit(far)) == [[1], [2]] and hows(visit(small), visit(far)) == ["new"]
+
+
+def test_overlap_decides_before_distance():
+    """One lesion vanishes and another comes up beside its neighbour: the neighbour keeps its partner."""
+    kept, gone, new = ((0, 0, 0), 6, 8.0), ((0, 20, 0), 6, 8.0), ((0, -20, 0), 6, 8.0)
+    assert lesions(visit(kept, gone), visit(new, kept)) == [[1, 2], [3, 1]]
+
+
+def test_a_lesion_that_splits_or_merges_stays_one():
+    whole, parts = ((0, 0, 0), 22, 8.0), (((-12, 0, 0), 8, 8.0), ((12, 0, 0), 8, 8.0))
+    assert lesions(visit(whole), visit(*parts)) == [[1], [1, 1]]
+    assert sorted(hows(visit(whole), visit(*parts))) == ["paired", "split"]
+    assert lesions(visit(*parts), visit(whole)) == [[1, 1], [1]] and hows(visit(*parts), visit(whole)) == ["merged"]
+
+
+def test_a_lesion_that_comes_back_is_the_same_one():
+    assert lesions(visit(A, B), visit(B), visit(B, A)) == [[1, 2], [2], [2, 1]]
+
+
+# -- change ---------------------------------------------------------------------------------------------
+def test_the_limits_of_an_suv_are_those_of_qibas_profile():
+    at_12_percent = change("suvmax", 10, 10)
+    assert round(at_12_percent.low) == -28 and round(at_12_percent.high) == 39
+    assert not change("suvmax", 10, 13).real and change("suvmax", 10, 14).real
+    assert not change("suvmax", 10, 7.5).real and change("suvmax", 10, 7).real
+    assert change("suvmax", 0, 5) is None
+
+
+def test_the_interval_holds_the_true_change_of_repeated_scans_in_95_percent():
+    random = np.random.default_rng(0)
+    before, after = 5 * np.exp(0.12 * random.standard_normal((2, 4000)))
+    found = [change("suvpeak", b, 0.7 * a) for b, a in zip(before, after, strict=True)]
+    assert 0.94 < np.mean([f.low < -30 < f.high for f in found]) < 0.96
+
+
+def test_values_changes_and_the_places_of_lesions_that_are_not_there():
+    first, second = visit(A, B, name="before"), visit((A[0], A[1], 5.0), C, name="after")
+    rows = {(r["lesion"], r["visit"]): r for r in compare([first, second]).rows}
+    assert [rows[key]["status"] for key in sorted(rows)] == [
+        "baseline", "paired", "baseline", "vanished", "not yet", "new"]  # fmt: skip
+    assert rows[1, 2]["suvmax_change_percent"] == pytest.approx(-50) and rows[1, 2]["suvmax_change_real"] == "yes"
+    assert rows[2, 2]["suvmax"] == rows[3, 1]["suvmax"] == 1.0  # the background at their places
+    assert rows[2, 2]["mtv_ml"] == 0 and rows[2, 2]["labels"] == ""
+
+
+def test_a_split_lesion_sums_volumes_and_keeps_the_highest_value():
+    parts = (((-12, 0, 0), 8, 8.0), ((12, 0, 0), 8, 6.0))
+    rows = compare([visit(((0, 0, 0), 22, 8.0)), visit(*parts)]).rows
+    alone = compare([visit(parts[0]), visit(parts[0])]).rows[0]
+    assert rows[1]["status"] == "split" and rows[1]["labels"] == "1 2" and rows[1]["suvmax"] == 8
+    assert rows[1]["mtv_ml"] == pytest.approx(2 * alone["mtv_ml"])
+    assert rows[1]["tlg"] == pytest.approx(alone["tlg"] * 14 / 8)
+
+
+def test_sul_is_by_lean_body_mass_and_missing_where_it_is_not_known():
+    known = compare([visit(A, body=Body(80, 175, "M"))] * 2).rows[0]
+    assert known["sulpeak"] == pytest.approx(known["suvpeak"] * 9270 / (6680 + 216 * 80 / 1.75**2))
+    assert compare([visit(A, body=Body(80, 175))] * 2).rows[0]["sulpeak"] is None
+
+
+def test_a_lesion_that_was_not_drawn_again_is_told():
+    undrawn = Visit("after", visit(A, B).images, visit(A).segments)
+    told = compare([visit(A, B, name="before"), undrawn]).warnings
+    assert len(told) == 1 and "Lesion 2" in told[0] and "not drawn in after" in told[0]
+
+
+def test_one_study_or_none_with_a_lesion_is_refused():
+    with pytest.raises(InputError, match="two or more"):
+        compare([visit(A)])
+    with pytest.raises(InputError, match="has a lesion"):
+        compare([visit(), visit()])
+
+
+# -- the command ----------------------------------------------------------------------------------------
+@pytest.fixture
+def words(tmp_path) -> list[str]:
+    """The command for two studies: lesion A falls, B vanishes, C is new."""
+    for name, balls in {"one": (A, B), "two": ((A[0], A[1], 5.0), C)}.items():
+        pet, labels = study(*balls)
+        pet.write(tmp_path / f"{name}.nii.gz")
+        labels.write(tmp_path / f"{name}_seg.nii.gz")
+    pets, masks = ([str(tmp_path / f"{n}{end}.nii.gz") for n in ("one", "two")] for end in ("", "_seg"))
+    return ["compare", "--pet", *pets, "--segmentation", *masks, "--out", str(tmp_path / "out")]
+
+
+def test_the_command_writes_and_tells_the_table(words, tmp_path, capsys):
+    assert run([*words, "--name", "before", "after"]) == 0
+    text = capsys.readouterr().out
+    assert "(-50 %*)" in text and "vanished" in text and "new" in text and "SULpeak" not in text
+    rows = table(tmp_path / "out" / "followup.csv")
+    assert [(r["lesion"], r["visit_name"], r["status"]) for r in rows if r["visit"] == "2"] == [
+        ("1", "after", "paired"), ("2", "after", "vanished"), ("3", "after", "new")]  # fmt: skip
+    assert run([*words, "--weight", "80", "--height", "175", "--sex", "F"]) == 0
+    assert "SULpeak" in capsys.readouterr().out
+
+
+def test_edited_pairs_are_taken_and_kept(words, tmp_path, capsys):
+    assert run(words) == 0
+    pairs = tmp_path / "out" / "pairs.csv"
+    edited = pairs.read_text(encoding="utf-8").replace("Lesion 2,3,new", "Lesion 2,2,new")
+    pairs.write_text(edited, encoding="utf-8")
+    assert run(words) == 2  # it would be lost
+    assert "no earlier result" in capsys.readouterr().err
+    assert run([*words, "--pairs", str(pairs)]) == 0
+    assert pairs.read_text(encoding="utf-8") == edited
+    rows = table(tmp_path / "out" / "followup.csv")
+    assert [(r["lesion"], r["status"]) for r in rows if r["visit"] == "2"] == [("1", "paired"), ("2", "paired")]
+    pairs.write_text(edited.replace("1,2,Lesion 2,2", "1,2,Lesion 2,x"), encoding="utf-8")
+    assert run([*words, "--pairs", str(pairs)]) == 2
+    assert "--pairs" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_command_and_an_uneven_number_of_studies_are_refused(words, tmp_path, capsys):
+    assert run([*words, "--name", "before"]) == 2
+    assert "2 PETs and 1 values of --name" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text('{"outputs_sha256": {}}', encoding="utf-8")
+    assert run(words) == 2
+    assert "results of another command" in capsys.readouterr().err
+
+
+def test_a_visit_without_lesions_has_them_all_vanished(words, tmp_path):
+    GRID.with_array(np.zeros(GRID.shape), "label").write(tmp_path / "two_seg.nii.gz")
+    assert run(words) == 0
+    rows = table(tmp_path / "out" / "followup.csv")
+    assert [r["status"] for r in rows if r["visit"] == "2"] == ["vanished", "vanished"]
+
+
+def test_masks_on_different_grids_are_related_by_where_they_lie():
+    fine = Volume(np.ones((20, 20, 20)), (1.0, 1.0, 1.0), (0.5, 0.5, 0.5))
+    coarse = Volume(np.ones((5, 5, 5)), (4.0, 4.0, 4.0), (12.0, 2.0, 2.0))
+    links = pair([[Segment(1, "", fine)], [Segment(1, "", coarse)]])
+    assert links[1].overlap == pytest.approx(0.5, abs=0.03) and not math.isnan(links[1].gap_mm)
