@@ -18,6 +18,7 @@ from torch import Tensor
 from ..volume import Volume
 from ..widths import FWHM_PER_SIGMA, without_box
 from .image_noise import ImageNoise
+from .likelihood import Fit, normal_fit
 from .model import ForwardModel, Lines
 from .voxels import VoxelMeans
 
@@ -87,6 +88,14 @@ class ImageMeasurement:
     def chi_square(self, y: Tensor, mean: Tensor) -> dict[str, float]:
         """Of counts and their expectation, by :meth:`.ImageNoise.chi_square`."""
         return self.noise.chi_square(*((x - self.background) / (self.scale * self.weights) for x in (y, mean)))
+
+    def fit(self, counts: np.ndarray, base: np.ndarray, lines: np.ndarray, start: np.ndarray) -> Fit:
+        """Amplitudes of expected counts ``lines`` ``(T, S, rows, columns)`` added to ``base``; the noise is that at
+        ``start``."""
+        per_suv = self.scale * self.weights.numpy()
+        suv = (base + np.tensordot(start, lines, 1) - self.background) / per_suv
+        variance = self.noise.variance(np.maximum(suv, 0) + BACKGROUND_SUV)
+        return normal_fit((counts - base) / per_suv, variance, lines / per_suv, self.noise.correlate)
 
     def projector(self, grid: Volume, device: torch.device | str = "cpu") -> VoxelMeans:
         """V from a grid with the image's slices and centre, in the place of G."""

@@ -52,6 +52,11 @@ class ImageNoise:
         """Of a voxel of an expected SUV."""
         return self.variance_ratio * mean * np.maximum(mean, 1.0) ** (self.exponent - 1)
 
+    def correlate(self, values: np.ndarray) -> np.ndarray:
+        """``(S, rows, columns)`` times a symmetric root of the noise's correlation matrix; slices are independent."""
+        rows, columns = (_unit_rows(size, self.pixel_mm, self.fwhm_mm) for size in values.shape[1:])
+        return np.asarray(rows.T @ values @ columns)
+
     def percent(self, suv: float = 1.0) -> float:
         """Standard deviation over mean of a voxel of ``suv``, in per cent."""
         return 100 * math.sqrt(self.variance_ratio / suv)
@@ -112,6 +117,12 @@ def difference_gain(fwhm_mm: float, pixel_mm: float, lag: int) -> float:
     kernel = gaussian_matrix(4 * reach + 1, pixel_mm, without_box(fwhm_mm, pixel_mm))[2 * reach]
     correlation = np.correlate(kernel, kernel, "full")[4 * reach :] / (kernel @ kernel)
     return float(6 - 8 * correlation[lag] + 2 * correlation[2 * lag])
+
+
+def _unit_rows(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:
+    """A blur along ``size`` pixels whose rows have a norm of 1: white noise keeps its variance."""
+    matrix = gaussian_matrix(size, pixel_mm, without_box(fwhm_mm, pixel_mm))
+    return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True))
 
 
 def _inner(mask: np.ndarray, lag: int) -> np.ndarray:

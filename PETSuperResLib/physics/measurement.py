@@ -16,10 +16,12 @@ from ..errors import GeometryError, InputError
 from ..files import atomic_path
 from ..scanner import Scanner
 from ..volume import Volume
+from .likelihood import Fit, poisson_fit
 from .model import ForwardModel, Lines, scanner_projector
 from .projector import ParallelProjector
 
 FORMAT = "PETSuperRes measurement 1"
+REACHED = 1e-3  # of a template's highest expected counts: bins below it say nothing of its amplitude
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class Measurement:
         """Per bin, of counts under their expectation: 1 when the fit is as good as Poisson noise allows."""
         squares = (y - mean).square_().div_(mean.clamp_min(1e-3))
         return {"chi_square_per_bin": float(squares.mean(dtype=torch.float64))}
+
+    def fit(self, counts: np.ndarray, base: np.ndarray, lines: np.ndarray, start: np.ndarray) -> Fit:
+        """Amplitudes, from ``start`` on, of expected counts ``lines`` ``(T, S, views, bins)`` added to ``base``."""
+        reached = (np.abs(lines) > REACHED * np.abs(lines).max((1, 2, 3), keepdims=True)).any(0)
+        return poisson_fit(counts[reached], base[reached], lines[:, reached], start)
 
     def write(self, path: str | Path) -> Path:
         """Write as safetensors with the scanner and the grid as metadata."""

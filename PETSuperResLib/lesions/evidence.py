@@ -1,0 +1,63 @@
+"""What the measurement says for a hot blob or a lesion: the log-likelihood that it gains over its surroundings.
+
+The blob is taken out of the result, its surroundings are continued smoothly, and two amplitudes are fitted to the
+measurement: the blob's and that of its surroundings. Twice the log-likelihood gained by the blob is chi-square with one
+degree of freedom where there is no blob (Wilks), so its signed root is in sigma of a normal variable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from ..physics.amplitudes import Data, Template
+from ..volume import Volume
+from .blobs import Blob, smooth_inside
+from .segments import Block, Segment
+
+SUPPORTED = 3.0  # sigma: below it the data do not support a blob
+NEAR_MM, FAR_MM = 4.0, 12.0  # distance from a blob up to which its surroundings are fitted whole, and not at all
+
+
+def blob_evidence(data: Data, estimate: np.ndarray, blobs: Sequence[Blob]) -> list[float]:
+    """Sigma of every blob of an estimate ``(K, J, I)`` in SUV."""
+    return [_sigma(data, estimate, blob.block, blob.inside, blob.excess) for blob in blobs]
+
+
+def lesion_evidence(data: Data, estimate: np.ndarray, segments: Sequence[Segment]) -> list[float]:
+    """Sigma of uniform uptake in each segment above its surroundings; NaN for one outside the estimate's grid."""
+    found = []
+    for segment in segments:
+        weights, block = segment.weights(data.grid)
+        reached = weights.size > 0 and bool(weights.any())
+        found.append(_sigma(data, estimate, block, weights > 0, weights) if reached else float("nan"))
+    return found
+
+
+def _sigma(data: Data, estimate: np.ndarray, block: Block, inside: np.ndarray, shape: np.ndarray) -> float:
+    """Of uptake of a ``shape`` in place of what the estimate has in the voxels ``inside`` a block."""
+    grid = data.grid
+    near, (inside, shape) = _widened(block, (inside, shape), grid)
+    values = estimate[near]
+    smooth = smooth_inside(values, inside, grid.spacing)
+    distance = ndimage.distance_transform_edt(~inside, grid.spacing[::-1])
+    window = np.clip((FAR_MM - distance) / (FAR_MM - NEAR_MM), 0, 1)
+    excess = values - smooth
+    images = [excess, shape, window * smooth]
+    removed, *added = data.project([Template.of(image, near, grid.shape) for image in images])
+    amplitude = float((excess * shape).sum() / (shape * shape).sum())
+    return data.fit(removed, added, [max(amplitude, 0.0), 0.0]).sigma
+
+
+def _widened(block: Block, arrays: Sequence[np.ndarray], grid: Volume) -> tuple[Block, list[np.ndarray]]:
+    """A block with :data:`FAR_MM` around it, and arrays of the block in it."""
+    reach = [math.ceil(FAR_MM / mm) for mm in grid.spacing[::-1]]
+    k, j, i = (slice(max(0, s.start - r), min(n, s.stop + r)) for s, r, n in zip(block, reach, grid.shape, strict=True))
+    own = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(block, (k, j, i), strict=True))
+    wide = [np.zeros([s.stop - s.start for s in (k, j, i)], array.dtype) for array in arrays]
+    for target, array in zip(wide, arrays, strict=True):
+        target[own] = array
+    return (k, j, i), wide

@@ -1,0 +1,108 @@
+"""How much of a few templates a measurement holds: amplitudes by maximum likelihood, and what each is worth.
+
+The templates are small parts of an estimate, such as a lesion, and all else is held. So the expected data are linear in
+few amplitudes, theta: ``base + sum theta_k A t_k``, and only the bins that the templates reach matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..volume import Volume
+from .image_model import ImageMeasurement
+from .likelihood import Fit
+from .measurement import Measurement
+from .model import Lines
+from .psf import GaussianPSF, gaussian_matrix
+
+STACK = 64  # slices of templates that are projected together
+REACHED = 1e-3  # of the axial blur's highest weight: slices that a template reaches
+
+
+@dataclass(frozen=True)
+class Template:
+    """Activity in SUV: ``values`` ``(s, J, I)`` in the slices from ``first`` on, 0 in all others."""
+
+    first: int
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, block: tuple[slice, slice, slice], shape: tuple[int, ...]) -> Template:
+        """A small ``image`` in a ``block`` of a volume of ``shape`` (K, J, I)."""
+        values = np.zeros((image.shape[0], *shape[1:]), np.float32)
+        values[:, block[1], block[2]] = image
+        return cls(block[0].start, values)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The expected data ``(s, views, bins)`` of a template in the slices from ``first`` on, without background."""
+
+    first: int
+    values: Tensor
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.values)
+
+
+class Data:
+    """A measurement beside what an estimate ``(K, J, I)`` in SUV on ``grid`` expects of it."""
+
+    def __init__(
+        self, measurement: Measurement | ImageMeasurement, grid: Volume, projector: Lines, estimate: np.ndarray
+    ):
+        self.measurement, self.grid, self.device = measurement, grid, projector.device
+        self.model = measurement.model(grid, self.device, projector)
+        self.counts = measurement.counts.to(self.device)
+        self.mean = self.model.mean(torch.from_numpy(np.asarray(estimate, np.float32)).to(self.device))
+        across, along = measurement.model_fwhm_mm
+        self._in_slices = GaussianPSF((1, *grid.shape[1:]), grid.spacing, (across, 0.0), self.device)
+        self._axial = gaussian_matrix(grid.shape[0], grid.spacing[2], along)
+
+    def project(self, templates: Sequence[Template]) -> list[Projection]:
+        """A t of each template."""
+        found: list[Projection] = []
+        waiting: list[tuple[int, Tensor]] = []
+        for template in templates:
+            first, blurred = self._across_slices(template)
+            if sum(len(values) for _, values in [*waiting, (first, blurred)]) > STACK:
+                found, waiting = found + self._together(waiting), []
+            waiting.append((first, blurred))
+        return found + self._together(waiting)
+
+    def fit(self, removed: Projection, added: Sequence[Projection], start: Sequence[float]) -> Fit:
+        """Amplitudes of what is ``added`` after ``removed`` is taken out of the estimate; ``start``: to begin with."""
+        first, last = min(p.first for p in (removed, *added)), max(p.last for p in (removed, *added))
+        lines = torch.zeros(1 + len(added), last - first, *self.counts.shape[1:], device=self.device)
+        for row, p in zip(lines, (removed, *added), strict=True):
+            row[p.first - first : p.last - first] = p.values
+        tensors = (self.counts[first:last], self.mean[first:last] - lines[0], lines[1:])
+        counts, base, columns = (x.cpu().double().numpy() for x in tensors)
+        return self.measurement.part(first, last).fit(counts, base, columns, np.asarray(start, np.float64))
+
+    def _across_slices(self, template: Template) -> tuple[int, Tensor]:
+        """A template after the axial blur of the model, and its first slice."""
+        of = slice(template.first, template.first + len(template.values))
+        weights = self._axial[:, of]
+        reached = np.flatnonzero(weights.max(1) > REACHED * weights.max())
+        first, last = int(reached[0]), int(reached[-1]) + 1
+        values = torch.from_numpy(template.values).to(self.device)
+        blur = torch.from_numpy(weights[first:last].astype(np.float32)).to(self.device)
+        return first, torch.tensordot(blur, values, 1)
+
+    def _together(self, blurred: list[tuple[int, Tensor]]) -> list[Projection]:
+        if not blurred:
+            return []
+        stack = torch.cat([values for _, values in blurred])
+        slices = torch.cat([torch.arange(first, first + len(values)) for first, values in blurred]).to(self.device)
+        lines = self.model.projector.forward(self._in_slices(stack).contiguous())
+        factors = torch.as_tensor(self.model.factors, device=self.device)
+        lines = lines * (factors if factors.ndim == 0 else factors[slices])
+        parts = lines.split([len(values) for _, values in blurred])
+        return [Projection(first, part) for (first, _), part in zip(blurred, parts, strict=True)]
