@@ -48,7 +48,8 @@ def penalised(
         back = model.adjoint(y / (mean + EPSILON))
         slope, curvature = penalty.gradient(z)
         gradient = sensitivity - back + beta * slope
-        direction = _surrogate_minimum(z, z * back, sensitivity + beta * slope, beta * curvature) - z
+        linear = sensitivity + beta * (slope - curvature * z)
+        direction = positive_root(beta * curvature, linear, z * back) - z
         ray = model.forward(direction)
         fall = float((gradient * direction).double().sum())
         if not fall < 0:
@@ -71,11 +72,10 @@ def penalised(
     return z
 
 
-def _surrogate_minimum(z: Tensor, e: Tensor, linear: Tensor, curvature: Tensor) -> Tensor:
-    """The positive x of ``curvature x^2 + (linear - curvature z) x - e = 0``, without cancellation."""
-    b = linear - curvature * z
-    root = torch.sqrt(b * b + 4 * curvature * e)
-    upper = (root - b) / (2 * curvature).clamp_min(1e-30)
+def positive_root(a: Tensor, b: Tensor, e: Tensor) -> Tensor:
+    """The positive x of ``a x^2 + b x - e = 0`` for a, e >= 0, without cancellation; at least :data:`FLOOR`."""
+    root = torch.sqrt(b * b + 4 * a * e)
+    upper = (root - b) / (2 * a).clamp_min(1e-30)
     return torch.where(b > 0, 2 * e / (b + root).clamp_min(1e-30), upper).clamp_min(FLOOR)
 
 

@@ -17,10 +17,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from ...physics.penalised import FLOOR, positive_root
 from ...physics.psf import GaussianPSF
 from ...sampling.penalties import RelativeDifference, distance, half_offsets, overlap, quadratic_surrogate
 
-FLOOR = 1e-6  # SUV of an empty voxel
 FLAT_SUV = 0.01  # differences below it count as none in the total variation
 LEAST_DIVISOR = 0.1  # of the total variation's update, which has no limit of its own
 
@@ -88,7 +88,7 @@ def map_deconvolution(
         for _ in range(updates):
             curvature = 2 * ties.strength
             linear = 1 + ties.slope(ahead) - curvature * ahead
-            new = _positive_root(curvature, linear, ahead * _comparison(y, psf, ahead))
+            new = positive_root(curvature, linear, ahead * _comparison(y, psf, ahead))
             if float(((ahead - new) * (new - z)).sum()) > 0:
                 momentum = 1.0
             before, momentum = momentum, (1 + math.sqrt(1 + 4 * momentum**2)) / 2
@@ -172,11 +172,3 @@ def _comparison(y: Tensor, psf: GaussianPSF, z: Tensor) -> Tensor:
 def _neighbours(z: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """All but the last and all but the first voxels along an axis, as views."""
     return z.narrow(axis, 0, z.shape[axis] - 1), z.narrow(axis, 1, z.shape[axis] - 1)
-
-
-def _positive_root(a: Tensor, b: Tensor, e: Tensor) -> Tensor:
-    """The positive x of ``a x^2 + b x - e = 0``, without cancellation."""
-    root = torch.sqrt(b * b + 4 * a * e)
-    return torch.where(b > 0, 2 * e / (b + root).clamp_min(1e-30), (root - b) / (2 * a).clamp_min(1e-30)).clamp_min(
-        FLOOR
-    )
