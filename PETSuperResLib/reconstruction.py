@@ -110,8 +110,8 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     if residual.get("chi_square_hot", 0.0) > UNEXPLAINED:
         warnings.append(
             "In hot regions the PET differs from what the result gives by "
-            f"{residual['chi_square_hot']:.1f} times its noise (chi-square): its FWHM is probably smaller than stated. "
-            "State a smaller filter or FWHM."
+            f"{residual['chi_square_hot']:.1f} times its noise (chi-square): its FWHM is probably smaller, or its "
+            "noise higher, than taken. State a smaller filter or FWHM, or more noise."
         )
     facts = {
         "notice": NOTICE,

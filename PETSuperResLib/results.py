@@ -101,19 +101,17 @@ def check_results(out: str | Path, request: Request, inputs: Iterable[str | Path
 def earlier_results(out: str | Path) -> set[Path]:
     """The report of an earlier result in ``out``, and those of its files that have not been changed since."""
     report = target(out, "report")
-    found = {report}
-    for name, digest in _hashes(report).items():
-        path = report.parent / Path(name).name
-        if path.is_file() and file_hash(path) == digest:
-            found.add(path)
-    return found if HASHES in _read(report) else set()
+    recorded = _read(report)
+    return {report, *_unchanged(report.parent, _hashes(recorded))} if HASHES in recorded else set()
 
 
 def whole_report(out: str | Path) -> dict[str, Any]:
     """The report of a result in ``out`` all of whose files are there and unchanged; empty otherwise."""
-    report, earlier = target(out, "report"), earlier_results(out)
-    whole = all(report.parent / name in earlier for name in _hashes(report))
-    return _read(report) if earlier and whole else {}
+    path = target(out, "report")
+    report = _read(path)
+    unchanged = _unchanged(path.parent, _hashes(report))
+    whole = HASHES in report and all(path.parent / name in unchanged for name in _hashes(report))
+    return report if whole else {}
 
 
 def report_of(volume: str | Path, report: str | Path | None = None) -> dict[str, Any]:
@@ -128,18 +126,26 @@ def report_of(volume: str | Path, report: str | Path | None = None) -> dict[str,
         raise InputError(f"No file {path}: check the path.")
     if not chosen.is_file():
         raise InputError(f"There is no report {chosen} of {path}: give the one of its reconstruction.", "report")
-    if file_hash(path) not in _hashes(chosen).values():
+    found = _read(chosen)
+    if file_hash(path) not in _hashes(found).values():
         raise InputError(
             f"{chosen} does not record {path} (by its SHA-256): give a super-resolved PET as it was written, and the "
             "report.json of the same reconstruction.",
             "report",
         )
-    return _read(chosen)
+    return found
 
 
-def _hashes(report: Path) -> dict[str, str]:
-    found = _read(report).get(HASHES)
+def _hashes(report: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 by name of the files that a report records."""
+    found = report.get(HASHES)
     return found if isinstance(found, dict) else {}
+
+
+def _unchanged(folder: Path, hashes: Mapping[str, str]) -> set[Path]:
+    """The files in ``folder`` that have the SHA-256 recorded under their names."""
+    paths = {folder / Path(name).name: digest for name, digest in hashes.items()}
+    return {path for path, digest in paths.items() if path.is_file() and file_hash(path) == digest}
 
 
 def _read(report: Path) -> dict[str, Any]:

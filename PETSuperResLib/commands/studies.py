@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..studies.subjects import Cohort
 
 
-@click.group(short_help="Experiments: nema, phantom, robustness, quality-vs-time, bias-noise, scaling.")
+@click.group(short_help="Experiments: nema, phantom, protocols, robustness, quality-vs-time, bias-noise, scaling.")
 def study() -> None:
     """Experiments on simulated scans and a real phantom: quality, wrong models, quality against time, bias, noise."""
 

@@ -95,6 +95,12 @@ def test_help_exits_0_and_says_what_the_command_does(arguments, capsys):
     assert "Usage: petsuperres" in answer.out and len(answer.out.splitlines()) > 4 and not answer.err
 
 
+def test_the_help_names_every_study():
+    study = cli.commands["study"]
+    named = study.short_help.removeprefix("Experiments: ").removesuffix(".").split(", ")
+    assert sorted(named) == sorted(study.commands)
+
+
 def test_version(capsys):
     assert run(["--version"]) == 0
     assert __version__ in capsys.readouterr().out
