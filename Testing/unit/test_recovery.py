@@ -1,0 +1,95 @@
+"""Recovered uptake of spheres of known activity, from counts and from images."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from PETSuperResLib.lesions.measures import measure_lesions
+from PETSuperResLib.lesions.recovery import Recovered, recover
+from PETSuperResLib.lesions.segments import Segment
+from PETSuperResLib.physics.clinical import post_filter
+from PETSuperResLib.physics.image_model import image_measurement
+from PETSuperResLib.physics.image_noise import ImageNoise
+from PETSuperResLib.physics.model import osem
+from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.problem import Problem
+from PETSuperResLib.volume import Volume
+
+SHAPE, SPACING, FINE = (13, 60, 60), (2.0, 2.0, 3.0), 4
+SPHERES = ((-30.0, -20.0, 10.0, 6.0), (28.0, -24.0, 13.0, 3.0), (-24.0, 26.0, 20.0, 5.0))  # x, y, diameter (mm), SUV
+TOUCHING = ((-7.0, 0.0, 14.0, 8.0), (7.0, 0.0, 14.0, 3.0))
+
+
+def cover(x: float, y: float, diameter: float) -> Volume:
+    """The part of each voxel within a sphere in the middle slice."""
+    grid = Volume(np.zeros(SHAPE), SPACING, (-59.0, -59.0, -18.0), unit="label")
+    k, j, i = ((np.arange(n * FINE) + 0.5) / FINE * mm - n * mm / 2 for n, mm in zip(SHAPE, SPACING[::-1], strict=True))
+    inside = k[:, None, None] ** 2 + (j[:, None] - y) ** 2 + (i - x) ** 2 <= (diameter / 2) ** 2
+    parts = inside.reshape(SHAPE[0], FINE, SHAPE[1], FINE, SHAPE[2], FINE).mean((1, 3, 5))
+    return grid.with_array(parts.astype(np.float32))
+
+
+@cache
+def scene(kind: str, spheres: tuple[tuple[float, ...], ...], seed: int = 0) -> tuple[Problem, Volume, list[Segment]]:
+    """A problem, an image of poor resolution in place of its solution, and the spheres in a disc of 1 SUV."""
+    segments = [Segment(n, f"sphere {n}", cover(*sphere[:3])) for n, sphere in enumerate(spheres, 1)]
+    disc = np.hypot(*np.meshgrid(*[2.0 * (np.arange(60) - 29.5)] * 2)) < 56
+    truth = np.broadcast_to(disc, SHAPE).astype(np.float32)
+    for segment, (*_, suv) in zip(segments, spheres, strict=True):
+        truth = truth + segment.mask.array * (suv - 1)
+    pet = Volume(truth, SPACING, segments[0].mask.origin, unit="SUVbw")
+    ct = pet.with_array(np.where(truth > 0, 0.0, -1000.0).astype(np.float32), "HU")
+    device = torch.device("cpu")
+    if kind == "sinogram":
+        scan = simulate(pet, ct, "standard", "high", seed=seed, device="cpu")
+        problem = Problem.make(scan.measurement, scan.truth, ct, device)
+        model, counts, _ = problem.part(0, SHAPE[0])
+        return problem, problem.grid.with_array(osem(model, counts, 12).numpy(), "SUVbw"), segments
+    blurred = post_filter(torch.from_numpy(truth), SPACING, (7.0, 7.0))
+    noise = post_filter(torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)), SPACING, (5.0, 0.0))
+    image = pet.with_array((blurred + 0.05 * noise / noise.std() * blurred.sqrt()).numpy())
+    measurement = image_measurement(image, (7.0, 7.0), ImageNoise(0.05**2, 5.0, 2, 2.0, 1.0, "stated"))
+    return Problem.make(measurement, pet, ct, device), image, segments
+
+
+def recovered(kind: str, spheres: tuple[tuple[float, ...], ...], move: bool = False, seed: int = 0) -> list[Recovered]:
+    problem, image, segments = scene(kind, spheres, seed)
+    return recover(problem, image, segments, move)
+
+
+@pytest.mark.parametrize("kind", ["sinogram", "image"])
+@pytest.mark.parametrize("spheres", [SPHERES, TOUCHING])
+def test_the_activity_of_spheres_that_the_image_blurs_is_recovered(kind, spheres):
+    _, image, segments = scene(kind, spheres)
+    found = recovered(kind, spheres)
+    for one, read, (_, _, diameter, suv) in zip(found, measure_lesions(image, segments), spheres, strict=True):
+        assert one.volume_ml == pytest.approx(np.pi / 6 * diameter**3 / 1000, rel=0.05)
+        assert one.suvmean == pytest.approx(suv, rel=0.1), one
+        assert abs(one.suvmean / suv - 1) < 0.5 * abs(read.suvmean / suv - 1)
+        assert one.tlg == one.suvmean * one.volume_ml
+
+
+def test_what_is_recovered_scatters_by_the_stated_error():
+    """Over realisations of the counts; the priors add to the stated error and not to the scatter."""
+    found = [recovered("sinogram", SPHERES, seed=seed) for seed in range(6)]
+    for scans in zip(*found, strict=True):
+        means = np.array([one.suvmean for one in scans])
+        assert 0.2 * scans[0].error < means.std(ddof=1) / means.mean() < 1.3 * scans[0].error
+
+
+def test_a_border_moved_inwards_gives_more_and_outwards_less():
+    for one in recovered("sinogram", SPHERES, move=True):
+        assert one.inward > one.suvmean > one.outward
+
+
+def test_segments_outside_the_image_are_left_out_and_the_others_keep_their_order():
+    problem, image, segments = scene("image", SPHERES)
+    moved = cover(0.0, 0.0, 10.0)
+    outside = Segment(9, "outside", Volume(moved.array, SPACING, (500.0, 0.0, 0.0), unit="label"))
+    found = recover(problem, image, [segments[2], outside, segments[0]], move=False)
+    assert [one.label for one in found] == [3, 1]
+    assert recover(problem, image, []) == []
