@@ -42,7 +42,7 @@ def cli(context: click.Context) -> None:
 
 for command in (
     *(development.demo, imaging.reconstruct, imaging.simulate, imaging.presets),
-    *(measuring.suv, measuring.lesions, followup.compare, dicom.dicom),
+    *(measuring.suv, measuring.lesions, followup.compare, dicom.dicom, dicom.report),
     *(data.manifest, data.batch, development.train, development.evaluate, development.benchmark),
     *(studies.study, development.worker),
 ):

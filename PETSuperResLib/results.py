@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,11 @@ class Result:
     lesions: Mapping[str, Sequence[Lesion]] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
 
+    def rows(self, patient: str = "") -> list[dict[str, Any]]:
+        """The table of the lesions, with the keys of :data:`~.lesions.measures.COLUMNS`."""
+        scanner = (self.report.get("scanner") or {}).get("name", "")  # none: an image of stated FWHM
+        return [row for method, found in self.lesions.items() for row in lesion_rows(found, patient, scanner, method)]
+
     def write(
         self, out: str | Path, patient: str = "", save: Callable[[Volume, Path], object] | None = None, **facts: Any
     ) -> dict[str, Path]:
@@ -47,8 +53,7 @@ class Result:
         ``patient`` is written into the table of lesions, ``facts`` into the report; ``save`` writes a volume.
         """
         save = save or Volume.write
-        scanner = (self.report.get("scanner") or {}).get("name", "")  # none: an image of stated FWHM
-        rows = [row for method, found in self.lesions.items() for row in lesion_rows(found, patient, scanner, method)]
+        rows = self.rows(patient)
         writers: dict[str, Callable[[Path], object]] = {"sr": partial(save, self.volume)}
         writers |= {name: partial(save, volume) for name, volume in self.maps.items()}
         if self.lesions:
@@ -134,6 +139,20 @@ def report_of(volume: str | Path, report: str | Path | None = None) -> dict[str,
             "report",
         )
     return found
+
+
+def lesions_of(volume: str | Path, report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The rows of the lesion table that was written with a super-resolved volume; none where none was.
+
+    ``report`` is the one of :func:`report_of`. Raises :class:`InputError` for a table that was changed since.
+    """
+    for path in (Path(volume).with_name(FILES["lesions"]), target(volume, "lesions")):
+        if path.name in report[HASHES]:
+            if not path.is_file() or file_hash(path) != report[HASHES][path.name]:
+                raise InputError(f"{path} is missing or was changed since the reconstruction: make both again.")
+            with path.open(newline="", encoding="utf-8") as file:
+                return list(csv.DictReader(file))
+    return []
 
 
 def _hashes(report: Mapping[str, Any]) -> dict[str, str]:

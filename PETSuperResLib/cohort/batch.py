@@ -13,14 +13,16 @@ from ..dicom.write import check_target, write_derived
 from ..errors import Cancelled, OutputError, PETSuperResError
 from ..files import fingerprint, hash_of, write_csv, write_together
 from ..inputs import Inputs
+from ..lesions.dicom_report import beside
 from ..lesions.measures import COLUMNS
+from ..lesions.read import Segmentation
 from ..outputs import begins, check_folder
 from ..prior import Prior
 from ..progress import Callback, Event, Reporter
 from ..reconstruction import run
 from ..request import SEGMENTS, Request
 from ..request import options as request_options
-from ..results import check_results, target, whole_report, write_results
+from ..results import check_results, lesions_of, target, whole_report, write_results
 from ..scanner import Scanner
 from ..volume import Volume
 from .cases import Case
@@ -64,8 +66,8 @@ def reconstruct_cases(
     What an equal call has done is not done again, and a case that fails does not stop the others. Under torchrun the
     processes share the cases; the first one then writes ``out/cases.csv`` and ``out/lesions.csv``. ``skipped`` are
     folders that are no case, with the reason, for the table. With ``dicom_out`` the result of each DICOM study is
-    written to ``dicom_out/<case>`` too. Raises :class:`OutputError` before the work where a file of another origin
-    is in the way.
+    written to ``dicom_out/<case>`` too, with SEG and structured report of its lesions. Raises :class:`OutputError`
+    before the work where a file of another origin is in the way.
     """
     # refused before anything is read; every case may have a segmentation
     common = Request("", "", scanner, quality, segmentation="", **options)
@@ -116,8 +118,10 @@ class _Job:
         """Make what is missing; a case that cannot be reconstructed is noted in its report, with nothing else."""
         if self.is_kept():
             if self.series is not None and not self.series.is_dir():
-                sr = target(self.folder, "sr")
-                self._write_series(Volume.read(sr, "SUVbw"), whole_report(self.folder))
+                sr, facts = target(self.folder, "sr"), whole_report(self.folder)
+                rows = lesions_of(sr, facts)
+                drawn = self.case.segmentation(self.case.pet()) if rows else Segmentation()
+                self._write_series(Volume.read(sr, "SUVbw"), facts, drawn, rows)
             return
         try:
             self._reconstruct(common, prior, report)
@@ -144,14 +148,17 @@ class _Job:
         write()
         if self.series is not None:
             try:
-                self._write_series(result.volume, result.report)
+                self._write_series(result.volume, result.report, found, result.rows())
             except PETSuperResError as error:
                 write(no_series=str(error))
 
-    def _write_series(self, volume: Volume, report: Mapping[str, Any]) -> None:
+    def _write_series(
+        self, volume: Volume, report: Mapping[str, Any], drawn: Segmentation, rows: Sequence[Mapping[str, Any]]
+    ) -> None:
         assert self.series is not None
+        place, objects = (volume, self.case.pet_file, self.series, report), beside(drawn.segments, rows, report)
         try:
-            write_derived(volume, self.case.pet_file, self.series, report, series=self.case.pet_series)
+            write_derived(*place, series=self.case.pet_series, beside=objects)
         except PETSuperResError as error:
             saved = target(self.folder, "sr")
             raise OutputError(f"{saved} is saved, but not the DICOM series of {self.case.name}: {error}") from error

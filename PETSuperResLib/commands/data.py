@@ -41,7 +41,7 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
 @click.option("--part", metavar="NAME", help="Only these cases of the split.  [default: every case]")
 @request_options(shared=True)
 @click.option(
-    "--dicom-out", metavar="DIR", help="The results of DICOM studies as derived series as well, a folder each."
+    "--dicom-out", metavar="DIR", help="The results of DICOM studies as DICOM too, a folder each: series, SEG, report."
 )
 @click.option("--out", required=True, metavar="DIR", help="A folder for each case, cases.csv and lesions.csv.")
 def batch(data: str, split: str | None, part: str | None, out: str, **common: Any) -> None:

@@ -12,7 +12,9 @@ from .common import Bar, change_table, level_option, request_options, table
 
 @click.command(short_help="Super-resolve a PET with its CT; compare lesion SUVs.")
 @request_options()
-@click.option("--dicom-out", metavar="DIR", help="New folder for the result as a derived DICOM series as well.")
+@click.option(
+    "--dicom-out", metavar="DIR", help="New folder for the result as DICOM too: series, SEG and report of lesions."
+)
 @click.option("--out", required=True, metavar="DIR", help="Where sr.nii.gz, report.json and lesions.csv go.")
 def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
@@ -25,6 +27,7 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     folder = check_results(out, request)
     if dicom_out:
         from ..dicom.write import check_target, write_derived
+        from ..lesions.dicom_report import beside
 
         check_target(dicom_out)
     inputs = Inputs.of(request)
@@ -46,12 +49,13 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     if dicom_out:
         try:
             facts, uid = dict(result.report), inputs.pet.metadata["series_uid"]
-            series = write_derived(result.volume, given["pet"], dicom_out, facts, series=uid)
+            objects = beside(inputs.segments, result.rows(), facts)
+            series = write_derived(result.volume, given["pet"], dicom_out, facts, series=uid, beside=objects)
         except PETSuperResError as error:
             raise OutputError(f"{saved} are saved in {folder}, but not the DICOM series: {error}") from error
         except KeyboardInterrupt as stop:
             raise Cancelled(f"Cancelled; {saved} are saved in {folder}, the DICOM series is not.") from stop
-        click.echo(f"Wrote {len(series)} DICOM images to {dicom_out}.")
+        click.echo(f"Wrote {len(series)} DICOM files to {dicom_out}.")
 
 
 @click.command(short_help="Simulate a low-resolution scan of a PET.")

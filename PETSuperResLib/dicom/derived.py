@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -19,6 +20,7 @@ from ..version import NOTICE, __version__
 from ..volume import Volume
 from .header import text, whole
 
+MAKER = "PETSuperRes"
 PET_STORAGE = UID("1.2.840.10008.5.1.4.1.1.128")
 WINDOW, LEVEL = 6.0, 3.0  # SUV
 COPIED = [  # of every slice; keywords of PS3.6
@@ -42,7 +44,8 @@ COPIED = [  # of every slice; keywords of PS3.6
 EMPTY = [  # may be empty but must be present (type 2)
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "ReferringPhysicianName", "AccessionNumber", "PositionReferenceIndicator", "Manufacturer", "CorrectedImage",
-    "CollimatorType", "AcquisitionDate", "AcquisitionTime",
+    "CollimatorType", "AcquisitionDate", "AcquisitionTime", "Laterality", "PatientOrientationCodeSequence",
+    "PatientGantryRelationshipCodeSequence",
 ]  # fmt: skip
 
 
@@ -83,6 +86,7 @@ def _copied(source: Dataset) -> Dataset:
     for keyword in EMPTY:
         if keyword not in dataset:
             setattr(dataset, keyword, None)
+    dataset.setdefault("FrameOfReferenceUID", stable_uid(text(source, "SeriesInstanceUID")))
     dataset.setdefault("CountsSource", "EMISSION")
     dataset.setdefault("SeriesType", ["STATIC", "IMAGE"])
     return dataset
@@ -151,6 +155,11 @@ def decimal(value: float) -> str:
     return f"{float(value):.10g}"
 
 
+def stable_uid(*words: str) -> str:
+    """The same UID for the same words, wherever and whenever it is made (PS3.5 B.2, of a name-based UUID)."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, chr(0).join((MAKER, *words))).int}"
+
+
 def _code(value: str, meaning: str) -> Dataset:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
@@ -168,7 +177,7 @@ def _referenced(source: Dataset) -> Dataset:
 def _equipment(now: datetime) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = DicomSequence([_code("109103", "Modifying Equipment")])
-    item.Manufacturer, item.ManufacturerModelName, item.SoftwareVersions = "PETSuperRes", "PETSuperRes", __version__
+    item.Manufacturer, item.ManufacturerModelName, item.SoftwareVersions = MAKER, MAKER, __version__
     item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
     item.ContributionDescription = "PET super-resolution by posterior sampling, guided by CT"
     return item
@@ -176,16 +185,20 @@ def _equipment(now: datetime) -> Dataset:
 
 def _derivation(report: Mapping[str, Any]) -> str:
     """What was done, in at most 1024 characters (ST)."""
-    words = [f"PET super-resolution (PETSuperRes {report.get('version') or __version__})"]
+    words = [f"PET super-resolution ({MAKER} {report.get('version') or __version__})", *settings_of(report)]
+    return ("; ".join(words) + f". {NOTICE}").encode("ascii", "replace").decode()[:1024]
+
+
+def settings_of(report: Mapping[str, Any]) -> list[str]:
+    """How a reconstruction was set, from its report."""
     scanner, prior, sampler = (_part(report, name) for name in ("scanner", "prior", "sampler"))
-    words += [f"{name} {value}" for name, value in (
+    return [f"{name} {value}" for name, value in (
         ("scanner model", scanner.get("name")),
         ("profile", sampler.get("name")),
         ("measurement", report.get("measurement")),
         ("seed", report.get("seed")),
         ("prior SHA-256", prior.get("sha256")),
     ) if value not in (None, "")]  # fmt: skip
-    return ("; ".join(words) + f". {NOTICE}").encode("ascii", "replace").decode()[:1024]
 
 
 def _part(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:

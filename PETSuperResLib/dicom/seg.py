@@ -46,7 +46,7 @@ def regions_of(dataset: Dataset, name: str) -> list[Region]:
         if not own:  # the background of a label map
             continue
         label = text(segment, "SegmentLabel") or text(segment, "SegmentDescription") or f"Segment {own}"
-        draw = partial(_draw, label, own, frames)
+        draw = partial(_draw, label, own, text(segment, "TrackingUID"), frames)
         found.append(Region(label, _kind(label, segment), frame, draw))
     return found
 
@@ -127,7 +127,7 @@ def _step(measures: Dataset, heights: np.ndarray, name: str) -> tuple[float, lis
     return step, []
 
 
-def _draw(label: str, own: int, frames: _Frames) -> tuple[Volume, list[str]]:
+def _draw(label: str, own: int, tracking: str, frames: _Frames) -> tuple[Volume, list[str]]:
     """The parts of the voxels within one segment, in the box around it."""
     filled = []
     for k, other, plane in zip(frames.slices, frames.numbers, frames.planes, strict=True):
@@ -142,4 +142,5 @@ def _draw(label: str, own: int, frames: _Frames) -> tuple[Volume, list[str]]:
     for k, plane in filled:
         mask[k - first] = np.maximum(mask[k - first], plane[j[0] : j[-1] + 1, i[0] : i[-1] + 1])
     origin = frames.grid.ijk_to_lps @ [i[0], j[0], first, 1.0]
-    return Volume(mask, frames.grid.spacing, tuple(origin[:3]), frames.grid.direction, "label"), frames.notes
+    place = (frames.grid.spacing, tuple(origin[:3]), frames.grid.direction)
+    return Volume(mask, *place, "label", {"tracking_uid": tracking} if tracking else {}), frames.notes

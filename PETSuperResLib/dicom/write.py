@@ -8,7 +8,7 @@ processing and its source images are in DerivationDescription, SourceImageSequen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from ..files import write_together
 from ..outputs import check_folder
 from ..progress import Callback, Reporter
 from ..volume import Volume
-from .derived import PET_STORAGE, derived_headers, set_pixels
+from .derived import derived_headers, set_pixels
 from .files import find_series, quiet_pydicom, read_dataset, save_dataset
 from .header import text, vector
 from .slices import sort_slices
+
+Beside = Callable[..., Mapping[str, Dataset]]  # (volume, derived, source) to data sets by file name
 
 
 def write_derived(
@@ -36,13 +38,15 @@ def write_derived(
     description: str = "PETSuperRes",
     progress: Callback | None = None,
     series: str | None = None,
+    beside: Beside | None = None,
 ) -> list[Path]:
     """Write ``volume`` (SUVbw, on any grid with the slices of the PET) as a series in ``folder``; returns the files.
 
     ``source`` is the PET series that it was made from: a folder, one of its files, or all of its files; ``series``
     (UID or description) names one of several in a folder. ``folder``
     is new or empty; it is written completely or not at all. A summary of the reconstruction's ``report`` is part
-    of the description, and ``progress`` may raise to stop. Raises :class:`UnitsError` when the volume
+    of the description, and ``progress`` may raise to stop. ``beside`` makes further data sets of the same study for
+    the folder from the volume, its slices and the source's headers. Raises :class:`UnitsError` when the volume
     is not SUVbw, :class:`GeometryError` when it does not lie in the source's slices, :class:`InputError` for a
     source that cannot be read and :class:`OutputError` when nothing can be written.
     """
@@ -56,26 +60,34 @@ def write_derived(
         volume = right_handed(volume)
         nearest = _nearest(volume, headers, geometry)
         slices = derived_headers(volume, headers, nearest, dict(report or {}), description)
-        return write_slices(slices, volume, target, progress)
+        return write_slices(slices, volume, target, progress, partial(beside, source=headers) if beside else None)
 
 
 def write_slices(
-    slices: Sequence[Dataset], volume: Volume, target: Path, progress: Callback | None = None
+    slices: Sequence[Dataset],
+    volume: Volume,
+    target: Path,
+    progress: Callback | None = None,
+    beside: Beside | None = None,
 ) -> list[Path]:
     """Write headers with the slices of ``volume`` (SUV) as their pixels into the folder ``target``; all files or none.
 
-    ``RescaleSlope`` of each is the stored value of 1 SUV.
+    ``RescaleSlope`` of each is the stored value of 1 SUV. ``beside`` makes further data sets from the volume and its
+    slices (``derived``).
     """
     for dataset, values in zip(slices, volume.array, strict=True):
         set_pixels(dataset, values)
-    step, files = Reporter(progress), [target / f"PT{k + 1:04d}.dcm" for k in range(len(slices))]
+    named = {f"PT{k + 1:04d}.dcm": dataset for k, dataset in enumerate(slices)}
+    named |= beside(volume=volume, derived=slices) if beside else {}
+    step = Reporter(progress)
 
-    def write(k: int, path: Path) -> None:
-        step("writing", k / len(files), f"image {k + 1} of {len(files)}")
-        _save(slices[k], path)
+    def write(k: int, dataset: Dataset, path: Path) -> None:
+        step("writing", k / len(named), f"file {k + 1} of {len(named)}")
+        _save(dataset, path)
 
-    write_together({file: partial(write, k) for k, file in enumerate(files)})
-    return files
+    files = {target / name: partial(write, k, dataset) for k, (name, dataset) in enumerate(named.items())}
+    write_together(files)
+    return list(files)
 
 
 def _source(source: str | Path | Sequence[str | Path], wanted: str | None) -> tuple[list[Dataset], dict[str, Any]]:
@@ -131,6 +143,6 @@ def check_target(folder: str | Path) -> Path:
 
 def _save(dataset: Dataset, path: Path) -> None:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = PET_STORAGE, dataset.SOPInstanceUID
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     save_dataset(dataset, meta, path)

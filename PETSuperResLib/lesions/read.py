@@ -78,7 +78,7 @@ def read_contours(files: Sequence[Path], pet: Volume, chosen: bool = True) -> Se
             faults.append(f"{file.name}: {error}")
             continue
         notes += [note for note in told if note not in notes]
-        segment = Segment(len(drawn) + 1, region.name, replace(mask, metadata={"file": file.name}))
+        segment = Segment(len(drawn) + 1, region.name, replace(mask, metadata={**mask.metadata, "file": file.name}))
         if any(_same(segment, other, pet) for other in drawn):
             notes.append(f"'{region.name}' of {file.name} is in another file as well and is measured once.")
         else:

@@ -1,0 +1,50 @@
+"""DICOM codes of the lesions' measures: concepts of PS3.16 CID 7180, 7464 and 7466, units of CID 85 and of UCUM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .measures import MEASURES
+
+Coded = tuple[str, str, str]  # value, scheme and meaning
+OWN = "99PETSUPERRES"  # scheme of what DICOM has no code for
+
+SUVBW: Coded = ("126401", "DCM", "SUVbw")
+SUV_UNIT: Coded = ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
+MAXIMUM: Coded = ("56851009", "SCT", "Maximum")
+MEAN: Coded = ("373098007", "SCT", "Mean")
+PEAK: Coded = ("126031", "DCM", "Peak Value Within ROI")
+METABOLIC_VOLUME: Coded = ("126032", "DCM", "Metabolic Volume")
+GLYCOLYSIS: Coded = ("126033", "DCM", "Total Lesion Glycolysis")
+VOLUME_UNIT: Coded = ("cm3", "UCUM", "cubic centimeter")
+MASS_UNIT: Coded = ("g", "UCUM", "gram")
+UNITS = {"g/mL": SUV_UNIT, "mL": VOLUME_UNIT, "g": MASS_UNIT, "%": ("%", "UCUM", "Percent")}
+NO_UNIT: Coded = ("1", "UCUM", "no units")
+INPUT_PET: Coded = ("INPUT_PET", OWN, "Input PET")
+SUPER_RESOLVED: Coded = ("SR_PET", OWN, "Super-resolved PET")
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What a measure is (``concept``, in the way ``derivation`` says), and its unit."""
+
+    concept: Coded
+    unit: Coded
+    derivation: Coded | None = None
+
+
+CODES = {
+    "suvmax": Codes(SUVBW, SUV_UNIT, MAXIMUM),
+    "suvmean": Codes(SUVBW, SUV_UNIT, MEAN),
+    "suvpeak": Codes(SUVBW, SUV_UNIT, PEAK),
+    "mtv_ml": Codes(METABOLIC_VOLUME, VOLUME_UNIT),
+    "tlg": Codes(GLYCOLYSIS, MASS_UNIT),
+}
+
+
+def codes_of(measure: str) -> Codes:
+    """The codes of a measure by its field; one that DICOM does not know has this software's own."""
+    if measure in CODES:
+        return CODES[measure]
+    about = MEASURES[measure]
+    return Codes((measure, OWN, about.title), UNITS.get(about.unit, NO_UNIT))
