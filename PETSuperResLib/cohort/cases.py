@@ -79,7 +79,8 @@ def search(folder: Path, start: Path | None = None) -> Found:
             found.cases.setdefault(study.name, study)
         elif study[0] not in found.cases:
             found.skipped.setdefault(*study)
-    found.skipped |= _without_case(folder, places, found, closed)
+    found.skipped |= {place.relative_to(folder).as_posix(): why for place, why in dicom.damaged.items()}
+    found.skipped |= _without_case(folder, places, found, closed, dicom.folders())
     found.cases = {name: found.cases[name] for name in sorted(found.cases)}
     return found
 
@@ -121,10 +122,13 @@ def data_folder(folder: str | Path) -> Path:
 
 
 def _without_case(
-    folder: Path, places: Mapping[Path, Sequence[str]], found: Found, closed: Mapping[Path, str]
+    folder: Path, places: Mapping[Path, Sequence[str]], found: Found, closed: Mapping[Path, str], studies: set[Path]
 ) -> dict[str, str]:
-    """The uppermost folders at or below which no case lies, and which are no part of one, with the reason."""
-    used = {file if file.is_dir() else file.parent for case in found.cases.values() for file in case.files()}
+    """The uppermost folders at or below which no case lies, and which are no part of one, with the reason.
+
+    ``studies`` are the folders of the DICOM studies.
+    """
+    used = studies | {file if file.is_dir() else file.parent for case in found.cases.values() for file in case.files()}
     used |= {folder / name for name in found.skipped}
     above = {parent for place in used for parent in place.parents}
     listed: dict[Path, str] = {place: f"it cannot be opened: {why}" for place, why in closed.items()}

@@ -33,7 +33,9 @@ class DicomFiles:
 
     series: dict[str, list[SeriesInfo]] = field(default_factory=lambda: defaultdict(list))  # by study
     contours: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    places: dict[str, set[Path]] = field(default_factory=lambda: defaultdict(set))  # all folders of a study
     taken: list[Path] = field(default_factory=list)
+    damaged: dict[Path, str] = field(default_factory=dict)  # folders of nothing but damaged files, with the reason
 
     def add(self, place: Path, names: Sequence[str]) -> None:
         """Add a folder with its files' names; a folder with DICOM files is searched with all below it."""
@@ -43,15 +45,26 @@ class DicomFiles:
         if not any(looks_like_dicom(file) for file in files):
             return
         self.taken.append(place)
-        found = list_series(place)
+        try:
+            found = list_series(place)
+        except InputError as error:
+            self.damaged[place] = str(error)
+            return
         for series in found:
+            self.places[series.study_uid].update(file.parent for file in series.files)
             if series.modality in ("PT", "CT"):
                 self.series[series.study_uid].append(series)
         images = {f for s in found if s.modality != "SEG" for f in s.files}
         for file in sorted(set(place.rglob("*")) - images):
             head = _head(file) if file.is_file() and looks_like_dicom(file) else None
+            if head is not None:
+                self.places[text(head, "StudyInstanceUID")].add(file.parent)
             if head is not None and text(head, "Modality") in ("RTSTRUCT", "SEG"):
                 self.contours[text(head, "StudyInstanceUID")].append(file)
+
+    def folders(self) -> set[Path]:
+        """All folders of the studies that have a PET or a CT, those of series that are not read among them."""
+        return {place for uid in self.series for place in self.places[uid]}
 
     def studies(self, folder: Path) -> Iterator[Case | tuple[str, str]]:
         """A case for every study with PET and CT, and ``(name, reason)`` for every other."""

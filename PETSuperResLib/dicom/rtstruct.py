@@ -10,6 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ..errors import InputError
+from ..grid import axial
 from ..volume import Volume
 from .header import REMEDY, items, text, whole
 from .polygons import coverage
@@ -30,8 +31,9 @@ UNSTATED_TYPES = ("", "CONTROL", "UNDEFINED", "NONE")
 def regions_of(dataset: Dataset, grid: Volume) -> list[Region]:
     """The ROIs of an RTSTRUCT, each to be drawn on its own: within one ROI, a contour in another is a hole (XOR).
 
-    They are drawn on parts of the voxels of ``grid`` (the PET), also outside it.
+    They are drawn on parts of the voxels of ``grid`` (the PET) in its axial slices, also outside it.
     """
+    grid = axial(grid)
     frames = [dataset, *items(dataset, "ReferencedFrameOfReferenceSequence")]
     frame = next(filter(None, (text(item, "FrameOfReferenceUID") for item in frames)), "")
     observed = {whole(item, "ReferencedROINumber"): item for item in items(dataset, "RTROIObservationsSequence")}
@@ -41,7 +43,7 @@ def regions_of(dataset: Dataset, grid: Volume) -> list[Region]:
     planes = [[z for z in map(_height, drawn) if z is not None] for drawn in contours.values()]
     gaps = np.concatenate([np.zeros(0), *(_gaps(np.array(heights)) for heights in planes)])
     near = gaps[gaps <= FAR * grid.spacing[2]]
-    slice_mm = float(np.median(near)) if len(near) else grid.spacing[2]
+    slice_mm = _usual(near) if len(near) else grid.spacing[2]
     found = []
     for roi in items(dataset, "StructureSetROISequence"):
         number = whole(roi, "ROINumber")
@@ -84,6 +86,11 @@ def _gaps(heights: np.ndarray) -> np.ndarray:
     """Distances between planes next to each other."""
     gaps = np.diff(np.sort(heights))
     return gaps[gaps > SAME_PLANE_MM]
+
+
+def _usual(gaps: np.ndarray) -> float:
+    """The median, of two in the middle the smaller: gaps between pieces are larger than slices, none is smaller."""
+    return float(np.quantile(gaps, 0.5, method="lower"))
 
 
 def _draw(name: str, contours: Sequence[Dataset], grid: Volume, slice_mm: float) -> tuple[Volume, list[str]]:
@@ -132,6 +139,8 @@ def _draw(name: str, contours: Sequence[Dataset], grid: Volume, slice_mm: float)
         cells = [(ijk[:, :2] + 0.5 - first[:2]) * parts[:2] for ijk in polygons]
         area = coverage(cells, (int(rows), int(columns)))
         mask[inside] += share[inside, None, None].astype(np.float32) * area
+    if not mask.any():
+        raise InputError(f"The contours of '{name}' enclose nothing: draw it.")
     matrix = grid.ijk_to_lps
     origin = matrix @ [*(first - 0.5 + 0.5 / parts), 1.0]
     spacing = np.array(grid.spacing) / parts
@@ -150,18 +159,19 @@ def _points(name: str, contour: Dataset) -> np.ndarray:
 
 
 def _planes(shapes: Sequence[np.ndarray], same: float) -> Iterator[tuple[float, list[np.ndarray]]]:
-    """(slice, contours) of each plane from below; a contour that is there twice counts once."""
+    """(slice, contours) of each plane from below; a contour that is there twice, whatever its first point or direction,
+    counts once."""
     rest = sorted(shapes, key=lambda ijk: float(ijk[:, 2].mean()))
     while rest:
         height = float(rest[0][:, 2].mean())
         here = [ijk for ijk in rest if ijk[:, 2].mean() - height <= same]
         rest = rest[len(here) :]
-        distinct = {np.round(ijk[:, :2], 4).tobytes(): ijk for ijk in here}
+        distinct = {np.unique(np.round(ijk[:, :2], 4) + 0.0, axis=0).tobytes(): ijk for ijk in here}
         yield height, list(distinct.values())
 
 
 def _step(heights: np.ndarray, slice_mm: float, pet_mm: float) -> float:
     """The usual distance of planes in mm, which is how thick a plane with no other beside it is."""
     gaps = _gaps(heights)
-    step = float(np.median(gaps)) if len(gaps) else slice_mm
+    step = _usual(gaps) if len(gaps) else slice_mm
     return step if step <= FAR * max(slice_mm, pet_mm) else slice_mm

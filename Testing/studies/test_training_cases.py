@@ -9,7 +9,7 @@ from geometry import data_dir
 from pydicom.uid import generate_uid
 from study_factory import again, body, lesions_of, rtstruct, seg, write_case, write_study
 
-from PETSuperResLib.cohort.cases import find_cases
+from PETSuperResLib.cohort.cases import find_cases, search
 from PETSuperResLib.cohort.checks import check_case
 from PETSuperResLib.cohort.manifest import split_cases, write_manifest
 from PETSuperResLib.errors import InputError
@@ -92,6 +92,26 @@ def test_a_study_without_ct_is_skipped_with_the_reason(tmp_path):
     write_case(tmp_path / "data" / "case")
     content = write_manifest(tmp_path / "data", tmp_path / "manifest.json")
     assert list(content["cases"]) == ["case"] and "no CT series" in content["skipped"]["alone"]
+
+
+def test_what_else_a_study_holds_is_part_of_it(tmp_path):
+    pet, _ = write_study(tmp_path / "S")
+    write_series(again([*pet, *pet], ImageType=["DERIVED", "SECONDARY", "MIP"]), tmp_path / "S" / "3-MIP")
+    report = again(pet[:1], Modality="SR")[0]
+    del report.Rows
+    report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.22"
+    write_series([report], tmp_path / "S" / "4-SR")
+    found = search(tmp_path)
+    assert list(found.cases) == ["S"] and not found.skipped
+
+
+def test_a_folder_of_damaged_files_is_listed_and_the_others_are_read(tmp_path):
+    pet, _ = write_study(tmp_path / "S")
+    [file] = write_series(pet[:1], tmp_path / "T" / "PET").iterdir()
+    file.write_bytes(file.read_bytes()[:300])
+    found = search(tmp_path)
+    assert list(found.cases) == ["S"]
+    assert list(found.skipped) == ["T/PET"] and "cannot be read as DICOM" in found.skipped["T/PET"]
 
 
 def test_the_tumour_of_an_rtstruct_is_filled_and_its_hole_left_out(tmp_path):

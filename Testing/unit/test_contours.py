@@ -13,6 +13,7 @@ from geometry import data_dir
 from PETSuperResLib.dicom.polygons import coverage
 from PETSuperResLib.dicom.regions import LESION, OTHER, UNKNOWN, kind_of
 from PETSuperResLib.errors import GeometryError, InputError
+from PETSuperResLib.grid import reordered
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.read import read_contours, read_segmentation
 from PETSuperResLib.lesions.segments import connected_parts, union
@@ -103,6 +104,23 @@ def test_regions_within_one_another_are_lesions_each_by_itself(tmp_path):
     found = read(tmp_path, rtstruct({"GTV_Mass": square(5), "GTV_Edema": square(15)}))
     assert [(s.name, round(drawn_ml(s), 2)) for s in found.segments] == [("GTV_Mass", 1.2), ("GTV_Edema", 10.8)]
     assert union(found.segments, PET).array.sum() * PET.voxel_ml == pytest.approx(10.8)
+
+
+def test_a_contour_stored_twice_counts_once_wherever_it_begins(tmp_path):
+    again = [np.roll(points[::-1], 1, axis=0) for points in square(8)]
+    assert drawn_ml(read(tmp_path, rtstruct({"GTV": [*square(8), *again]})).segments[0]) == pytest.approx(3.072)
+
+
+def test_contours_that_enclose_nothing_are_refused(tmp_path):
+    line = [points[[0, 1, 0, 1]] for points in square(8)]
+    with pytest.raises(InputError, match="'GTV' enclose nothing"):
+        read(tmp_path, rtstruct({"GTV": line}))
+
+
+def test_a_pet_stored_in_coronal_slices_gets_the_same_lesion(tmp_path):
+    coronal = reordered(PET, (0, 2, 1))
+    found = read(tmp_path, rtstruct({"GTV": square(8)}), coronal)
+    assert drawn_ml(found.segments[0], coronal) == pytest.approx(16**2 * 3 * STEP / 1000)
 
 
 # -- RTSTRUCT: what is a lesion ----------------------------------------------------------------------------
