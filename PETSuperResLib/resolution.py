@@ -17,11 +17,11 @@ from .widths import BOX_FWHM
 
 Pair = tuple[float, float]
 # FWHM (transaxial, axial) of an image over the scanner's, its filter and voxels taken off: of the Gaussians that bring
-# a sharp truth nearest to its image by the simulated protocols (physics/protocols.py). Without the PSF in the
-# reconstruction it is the scanner's own. With it about 0.7 in the slice (0 to 1.0 over the protocols), and axially
-# nothing is left. A penalty leaves faint detail at the scanner's own width and hot detail much sharper: results are
-# best with the part for a PSF. Of a Biograph Vision with its voxels 0.78 (4.9 mm after a filter of 4 mm; bio-protocol
-# r8756285).
+# a sharp truth nearest to its image by the simulated protocols (physics/protocols.py), which
+# Testing/studies/benchmarks/image_widths.py prints. Without the PSF in the reconstruction it is about the scanner's
+# own. With it about 0.7 in the slice (more after a narrow filter), and axially little is left. A penalty leaves faint
+# detail at the scanner's own width and hot detail much sharper: results are best with the part for a PSF. Of a Biograph
+# Vision with its voxels 0.78 (4.9 mm after a filter of 4 mm; bio-protocol r8756285).
 REMAINS = {"no PSF": (1.0, 1.0), "PSF": (0.7, 0.0), "penalised": (0.7, 0.3)}
 # With the PSF in the reconstruction hot regions are noisier and sharper than cool ones (more of their detail has
 # converged), with a penalty even more so; the values are a compromise of sharp references and patients' own PET.
