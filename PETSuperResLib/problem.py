@@ -73,8 +73,8 @@ class Problem:
             measured += float(part.trues.sum(dtype=torch.float64))
         return measured / expected if expected > 0 and measured > 0 else 1.0
 
-    def residual(self, estimate: np.ndarray) -> dict[str, float]:
-        """How the data's distance from the estimate's expectation compares with their noise: about 1 for a good fit."""
+    def expected(self, estimate: np.ndarray) -> Tensor:
+        """A z + b of an estimate ``(K, J, I)`` in SUV: expected counts ``(K, views, bins)``, on the CPU."""
         count, means = len(estimate), []
         halo = math.ceil(HALO_FWHM * self.measurement.model_fwhm_mm[1] / self.grid.spacing[2])
         for first in range(0, count, BLOCK):
@@ -83,4 +83,12 @@ class Problem:
             model, _, _ = self.part(low, high)
             mean = model.mean(torch.from_numpy(estimate[low:high]).to(self.device))
             means.append(mean[first - low : last - low].cpu())
-        return self.measurement.chi_square(self.measurement.counts, torch.cat(means))
+        return torch.cat(means)
+
+    def residual(self, expected: Tensor) -> dict[str, float]:
+        """How the data's distance from their expectation compares with their noise: about 1 for a good fit."""
+        return self.measurement.chi_square(self.measurement.counts, expected)
+
+    def resampled(self, expected: Tensor, seed: int) -> Problem:
+        """The same problem with data drawn anew about their expectation (parametric bootstrap, Efron 1979)."""
+        return replace(self, measurement=self.measurement.resampled(expected, seed))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .device import pick_device
 from .inputs import Inputs
@@ -85,12 +86,14 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     drawn = request.samples if request.samples > 1 else 0
     report.start_clock(0.02)
     estimate, factor = solve(slabs, sampler, request.seed, report.part(0.02, 1 / (1 + drawn)))
+    expected = slabs.problem.expected(estimate)
     samples = []
     for n in range(1, 1 + drawn):
         part = report.part(n / (1 + drawn), (n + 1) / (1 + drawn))
-        samples.append(factor * slabs.run(sampler.drawing, request.seed + n, part))
+        samples.append(factor * draw(slabs, sampler, expected, request.seed + n, part))
     if samples and sampler.drawing == sampler:  # the mean of samples of a profile that samples
         estimate = np.mean(samples, axis=0)
+        expected = slabs.problem.expected(estimate)
     grid = problem.grid
     volume = grid.with_array(estimate, "SUVbw")
     lesions: dict[str, Sequence[Any]] = {}
@@ -106,7 +109,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     if spacing > (finest := min(inputs.pet.spacing[:2])) + 1e-3:
         warnings.append(f"The result's pixels of {spacing:.3g} mm are coarser than the PET's of {finest:.3g} mm.")
     stored = inputs.as_given(volume)
-    residual = slabs.problem.residual(estimate)
+    residual = slabs.problem.residual(expected)
     if residual.get("chi_square_hot", 0.0) > UNEXPLAINED:
         warnings.append(
             "In hot regions the PET differs from what the result gives by "
@@ -149,6 +152,17 @@ def solve(slabs: Slabs, sampler: Sampler, seed: int = 0, report: Reporter | None
     estimate = slabs.run(sampler, seed, report)
     factor = slabs.problem.conservation(estimate)
     return (estimate * np.float32(factor)).astype(np.float32, copy=False), factor
+
+
+def draw(slabs: Slabs, sampler: Sampler, expected: Tensor, seed: int, report: Reporter | None = None) -> np.ndarray:
+    """One posterior sample ``(K, J, I)`` in SUV, its trues not conserved.
+
+    Where the estimate is none itself, the sample is of data drawn anew about those ``expected`` of the estimate, so
+    that samples differ by the noise of the measurement and by that of the prior.
+    """
+    if sampler.drawing != sampler:
+        slabs = Slabs(slabs.problem.resampled(expected, seed), slabs.prior)
+    return slabs.run(sampler.drawing, seed, report)
 
 
 def sample_measurement(

@@ -20,7 +20,6 @@ from .measurement import Measurement
 from .model import Lines
 from .psf import GaussianPSF, gaussian_matrix
 
-STACK = 64  # slices of templates that are projected together
 REACHED = 1e-3  # of the axial blur's highest weight: slices that a template reaches
 
 
@@ -52,57 +51,39 @@ class Projection:
 
 
 class Data:
-    """A measurement beside what an estimate ``(K, J, I)`` in SUV on ``grid`` expects of it."""
+    """A measurement beside its expectation ``(K, views, bins)`` of an estimate on ``grid``."""
 
-    def __init__(
-        self, measurement: Measurement | ImageMeasurement, grid: Volume, projector: Lines, estimate: np.ndarray
-    ):
-        self.measurement, self.grid, self.device = measurement, grid, projector.device
-        self.model = measurement.model(grid, self.device, projector)
-        self.counts = measurement.counts.to(self.device)
-        self.mean = self.model.mean(torch.from_numpy(np.asarray(estimate, np.float32)).to(self.device))
+    def __init__(self, measurement: Measurement | ImageMeasurement, grid: Volume, projector: Lines, expected: Tensor):
+        self.measurement, self.grid, self.projector = measurement, grid, projector
+        self.counts, self.expected = measurement.counts, expected
         across, along = measurement.model_fwhm_mm
-        self._in_slices = GaussianPSF((1, *grid.shape[1:]), grid.spacing, (across, 0.0), self.device)
-        self._axial = gaussian_matrix(grid.shape[0], grid.spacing[2], along)
+        self._in_slices = GaussianPSF((1, *grid.shape[1:]), grid.spacing, (across, 0.0), projector.device)
+        self._axial = gaussian_matrix(grid.shape[0], grid.spacing[2], along).astype(np.float32)
 
     def project(self, templates: Sequence[Template]) -> list[Projection]:
         """A t of each template."""
-        found: list[Projection] = []
-        waiting: list[tuple[int, Tensor]] = []
-        for template in templates:
-            first, blurred = self._across_slices(template)
-            if sum(len(values) for _, values in [*waiting, (first, blurred)]) > STACK:
-                found, waiting = found + self._together(waiting), []
-            waiting.append((first, blurred))
-        return found + self._together(waiting)
+        blurred = [self._across_slices(template) for template in templates]
+        stack = torch.from_numpy(np.concatenate([values for _, values in blurred])).to(self.projector.device)
+        lines = self.projector.forward(self._in_slices(stack)).cpu()
+        parts = lines.split([len(values) for _, values in blurred])
+        found = []
+        for (first, _), part in zip(blurred, parts, strict=True):
+            found.append(Projection(first, part * self.measurement.part(first, first + len(part)).factors))
+        return found
 
     def fit(self, removed: Projection, added: Sequence[Projection], start: Sequence[float]) -> Fit:
         """Amplitudes of what is ``added`` after ``removed`` is taken out of the estimate; ``start``: to begin with."""
         first, last = min(p.first for p in (removed, *added)), max(p.last for p in (removed, *added))
-        lines = torch.zeros(1 + len(added), last - first, *self.counts.shape[1:], device=self.device)
+        lines = torch.zeros(1 + len(added), last - first, *self.counts.shape[1:])
         for row, p in zip(lines, (removed, *added), strict=True):
             row[p.first - first : p.last - first] = p.values
-        tensors = (self.counts[first:last], self.mean[first:last] - lines[0], lines[1:])
-        counts, base, columns = (x.cpu().double().numpy() for x in tensors)
+        tensors = (self.counts[first:last], self.expected[first:last] - lines[0], lines[1:])
+        counts, base, columns = (x.double().numpy() for x in tensors)
         return self.measurement.part(first, last).fit(counts, base, columns, np.asarray(start, np.float64))
 
-    def _across_slices(self, template: Template) -> tuple[int, Tensor]:
+    def _across_slices(self, template: Template) -> tuple[int, np.ndarray]:
         """A template after the axial blur of the model, and its first slice."""
-        of = slice(template.first, template.first + len(template.values))
-        weights = self._axial[:, of]
+        weights = self._axial[:, template.first : template.first + len(template.values)]
         reached = np.flatnonzero(weights.max(1) > REACHED * weights.max())
         first, last = int(reached[0]), int(reached[-1]) + 1
-        values = torch.from_numpy(template.values).to(self.device)
-        blur = torch.from_numpy(weights[first:last].astype(np.float32)).to(self.device)
-        return first, torch.tensordot(blur, values, 1)
-
-    def _together(self, blurred: list[tuple[int, Tensor]]) -> list[Projection]:
-        if not blurred:
-            return []
-        stack = torch.cat([values for _, values in blurred])
-        slices = torch.cat([torch.arange(first, first + len(values)) for first, values in blurred]).to(self.device)
-        lines = self.model.projector.forward(self._in_slices(stack).contiguous())
-        factors = torch.as_tensor(self.model.factors, device=self.device)
-        lines = lines * (factors if factors.ndim == 0 else factors[slices])
-        parts = lines.split([len(values) for _, values in blurred])
-        return [Projection(first, part) for (first, _), part in zip(blurred, parts, strict=True)]
+        return first, np.tensordot(weights[first:last], template.values, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -62,6 +63,11 @@ class ImageMeasurement:
         return self.trues * self.weights + self.background
 
     @property
+    def factors(self) -> Tensor:
+        """Effective counts per SUV, ``(S, rows, columns)``."""
+        return self.scale * self.weights
+
+    @property
     def trues(self) -> Tensor:
         """``scale`` x image, ``(S, rows, columns)``."""
         return torch.from_numpy(np.ascontiguousarray(self.image.array, np.float32)) * self.scale
@@ -87,15 +93,28 @@ class ImageMeasurement:
 
     def chi_square(self, y: Tensor, mean: Tensor) -> dict[str, float]:
         """Of counts and their expectation, by :meth:`.ImageNoise.chi_square`."""
-        return self.noise.chi_square(*((x - self.background) / (self.scale * self.weights) for x in (y, mean)))
+        return self.noise.chi_square(*((x - self.background) / self.factors for x in (y, mean)))
+
+    def resampled(self, expected: Tensor, seed: int) -> ImageMeasurement:
+        """The image of expected counts ``(S, rows, columns)`` with noise drawn anew; not negative, as the image is."""
+        suv = ((expected - self.background) / self.factors).double().numpy()
+        white = np.random.default_rng(seed).standard_normal(suv.shape)
+        values = suv + np.sqrt(self._variance(suv)) * self.noise.correlate(white)
+        return replace(self, image=self.image.with_array(values.clip(0).astype(np.float32), "SUVbw"))
 
     def fit(self, counts: np.ndarray, base: np.ndarray, lines: np.ndarray, start: np.ndarray) -> Fit:
-        """Amplitudes of expected counts ``lines`` ``(T, S, rows, columns)`` added to ``base``; the noise is that at
-        ``start``."""
-        per_suv = self.scale * self.weights.numpy()
-        suv = (base + np.tensordot(start, lines, 1) - self.background) / per_suv
-        variance = self.noise.variance(np.maximum(suv, 0) + BACKGROUND_SUV)
-        return normal_fit((counts - base) / per_suv, variance, lines / per_suv, self.noise.correlate)
+        """Amplitudes of expected counts ``lines`` ``(T, S, rows, columns)`` added to ``base``.
+
+        The variance of the noise is that of the amplitudes ``start``.
+        """
+        per_suv = self.factors.numpy()
+        variance = self._variance((base + np.tensordot(start, lines, 1) - self.background) / per_suv)
+        smooth = partial(self.noise.correlate, transposed=True)
+        return normal_fit((counts - base) / per_suv, variance, lines / per_suv, smooth)
+
+    def _variance(self, suv: np.ndarray) -> np.ndarray:
+        """Of voxels of an expected SUV; an empty part is not free of noise."""
+        return self.noise.variance(np.maximum(suv, 0) + BACKGROUND_SUV)
 
     def projector(self, grid: Volume, device: torch.device | str = "cpu") -> VoxelMeans:
         """V from a grid with the image's slices and centre, in the place of G."""

@@ -52,10 +52,13 @@ class ImageNoise:
         """Of a voxel of an expected SUV."""
         return self.variance_ratio * mean * np.maximum(mean, 1.0) ** (self.exponent - 1)
 
-    def correlate(self, values: np.ndarray) -> np.ndarray:
-        """``(S, rows, columns)`` times a symmetric root of the noise's correlation matrix; slices are independent."""
+    def correlate(self, values: np.ndarray, transposed: bool = False) -> np.ndarray:
+        """White noise ``(S, rows, columns)`` of variance 1 correlated as the image's, slice by slice.
+
+        That is a root of the correlation matrix times ``values``; ``transposed``: the root's transpose.
+        """
         rows, columns = (_unit_rows(size, self.pixel_mm, self.fwhm_mm) for size in values.shape[1:])
-        return np.asarray(rows.T @ values @ columns)
+        return np.asarray(rows.T @ values @ columns if transposed else rows @ values @ columns.T)
 
     def percent(self, suv: float = 1.0) -> float:
         """Standard deviation over mean of a voxel of ``suv``, in per cent."""

@@ -45,8 +45,8 @@ def normal_fit(
     """Of values with correlated noise, all of one shape ``(...)`` and ``lines`` ``(T, ...)``.
 
     Least squares weighted by the variance alone, whose estimates are unbiased whatever the correlation and do not need
-    its inverse; their covariance is that of the correlated noise. ``correlate`` multiplies an array by a root of the
-    correlation matrix.
+    its inverse; their covariance is that of the correlated noise. ``correlate`` multiplies an array by the transpose of
+    a root of the correlation matrix.
     """
     scaled = lines / np.sqrt(variance)
     rows = scaled.reshape(len(lines), -1).astype(np.float64)

@@ -49,6 +49,11 @@ class Measurement:
             )
 
     @property
+    def factors(self) -> Tensor | float:
+        """Expected counts per line integral in SUV x mm, ``(S, views, bins)`` or one for all."""
+        return self.scale if self.attenuation is None else self.scale * self.attenuation
+
+    @property
     def trues(self) -> Tensor:
         """Counts less expected background, ``(S, views, bins)``."""
         return self.counts - self.background
@@ -104,6 +109,10 @@ class Measurement:
         """Per bin, of counts under their expectation: 1 when the fit is as good as Poisson noise allows."""
         squares = (y - mean).square_().div_(mean.clamp_min(1e-3))
         return {"chi_square_per_bin": float(squares.mean(dtype=torch.float64))}
+
+    def resampled(self, expected: Tensor, seed: int) -> Measurement:
+        """Counts drawn from their expectation ``(S, views, bins)``."""
+        return replace(self, counts=torch.poisson(expected, torch.Generator().manual_seed(seed)))
 
     def fit(self, counts: np.ndarray, base: np.ndarray, lines: np.ndarray, start: np.ndarray) -> Fit:
         """Amplitudes, from ``start`` on, of expected counts ``lines`` ``(T, S, views, bins)`` added to ``base``."""

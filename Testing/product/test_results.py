@@ -34,6 +34,14 @@ def test_samples_of_standard_leave_the_estimate_as_it_is_and_take_its_factor():
         np.testing.assert_allclose(drawn.array, painted.volume.array, rtol=1e-5, atol=1e-5)
 
 
+def test_samples_differ_by_the_noise_of_the_measurement():
+    """The prior's estimate is the same whatever it is shown, so what differs comes from the data."""
+    changes = {**STILL, "inner_first": 8, "inner_last": 8, "tissue_beta": 0.0}
+    result = run(lambda noisy, hu: (hu > -500)[:, None].float(), changes=changes, samples=2)
+    inside = result.volume.array > 0.5
+    assert np.std(result.samples[0].array[inside] - result.samples[1].array[inside]) > 0.02
+
+
 def test_an_image_of_stated_fwhm_needs_no_scanner(tmp_path):
     pet = person()[0]
     labels = pet.with_array((pet.array > 4).astype(np.float32), "label")

@@ -17,6 +17,7 @@ from PETSuperResLib.physics.image_model import BACKGROUND_SUV, image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
 from PETSuperResLib.physics.likelihood import poisson_fit
 from PETSuperResLib.physics.measurement import Measurement
+from PETSuperResLib.problem import Problem
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
@@ -47,16 +48,18 @@ def sinogram(activity: np.ndarray, scale: float = 0.1, seed: int | None = 0) -> 
 
 def data_of(measurement, estimate: np.ndarray) -> Data:
     grid = image_grid(measurement.grid, SPACING[0])
-    return Data(measurement, grid, measurement.projector(grid), estimate)
+    problem = Problem.make(measurement, grid, grid, torch.device("cpu"))
+    return Data(measurement, grid, problem.projector, problem.expected(np.asarray(estimate, np.float32)))
 
 
 def test_a_template_is_projected_as_the_model_projects_it():
-    data = data_of(sinogram(BODY), BODY)
+    measurement = sinogram(BODY)
+    data = data_of(measurement, BODY)
     values = np.random.default_rng(0).random((2, 32, 36)).astype(np.float32)
     whole = np.zeros(GRID.shape, np.float32)
     whole[2:4] = values
     first, second = data.project([Template(2, values), Template(5, values)])
-    lines = data.model.forward(torch.from_numpy(whole))
+    lines = measurement.model(GRID).forward(torch.from_numpy(whole))
     assert relative(first.values, lines[first.first : first.last]) < 2e-3  # the axial blur's far ends are left out
     assert second.last == 7
 
@@ -74,7 +77,7 @@ def test_the_sigma_in_an_image_of_correlated_noise_is_that_of_a_normal_variable(
     measurement = image_measurement(GRID.with_array(BODY, "SUVbw"), (8.0, 8.0), noise)
     data = data_of(measurement, BODY)
     (lesion,) = data.project([Template(0, with_sphere(9) - BODY)])
-    mean, lines = data.mean.numpy(), lesion.values[None].numpy()
+    mean, lines = data.expected.numpy(), lesion.values[None].numpy()
     spread = np.sqrt(noise.variance(BODY + BACKGROUND_SUV)) * measurement.scale
     random, found = np.random.default_rng(0), []
     for _ in range(300):

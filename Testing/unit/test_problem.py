@@ -40,9 +40,9 @@ def test_blocks_of_slices_give_what_all_slices_together_give(make, monkeypatch):
     torch.manual_seed(0)
     found = make(random)
     estimate = random.uniform(0, 5, found.grid.shape).astype(np.float32)
-    whole = found.residual(estimate) | {"factor": found.conservation(estimate)}
+    whole = found.residual(found.expected(estimate)) | {"factor": found.conservation(estimate)}
     monkeypatch.setattr(problem, "BLOCK", 5)
-    blocks = found.residual(estimate) | {"factor": found.conservation(estimate)}
+    blocks = found.residual(found.expected(estimate)) | {"factor": found.conservation(estimate)}
     assert blocks == pytest.approx(whole, rel=1e-4) and whole["factor"] != pytest.approx(1.0, rel=0.01)
 
 
@@ -55,3 +55,16 @@ def test_the_trues_that_the_model_expects_are_conserved(make):
     expected = model.forward(torch.from_numpy(estimate)) / getattr(found.measurement, "weights", 1.0)
     factor = float(found.measurement.trues.double().sum() / expected.double().sum())
     assert found.conservation(estimate) == pytest.approx(factor, rel=1e-4)
+
+
+@pytest.mark.parametrize("make", [image_problem, sinogram_problem])
+def test_data_drawn_anew_have_their_expectation_and_their_noise(make):
+    random = np.random.default_rng(2)
+    found = make(random)
+    expected = found.expected(random.uniform(2, 5, found.grid.shape).astype(np.float32))
+    drawn = [found.resampled(expected, seed).measurement.counts for seed in range(40)]
+    assert torch.equal(drawn[3], found.resampled(expected, 3).measurement.counts)
+    mean, variance = torch.stack(drawn).mean(0), torch.stack(drawn).var(0)
+    assert float(((mean - expected) ** 2).mean() / variance.mean()) == pytest.approx(1 / 40, rel=0.15)
+    again = found.resampled(expected, 0).residual(expected)
+    assert again[min(again)] == pytest.approx(1, abs=0.15)  # chi-square, of counts or of an image's body
