@@ -18,7 +18,7 @@ from .request import Request
 from .volume import WRITABLE, Volume
 
 FILES = {"sr": "sr.nii.gz", "report": "report.json", "lesions": "lesions.csv"}
-FILES |= {"followup": "followup.csv", "pairs": "pairs.csv"}
+FILES |= {"followup": "followup.csv", "pairs": "pairs.csv", "plot": "followup.png", "registration": "registration.png"}
 HASHES = "outputs_sha256"  # of a report: SHA-256 of the files beside it, by name
 
 

@@ -25,12 +25,14 @@ def _each(name: str, help: str, kind: Any = str, metavar: str = "FILE...", requi
 
 @click.command(cls=VariadicCommand, short_help="Lesions of two or more studies of a patient over time.")
 @_each("pet", "PETs in SUVbw, in the order of time; files or DICOM folders.", required=True)
+@_each("ct", "The CT of each, by which the studies are registered; without CTs they are taken as aligned.")
 @_each("segmentation", "The lesions of each: label map, .seg.nrrd, DICOM SEG or RTSTRUCT.", required=True)
 @_each("results", "Folders that 'reconstruct' wrote of each, to compare the super-resolved PETs too.", str, "DIR...")
 @_each("name", "What each study is called.  [default: study 1, study 2, ...]", str, "TEXT...")
 @_each("weight", "Body weight at each, or one for all; default: the header's.", float, "KG...")
 @click.option("--height", type=float, metavar="CM", help="Body height; default: the header's.")
 @click.option("--sex", type=click.Choice(("M", "F", "O")), help="For lean body mass; default: the header's.")
+@click.option("--aligned", is_flag=True, help="The studies lie in one space: do not register the CTs.")
 @click.option("--pairs", metavar="FILE", help="pairs.csv of an earlier comparison with its column 'lesion' edited.")
 @click.option(
     "--distance", type=click.FloatRange(0), default=15.0, show_default=True, help="mm within which two may be one."
@@ -39,12 +41,14 @@ def _each(name: str, help: str, kind: Any = str, metavar: str = "FILE...", requi
 @click.option("--out", required=True, metavar="DIR", help="Where followup.csv, pairs.csv and report.json go.")
 def compare(
     pet: Sequence[str],
+    ct: Sequence[str],
     segmentation: Sequence[str],
     results: Sequence[str],
     name: Sequence[str],
     weight: Sequence[float],
     height: float | None,
     sex: str | None,
+    aligned: bool,
     pairs: str | None,
     distance: float,
     threshold: str,
@@ -56,19 +60,20 @@ def compare(
     from ..followup.visit import Body, Visit
 
     count = len(pet)
-    given = {"segmentation": segmentation, "results": results, "name": name, "weight": weight}
+    given = {"ct": ct, "segmentation": segmentation, "results": results, "name": name, "weight": weight}
     values = {option: _for_each(option, found, count) for option, found in given.items()}
-    folder = check_followup(out, pairs, [*pet, *segmentation, *results, pairs])
+    folder = check_followup(out, pairs, [*pet, *ct, *segmentation, *results, pairs])
     visits = []
     for n in range(count):
         called = values["name"][n] or f"study {n + 1}"
         body = Body(values["weight"][n], height, sex)
-        visit = Visit.read(called, pet[n], None, values["segmentation"][n], values["results"][n], body)
+        anatomy, drawn, result = (values[option][n] for option in ("ct", "segmentation", "results"))
+        visit = Visit.read(called, pet[n], anatomy, drawn, result, body)
         for note in visit.notes:
             click.echo(f"Note: {called}: {note}")
         visits.append(visit)
     with Bar() as bar:
-        done = run(visits, pairs, distance, threshold, progress=bar)
+        done = run(visits, pairs, aligned, distance, threshold, progress=bar)
     for warning in done.warnings:
         click.echo(f"Note: {warning}")
     click.echo(_changes(done))

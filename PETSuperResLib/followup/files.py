@@ -13,11 +13,12 @@ from ..files import write_csv
 from ..outputs import check_folder, check_outputs
 from ..results import earlier_results, target, write_results
 from .compare import FollowUp
+from .figures import registration_figure, time_figure
 from .lesions import COLUMNS
 from .pairing import COLUMNS as PAIR_COLUMNS
 from .pairing import rows
 
-KEYS = ("followup", "pairs")
+KEYS = ("followup", "pairs", "plot", "registration")
 
 
 def check_followup(out: str | Path, pairs: str | Path | None = None, inputs: Iterable[str | Path | None] = ()) -> Path:
@@ -41,7 +42,11 @@ def write_followup(followup: FollowUp, out: str | Path, pairs: str | Path | None
     writers: dict[str, Callable[[Path], object]] = {
         "followup": partial(_table, followup.rows, COLUMNS),
         "pairs": partial(_table, rows(followup.links), PAIR_COLUMNS),
+        "plot": partial(time_figure, followup.rows),
     }
+    if followup.registrations:
+        named = {followup.visits[n - 1].name: found for n, found in followup.registrations.items()}
+        writers["registration"] = partial(registration_figure, named)
     writers = {key: write for key, write in writers.items() if target(out, key) not in own}
     write_results(out, writers, followup.report(), own)
     return [target(out, key).name for key in (*writers, "report")]

@@ -16,7 +16,7 @@ from .visit import Visit
 
 #: from a segment of one visit (number from 1) to where it lies in another, or None outside it
 Carry = Callable[[Segment, int, int], Segment | None]
-SINCE = "change"  # columns: since the first visit that has the lesion, or its place
+SINCE = "change"  # columns: since the first visit that has the lesion
 COLUMNS = (
     *("lesion", "name", "visit", "visit_name", "date", "image", "status", "labels", "voxels", *FOLLOWED),
     *(f"{m}_{SINCE}{part}" for m in FOLLOWED for part in ("_percent", "_low", "_high", "_real")),
@@ -104,7 +104,7 @@ def together(figures: Sequence[Lesion]) -> dict[str, Any]:
 def lesion_table(
     visits: Sequence[Visit], links: Sequence[Link], found: Sequence[Found], threshold: float | str = MTV
 ) -> list[dict[str, Any]]:
-    """Rows with the keys of :data:`COLUMNS`: a row per lesion, visit and image, with changes since the first visit."""
+    """Rows with the keys of :data:`COLUMNS`: a row per lesion, visit and image, with changes since its first."""
     names = {link.lesion: link.name for link in reversed(links)}
     rows: list[dict[str, Any]] = []
     first: dict[tuple[int, str], dict[str, Any]] = {}
@@ -116,6 +116,8 @@ def lesion_table(
             "labels": " ".join(str(segment.label) for segment in one.segments) if one.drawn else "",
             **values,
         }
-        before = first.setdefault((one.lesion, image), values)
-        rows.append(row if before is values else row | change_columns(values, before, SINCE))
+        if one.status != "not yet":
+            before = first.setdefault((one.lesion, image), values)
+            row |= change_columns(values, before, SINCE) if before is not values else {}
+        rows.append(row)
     return rows

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from geometry import radius
 from tiny import table
+from visits import Pair, two_visits
 
 from PETSuperResLib.cli import run
-from PETSuperResLib.errors import InputError
+from PETSuperResLib.errors import Cancelled, GeometryError, InputError
 from PETSuperResLib.followup.change import change
-from PETSuperResLib.followup.compare import compare
+from PETSuperResLib.followup.compare import FollowUp, compare
 from PETSuperResLib.followup.pairing import pair
 from PETSuperResLib.followup.visit import Body, Visit
 from PETSuperResLib.lesions.segments import Segment, segments_of
@@ -122,7 +124,7 @@ def test_sul_is_by_lean_body_mass_and_missing_where_it_is_not_known():
 
 def test_a_lesion_that_was_not_drawn_again_is_told():
     undrawn = Visit("after", visit(A, B).images, visit(A).segments)
-    told = compare([visit(A, B, name="before"), undrawn]).warnings
+    told = compare([visit(A, B, name="before"), undrawn], aligned=True).warnings
     assert len(told) == 1 and "Lesion 2" in told[0] and "not drawn in after" in told[0]
 
 
@@ -186,6 +188,73 @@ def test_a_visit_without_lesions_has_them_all_vanished(words, tmp_path):
     assert run(words) == 0
     rows = table(tmp_path / "out" / "followup.csv")
     assert [r["status"] for r in rows if r["visit"] == "2"] == ["vanished", "vanished"]
+
+
+# -- registration ---------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def moved() -> tuple[Pair, FollowUp]:
+    """Two visits, the second one turned, shifted and deformed, and their comparison."""
+    visits = two_visits(1)
+    return visits, compare([visits.first, visits.second])
+
+
+def test_lesions_of_a_moved_patient_are_paired_and_new_and_vanished_ones_found(moved):
+    visits, done = moved
+    first, second = ({link.label: link.lesion for link in done.links if link.visit == n} for n in (1, 2))
+    assert {a: b for a, n in first.items() for b, m in second.items() if n == m} == visits.partner
+    statuses = [row["status"] for row in done.rows if row["visit"] == 2]
+    assert statuses == ["paired", "paired", "paired", "vanished", "new"]
+
+
+def test_without_registration_they_are_not(moved):
+    visits, _ = moved
+    links = pair([visits.first.segments, visits.second.segments])
+    assert {
+        (a.label, b.label) for a in links for b in links if (a.visit, b.visit) == (1, 2) and a.lesion == b.lesion
+    } != {*visits.partner.items()}
+
+
+def test_the_place_of_a_vanished_lesion_lies_where_it_was(moved):
+    visits, done = moved
+    place = next(f for f in done.found if f.status == "vanished").segments[0]
+    gone = next(s for s in visits.first.segments if s.label not in visits.partner)
+    back = np.array(visits.to_first.TransformPoint(place.centre()))
+    assert np.linalg.norm(back - gone.centre()) < 12
+    assert place.mask.array.sum() * place.mask.voxel_ml == pytest.approx(
+        gone.mask.array.sum() * gone.mask.voxel_ml, rel=0.25
+    )
+
+
+def test_the_way_back_undoes_the_way_there(moved):
+    found = moved[1].registrations[2]
+    for point in np.random.default_rng(0).uniform(-80, 80, (20, 3)).tolist():
+        assert (
+            np.linalg.norm(np.subtract(found.to_first.TransformPoint(found.to_later.TransformPoint(point)), point))
+            < 0.5
+        )
+
+
+def test_another_patients_ct_is_refused(moved):
+    visits, _ = moved
+    other = replace(visits.second, ct=two_visits(2, moved=False).first.ct, name="march")
+    with pytest.raises(GeometryError, match="CT of march cannot be registered"):
+        compare([visits.first, other])
+
+
+def test_a_cancel_stops_the_registration(moved):
+    def cancel(event):
+        if event.fraction > 0.3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        compare([moved[0].first, moved[0].second], progress=cancel)
+
+
+def test_a_ct_at_one_visit_only_is_refused_and_none_is_told(moved):
+    visits, _ = moved
+    with pytest.raises(InputError, match="give one for each"):
+        compare([visits.first, replace(visits.second, ct=None)])
+    assert "taken as aligned" in compare([visit(A), visit(A)]).warnings[0]
 
 
 def test_masks_on_different_grids_are_related_by_where_they_lie():

@@ -1,0 +1,104 @@
+"""The pictures of a follow-up: registered CTs over each other, and the lesions' measures over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..volume import Volume
+from .change import FOLLOWED
+from .registration import Registration, body_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CT_WINDOW = (-200.0, 300.0)  # HU
+DPI = 110
+ABSENT = ("vanished", "not yet")  # statuses of lesions that are measured at their place alone
+
+
+def registration_figure(registrations: Mapping[str, Registration], path: Path) -> None:
+    """Each later CT (green) over the first one (magenta), by the visit's name: grey where they agree."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4.6 * len(registrations)), layout="constrained")
+    rows = figure.subplots(len(registrations), 3, squeeze=False)
+    for axes, (name, found) in zip(rows, registrations.items(), strict=True):
+        k, j, i = _middle(body_of(found.fixed))
+        for axis, at, title in zip(axes, (k, j, i), ("axial", "coronal", "sagittal"), strict=True):
+            first, later = (_window(plane(ct, title, at)) for ct in (found.fixed, found.seen))
+            show(axis, np.stack([first, later, first], -1), found.fixed, title)
+            axis.set_title(title)
+        axes[0].set_ylabel(f"{name}: bone {100 * found.bone:.0f} %, body {100 * found.body:.0f} % (Dice)")
+    figure.suptitle("First CT magenta, later CT green: grey where they agree")
+    save(figure, path)
+
+
+def time_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Measures of every lesion over the visits: solid lines of the PET, dashed ones of the super-resolved PET.
+
+    A hollow marker is the place of a lesion that is not drawn.
+    """
+    from matplotlib.figure import Figure
+
+    known = [m for m in FOLLOWED if m != "suvmean" and any(row[m] is not None for row in rows)]
+    shown = [m for m in known if m != "suvpeak" or "sulpeak" not in known]
+    figure = Figure(figsize=(3.6 * len(shown), 4.2), layout="constrained")
+    names = dict(sorted({row["visit"]: row["visit_name"] for row in rows}.items()))
+    lesions = sorted({row["lesion"] for row in rows})
+    for axis, measure in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        for number, lesion in enumerate(lesions):
+            for image, line in (("pet", "-"), ("sr", "--")):
+                found = [row for row in rows if row["lesion"] == lesion and row["image"] == image]
+                label = f"{lesion} {found[0]['name']}" if found and image == "pet" else None
+                colour = f"C{number % 10}"
+                at, values = [row["visit"] for row in found], [row[measure] for row in found]
+                axis.plot(at, values, line, color=colour, label=label)
+                for row in found:
+                    fill = "white" if row["status"] in ABSENT else colour
+                    axis.plot(row["visit"], row[measure], "o", color=colour, markerfacecolor=fill)
+        unit = FOLLOWED[measure].unit
+        axis.set_title(f"{FOLLOWED[measure].title} ({unit})")
+        axis.set_xticks(list(names), list(names.values()))
+        axis.set_ylim(bottom=0)
+        axis.margins(x=0.15)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize="small", frameon=False)
+    save(figure, path)
+
+
+def plane(volume: Volume, view: str, at: int) -> np.ndarray:
+    """A slice of an axial volume as it is looked at: head up, the patient's right on the left, nose up or left."""
+    array = {"axial": volume.array[at], "coronal": volume.array[:, at], "sagittal": volume.array[:, :, at]}[view]
+    rows, columns = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[view]
+    cosines = np.diag(np.reshape(volume.direction, (3, 3)))
+    array = array[:, ::-1] if cosines[columns] < 0 else array
+    return array[::-1] if (cosines[rows] < 0) != (rows == 2) else array
+
+
+def show(axis: Axes, picture: np.ndarray, volume: Volume, view: str, **how: Any) -> None:
+    """A plane with true proportions and without ticks."""
+    i, j, k = volume.spacing
+    axis.imshow(picture, aspect={"axial": j / i, "coronal": k / i, "sagittal": k / j}[view], **how)
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    figure.savefig(path, dpi=DPI, format="png")
+
+
+def _window(hu: np.ndarray) -> np.ndarray:
+    low, high = CT_WINDOW
+    return ((hu - low) / (high - low)).clip(0, 1)
+
+
+def _middle(mask: Volume) -> tuple[int, int, int]:
+    """Indices (k, j, i) of the middle of a mask."""
+    k, j, i = (int(np.median(found)) for found in np.nonzero(mask.array))
+    return k, j, i
