@@ -89,7 +89,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.selectors = Selectors(self.ui, self.onParameters)
         self.units = UnitsPanel(self.ui, self.logic, self.onConverted, self.status)
         self.lesions = LesionsPanel(self.ui, self.status)
-        self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions.chart)
+        self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions)
         self.run = RunPanel(self.ui, self.logic, self.status, self.result.take)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)

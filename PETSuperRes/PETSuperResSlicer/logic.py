@@ -222,11 +222,14 @@ class PETSuperResLogic(_Base):
         waitForCompletion: bool = True,
         onDone: Callable[[list[str]], None] | None = None,
         onError: Callable[[Exception], None] | None = None,
+        lesions: Any = None,
     ) -> Any:
         """Write a result as a derived DICOM PET series into a new or empty ``folder``; returns the files.
 
         ``source`` is the folder of the PET series it was made from; it may be left out when that series is in
         Slicer's DICOM database. The SUVs are those of the node, the patient and the study those of the series.
+        ``lesions`` are written beside it, as DICOM SEG and as a structured report of their SUVs: a segmentation, which
+        is measured in the result and its PET, or what :func:`PETSuperResSlicer.mrml.lesion_table.measure` gave.
         Raises the library's errors. With ``waitForCompletion=False`` a process of its own writes, also while a
         job runs; a task is returned, and ``onDone(files)`` or ``onError(exception)`` is called on the main thread.
         """
@@ -235,12 +238,29 @@ class PETSuperResLogic(_Base):
         volume, report = voxels_of_node(srNode), provenance.report_of(srNode)
         source = provenance.source_files(srNode) if source is None else os.fspath(source)
         out = os.path.abspath(os.fspath(folder))
+        measured = self._measured(srNode, lesions) if hasattr(lesions, "GetName") else lesions
+        segments, rows = ((), []) if measured is None else (measured.segments, measured.rows())
+        if measured is not None:
+            report["threshold"] = measured.threshold
         if waitForCompletion:
             from PETSuperResLib.dicom.write import write_derived
+            from PETSuperResLib.lesions.dicom_report import beside
 
-            return [str(file) for file in write_derived(volume.volume(), source, out, report)]
-        job = {"volume": volume, "source": source, "out": out, "report": report}
+            objects = beside(segments, rows, report)
+            return [str(file) for file in write_derived(volume.volume(), source, out, report, beside=objects)]
+        drawn = {"masks": [s.mask for s in segments], "names": [s.name for s in segments], "rows": rows}
+        job = {"volume": volume, "source": source, "out": out, "report": report, **(drawn if segments else {})}
         return self._start_apart({"type": "dicom", **job}, lambda _volumes, report: report["files"], onDone, onError)
+
+    def _measured(self, srNode: Any, segmentationNode: Any) -> Any:
+        """The lesions of a segmentation in a result and its PET."""
+        from PETSuperResLib.progress import at_once
+        from PETSuperResSlicer.mrml.lesion_table import measure
+
+        pet = provenance.inputs_of(srNode)[0]
+        if pet is None:
+            raise InputError("The PET of this result is no longer in the scene: load it, or leave the lesions out.")
+        return at_once(measure([("PET", pet), ("SR", srNode)], segmentationNode))
 
     def suvFromDicom(
         self,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, OutputError
 from ..files import write_together
 from ..inputs import Inputs
+from ..lesions.segments import Segment
 from ..outputs import check_folder, marked
 from ..phantoms.demo_case import LESIONS, SEED, SHAPE, demo_case
 from ..progress import Callback, Event
@@ -141,18 +142,28 @@ class PhantomJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class DicomJob(Job):
-    """A derived DICOM series. ``source`` is the PET series the volume was made from: its folder, or all its files."""
+    """A derived DICOM series. ``source`` is the PET series the volume was made from: its folder, or all its files.
+
+    ``masks`` are files of the lesions, ``names`` theirs, and ``rows`` their measures, as of ``lesion_rows``.
+    """
 
     volume: str = option("file")
     source: str | list[str] = option("files")
     out: str = option("text")
     report: dict[str, Any] | None = option("object", None)
+    masks: list[str] = option("list", ())
+    names: list[str] = option("list", ())
+    rows: list[dict[str, Any]] = option("list", ())
 
     def run(self, tools: Tools) -> Answer:
-        """Write the series; the report has ``files``, the paths."""
+        """Write the series, with SEG and structured report of the lesions; the report has ``files``, the paths."""
         from ..dicom.write import write_derived
+        from ..lesions.dicom_report import beside
 
-        files = write_derived(read_raw(self.volume), self.source, self.out, self.report, progress=tools.progress)
+        named = enumerate(zip(self.names, self.masks, strict=True), 1)
+        objects = beside([Segment(n, name, read_raw(mask)) for n, (name, mask) in named], self.rows, self.report or {})
+        given = (read_raw(self.volume), self.source, self.out, self.report)
+        files = write_derived(*given, progress=tools.progress, beside=objects)
         return {}, {"files": [str(file) for file in files]}
 
 

@@ -29,7 +29,7 @@ from PETSuperResLib.volume import Volume
 
 COMMANDS = [
     "batch", "benchmark", "compare", "demo", "dicom", "evaluate", "lesions", "manifest", "presets", "reconstruct",
-    "simulate", "study", "suv", "train", "worker",
+    "report", "simulate", "study", "suv", "train", "worker",
 ]  # fmt: skip
 
 

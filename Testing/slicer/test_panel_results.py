@@ -224,6 +224,34 @@ def test_save_as_dicom_names_the_files_or_the_reason(panel, host, saved, tmp_pat
     assert "not in Slicer's DICOM database" in panel.ui.statusLabel.text and not (tmp_path / "other").exists()
 
 
+def test_save_as_dicom_writes_the_lesions_of_the_table(panel, host, saved, tmp_path):
+    """SEG and structured report by the worker, of overlapping segments too."""
+    import highdicom as hd
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+
+    volume = saved((6, 12, 12))
+    pet = mrml.node_from_volume(suv_volume(tmp_path / "source"), "PET", slicer.mrmlScene)
+    labels = np.zeros((6, 12, 12))
+    labels[1:3, 2:6, 2:6], labels[2:5, 7:11, 3:9] = 1, 2
+    grid = suv_volume(tmp_path / "source").with_array(labels, "label")
+    segments = segmentation_from_labels(grid, pet, "Lesions", {1: "Liver", 2: "Node"})
+    panel.params.result.SetNodeReferenceID("PETSuperRes.PET", pet.GetID())
+    panel.params.segmentation, panel.params.threshold = segments, "41%"
+    assert host.spin(10, until=lambda: panel.lesions.measured is not None)
+    panel.result.save_dicom(str(tmp_path / "out"))
+    assert host.spin(60, until=lambda: panel.ui.dicomButton.enabled)
+    assert f"Wrote {volume.shape[0] + 2} DICOM files" in panel.ui.statusLabel.text
+    report = hd.sr.srread(tmp_path / "out" / "SR.dcm")
+    groups = report.content.get_volumetric_roi_measurement_groups()
+    found = {(g.tracking_identifier, g.method.meaning): g.get_measurements()[0].value for g in groups}
+    columns = zip(("Input PET", "Super-resolved PET"), panel.lesions.measured.columns, strict=True)
+    wanted = {(lesion.name, title): lesion.suvmax for title, (_, lesions) in columns for lesion in lesions}
+    assert found == pytest.approx(wanted) and len(found) == 4
+    assert "MTV and TLG from SUV 41%" in {e.value for e in report.iterall() if e.keyword == "TextValue"}
+    written = panel.logic.saveAsDicom(panel.params.result, tmp_path / "console", lesions=segments)
+    assert len(written) == volume.shape[0] + 2
+
+
 @pytest.mark.timing
 def test_saving_a_whole_body_as_dicom_leaves_the_panel_responsive(panel, host, saved, tmp_path):
     volume = saved((160, 200, 200), 2)

@@ -27,15 +27,25 @@ Columns = Sequence[tuple[str, Sequence[Any]]]  # (image, lesions)
 
 @dataclass(frozen=True)
 class Measured:
-    """Lesions of several images, as (title, lesions), the middle of each segment in RAS mm, and what is to be told."""
+    """Lesions of several images, as (title, lesions), the middle of each segment in RAS mm, and what is to be told.
+
+    ``segments`` and ``threshold`` are what was measured with.
+    """
 
     columns: list[tuple[str, list[Any]]]
     centres: list[tuple[float, float, float]]
     notes: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    threshold: float | str = measures.MTV
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Of the first image (the input PET) and the second, as of a reconstruction's table."""
+        methods = zip(("lr", "sr"), self.columns, strict=False)
+        return [row for method, (_, lesions) in methods for row in measures.lesion_rows(lesions, method=method)]
 
 
 def measure(
-    images: Sequence[tuple[str, Any]], segmentation: Any, threshold: float | str = 2.5
+    images: Sequence[tuple[str, Any]], segmentation: Any, threshold: float | str = measures.MTV
 ) -> Generator[None, None, Measured]:
     """Measure every segment of a node in every image; a generator that stops after each segment of each image.
 
@@ -54,7 +64,7 @@ def measure(
             found = measures.measure_lesions(volume, [segment], threshold=threshold, skip_outside=number > 0)
             columns[-1][1].extend(found)
     centres = [segment.centre() for segment in segments]
-    return Measured(columns, [(-x, -y, z) for x, y, z in centres], tuple(notes))
+    return Measured(columns, [(-x, -y, z) for x, y, z in centres], tuple(notes), tuple(segments), threshold)
 
 
 def fill_lesion_table(table: Any, columns: Columns) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -13,15 +12,16 @@ from PETSuperResLib.difference import difference_steps
 from PETSuperResLib.errors import PETSuperResError
 from PETSuperResSlicer.mrml import compare, provenance
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.panel.lesions import LesionsPanel
 from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.worker.steps import Steps
 
 
 class ResultPanel:
-    """The buttons of the result section; ``chart()`` gives the lesions' plot, None without lesions."""
+    """The buttons of the result section, for a result and its ``lesions``."""
 
-    def __init__(self, ui: Any, logic: Any, status: Status, chart: Callable[[], Any]) -> None:
-        self.ui, self.logic, self.status, self.say, self.chart = ui, logic, status, status.say, chart
+    def __init__(self, ui: Any, logic: Any, status: Status, lesions: LesionsPanel) -> None:
+        self.ui, self.logic, self.status, self.say, self.lesions = ui, logic, status, status.say, lesions
         self.params: Any = None
         self.steps = Steps()
         self.comparison = compare.Comparison()
@@ -75,7 +75,7 @@ class ResultPanel:
             self.say(_("The PET of this result is no longer in the scene: load it again and press Apply."), error=True)
             return
         compare.show_compare_layout(pet, ct, result)
-        compare.show_chart(self.chart())
+        compare.show_chart(self.lesions.chart())
         self.comparison.follow(pet, result)
         if result.GetNodeReference(provenance.DIFFERENCE) is not None:
             return
@@ -95,7 +95,7 @@ class ResultPanel:
     def on_plot(self, *_unused: Any) -> None:
         """Show the lesions' plot, in the compare layout."""
         if compare.layout_is_on():
-            compare.show_chart(self.chart())
+            compare.show_chart(self.lesions.chart())
         else:
             self.on_compare()
 
@@ -118,7 +118,7 @@ class ResultPanel:
             self.save_dicom(folder)
 
     def save_dicom(self, folder: str) -> None:
-        """Write the series in the background, then show its folder or the error."""
+        """Write the series, and the lesions as measured, in the background; then show its folder or the error."""
 
         def done(files: list[str]) -> None:
             self.update(self.params)
@@ -129,9 +129,8 @@ class ResultPanel:
             self.say(str(error), error=True, log=getattr(error, "log", ()))
 
         try:
-            self.saving = self.logic.saveAsDicom(
-                self.params.result, folder, waitForCompletion=False, onDone=done, onError=failed
-            )
+            how = {"waitForCompletion": False, "onDone": done, "onError": failed, "lesions": self.lesions.measured}
+            self.saving = self.logic.saveAsDicom(self.params.result, folder, **how)
         except PETSuperResError as error:
             self.say(str(error), error=True)
             return

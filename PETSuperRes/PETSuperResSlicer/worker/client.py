@@ -43,7 +43,7 @@ class WorkerClient:
     """Runs jobs, one at a time, in a worker process that stays alive between them.
 
     ``folder`` is where the private folders are made (the system's place for temporary files) and ``command`` starts
-    another worker. A job may hold :class:`PETSuperResLib.volume.Volume` objects or
+    another worker. A job may hold :class:`PETSuperResLib.volume.Volume` objects, lists of them, or
     :class:`PETSuperResSlicer.mrml.volumes.Voxels`; they go by uncompressed files. The events are the worker's
     messages, a ``preview`` with its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and, with several
     samples, ``std``; of a phantom ``pet``, ``ct`` and ``labels``); each job ends with exactly one of ``result``,
@@ -216,6 +216,11 @@ def write_inputs(job: dict[str, Any], folder: Path) -> Generator[None, None, dic
             yield
         if isinstance(value, Volume):
             value = str((yield from write_steps(value, folder / f"{key}.nrrd")))
+        elif isinstance(value, list) and isinstance(next(iter(value), None), Volume):
+            places = [folder / f"{key}-{number}.nrrd" for number in range(len(value))]
+            for volume, place in zip(value, places, strict=True):
+                yield from write_steps(volume, place)
+            value = [str(place) for place in places]
         elif hasattr(value, "write"):
             value = str(value.write(folder / f"{key}.safetensors"))
         elif isinstance(value, Path):
