@@ -152,7 +152,7 @@ class Inputs:
         noise = image_noise(self.pet, resolution.noise_fwhm_mm, self.request.noise, resolution.noise_exponent)
         image = self.pet if self.region is None else crop_to_region(self.pet, self.region)
         image = image.with_array(image.array.clip(0), "SUVbw")
-        measurement = image_measurement(image, resolution.fwhm_mm, noise)
+        measurement = image_measurement(image, resolution.fwhm_mm, noise, resolution.hot_part)
         problem = Problem.make(measurement, image_grid(image, spacing_mm), self.ct, device)
         scanner, warnings = self.scanner, []
         if scanner is not None and not resolution.stated and "fwhm_transaxial_mm" in scanner.unverified:

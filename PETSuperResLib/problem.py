@@ -74,14 +74,15 @@ class Problem:
         return measured / expected if expected > 0 and measured > 0 else 1.0
 
     def expected(self, estimate: np.ndarray) -> Tensor:
-        """A z + b of an estimate ``(K, J, I)`` in SUV: expected counts ``(K, views, bins)``, on the CPU."""
+        """A z + b, and the excess, of an estimate ``(K, J, I)`` in SUV: counts ``(K, views, bins)``, on the CPU."""
         count, means = len(estimate), []
         halo = math.ceil(HALO_FWHM * self.measurement.model_fwhm_mm[1] / self.grid.spacing[2])
         for first in range(0, count, BLOCK):
             last = min(first + BLOCK, count)
             low, high = max(0, first - halo), min(count, last + halo)
             model, _, _ = self.part(low, high)
-            mean = model.mean(torch.from_numpy(estimate[low:high]).to(self.device))
+            z = torch.from_numpy(estimate[low:high]).to(self.device)
+            mean = model.mean(z) + model.excess(z)
             means.append(mean[first - low : last - low].cpu())
         return torch.cat(means)
 

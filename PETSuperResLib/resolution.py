@@ -23,9 +23,13 @@ Pair = tuple[float, float]
 # detail at the scanner's own width and hot detail much sharper: results are best with the part for a PSF. Of a Biograph
 # Vision with its voxels 0.78 (4.9 mm after a filter of 4 mm; bio-protocol r8756285).
 REMAINS = {"no PSF": (1.0, 1.0), "PSF": (0.7, 0.0), "penalised": (0.7, 0.3)}
-# With the PSF in the reconstruction hot regions are noisier and sharper than cool ones (more of their detail has
-# converged), with a penalty even more so; the values are a compromise of sharp references and patients' own PET.
-NOISE_EXPONENTS = {"no PSF": 1.0, "PSF": 1.4, "penalised": 1.8}
+# With the PSF in the reconstruction, of which more has converged in hot regions than in cool ones: the power of the
+# mean with which the variance of the noise grows there, and the share of the scanner's FWHM that is taken off the
+# image's, in quadrature, for the response to them (physics/image_model.py). By the PSNR of validation subjects.
+NOISE_EXPONENT, RESTORED, LEAST_HOT_PART = 1.3, 0.8, 0.3
+# FWHM of the noise's correlation over the scanner's, the filter taken off, by second differences of the noise of the
+# simulated protocols over one and two voxels.
+NOISE_PARTS = {"no PSF": 0.0, "PSF": 1.0, "penalised": 1.35}
 NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
 
 
@@ -86,26 +90,32 @@ class ImageResolution:
 
     @property
     def noise_fwhm_mm(self) -> float:
-        """FWHM in the slice of the Gaussian that correlates the image's noise: the filter.
+        """FWHM in the slice of the Gaussian that correlates the image's noise.
 
-        The PSF in the reconstruction correlates it as well. Of a stated FWHM, and where no filter is known,
-        :data:`NOISE_SHARE` of the image's is taken. In these cases the extent of the voxels is added.
+        That of the filter and, with the PSF in the reconstruction, of the back-projected PSF (:data:`NOISE_PARTS`):
+        the updates of such a reconstruction are blurred by it, and so is their noise. Of a stated FWHM, and where no
+        filter is known, :data:`NOISE_SHARE` of the image's is taken.
         """
-        across = self.fwhm_mm[0]
+        across, voxels = self.fwhm_mm[0], BOX_FWHM * self.voxel_mm[0]
         if self.stated or (self.origins or {}).get("filter") == "assumed":
-            across *= NOISE_SHARE
-        elif not self.psf_modelled:
-            return self.filter_fwhm_mm[0]
-        return math.hypot(across, BOX_FWHM * self.voxel_mm[0])
+            return math.hypot(NOISE_SHARE * across, voxels)
+        return math.hypot(NOISE_PARTS[self.kind] * self._scanner()[0], self.filter_fwhm_mm[0])
 
     @property
     def noise_exponent(self) -> float:
         """Power of the mean with which the variance of the noise grows in hot regions.
 
-        Of :data:`NOISE_EXPONENTS`; where nothing is known of the reconstruction, as with the PSF.
+        Where nothing is known of the reconstruction, as with the PSF.
         """
         unknown = self.stated or (self.origins or {}).get("psf_modelled") == "assumed"
-        return NOISE_EXPONENTS["PSF" if unknown and not self.penalised else self.kind]
+        return NOISE_EXPONENT if unknown or self.psf_modelled else 1.0
+
+    @property
+    def hot_part(self) -> float:
+        """FWHM of the response to hot regions over that to the others; 1 for a stated FWHM, which is that of all."""
+        if self.stated or not self.psf_modelled:
+            return 1.0
+        return math.sqrt(max(1 - (RESTORED * self._scanner()[0] / self.fwhm_mm[0]) ** 2, LEAST_HOT_PART**2))
 
     @property
     def kind(self) -> str:

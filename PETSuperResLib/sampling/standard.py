@@ -112,7 +112,8 @@ def sample_standard(
             width = profile.prior_width * schedule.ratio(t) * transform.slope(anchor)
             ties = None if penalty is None else quadratic_surrogate(penalty, anchor, profile.tissue_beta)
             psf, least = profile.full_psf(step), profile.stop_below
-            z = map_em(model, counts, z, anchor, width**-2, inner, psf, ties, least)
+            linear = (counts - model.excess(z)).clamp_min(0)
+            z = map_em(model, linear, z, anchor, width**-2, inner, psf, ties, least)
         else:
             z = anchor
         state.meet(z)

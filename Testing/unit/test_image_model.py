@@ -18,6 +18,7 @@ from PETSuperResLib.physics.image_noise import ImageNoise, image_noise, second_d
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.voxels import VoxelMeans
 from PETSuperResLib.volume import Volume
+from PETSuperResLib.widths import BOX_FWHM
 
 SOME = ImageNoise(0.01, 5.0, 1, 4.0, 1.0, "stated")
 
@@ -152,6 +153,22 @@ def test_hot_regions_count_less_where_their_noise_grows_faster_than_the_mean():
     grid = image_grid(image)
     flat = osem(hot.model(grid), hot.counts, 40)
     assert float(flat.sum()) * 12 / (values.sum() * 48) == pytest.approx(1, rel=0.02)
+
+
+def test_the_response_to_hot_regions_is_narrower():
+    """Far above HOT_SUV it is the narrower Gaussian alone, far below B alone; linear models have one response."""
+    image = image_of(np.zeros((15, 40, 40)), (4.0, 4.0, 3.0))
+    grid = image_grid(image, 2.0)
+    data = replace(image_measurement(image, (8.0, 8.0), SOME), hot_part=0.5)
+    model = data.model(grid)
+    narrow = replace(data, fwhm_mm=(math.hypot(0.5 * data.model_fwhm_mm[0], BOX_FWHM * 4.0), 4.0), hot_part=1.0)
+    shape = torch.zeros(grid.shape)
+    shape[5:10, 30:50, 30:50] = 1
+    hot, faint = 1e4 * shape, 1e-2 * shape
+    torch.testing.assert_close(model.mean(hot) + model.excess(hot), narrow.model(grid).mean(hot), rtol=0, atol=5e3)
+    assert float((model.mean(hot) - narrow.model(grid).mean(hot)).abs().max()) > 5e4
+    assert float(model.excess(faint).abs().max()) < 1e-4 * float(model.forward(faint).max())
+    assert narrow.model(grid).excess(hot) == 0.0
 
 
 def test_second_differences_vanish_on_planes():

@@ -42,7 +42,9 @@ def test_a_penalty_blurs_axially_what_the_psf_would_sharpen_and_hot_noise_is_hig
     plain = resolution_of(MCT, {"reconstruction_method": "VPHD"}, post_filter=0.0)
     assert penalised.fwhm_mm[1] > psf.fwhm_mm[1] and "penalised" in penalised.words()
     assert any("no nearer to the truth" in w for w in penalised.warnings) and not psf.warnings
-    assert penalised.noise_exponent > psf.noise_exponent > plain.noise_exponent == 1
+    assert penalised.noise_exponent == psf.noise_exponent > plain.noise_exponent == 1
+    wide = resolution_of(MCT, {"reconstruction_method": "VPFX-S"}, post_filter=6.0)
+    assert psf.hot_part < wide.hot_part < plain.hot_part == 1 == resolution_of(MCT, CLINIC, fwhm=6.0).hot_part
     assert resolution_of(MCT, {}).noise_exponent == resolution_of(None, {}, fwhm=6.0).noise_exponent > 1  # not known
 
 
