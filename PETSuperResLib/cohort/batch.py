@@ -37,13 +37,22 @@ class Outcome:
     """What a call found and did.
 
     ``rows``: of cases.csv, a case each: ``result`` is sr.nii.gz, failed or skipped, with the reason in ``message``;
-    ``made`` is now or earlier. ``tables``: the names of the tables that were written. ``left``: cases of an earlier
-    call whose folders stay, though this one had not to do with them.
+    ``made`` is now or earlier; ``warnings`` are those of the case, each by itself. ``tables``: the names of the
+    tables that were written. ``left``: cases of an earlier call whose folders stay, though this one had not to do
+    with them.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
     tables: Sequence[str] = ()
     left: Sequence[str] = ()
+
+    def warnings(self) -> dict[str, list[str]]:
+        """Every warning with the cases that have it."""
+        cases: dict[str, list[str]] = {}
+        for row in self.rows:
+            for warning in row.get("warnings", ()):
+                cases.setdefault(warning, []).append(row["case"])
+        return cases
 
     def of(self, result: str, made: str | None = None) -> list[Mapping[str, Any]]:
         """The rows with a result."""
@@ -179,7 +188,7 @@ class _Job:
             "scanner": scanner.get("name", "") if isinstance(scanner, dict) else scanner,
             "seconds": found.get("seconds", ""),
             "message": next((found[n] for n in ("error", "skipped", "no_series") if n in found), ""),
-            "warnings": " ".join(dict.fromkeys([*self.case.notes, *found.get("warnings", ())])),
+            "warnings": tuple(dict.fromkeys([*self.case.notes, *found.get("warnings", ())])),
             "made": "now" if made else "earlier",
         }
 
@@ -216,7 +225,8 @@ def _tables(jobs: Sequence[_Job], made: set[str], out: Path, skipped: Mapping[st
         for r in _rows(job.folder / "lesions.csv")
     ]
     rows += [{"case": name or ".", "result": "skipped", "message": why, "made": ""} for name, why in skipped.items()]
-    writers: dict[Path, Any] = {out / "cases.csv": lambda path: write_csv(path, rows, CASE_COLUMNS)}
+    lines = [row | {"warnings": " ".join(row.get("warnings", ()))} for row in rows]
+    writers: dict[Path, Any] = {out / "cases.csv": lambda path: write_csv(path, lines, CASE_COLUMNS)}
     if lesions:
         writers[out / "lesions.csv"] = lambda path: write_csv(path, lesions, COLUMNS)
     write_together(writers, [out / "lesions.csv"])

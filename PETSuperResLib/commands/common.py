@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from ..progress import Event
+from ..progress import Event
 
 slices_option = click.option(
     "--slices", type=click.IntRange(2), help="Only so many of each, about the hottest one in the lesions."
@@ -93,33 +94,42 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
 
 
 class Bar:
-    """A progress callback with stage, share done and time left: a bar on a terminal, elsewhere a line now and then."""
+    """A progress callback with stage, share done and time left: a bar on a terminal, elsewhere a line every 10 s.
 
-    def __init__(self) -> None:
+    The lines come from a thread, also while a long step reports nothing.
+    """
+
+    def __init__(self, stage: str = "starting") -> None:
         self.bar: Any = None
-        self.shown = time.monotonic()
+        self.last, self.since = Event(stage, 0.0), time.monotonic()
+        self.over = threading.Event()
 
     def __enter__(self) -> Bar:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
             form = "{desc:<24} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
-            self.bar = tqdm(total=100, bar_format=form, file=sys.stderr, leave=False)
+            self.bar = tqdm(total=100, desc=self.last.stage, bar_format=form, file=sys.stderr, leave=False)
+        else:
+            threading.Thread(target=self._lines, daemon=True).start()
         return self
 
     def __call__(self, event: Event) -> None:
-        step = ", ".join(dict.fromkeys(part for part in (event.stage, event.message) if part))
+        self.last, self.since = replace(event, preview=None), time.monotonic()
         if self.bar is None:
-            if time.monotonic() - self.shown >= EVERY_S:
-                self.shown = time.monotonic()
-                left = "" if event.remaining_s is None else f", {in_time(event.remaining_s)} left"
-                click.echo(f"{100 * event.fraction:5.1f} %  {step}{left}", err=True)
             return
-        self.bar.set_description(step, refresh=False)
+        self.bar.set_description(_step(event), refresh=False)
         if event.remaining_s is not None:
             self.bar.set_postfix_str(f"{in_time(event.remaining_s)} left", refresh=False)
         self.bar.n = 100 * min(1.0, max(0.0, event.fraction))
         self.bar.refresh()
+
+    def _lines(self) -> None:
+        while not self.over.wait(EVERY_S):
+            event, left = self.last, ""
+            if event.remaining_s is not None:
+                left = f", {in_time(event.remaining_s - (time.monotonic() - self.since))} left"
+            click.echo(f"{100 * event.fraction:5.1f} %  {_step(event)}{left}", err=True)
 
     def echo(self, text: str) -> None:
         """Print lines on standard output, above the bar where there is one."""
@@ -130,8 +140,13 @@ class Bar:
             click.echo(text)
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         if self.bar is not None:
             self.bar.close()
+
+
+def _step(event: Event) -> str:
+    return ", ".join(dict.fromkeys(part for part in (event.stage, event.message) if part))
 
 
 def in_time(seconds: float) -> str:

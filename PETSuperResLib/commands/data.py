@@ -60,18 +60,18 @@ def batch(data: str, split: str | None, part: str | None, out: str, **common: An
     if split and not part:
         raise InputError("--split needs --part, the name of the cases in it: train, validation or test.")
     skipped: dict[str, str] = {}
-    if part:
-        cases = split_cases(data, part, split)
-    else:
-        found = search(data_folder(data))
-        cases, skipped = list(found.cases.values()) or find_cases(data), found.skipped
-    with Bar() as bar:
+    with Bar("looking for cases") as bar:
+        if part:
+            cases = split_cases(data, part, split)
+        else:
+            found = search(data_folder(data))
+            cases, skipped = list(found.cases.values()) or find_cases(data), found.skipped
         outcome = reconstruct_cases(cases, folder, progress=bar, skipped=skipped, **common)
     if os.environ.get("RANK", "0") != "0":
         return
+    for warning, named in outcome.warnings().items():
+        click.echo(f"Note: {', '.join(named)}: {warning}")
     for row in outcome.rows:
-        if row.get("warnings"):
-            click.echo(f"Note: {row['case']}: {row['warnings']}")
         if row["message"]:
             kind = "Note" if row["result"] == "sr.nii.gz" else row["result"].capitalize()
             click.echo(f"{kind}: {row['case']}: {row['message']}")
@@ -79,9 +79,8 @@ def batch(data: str, split: str | None, part: str | None, out: str, **common: An
         click.echo(f"Note: the results of other cases of an earlier run stay: {', '.join(outcome.left)}.")
     made, kept, failed = (outcome.of(*which) for which in (("sr.nii.gz", "now"), ("sr.nii.gz", "earlier"), ("failed",)))
     before = f" and kept {len(kept)} of an earlier run" if kept else ""
-    click.echo(
-        f"Wrote {len(made)} of {len(cases)} cases{before}; {' and '.join(outcome.tables)} in {folder} list them."
-    )
+    tables = f"{' and '.join(outcome.tables)} in {folder} {'list' if len(outcome.tables) > 1 else 'lists'} them."
+    click.echo(f"Wrote {len(made)} of {len(cases)} cases{before}; {tables}")
     if failed:
         first = failed[0]
         raise InputError(

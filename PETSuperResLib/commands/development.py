@@ -66,7 +66,7 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
     from ..outputs import check_folder
     from ..studies.training.config import read_recipe, recipe_json, with_conditioning
     from ..studies.training.loop import STATE
-    from ..studies.training.train import FILES, is_finished
+    from ..studies.training.train import FILES, is_finished, shortened
     from ..studies.training.train import train as run
 
     stages = read_recipe(config)
@@ -87,6 +87,8 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
             raise Cancelled("Cancelled; the same command continues from the state in --out.") from stop
         raise Cancelled("Cancelled before the first step was kept; nothing was trained.") from stop
     if os.environ.get("RANK", "0") == "0":
+        if less := shortened(folder, stages):
+            click.echo(f"Note: the time did not suffice for the whole recipe: {less}.")
         click.echo(f"Wrote {checkpoint}.")
 
 

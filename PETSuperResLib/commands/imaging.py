@@ -30,14 +30,13 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
         from ..lesions.dicom_report import beside
 
         check_target(dicom_out)
-    inputs = Inputs.of(request)
-    click.echo(f"{inputs.words()}.")
-    if dicom_out:
-        if "series_uid" not in inputs.pet.metadata:
+    with Bar("reading") as bar:
+        inputs = Inputs.of(request)
+        bar.echo(f"{inputs.words()}.")
+        if dicom_out and "series_uid" not in inputs.pet.metadata:
             raise InputError("--dicom-out needs the PET as a DICOM series: give --pet its folder.")
-    from ..reconstruction import run
+        from ..reconstruction import run
 
-    with Bar() as bar:
         result = run(inputs, bar)
     files = result.write(folder, str(inputs.pet.metadata.get("patient", "")))
     for warning in result.report.get("warnings", ()):

@@ -154,8 +154,9 @@ def find_series(path: Path, name: str | None, modality: str | None) -> SeriesInf
     found = chosen[0]
     if found.damaged:
         named = ", ".join(file.name for file in found.damaged[:3])
+        count = f"{len(found.damaged)} damaged DICOM file{'s' * (len(found.damaged) > 1)}"
         raise InputError(
-            f"{path} holds {len(found.damaged)} damaged DICOM files beside the {kind} series ({named}): "
+            f"{path} holds {count} beside the {kind} series ({named}): "
             "copy the series again, or move them elsewhere if they are not part of it."
         )
     return replace(found, notes=chosen_among(found, wanted))

@@ -57,6 +57,11 @@ def test_a_patient_without_lesions_is_no_failure(data, prior_file, tmp_path):
     assert "No lesion is drawn in GTV.nii.gz." in json.loads((out / "two" / "report.json").read_text())["warnings"]
 
 
+def test_a_warning_of_several_cases_is_told_once_with_their_names():
+    rows = [{"case": "a", "warnings": ("cold", "late")}, {"case": "b", "warnings": ("late",)}, {"case": "c"}]
+    assert batch.Outcome(rows).warnings() == {"cold": ["a"], "late": ["a", "b"]}
+
+
 def test_an_equal_call_does_nothing_and_other_settings_do_it_anew(data, prior_file, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(batch, "run", lambda inputs, *rest: (done.append(inputs), original(inputs, *rest))[1])

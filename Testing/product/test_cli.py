@@ -444,18 +444,21 @@ def test_progress_bar_shows_the_time_left_on_a_terminal(monkeypatch):
     assert "step 25 of 50" in screen.getvalue() and "50%" in screen.getvalue() and "60 s left" in screen.getvalue()
 
 
-def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
+def test_progress_is_a_line_every_10_s_where_there_is_no_terminal(monkeypatch, capsys):
+    """Also while nothing is reported, as by a long step or at the start."""
     from PETSuperResLib.commands import common
     from PETSuperResLib.progress import Event
 
-    clock = [0.0]
-    monkeypatch.setattr(common.time, "monotonic", lambda: clock[0])
-    with Bar() as bar:
-        for clock[0] in range(0, 25):
-            bar(Event("slices 1-64 of 90", clock[0] / 100, "step 2", 7500.0))
-    assert capsys.readouterr().err.splitlines() == [
-        " 10.0 %  slices 1-64 of 90, step 2, 2 h 05 min left", " 20.0 %  slices 1-64 of 90, step 2, 2 h 05 min left",
-    ]  # fmt: skip
+    assert common.EVERY_S == 10
+    monkeypatch.setattr(common, "EVERY_S", 0.2)
+    with Bar("reading") as bar:
+        time.sleep(0.3)
+        bar(Event("slices 1-64 of 90", 0.1, "step 2", 7500.0))
+        time.sleep(0.4)
+    time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["  0.0 %  reading", " 10.0 %  slices 1-64 of 90, step 2, 2 h 05 min left"]
+    assert 3 <= len(lines) <= 4  # none after the end
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import CONFIG
 from training_factory import SETTINGS, same, table, weights
 
+from PETSuperResLib import cli
 from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.cohort.distributed import Team
 from PETSuperResLib.cohort.manifest import read_split
@@ -322,9 +324,30 @@ def test_the_stated_resolution_matters_and_is_a_bias_of_the_prior(staged):
     assert torch.allclose(images[1] - images[0], expected, atol=1e-6)
 
 
-def test_a_time_limit_is_shared_by_the_stages(tmp_path):
+def test_a_time_limit_is_shared_by_the_stages(tmp_path, monkeypatch):
+    monkeypatch.setattr("PETSuperResLib.studies.training.train.SHORTEST_S", 0.1)
     common = {name: value for name, value in STAGES.items() if name != "stages"}
     (tmp_path / "long.json").write_text(json.dumps(common | {"stages": [{"steps": 10**5}, {"steps": 10**5}]}))
-    train(None, tmp_path / "run", tmp_path / "long.json", limit_minutes=0.03, device="cpu")
+    train(None, tmp_path / "run", tmp_path / "long.json", limit_minutes=0.1, device="cpu")
     steps = [Prior.load(tmp_path / "run" / name / "prior.safetensors").info["steps"] for name in ("stage_1", ".")]
     assert all(0 < n < 10**5 for n in steps)
+
+
+def test_a_short_time_limit_trains_the_last_stage_with_a_batch_that_it_has_time_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("PETSuperResLib.studies.training.train.patch_s", lambda *arguments: 0.1)
+    recipe = tmp_path / "large.json"
+    recipe.write_text(json.dumps(STAGES | {"stages": [{"steps": 1}, {"steps": 1}, {"steps": 1, "batch": 4096}]}))
+    words = ["train", "--config", str(recipe), "--limit-minutes", "1", "--device", "cpu", "--out"]
+    assert cli.run([*words, str(tmp_path / "run")]) == 0
+    batch = Prior.load(tmp_path / "run" / "prior.safetensors").info["batch"]
+    assert 4 < batch <= 60 * 0.8 / 30 / 0.1 and not list((tmp_path / "run").glob("stage_*"))
+    assert f"stages 1, 2 of 3 left out, a batch of {batch} in place of 4096" in capsys.readouterr().out
+
+
+def test_a_stage_of_which_the_recipe_went_on_is_not_trained_later(recipe, staged, tmp_path):
+    """Stages that a time limit left out stay so when the run goes on without one."""
+    shutil.copy(staged / "state.safetensors", tmp_path)
+    state = tmp_path / "state.safetensors"
+    save_file(load_file(state), state, {"step": "3", "finished": "False"})
+    train(None, tmp_path, recipe, device="cpu")
+    assert not list(tmp_path.glob("stage_*")) and same(staged, tmp_path)

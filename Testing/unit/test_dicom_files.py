@@ -69,7 +69,7 @@ def test_a_damaged_file_with_the_mark_is_an_error_not_a_missing_slice(tmp_path):
     folder = write_series(pet_slices(), tmp_path)
     last = sorted(folder.iterdir())[-1]
     last.write_bytes(last.read_bytes()[:400])
-    with pytest.raises(InputError, match=f"damaged DICOM files .*{last.name}"):
+    with pytest.raises(InputError, match=f"holds 1 damaged DICOM file beside .*{last.name}"):
         read_series(folder)
 
 

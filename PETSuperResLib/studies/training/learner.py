@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -18,7 +19,9 @@ from ...prior.denoiser import velocity
 from ...prior.transfer import adapted_weights
 from ...prior.transform import normalise_ct
 from .config import TrainingConfig
+from .data import SliceBatches
 
+PROBE = 4  # patches
 USUAL_RESOLUTION_MM = 4.0  # counts as none stated
 
 
@@ -123,6 +126,17 @@ def _first_weights(config: TrainingConfig) -> tuple[NoiseNetwork, int]:
         network.load_state_dict(adapted_weights(theirs, network))
         patches = prior.patches or 0
     return network, patches
+
+
+def patch_s(config: TrainingConfig, batches: SliceBatches, device: torch.device) -> float:
+    """Seconds per patch of a step of this network on this device, measured on a few patches."""
+    learner = PriorLearner(replace(config, batch=PROBE)).to(device).train()
+    for step in range(2):  # the first one readies the device
+        began = time.monotonic()
+        loss = learner(step, 0.0, batches.batch(step, PROBE))
+        loss.backward()
+        float(loss.detach())  # waits for a GPU
+    return (time.monotonic() - began) / PROBE
 
 
 def _draw_steps(config: TrainingConfig, schedule: NoiseSchedule, random: torch.Generator) -> Tensor:

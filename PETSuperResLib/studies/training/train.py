@@ -20,8 +20,8 @@ from ...progress import Callback, Reporter
 from .cache import cache_folder
 from .config import TrainingConfig, read_recipe, recipe_json
 from .data import SliceBatches
-from .learner import PriorLearner
-from .limit import VALIDATION, Limit
+from .learner import PriorLearner, patch_s
+from .limit import SHORTEST_S, STEPS, VALIDATION, Limit
 from .logs import Log
 from .loop import STATE, Loop
 from .prefetch import Prefetcher
@@ -54,8 +54,9 @@ def train(
     the stage before and is a run of its own in ``out/stage_1`` ..., the last one in ``out``. ``data`` None trains on
     phantoms alone. A stopped run in ``out`` is continued, a finished one left as it is. ``limit_minutes`` is the time
     for everything, preparation and validation included: fewer slices are made where they take too long, the learning
-    rate is annealed to zero by then, and the stages to come share the time by their work. An interruption (Ctrl-C,
-    SIGTERM) of the steps saves the state before it is raised as :class:`KeyboardInterrupt`. Under torchrun the
+    rate is annealed to zero by then, and the stages to come share the time by their work. A stage before the last one
+    whose share would be too short is left out, and the batch is smaller where few steps would fit. An interruption
+    (Ctrl-C, SIGTERM) of the steps saves the state before it is raised as :class:`KeyboardInterrupt`. Under torchrun the
     processes share every batch. ``cache`` is a folder that keeps the slices (:func:`~.sources.training_slices`).
     Returns the checkpoint's path.
     """
@@ -71,14 +72,17 @@ def train(
             return out / "prior.safetensors"
         work = [s.steps * s.batch * s.size**2 or 1 for s in stages]
         report = Reporter(progress if team.first else None)
+        begun = max((n for n, folder in enumerate(folders) if (folder / STATE).is_file()), default=0)
         for n, (stage, folder) in enumerate(zip(stages, folders, strict=True)):
-            if folder != out and _ended(folder):
+            own = limit.part(work[n] / sum(work[n:]))
+            (short,) = team.agree(float(own.left_s < SHORTEST_S))
+            if folder != out and (n < begun or short or _ended(folder)):
                 continue
+            before = [str(path) for f in folders[:n] if (path := f / "prior.safetensors").is_file()]
             if n:
-                stage = replace(stage, start_from=str(folders[n - 1] / "prior.safetensors"))
+                stage = replace(stage, start_from=[stages[0].start_from, *before][-1])
             part = report.part(sum(work[:n]) / sum(work), sum(work[: n + 1]) / sum(work))
             title = f"stage {n + 1} of {len(stages)}" if len(stages) > 1 else ""
-            own = limit.part(work[n] / sum(work[n:]))
             prepared = _Stage(data, folder, stage, split, team, part, cache, title, own)
             if team.first:  # an interrupted preparation leaves nothing
                 write_text(out / "config.json", recipe)
@@ -86,6 +90,14 @@ def train(
             team.agree(0)  # the next stage starts from the file of the first process
         report("done", 1.0)
     return out / "prior.safetensors"
+
+
+def shortened(out: Path, stages: Sequence[TrainingConfig]) -> str:
+    """What a time limit left out of a recipe in the run ``out``, in words; empty if nothing."""
+    left = [str(n) for n in range(1, len(stages)) if not (out / f"stage_{n}").is_dir()]
+    batch, wanted = Prior.load(out / "prior.safetensors").info["batch"], stages[-1].batch
+    which = f"stage{'s' * (len(left) > 1)} {', '.join(left)} of {len(stages)} left out" if left else ""
+    return ", ".join(filter(None, (which, f"a batch of {batch} in place of {wanted}" if batch != wanted else "")))
 
 
 def is_finished(out: Path, recipe: str) -> bool:
@@ -118,7 +130,7 @@ class _Stage:
         title: str,
         limit: Limit,
     ):
-        self.out, self.config, self.team, self.title, self.limit = out, config, team, title, limit
+        self.out, self.team, self.title, self.limit = out, team, title, limit
         loading = report.part(0.0, 0.02)
 
         def load() -> tuple[SliceBatches, str]:
@@ -128,11 +140,21 @@ class _Stage:
         self.scans: list[Scan] = []
         self.note, self.needed_s = "", 0.0
         if team.first and config.validate_every:
-            self.scans, self.note = validation_scans(data, split, config, team.device, report.part(0.02, 0.02))
+            own = report.part(0.02, 0.02)
+            self.scans, self.note = validation_scans(data, split, config, team.device, own, limit.prepared_by)
         self.report = report.part(0.02, 1.0)
         limit.check()
+        config = self.config = replace(config, batch=self._batch(config))
         learner = PriorLearner(config, team.share(config.batch))
         self.loop = Loop(learner, config, team, out, self._save_prior)
+
+    def _batch(self, config: TrainingConfig) -> int:
+        """The configuration's batch, or under a limit a smaller one, of which :data:`STEPS` steps fit."""
+        if self.limit.minutes is None:
+            return config.batch
+        step_s = (1 - VALIDATION) * self.limit.left_s / STEPS
+        (least,) = self.team.agree(-step_s / patch_s(config, self.batches, self.team.device))
+        return min(config.batch, self.team.size * max(1, int(-least)))
 
     def run(self) -> None:
         """Train to the end, to the limit or to the interruption."""

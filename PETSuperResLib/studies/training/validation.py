@@ -7,6 +7,8 @@ is fixed, so that runs and steps compare.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -90,9 +92,15 @@ def validation_scans(
     config: TrainingConfig,
     device: torch.device,
     report: Reporter,
+    until: float = math.inf,
 ) -> tuple[list[Scan], str]:
-    """The scans that a run is validated on, and a note: which they are, or why there are none."""
+    """The scans that a run is validated on, and a note: which they are, or why there are none.
+
+    At the time ``until`` (:func:`time.monotonic`) no further ones are made.
+    """
     make = partial(_scan, pixel_mm=config.pixel_mm, device=device)
+    if time.monotonic() > until:
+        return [], "no validation: the time does not suffice"
     if data is None:
         return [make(f"torso {n + 1}", "phantom", *_torso(SEED + n, config.pixel_mm)) for n in range(2)], "2 torsos"
     try:
@@ -107,11 +115,13 @@ def validation_scans(
     scans = []
     cases = list(of_patient.values())[:PATIENTS]
     for n, case in enumerate(cases):
+        if time.monotonic() > until:
+            break
         report("validation patients", n / len(cases), case.name)
         pet, ct = case.pet(), case.ct()
         scans.append(make(case.name, "real", _middle(pet, SLICES), ct))
         scans.append(make(case.name, "painted", *_painted(case, pet, config.pixel_mm, SEED + n)))
-    return scans, f"{len(cases)} validation patients"
+    return scans, f"{len(scans) // 2} validation patients"
 
 
 def validate(prior: Prior, scans: list[Scan], show: Callable[[float], None] = lambda done: None) -> Outcome:
