@@ -1,4 +1,4 @@
-"""What ITK's reader of NIfTI does not report: cut-off files, values that are not finite, axes not at right angles."""
+"""What ITK's reader of NIfTI does not report: cut-off files, NaN, sheared axes, contradictory voxel sizes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import numpy as np
 import SimpleITK as sitk
 
 DAMAGED = "cannot be read as an image (damaged or incomplete): export it again"
+SAME_SIZE = 0.01  # by which the voxel sizes of a header may differ
 STRAIGHT = 2e-3  # cosine between two axes; ITK takes less as rounding
 
 
 def nifti_fault(path: Path) -> str:
     """What is wrong with a NIfTI file, in words that follow its name; empty where nothing is.
 
-    ITK's reader fills a truncated file with zeros, turns NaN into zeros, and takes a rotation in place of sheared axes.
+    ITK's reader fills a truncated file with zeros, turns NaN into zeros, and takes a rotation in place of sheared
+    axes, and the voxel size of pixdim in place of the affine transform's.
     """
     finite = True
     try:
@@ -32,18 +34,14 @@ def nifti_fault(path: Path) -> str:
                 shape = struct.unpack_from(order + "8q", head, 16)
                 code, depth = struct.unpack_from(order + "2h", head, 12)
                 start = struct.unpack_from(order + "q", head, 168)[0]
-                stated, rows = (
-                    struct.unpack_from(order + "i", head, 348)[0],
-                    struct.unpack_from(order + "12d", head, 400),
-                )
+                stated = struct.unpack_from(order + "i", head, 348)[0]
+                sizes, rows = struct.unpack_from(order + "3d", head, 112), struct.unpack_from(order + "12d", head, 400)
             else:
                 shape = struct.unpack_from(order + "8h", head, 40)
                 code, depth = struct.unpack_from(order + "2h", head, 70)
                 start = int(struct.unpack_from(order + "f", head, 108)[0])
-                stated, rows = (
-                    struct.unpack_from(order + "h", head, 254)[0],
-                    struct.unpack_from(order + "12f", head, 280),
-                )
+                stated = struct.unpack_from(order + "h", head, 254)[0]
+                sizes, rows = struct.unpack_from(order + "3f", head, 80), struct.unpack_from(order + "12f", head, 280)
             kind = {16: "f4", 64: "f8"}.get(code)
             stream.read(max(0, start - len(head)))
             missing = int(np.prod([max(1, n) for n in shape[1 : shape[0] + 1]])) * depth // 8
@@ -57,9 +55,7 @@ def nifti_fault(path: Path) -> str:
         return DAMAGED
     if not finite:
         return "has voxels that are not finite numbers: export it again"
-    if stated > 0 and not _straight(np.reshape(rows, (3, 4))[:, :3]):
-        return "has axes that are not at right angles (sheared): resample it to a straight grid"
-    return ""
+    return _axes_fault(np.reshape(rows, (3, 4))[:, :3], np.abs(sizes)) if stated > 0 else ""
 
 
 def read_nifti(path: Path) -> sitk.Image:
@@ -83,9 +79,15 @@ def _zipped(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _straight(axes: np.ndarray) -> bool:
+def _axes_fault(axes: np.ndarray, sizes: np.ndarray) -> str:
+    """What is wrong with the columns of the affine transform, whose lengths are the voxel's, beside pixdim."""
     norms = np.linalg.norm(axes, axis=0)
     if not np.isfinite(norms).all() or norms.min() == 0:
-        return True  # ITK takes the other transform
+        return ""  # ITK takes the other transform
     cosines = (axes / norms).T @ (axes / norms)
-    return bool(np.abs(cosines - np.eye(3)).max() < STRAIGHT)
+    if np.abs(cosines - np.eye(3)).max() >= STRAIGHT:
+        return "has axes that are not at right angles (sheared): resample it to a straight grid"
+    if np.abs(norms - sizes).max() > SAME_SIZE * norms.max():
+        both = (" x ".join(f"{v:.4g}" for v in values) for values in (norms, sizes))
+        return f"has two voxel sizes, {' and '.join(both)} (srow and pixdim): export it again"
+    return ""

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ..errors import UnitsError
+from ..errors import InputError, UnitsError
 from ..suv.activity import check_activity
 from ..suv.body import weight_kg
 from ..suv.evidence import Overrides
 from ..suv.suvbw import suv_factors
 from .files import MODALITIES, find_series, quiet_pydicom, read_dataset
-from .header import items, number, text
+from .header import items, number, numbers, text
 from .pixels import rescaled_pixels
 from .reconstruction import reconstruction_of
 from .slices import sort_slices
@@ -48,7 +48,7 @@ def series_image(
     with quiet_pydicom():
         info = find_series(path, series, modality)
         name = f"The {MODALITIES.get(info.modality, info.modality)} series in {path}"
-        datasets, geometry = sort_slices([read_dataset(file) for file in info.files], name)
+        datasets, geometry = sort_slices([_whole_dataset(file) for file in info.files], name)
         metadata = _metadata(datasets, info.modality)
         metadata["notes"] = [*info.notes, *_completeness(datasets, name)]
         slopes = np.ones(len(datasets))
@@ -73,6 +73,14 @@ def series_image(
     return {"array": array, "unit": unit, "metadata": metadata, **geometry}
 
 
+def _whole_dataset(file: Path) -> Dataset:
+    """A slice with its pixels, which end a file and are the first to go where one is cut off."""
+    dataset = read_dataset(file)
+    if "PixelData" not in dataset:
+        raise InputError(f"{file} has no pixel data (cut off or damaged): copy the series again.")
+    return dataset
+
+
 def _weight_kg(datasets: Sequence[Dataset], overrides: Overrides | None) -> float | None:
     with suppress(UnitsError):
         return float(weight_kg(datasets, overrides or Overrides()).value)
@@ -80,12 +88,15 @@ def _weight_kg(datasets: Sequence[Dataset], overrides: Overrides | None) -> floa
 
 
 def _completeness(datasets: Sequence[Dataset], name: str) -> list[str]:
-    """What to tell where fewer slices are there than the header of a PET says."""
-    stated = number(datasets[0], "NumberOfSlices") if text(datasets[0], "Modality") == "PT" else None
-    if stated is None or stated <= len(datasets):
+    """What to tell where a PET has fewer or more slices than its header says."""
+    if text(datasets[0], "Modality") != "PT":
         return []
+    stated = {value for value in numbers(datasets, "NumberOfSlices") if value} - {len(datasets)}
     return [
-        f"{name} has {len(datasets)} of {stated:g} slices (NumberOfSlices): copy the whole series if it is cut off."
+        f"{name} has {len(datasets)} of {value:g} slices (NumberOfSlices): copy the whole series if it is cut off."
+        if value > len(datasets)
+        else f"{name} has {len(datasets)} slices where NumberOfSlices says {value:g}: check that they are one series."
+        for value in sorted(stated)
     ]
 
 

@@ -43,6 +43,8 @@ def read_segmentation(source: Segmentation | Volume | str | Path, pet: Volume) -
         contours = contour_files(path)
         if contours:
             return read_contours(contours, pet)
+        if path.is_dir():
+            raise InputError(f"{path} holds no RTSTRUCT or SEG: give a file or folder of contours, or a label map.")
         layered = path.name.lower().endswith(".nrrd") and path.is_file()
         drawn = nrrd_segments(path) if layered else segments_of(Volume.read(path, unit="label"))
     else:

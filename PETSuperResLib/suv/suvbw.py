@@ -160,6 +160,7 @@ def _from_concentration(datasets: Sequence[Dataset], overrides: Overrides, recor
     if decay == "START":
         moment = record.add("reference_time", timing.reference_time(datasets, times, half_life, record.warnings))
     else:
+        timing.check_uncorrected(datasets, times, half_life, record.warnings)
         moment = times.first
         rule = "NONE: every frame is corrected from its own start and duration; shown is the earliest"
         record.add("reference_time", Evidence(moment, "", tag_name("AcquisitionTime"), rule))

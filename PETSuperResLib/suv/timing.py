@@ -128,6 +128,12 @@ def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: 
                 f"The PET's reference time contradicts itself: {where} and {computed[0]} differ by {apart:.0f} s "
                 f"({100 * math.expm1(decay_constant * apart):.1f} % of SUV); convert the scanner's original export."
             )
+        changed = math.expm1(decay_constant * abs(offset - computed[1][0]))
+        if changed > AGREEMENT:
+            warnings.append(
+                f"{where} agrees with {tag_name('FrameReferenceTime')} only if that counts to the start of a frame: "
+                f"otherwise SUVs are wrong by {100 * changed:.1f} %"
+            )
         return Evidence(moment, "", where, f"not later than the earliest acquisition; agrees with {computed[0]}")
     if computed:
         moment = times.first + timedelta(seconds=computed[1][0])
@@ -139,6 +145,27 @@ def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: 
             "convert the scanner's original export."
         )
     return Evidence(times.first, "", tag_name("AcquisitionTime"), "earliest acquisition of a complete series")
+
+
+def check_uncorrected(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: float, warnings: list[str]) -> None:
+    """Tell what contradicts AcquisitionTime, from which the frames of a series without decay correction are corrected.
+
+    FrameReferenceTime counts from the header's time of the series; without it that is the earliest acquisition.
+    """
+    decay_constant = math.log(2) / half_life_s
+    try:
+        computed = _back_computed(times, decay_constant)
+    except UnitsError:
+        computed = None
+        warnings.append("acquisition and frame reference times contradict each other; the acquisition times are used")
+    for where, moment in _header_times(datasets, times):
+        offset = (moment - times.first).total_seconds()
+        apart = abs(offset - (computed[1][0] if computed else 0.0))
+        if math.expm1(min(decay_constant * apart, 50.0)) > AGREEMENT:
+            warnings.append(
+                f"{where} is {apart:.0f} s apart from the start of the scan by {tag_name('AcquisitionTime')}, which is "
+                "used to correct the decay"
+            )
 
 
 def _by_ge(

@@ -182,15 +182,17 @@ class SuvJob(Job):
     injected: str | None = option("text", None)
 
     def run(self, tools: Tools) -> Answer:
-        """Read and write; the report has the ``evidence`` of the SUVs."""
+        """Read and write; the report has the ``evidence`` of the SUVs, with all that reading found to tell."""
         from ..dicom.read import read_series
         from ..suv.evidence import Overrides
+        from ..suv.volumes import told
 
         folder = check_folder(self.out, {"pet.nrrd": marked(MARK)}, [self.source])
         tools.progress(Event("reading", 0.0, "reading the DICOM series"))
         overrides = Overrides(self.weight_kg, self.dose_bq, self.injected)
         volume = read_series(self.source, modality="PT", overrides=overrides)
-        return {"pet": write_raw(volume, folder / "pet.nrrd")}, {"evidence": volume.metadata["suv"]}
+        evidence = volume.metadata["suv"] | {"warnings": told(volume)}
+        return {"pet": write_raw(volume, folder / "pet.nrrd")}, {"evidence": evidence}
 
 
 JOBS: dict[str, type[Job]] = {

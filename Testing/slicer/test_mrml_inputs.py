@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -112,6 +113,24 @@ def test_a_dicom_pet_without_attenuation_correction_is_refused(dicom, units_):
     node = dicom(Scan(units=units_), lambda d: setattr(d, "CorrectedImage", ["NORM", "DTIM", "DECY"]))
     found = units.recognise(node)
     assert found.kind == units.REFUSED and "not attenuation-corrected" in found.text
+    mrml.mark_unit(node, "SUVbw")  # by another module
+    assert units.recognise(node).kind == units.REFUSED
+
+
+def test_what_reading_a_series_finds_is_told_with_its_evidence(dicom, tmp_path):
+    volume = suv_of(dicom(edit=lambda d: setattr(d, "NumberOfSlices", 9)), tmp_path)
+    assert any("6 of 9 slices" in line for line in volume.metadata["suv"]["warnings"])
+
+
+def test_stated_values_that_no_body_holds_are_refused_or_told(nodes):
+    pet, grid = nodes.pet, nodes.volume
+    mrml.set_voxels(pet, grid.with_array(np.full(grid.shape, 5000.0) + np.arange(grid.shape[2])))
+    stated = Stated(70.0, 350e6, "10:00", "11:00")
+    assert units.stated_suv(pet, stated)[1]["warnings"] == []
+    [warning] = units.stated_suv(pet, replace(stated, dose_bq=10e6))[1]["warnings"]
+    assert "mean SUV" in warning
+    with pytest.raises(UnitsError, match="times the injected activity"):
+        units.stated_suv(pet, replace(stated, dose_bq=10e3))
 
 
 def test_what_the_header_lacks_is_named_and_can_be_stated(dicom, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import sys
 import time
+from functools import partial
 from itertools import count
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from PETSuperResSlicer.mrml import compare, provenance
 from PETSuperResSlicer.mrml import lesion_table as lesions
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+from PETSuperResSlicer.worker import client
 
 from PETSuperResLib import suv_volume
 
@@ -250,6 +253,27 @@ def test_save_as_dicom_writes_the_lesions_of_the_table(panel, host, saved, tmp_p
     assert "MTV and TLG from SUV 41%" in {e.value for e in report.iterall() if e.keyword == "TextValue"}
     written = panel.logic.saveAsDicom(panel.params.result, tmp_path / "console", lesions=segments)
     assert len(written) == volume.shape[0] + 2
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))  # writing beyond fails, as on a full disk
+from PETSuperResLib.worker.serve import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_full_disk_while_saving_is_told_with_what_is_kept(panel, host, saved, tmp_path, monkeypatch):
+    saved()
+    command = [sys.executable, "-c", LIMITED, "--with-client"]
+    monkeypatch.setattr(client, "WorkerClient", partial(client.WorkerClient, command=command))
+    panel.result.save_dicom(str(tmp_path / "out"))
+    assert host.spin(20, until=lambda: panel.ui.dicomButton.enabled)
+    told = panel.ui.statusLabel.text
+    assert "could not be written: File too large" in told and told.endswith("The result is still in the scene.")
+    assert "Traceback" not in told and panel.params.result.GetScene() is not None
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.timing

@@ -173,6 +173,11 @@ def test_a_file_that_a_user_gives_is_measured_without_a_lesions_name_and_one_tha
         read_contours([path], PET, chosen=False)
 
 
+def test_a_folder_without_contours_is_told_as_such(tmp_path):
+    with pytest.raises(InputError, match="holds no RTSTRUCT or SEG"):
+        read_segmentation(tmp_path, PET)
+
+
 def test_equal_names_stay_apart(tmp_path):
     names = ("x", "y")
     dataset = rtstruct(dict(zip(names, (square(5), square(5, (20, 0))), strict=True)))

@@ -73,6 +73,15 @@ def test_a_damaged_file_with_the_mark_is_an_error_not_a_missing_slice(tmp_path):
         read_series(folder)
 
 
+def test_a_file_cut_off_before_its_pixels_is_named(tmp_path):
+    folder = write_series(pet_slices(), tmp_path)
+    third = sorted(folder.iterdir())[2]
+    raw = third.read_bytes()
+    third.write_bytes(raw[: raw.index(b"\x54\x00\x01\x10")])  # from Units (0054,1001) on
+    with pytest.raises(InputError, match=f"{third.name} has no pixel data"):
+        read_series(folder)
+
+
 def test_files_that_are_not_images_stay_out_of_the_way(tmp_path):
     folder = write_series(pet_slices(), tmp_path)
     (folder / "._PT0001.dcm").write_bytes(b"\0\5\x16\7" + 200 * b"x")  # as macOS writes on foreign disks
@@ -86,6 +95,9 @@ def test_fewer_slices_than_the_header_says_are_told(tmp_path):
     part = read_series(write_series(datasets[:4], tmp_path / "part"))
     assert whole.metadata["notes"] == []
     assert "4 of 6 slices" in part.metadata["notes"][0]
+    datasets[2].NumberOfSlices = 5
+    more = read_series(write_series(datasets, tmp_path / "more"))
+    assert "6 slices where NumberOfSlices says 5" in more.metadata["notes"][0]
 
 
 def test_a_directory_file_stands_for_its_disc(tmp_path):

@@ -171,6 +171,12 @@ def test_axes_that_are_not_at_right_angles_are_refused(tmp_path):
     assert Volume.read(tmp_path / "s.nii").shape == (3, 4, 5)
 
 
+def test_a_header_with_two_voxel_sizes_is_refused(tmp_path):
+    (tmp_path / "s.nii").write_bytes(nifti_of(tmp_path, np.diag([4.0, 3.0, 4.0, 0.0])[:3]))
+    with pytest.raises(InputError, match=r"s\.nii has two voxel sizes, 4 x 3 x 4 and 2 x 3 x 4"):
+        Volume.read(tmp_path / "s.nii")
+
+
 # -- axial slices -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 @pytest.mark.parametrize("turn", [np.eye(3), rotation((1, 2, 3), 25), np.diag([-1.0, 1.0, -1.0])])

@@ -14,6 +14,7 @@ import numpy as np
 import slicer
 
 from PETSuperResLib.errors import InputError, PETSuperResError, UnitsError
+from PETSuperResLib.suv.activity import check_activity
 from PETSuperResLib.suv.stated import Stated
 from PETSuperResLib.suv.volumes import check_suv
 from PETSuperResLib.volume import Volume
@@ -60,16 +61,16 @@ def recognise(node: Any) -> Recognition:
     made = provenance.kind_of(node)
     if made:
         return Recognition(REFUSED, f"made by this module ({made}): choose the PET volume")
+    modality, units, kind, corrected = dicom_values(node, "0008,0060", "0054,1001", "0054,1006", "0028,0051")
+    if corrected and "ATTN" not in corrected.upper():
+        return Recognition(REFUSED, "not attenuation-corrected (DICOM): choose the corrected series")
     if unit == "SUVbw":
         return Recognition(SUV, "SUVbw (stored with the volume)")
     if unit == "HU":
         return Recognition(REFUSED, "in HU, so a CT: choose the PET volume")
     if dicom_file(node):
-        modality, units, kind, corrected = dicom_values(node, "0008,0060", "0054,1001", "0054,1006", "0028,0051")
         if modality and modality != "PT":
             return Recognition(REFUSED, f"DICOM modality {modality}: choose the PET volume")
-        if corrected and "ATTN" not in corrected.upper():
-            return Recognition(REFUSED, "not attenuation-corrected (DICOM): choose the corrected series")
         if units == "GML" and kind in ("", "BW"):
             return Recognition(HEADER, "SUVbw (DICOM Units GML)")
         return Recognition(CONVERT, f"{'Bq/mL' if units == 'BQML' else units or 'no Units'} (DICOM): convert to SUV")
@@ -141,6 +142,17 @@ def add_suv_node(source: Any, volume: Any, evidence: dict[str, Any]) -> Any:
     mrml.place_beside(node, source, scene)
     mrml.show_as_pet(node)
     return node
+
+
+def stated_suv(node: Any, stated: Stated) -> tuple[Any, dict[str, Any]]:
+    """The SUV volume of a concentration by what the user states, and its evidence with warnings.
+
+    Raises :class:`UnitsError` for a value that is missing, and for more activity than was injected.
+    """
+    factor, evidence = stated.factor()
+    volume = scaled_volume(node, factor)
+    warnings = check_activity(volume.array.clip(0), volume.voxel_ml, stated.weight_kg)
+    return volume, evidence | {"warnings": warnings}
 
 
 def scaled_volume(node: Any, factor: float) -> Any:

@@ -126,7 +126,8 @@ class ResultPanel:
 
         def failed(error: Exception) -> None:
             self.update(self.params)
-            self.say(str(error), error=True, log=getattr(error, "log", ()))
+            kept = _("{error} The result is still in the scene.").format(error=error)
+            self.say(kept, error=True, log=getattr(error, "log", ()))
 
         try:
             how = {"waitForCompletion": False, "onDone": done, "onError": failed, "lesions": self.lesions.measured}

@@ -84,8 +84,7 @@ class UnitsPanel:
             elif self.found.kind == units.CONVERT:
                 self._from_dicom(node)
             else:
-                factor, evidence = self.stated().factor()
-                self._add(node, units.scaled_volume(node, factor), evidence)
+                self._add(node, *units.stated_suv(node, self.stated()))
         except PETSuperResError as error:
             self._failed(error)
 
@@ -102,7 +101,7 @@ class UnitsPanel:
             return
         node = units.add_suv_node(source, volume, evidence)
         for warning in evidence.get("warnings", []):
-            self.say(_("SUV: {note}.").format(note=warning))
+            self.say(_("SUV: {note}").format(note=warning))
         self.say(_("Made '{name}' in SUVbw.").format(name=node.GetName()))
         self.converted(node)
 
