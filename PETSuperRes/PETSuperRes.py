@@ -5,6 +5,7 @@ Only the standard library, slicer and vtk are imported here; the backend loads w
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from typing import Any
@@ -42,13 +43,17 @@ class PETSuperRes(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self.registerSampleData)
 
     def registerSampleData(self) -> None:
-        """Offer the phantom in the Sample Data module, and the compare layout to scenes that were saved in it."""
+        """Offer the phantom in Sample Data, the SUVs in Segment Statistics, and the compare layout to saved scenes."""
         from PETSuperResSlicer import sample_data as PETSuperResSampleData
         from PETSuperResSlicer.mrml.compare import register_layout
 
         register_layout()
         icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "PETSuperRes.png")
         PETSuperResSampleData.register(icon)
+        if importlib.util.find_spec("SegmentStatistics") is not None:
+            from PETSuperResSlicer import segment_statistics
+
+            segment_statistics.register()
 
 
 class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

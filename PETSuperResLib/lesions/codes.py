@@ -1,16 +1,19 @@
-"""DICOM codes of the lesions' measures: concepts of PS3.16 CID 7180, 7464 and 7466, units of CID 85 and of UCUM."""
+"""DICOM codes of the lesions' measures: concepts of PS3.16 CID 7180, 7464 and 7466, units of CID 85 and of UCUM.
+
+Nothing is imported for them, as Slicer needs them when it starts.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from .measures import MEASURES
 
 Coded = tuple[str, str, str]  # value, scheme and meaning
 OWN = "99PETSUPERRES"  # scheme of what DICOM has no code for
 
 SUVBW: Coded = ("126401", "DCM", "SUVbw")
 SUV_UNIT: Coded = ("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
+SUL: Coded = ("126405", "DCM", "SUVlbm(Janma)")
+SUL_UNIT: Coded = ("g/ml{SUVlbm(Janma)}", "UCUM", "Standardized Uptake Value lean body mass (Janma)")
 MAXIMUM: Coded = ("56851009", "SCT", "Maximum")
 MEAN: Coded = ("373098007", "SCT", "Mean")
 PEAK: Coded = ("126031", "DCM", "Peak Value Within ROI")
@@ -46,5 +49,7 @@ def codes_of(measure: str) -> Codes:
     """The codes of a measure by its field; one that DICOM does not know has this software's own."""
     if measure in CODES:
         return CODES[measure]
+    from .measures import MEASURES
+
     about = MEASURES[measure]
     return Codes((measure, OWN, about.title), UNITS.get(about.unit, NO_UNIT))

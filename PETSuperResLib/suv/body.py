@@ -91,6 +91,15 @@ def lean_body_mass_kg(weight_kg: float, height_cm: float, sex: str, kind: str) -
     return mass
 
 
+def sul_factor(datasets: Sequence[Dataset]) -> float | None:
+    """SUL / SUVbw: lean body mass (Janmahasatian) over weight; None where weight, height or sex is missing."""
+    try:
+        weight = weight_kg(datasets, Overrides()).value
+        return lean_body_mass_kg(weight, height_cm(datasets).value, sex(datasets).value, "LBMJANMA") / weight
+    except UnitsError:
+        return None
+
+
 def body_surface_m2(weight_kg: float, height_cm: float) -> float:
     """Body surface in m^2 by Du Bois: 0.007184 H^0.725 W^0.425 (H in cm, W in kg)."""
     return 0.007184 * height_cm**0.725 * weight_kg**0.425

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from PETSuperResLib.dicom.regions import OTHER, UNKNOWN, kind_of
 from PETSuperResLib.errors import InputError
+from PETSuperResLib.lesions.segments import Segment
 from PETSuperResLib.progress import at_once
 from PETSuperResLib.volume import Volume
 from PETSuperResSlicer.mrml import volumes as mrml
@@ -42,6 +44,24 @@ def mask_steps(node: Any) -> Generator[None, None, list[tuple[str, Volume]]]:
     return masks
 
 
+def mask_of_segment(node: Any, name: str) -> Volume | None:
+    """The mask, as of :func:`masks_from_node`, of the segment of an ID; None where nothing is drawn."""
+    found = [_mask(inside, geometry, node.GetName()) for _title, inside, geometry in _segments(node, [name])]
+    return found[0] if found else None
+
+
+def reference_segment(node: Any, organ: str) -> Segment | None:
+    """The first drawn segment that is a normal ``organ`` by its name (``"liver"``), and no lesion in it."""
+    segmentation = node.GetSegmentation()
+    for name in segmentation.GetSegmentIDs():
+        title = segmentation.GetSegment(name).GetName()
+        if organ in title.lower() and kind_of(title, "", UNKNOWN) == OTHER:
+            mask = mask_of_segment(node, name)
+            if mask is not None:
+                return Segment(1, title, mask)
+    return None
+
+
 def _labels(node: Any) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
     """(name, where it is, place) of every label."""
     voxels = mrml.voxels_of_node(node, "label")
@@ -50,13 +70,16 @@ def _labels(node: Any) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
         yield f"Lesion {value}", array == value, voxels.geometry
 
 
-def _segments(node: Any) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
-    """The same of every segment; each is read when its turn comes, since a user may edit it meanwhile."""
+def _segments(node: Any, names: Sequence[str] | None = None) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
+    """The same of every segment, or of those of the IDs ``names``.
+
+    Each is read when its turn comes, since a user may edit it meanwhile.
+    """
     segmentation = node.GetSegmentation()
     labelmap = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     if segmentation.GetNumberOfSegments() and not segmentation.ContainsRepresentation(labelmap):
         segmentation.CreateRepresentation(labelmap)
-    for name in list(segmentation.GetSegmentIDs()):
+    for name in list(segmentation.GetSegmentIDs()) if names is None else names:
         segment = segmentation.GetSegment(name)
         image = None if segment is None else segment.GetRepresentation(labelmap)
         if image is None or image.GetPointData().GetScalars() is None:

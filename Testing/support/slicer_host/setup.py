@@ -1,4 +1,4 @@
-"""Puts the stand-ins where modules look for them: ``qt``, ``ctk``, ``SampleData`` and parts of ``slicer``."""
+"""Puts the stand-ins where modules look for them: ``qt``, ``ctk``, modules of Slicer and parts of ``slicer``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ def start() -> tuple[Any, Any]:
     }.items():
         setattr(qt, name, found)
     scene = mrml_scene.start()
+    from . import segment_statistics
+
+    sys.modules["SegmentStatistics"] = sys.modules["SegmentStatisticsPlugins"] = segment_statistics
     slicer.qSlicerScriptedLoadableModuleWidget = modules.qSlicerScriptedLoadableModuleWidget
     views = layouts.qSlicerLayoutManager(scene, mrml_scene.application_logic())
     slicer.app = parts.qSlicerApplication(mrml_scene.application_logic(), views)

@@ -1,0 +1,187 @@
+"""SUVs in Slicer's module Segment Statistics: SUVpeak, SULpeak, and MTV and TLG by the rules in use.
+
+Imported only where that module is there, when Slicer starts; so what takes time to load is imported at its use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from SegmentStatisticsPlugins import SegmentStatisticsPluginBase
+from slicer.i18n import tr as _
+
+from PETSuperResLib.errors import PETSuperResError
+from PETSuperResLib.lesions import codes
+
+RULES = {"fixed": _("fixed SUV"), "41": _("41 % of SUVmax"), "50": _("50 % of SUVmax"), "PERCIST": _("PERCIST liver")}
+THRESHOLD = "threshold"  # the parameter of the fixed rule
+LIVER = "liver"
+SUV = 2.5  # of the fixed rule, unless another is set
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A measure in Slicer's table: name, meaning, unit, and its DICOM codes."""
+
+    name: str
+    description: str
+    unit: str
+    quantity: codes.Coded
+    unit_code: codes.Coded
+    derivation: codes.Coded
+
+
+def _shown() -> dict[str, _Shown]:
+    peak = _("Highest mean over a sphere of 1 mL centred in the segment")
+    lean = _("{peak}, by lean body mass (Janmahasatian)").format(peak=peak)
+    found = {
+        "SUVpeak": _Shown("SUVpeak", peak, "g/mL", codes.SUVBW, codes.SUV_UNIT, codes.PEAK),
+        "SULpeak": _Shown("SULpeak", lean, "g/mL", codes.SUL, codes.SUL_UNIT, codes.PEAK),
+    }
+    for rule, words in RULES.items():
+        for key, unit, measure in (("MTV", "mL", "mtv_ml"), ("TLG", "g", "tlg")):
+            about = codes.codes_of(measure)
+            name = f"{key} ({words})"
+            # the derivation heads the column in Slicer's table
+            derivation = (f"{key}_{rule}", codes.OWN, name)
+            found[f"{key}_{rule}"] = _Shown(name, name, unit, about.concept, about.unit, derivation)
+    return found
+
+
+class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
+    """Measures of every segment in a PET in SUV; a measure that is not known, or a volume in no SUV, shows nothing.
+
+    The threshold of the fixed rule is a parameter. PERCIST's needs a segment named liver, SULpeak a PET in the DICOM
+    database whose header has weight, height and sex.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = "PET SUV"
+        self.title = _("PET SUV")
+        self.shown = _shown()
+        self.keys = list(self.shown)
+        self.defaultKeys = ["SUVpeak", "SULpeak", "MTV_41", "TLG_41"]
+
+    def computeStatistics(self, segmentID: str) -> dict[str, float]:
+        """The requested measures of a segment, by key."""
+        keys = self.getRequestedKeys()
+        parameters = self.getParameterNode()
+        segmentation, pet = (
+            slicer.mrmlScene.GetNodeByID(parameters.GetParameter(role) or "")
+            for role in ("Segmentation", "ScalarVolume")
+        )
+        if not keys or segmentation is None or not _in_suv(pet):
+            return {}
+        try:
+            return self._measured(keys, segmentation, segmentID, pet)
+        except PETSuperResError:  # no voxel of the segment is in the volume
+            return {}
+
+    def _measured(self, keys: list[str], segmentation: Any, segmentID: str, pet: Any) -> dict[str, float]:
+        from PETSuperResLib.lesions.measures import measure_lesions
+        from PETSuperResLib.lesions.segments import Segment
+        from PETSuperResSlicer.mrml import volumes as mrml
+        from PETSuperResSlicer.mrml.segments import mask_of_segment
+
+        volume, mask = mrml.voxels_of_node(pet).volume(), mask_of_segment(segmentation, segmentID)
+        if mask is None:
+            return {}
+        segment = Segment(1, segmentID, mask)
+
+        def measured(threshold: float | str) -> Any:
+            return measure_lesions(volume, [segment], threshold=threshold)[0]
+
+        found: dict[str, float] = {}
+        if "SUVpeak" in keys or "SULpeak" in keys:
+            peak, factor = measured(SUV).suvpeak, _sul_factor(pet)
+            found = {"SUVpeak": peak} | ({} if factor is None else {"SULpeak": factor * peak})
+        for rule in RULES:
+            if {f"MTV_{rule}", f"TLG_{rule}"} & set(keys):
+                threshold = self._threshold(rule, volume, segmentation)
+                if threshold is not None:
+                    lesion = measured(threshold)
+                    found |= {f"MTV_{rule}": lesion.mtv_ml, f"TLG_{rule}": lesion.tlg}
+        return {key: value for key, value in found.items() if key in keys}
+
+    def _threshold(self, rule: str, volume: Any, segmentation: Any) -> float | str | None:
+        if rule == "fixed":
+            return float(self.getParameterNode().GetParameter(self.toLongKey(THRESHOLD)) or SUV)
+        if rule != "PERCIST":
+            return f"{rule}%"
+        from PETSuperResLib.lesions.rules import percist_threshold
+        from PETSuperResSlicer.mrml.segments import reference_segment
+
+        liver = reference_segment(segmentation, LIVER)
+        return None if liver is None else percist_threshold(volume, liver)
+
+    def getMeasurementInfo(self, key: str) -> dict[str, Any] | None:
+        """Name, description, unit and DICOM codes of a measure."""
+        about = self.shown.get(key)
+        if about is None:
+            return None
+        entry = self.createCodedEntry
+        return self.createMeasurementInfo(
+            name=about.name,
+            description=about.description,
+            units=about.unit,
+            quantityDicomCode=entry(*about.quantity, True),
+            unitsDicomCode=entry(*about.unit_code, True),
+            derivationDicomCode=entry(*about.derivation, True),
+        )
+
+    def setDefaultParameters(self, parameterNode: Any, overwriteExisting: bool = False) -> None:
+        """The base's, and the SUV of the fixed rule."""
+        super().setDefaultParameters(parameterNode, overwriteExisting)
+        name = self.toLongKey(THRESHOLD)
+        if overwriteExisting or not parameterNode.GetParameter(name):
+            parameterNode.SetParameter(name, str(SUV))
+
+    def createDefaultOptionsWidget(self) -> None:
+        """The base's check boxes, and the SUV of the fixed rule."""
+        super().createDefaultOptionsWidget()
+        self.thresholdBox = qt.QDoubleSpinBox(self.optionsWidget)
+        self.thresholdBox.setRange(0.0, 100.0)
+        self.thresholdBox.setSingleStep(0.5)
+        self.thresholdBox.setValue(float(self.getParameterNode().GetParameter(self.toLongKey(THRESHOLD)) or SUV))
+        self.thresholdBox.connect("valueChanged(double)", self._take_threshold)
+        self.optionsWidget.layout().addRow(_("SUV of the fixed rule:"), self.thresholdBox)
+
+    def _take_threshold(self, value: float) -> None:
+        self.getParameterNode().SetParameter(self.toLongKey(THRESHOLD), f"{value:g}")
+
+
+def _in_suv(node: Any) -> bool:
+    if node is None or not node.IsA("vtkMRMLScalarVolumeNode") or node.GetImageData() is None:
+        return False
+    from PETSuperResSlicer.mrml import volumes as mrml
+    from PETSuperResSlicer.mrml.units import recognise
+
+    return mrml.unit_of_node(node) == "SUVbw" or recognise(node).usable
+
+
+def _sul_factor(node: Any) -> float | None:
+    """SUL / SUVbw by the header of the PET, or of the PET that a result was made from; None where it is not known."""
+    from PETSuperResSlicer.mrml import provenance
+    from PETSuperResSlicer.mrml.inputs import dicom_file
+
+    pet = (provenance.inputs_of(node)[0] or node) if provenance.kind_of(node) else node
+    file = dicom_file(pet)
+    if not file:
+        return None
+    from PETSuperResLib.dicom.files import read_dataset
+    from PETSuperResLib.suv.body import sul_factor
+
+    return sul_factor([read_dataset(Path(file), pixels=False)])
+
+
+def register() -> None:
+    """Offer the plugin in Segment Statistics, once."""
+    from SegmentStatistics import SegmentStatisticsLogic
+
+    if PETSuperResStatisticsPlugin not in SegmentStatisticsLogic.registeredPlugins:
+        SegmentStatisticsLogic.registerPlugin(PETSuperResStatisticsPlugin())

@@ -1,0 +1,141 @@
+"""The plugin of Segment Statistics: SUVs of segments in any PET in SUV, by rules whose volumes are known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import slicer
+from dicom_factory import Scan, pet_slices, write_series
+from SegmentStatistics import SegmentStatisticsLogic
+
+from PETSuperResLib.lesions.measures import measure_lesions
+from PETSuperResLib.lesions.rules import percist_threshold
+from PETSuperResLib.lesions.segments import segments_of
+from PETSuperResLib.suv.body import lean_body_mass_kg, sul_factor
+from PETSuperResLib.volume import Volume
+
+LIVER = (2.0, 0.3)  # mean and standard deviation
+
+
+@pytest.fixture
+def known(scene, host):
+    """A liver of 8 x 7 x 6 cm, right of it deep, with noise, and a lesion of 6, 4 and 2.2 SUV in thirds."""
+    from PETSuperResSlicer.mrml import volumes as mrml
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+
+    host.open_module()
+    labels = np.zeros((16, 30, 40), np.float32)
+    labels[2:14, 4:20, 2:22], labels[4:10, 22:28, 26:32] = 1, 2
+    random = np.random.default_rng(0)
+    pet = np.where(labels == 1, random.normal(*LIVER, labels.shape), 1.0)
+    for part, value in enumerate((6.0, 4.0, 2.2)):
+        pet[4:10, 22:28, 26 + 2 * part : 28 + 2 * part] = value
+    grid = Volume(labels, (4.0, 4.0, 5.0), (-80.0, -60.0, 0.0), unit="label")
+    volume = grid.with_array(pet.astype(np.float32), "SUVbw")
+    node = mrml.node_from_volume(volume, "PET", scene)
+    segments = segmentation_from_labels(grid, node, "Segments", {1: "Liver", 2: "Lesion"})
+    return SimpleNamespace(volume=volume, pet=node, segments=segments, labels=grid)
+
+
+def statistics(known, *asked, **parameters):
+    """The lesion's measures by key."""
+    logic = SegmentStatisticsLogic()
+    [plugin] = [p for p in logic.plugins if type(p).__name__ == "PETSuperResStatisticsPlugin"]
+    node = logic.getParameterNode()
+    node.SetParameter("Segmentation", known.segments.GetID())
+    node.SetParameter("ScalarVolume", known.pet.GetID())
+    for key in asked:
+        node.SetParameter(f"{plugin.toLongKey(key)}.enabled", "True")
+    for key, value in parameters.items():
+        node.SetParameter(plugin.toLongKey(key), value)
+    lesion = known.segments.GetSegmentation().GetSegmentIDs()[1]
+    return {key: value for (segment, key), value in logic.computeStatistics().items() if segment == lesion}, plugin
+
+
+def test_the_volumes_are_those_of_their_rules(known):
+    keys = [f"{measure}_{rule}" for measure in ("MTV", "TLG") for rule in ("fixed", "41", "50", "PERCIST")]
+    found, _ = statistics(known, *keys, threshold="2.0")
+    third = 6 * 6 * 2 * 0.08  # mL of one value
+    wanted = {"fixed": (6.0, 4.0, 2.2), "41": (6.0, 4.0), "50": (6.0, 4.0), "PERCIST": (6.0, 4.0)}
+    for rule, values in wanted.items():
+        assert found[f"MTV_{rule}"] == pytest.approx(third * len(values)), rule
+        assert found[f"TLG_{rule}"] == pytest.approx(third * sum(values)), rule
+    higher, _ = statistics(known, *keys, threshold="5")
+    assert higher["MTV_fixed"] == pytest.approx(third) and higher["MTV_41"] == found["MTV_41"]
+    [lesion] = measure_lesions(known.volume, segments_of(known.labels)[1:])
+    assert found["SUVpeak"] == pytest.approx(lesion.suvpeak) and all(type(v) is float for v in found.values())
+
+
+def test_the_liver_s_threshold_is_percist_s(known):
+    [liver, _] = segments_of(known.labels)
+    threshold = percist_threshold(known.volume, liver)
+    assert threshold == pytest.approx(1.5 * LIVER[0] + 2 * LIVER[1], rel=0.05)
+    known.volume.array[:, :, 14:20] += 5.0  # the left lobe
+    assert percist_threshold(known.volume, liver) == threshold
+    flat = known.labels.with_array((known.labels.array == 1) * (np.arange(16)[:, None, None] < 4))
+    assert percist_threshold(known.volume, segments_of(flat)[0]) is None  # 1 cm thick
+
+
+def test_without_a_liver_percist_shows_nothing(known):
+    segmentation = known.segments.GetSegmentation()
+    segmentation.GetSegment(segmentation.GetSegmentIDs()[0]).SetName("Liver metastasis")
+    found, _ = statistics(known, "MTV_PERCIST")
+    assert "MTV_PERCIST" not in found and "MTV_41" in found
+
+
+def test_the_default_measures_are_few(known):
+    found, plugin = statistics(known)
+    assert set(found) == {"SUVpeak", "MTV_41", "TLG_41"}  # without a header no SULpeak
+    assert plugin.optionsWidget is not None and not any("." in key for key in plugin.keys)
+    plugin.thresholdBox.setValue(3.5)
+    assert plugin.getParameterNode().GetParameter("PETSuperResStatisticsPlugin.threshold") == "3.5"
+
+
+def test_a_volume_that_is_not_in_suv_shows_nothing(known):
+    known.pet.SetVoxelValueUnits(None)
+    assert statistics(known)[0] == {}
+    known.pet.SetAttribute("PETSuperRes.kind", "super-resolved PET")
+    assert statistics(known)[0] == {}
+
+
+@pytest.mark.parametrize("lacking", ["", "PatientSize", "PatientSex"])
+def test_sulpeak_follows_from_the_header(known, tmp_path, monkeypatch, lacking):
+    slices = pet_slices(Scan(weight_kg=80.0))
+    for dataset in slices:
+        if lacking:
+            delattr(dataset, lacking)
+    file = next(write_series(slices, tmp_path / "pet").iterdir())
+    database = SimpleNamespace(fileForInstance=lambda uid: str(file), fileValue=lambda path, tag: "")
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    known.pet.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    found, _ = statistics(known)
+    factor = lean_body_mass_kg(80.0, 175.0, "F", "LBMJANMA") / 80.0
+    assert ("SULpeak" in found) is not bool(lacking)
+    if not lacking:
+        assert found["SULpeak"] == pytest.approx(factor * found["SUVpeak"])
+    assert sul_factor(slices) == (None if lacking else pytest.approx(factor))
+
+
+def test_every_measure_has_codes_of_dicom_and_ucum(known):
+    _, plugin = statistics(known)
+    for key in plugin.keys:
+        info = plugin.getMeasurementInfo(key)
+        assert info["name"] and info["description"] and info["units"] in ("g/mL", "mL", "g")
+        entries = {}
+        for kind in ("Quantity", "Units", "Derivation"):
+            entries[kind] = slicer.vtkCodedEntry()
+            assert entries[kind].SetFromString(info[f"DICOM.{kind}Code"])
+        assert entries["Quantity"].GetCodingSchemeDesignator() == "DCM"
+        assert entries["Units"].GetCodingSchemeDesignator() == "UCUM"
+    meanings = [plugin.getMeasurementInfo(key)["DICOM.DerivationCode"] for key in plugin.keys]
+    assert len(set(meanings)) == len(plugin.keys) - 1  # SUVpeak and SULpeak differ in their units
+    assert plugin.getMeasurementInfo("volume") is None
+
+
+def test_the_plugin_is_registered_once(known, host):
+    host.reset()
+    host.open_module()
+    names = [plugin.__name__ for plugin in SegmentStatisticsLogic.registeredPlugins]
+    assert names.count("PETSuperResStatisticsPlugin") == 1
