@@ -138,7 +138,7 @@ def test_another_preset_brings_its_own_values(panel, host, case):
     for name in (PRESET, "GE Discovery ST"):
         choose(panel, host, case, name)
         assert panel.ui.fwhmSpinBox.value == pytest.approx(Scanner.get(name).fwhm_transaxial_mm, abs=0.006)
-        assert panel.ui.kernelScaleSpinBox.value == pytest.approx(Scanner.get(name).kernel_scale, abs=0.006)
+        assert panel.ui.fwhmAxialSpinBox.value == pytest.approx(Scanner.get(name).fwhm_axial_mm, abs=0.006)
 
 
 def test_the_scanner_is_chosen_from_what_the_pet_says(panel, host, case):

@@ -23,9 +23,6 @@ AS_IN_HEADER = -0.5  # of the post-filter
 PHYSICS = {  # parameter: the scanner's field
     "scannerFwhm": "fwhm_transaxial_mm",
     "fwhmAxial": "fwhm_axial_mm",
-    "kernelScale": "kernel_scale",
-    "doseFraction": "dose_fraction",
-    "background": "background_fraction",
 }
 
 
@@ -47,7 +44,7 @@ class Quality(enum.Enum):
 
 @parameterNodeWrapper
 class PETSuperResParameters:
-    """Inputs, settings and results of the panel. Lengths are FWHM in mm; shares are fractions of 1."""
+    """Inputs, settings and results of the panel. Lengths are FWHM in mm."""
 
     pet: vtkMRMLScalarVolumeNode
     ct: vtkMRMLScalarVolumeNode
@@ -60,10 +57,7 @@ class PETSuperResParameters:
     fwhm: Annotated[float, WithinRange(0.0, 25.0)] = 0.0  # of the image; 0: from scanner, PSF and filter
     scannerFwhm: Annotated[float, WithinRange(1.0, 30.0)] = 5.0
     fwhmAxial: Annotated[float, WithinRange(0.0, 30.0)] = 5.0
-    kernelScale: Annotated[float, WithinRange(0.1, 1.5)] = 1.0
-    doseFraction: Annotated[float, WithinRange(0.001, 10.0)] = 1.0
-    background: Annotated[float, WithinRange(0.0, 5.0)] = 0.3
-    physicsOf: str = ""  # the preset whose values were put into the five fields above
+    physicsOf: str = ""  # the preset whose values were put into the two fields above
     noise: Annotated[float, WithinRange(0.0, 200.0)] = 0.0  # of the PET in per cent; 0: measured
     samples: Annotated[int, WithinRange(1, 64)] = 1
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
