@@ -20,6 +20,7 @@ from torch import Tensor
 from .device import pick_device
 from .inputs import Inputs
 from .lesions.measures import compare, measure_lesions
+from .lesions.recovery import recover, with_recovered
 from .physics.measurement import Measurement
 from .prior import Prior
 from .problem import Problem
@@ -100,6 +101,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     if inputs.segments:
         inside = inputs.region is not None
         after = measure_lesions(volume, inputs.segments, threshold=request.threshold, skip_outside=inside)
+        after = with_recovered(after, recover(slabs.problem, volume, inputs.segments, vary=False))
         lesions = {"lr": inputs.lesions, f"ours-{sampler.name}": after}
     report("done", 1.0)
     warnings = [*inputs.warnings, *problem.warnings]

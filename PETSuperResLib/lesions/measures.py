@@ -40,7 +40,10 @@ def _figure(*about: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesion:
-    """SUVs of one segment in one volume; the last three only where a reference was given.
+    """SUVs of one segment in one volume.
+
+    ``delta_*`` and ``nmse`` only where a reference was given, ``*_recovered`` where the volume is a result whose
+    measurement is at hand (:mod:`.recovery`).
 
     Tables, their columns and the comparison of two volumes follow the fields and their :class:`Measure`.
     """
@@ -57,9 +60,14 @@ class Lesion:
     delta_suvmax_percent: float | None = None  # 100 (SUVmax - reference's) / reference's, signed
     delta_suvmean_percent: float | None = None
     nmse: float | None = None  # sum (value - reference)^2 / sum reference^2 within the segment
+    suvmean_recovered: float | None = None  # fitted to the measurement, of the whole segment
+    suvpeak_recovered: float | None = None
+    suvmax_recovered: float | None = None
+    tlg_recovered: float | None = None  # suvmean_recovered x volume of the segment, without a threshold
 
 
 MEASURES: dict[str, Measure] = {f.name: f.metadata["measure"] for f in fields(Lesion) if f.metadata}
+RECOVERED = tuple(f.name for f in fields(Lesion) if "_recovered" in f.name)
 COLUMNS = ("patient", "setting", "method", "lesion", *(f.name for f in fields(Lesion)[3:]))
 
 
@@ -109,7 +117,10 @@ def peak_kernel(spacing: Sequence[float], radius_mm: float = PEAK_RADIUS_MM) -> 
 
 
 def compare(before: Iterable[Lesion], after: Iterable[Lesion]) -> list[dict[str, Any]]:
-    """One row per lesion found in both: each measure before and after, and the change in per cent (None from 0)."""
+    """One row per lesion found in both: each measure before and after, and the change in per cent (None from 0).
+
+    What was recovered of the lesion after is in the row too, under its fields' names.
+    """
     rows = []
     others = {lesion.label: lesion for lesion in after}
     for old in before:
@@ -120,6 +131,7 @@ def compare(before: Iterable[Lesion], after: Iterable[Lesion]) -> list[dict[str,
         for measure in MEASURES:
             a, b = getattr(old, measure), getattr(new, measure)
             row |= {f"{measure}_before": a, f"{measure}_after": b, f"{measure}_change_percent": _percent(b, a)}
+        row |= {name: value for name in RECOVERED if (value := getattr(new, name)) is not None}
         rows.append(row)
     return rows
 

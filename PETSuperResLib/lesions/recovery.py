@@ -24,7 +24,7 @@ from ..physics.model import ForwardModel
 from ..physics.psf import GaussianPSF
 from ..volume import Volume
 from ..widths import FWHM_PER_SIGMA
-from .measures import measure_lesions
+from .measures import RECOVERED, Lesion, measure_lesions
 from .segments import Segment
 
 BAND_MM, BANDS = 2.0, 5  # width and number of the bands around the segments in which the image is replaced
@@ -33,9 +33,11 @@ HOLE_BANDS = 3  # where the image holds the segments' spill-out: what lies beyon
 SURROUNDINGS_MM = 12.0  # FWHM of the weights with which they are continued
 BORDER_MM, SOFT_MM = 2.5, 5.0  # FWHM of the expected border, and of a soft one
 NEAR_BANDS = 2  # that an infiltrating lesion may reach into
+TOGETHER = 256  # slices of templates that are projected together
+WIDER = 1.1  # times the FWHM, to see what its uncertainty does
 ITERATIONS = 3  # of the contrast that the priors are relative to
 # standard deviations of the priors: of border and bands in units of the contrast, of the rest relative to itself
-SOFT, NEAR, TEXTURE, SURROUNDINGS = 0.6, 0.15, 0.3, 0.3
+CONTRAST, SOFT, NEAR, TEXTURE, SURROUNDINGS = 10.0, 0.6, 0.15, 0.3, 0.3
 TEXTURE_MEAN = 0.5  # of the image's own texture that is expected to be true
 LEAST_CONTRAST, LEAST_SUV = 0.2, 0.05  # of the uptake, to which the priors are relative; and of the SUVmean
 LEAST_COUNTS = 1e-3
@@ -61,6 +63,7 @@ class Recovered:
     error : standard deviation of ``suvmean`` by counts and priors, relative to it.
     inward, outward : ``suvmean`` with the border of all segments moved by one voxel in the slice; ``inward`` is None
         where nothing would be left.
+    wider : ``suvmean`` with the FWHM in the model :data:`WIDER` times as wide.
     background : SUV of the surroundings, continued to the segment.
     """
 
@@ -74,6 +77,7 @@ class Recovered:
     background: float
     inward: float | None = None
     outward: float | None = None
+    wider: float | None = None
 
     @property
     def tlg(self) -> float:
@@ -89,30 +93,38 @@ class _Template:
     """
 
     values: np.ndarray
-    mean: float = 0.0
-    spread: float = math.inf
+    mean: float
+    spread: float
     lesion: int | None = None
     around: bool = False
 
 
-def recover(data: Data, image: Volume, segments: Sequence[Segment], move: bool = True) -> list[Recovered]:
+def recover(data: Data, image: Volume, segments: Sequence[Segment], vary: bool = True) -> list[Recovered]:
     """The recovered SUVs of every segment that the image (SUVbw, on the grid of ``data``) holds, in their order.
 
-    ``move``: also with the border moved by one voxel, which takes three times as long.
+    ``vary``: also ``inward``, ``outward`` and ``wider``, which takes four times as long.
     """
     masks = [mask for segment in segments if (mask := _Mask(segment, *segment.weights(image))).weights.sum() > 0]
     found: dict[int, Recovered] = {}
     for group in _groups(masks, image):
         near = _Neighbourhood(data, image, group)
-        weights = near.weights
-        recovered = near.recover(weights)
-        if move:
-            inward, outward = (near.suvmeans(moved) for moved in _moved(weights))
-            recovered = [
-                replace(one, inward=a, outward=b) for one, a, b in zip(recovered, inward, outward, strict=True)
-            ]
+        recovered = near.recover()
+        if vary:
+            inward, outward = map(near.suvmeans, _moved(near.weights))
+            varied = zip(recovered, inward, outward, near.suvmeans(near.weights, WIDER), strict=True)
+            recovered = [replace(one, inward=a, outward=b, wider=c) for one, a, b, c in varied]
         found |= {one.label: one for one in recovered}
     return [found[mask.segment.label] for mask in masks]
+
+
+def with_recovered(lesions: Sequence[Lesion], recovered: Sequence[Recovered]) -> list[Lesion]:
+    """Lesions with the fields of what was recovered of the segments with their labels."""
+    found = {one.label: one for one in recovered}
+    names = {name: name.removesuffix("_recovered") for name in RECOVERED}
+    return [
+        replace(lesion, **{name: getattr(found[lesion.label], figure) for name, figure in names.items()})
+        for lesion in lesions
+    ]
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,7 @@ class _Neighbourhood:
         high = np.minimum(np.max([[s.stop for s in mask.block] for mask in masks], 0) + margin, image.shape)
         self.box = image.crop(low[::-1], high[::-1])
         self.model, counts, _ = data.part(int(low[0]), int(high[0]))
-        self.block = (slice(None), slice(low[1], high[1]), slice(low[2], high[2]))
+        self.block = (slice(None), slice(None), slice(low[1], high[1]), slice(low[2], high[2]))
         whole = torch.from_numpy(image.array[low[0] : high[0]])
         mean = self.model.mean(whole.to(counts.device))
         self.precision = 1 / mean.clamp_min(LEAST_COUNTS)
@@ -162,24 +174,24 @@ class _Neighbourhood:
         for weights, mask in zip(self.weights, masks, strict=True):
             weights[tuple(slice(s.start - a, s.stop - a) for s, a in zip(mask.block, low, strict=True))] = mask.weights
 
-    def recover(self, weights: np.ndarray) -> list[Recovered]:
-        """The SUVs of the segments with the masks ``weights`` ``(n, K, J, I)``."""
-        fitted, means, errors, backgrounds = self._fit(weights)
+    def recover(self) -> list[Recovered]:
+        """The SUVs of the segments."""
+        fitted, means, errors, backgrounds = self._fit(self.weights)
         lesions = measure_lesions(self.box.with_array(fitted), [mask.segment for mask in self.masks])
         found = []
         for n, (mask, lesion) in enumerate(zip(self.masks, lesions, strict=True)):
-            volume = float(weights[n].sum(dtype=np.float64)) * self.box.voxel_ml
+            volume = float(self.weights[n].sum(dtype=np.float64)) * self.box.voxel_ml
             figures = (volume, means[n], lesion.suvpeak, lesion.suvmax, errors[n] / means[n], backgrounds[n])
             found.append(Recovered(mask.segment.label, mask.segment.name, *map(float, figures)))
         return found
 
-    def suvmeans(self, weights: np.ndarray) -> list[float | None]:
-        """SUVmean within the masks ``weights`` ``(n, K, J, I)``, of which some may be empty."""
+    def suvmeans(self, weights: np.ndarray, wider: float = 1.0) -> list[float | None]:
+        """SUVmean within masks ``(n, K, J, I)``, None in empty ones; the FWHM ``wider`` times as wide."""
         kept = [n for n, one in enumerate(weights) if one.sum() > 0]
-        means = dict(zip(kept, self._fit(weights[kept])[1].tolist(), strict=True)) if kept else {}
+        means = dict(zip(kept, self._fit(weights[kept], wider)[1].tolist(), strict=True)) if kept else {}
         return [means.get(n) for n in range(len(weights))]
 
-    def _fit(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _fit(self, weights: np.ndarray, wider: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The fitted image ``(K, J, I)``; SUVmeans, their standard deviations and backgrounds ``(n,)``.
 
         Maximum of the Gaussian approximation to the Poisson likelihood about the image, times the priors. The spread
@@ -194,7 +206,7 @@ class _Neighbourhood:
         templates = [*self._of_lesions(weights, own_bands), *self._around(weights, near, backgrounds, continued)]
         values = np.stack([t.values for t in templates])
         replaced = image * (near <= BANDS)
-        projected = torch.stack([self._project(v) for v in (*values, replaced)]).flatten(1).double()
+        projected = self._project([*values, replaced], wider).flatten(1).double()
         weighted = projected * self.precision.flatten()
         information = (weighted @ projected.T).cpu().numpy()
         score = (weighted @ self.residual.flatten().double()).cpu().numpy() + information[:, -1]
@@ -215,11 +227,23 @@ class _Neighbourhood:
         fitted = image - replaced + np.tensordot(amplitudes, values, 1)
         return fitted.clip(0), means, np.sqrt(np.einsum("ni,ij,nj->n", inside, covariance, inside)), backgrounds
 
-    def _project(self, values: np.ndarray) -> Tensor:
-        """Expected counts of values in the box."""
-        whole = torch.zeros(self.model.shape)
-        whole[self.block] = torch.from_numpy(np.ascontiguousarray(values, np.float32))
-        return self.model.forward(whole.to(self.residual.device))
+    def _project(self, values: Sequence[np.ndarray], wider: float) -> Tensor:
+        """Expected counts ``(n, S, views, bins)`` of values in the box, with the model's FWHM or a ``wider`` one.
+
+        Many slices are projected together: that takes far less time than one template after the other.
+        """
+        shape, device = self.model.shape, self.residual.device
+        across, along = (fwhm * math.sqrt(wider**2 - 1) for fwhm in self.model.fwhm_mm)
+        widen = GaussianPSF(shape, self.model.spacing, (across, along), device)
+        lines = []
+        count = max(1, TOGETHER // shape[0])
+        for first in range(0, len(values), count):
+            some = values[first : first + count]
+            images = torch.zeros((len(some), *shape))
+            images[self.block] = torch.from_numpy(np.stack(some).astype(np.float32))
+            blurred = torch.cat([self.model.psf(widen(image)) for image in images.to(device)])
+            lines.append(self.model.projector.forward(blurred).unflatten(0, (len(some), shape[0])) * self.model.factors)
+        return torch.cat(lines)
 
     def _bands(self, mask: np.ndarray) -> np.ndarray:
         """Number of the band around a mask that each voxel belongs to, ``(K, J, I)``; 0 within it."""
@@ -237,7 +261,7 @@ class _Neighbourhood:
         """Of every segment: its contrast, how soft its border is, the image's texture, and what infiltrates."""
         outside = 1 - weights.max(0)
         for n, own in enumerate(weights):
-            yield _Template(self._blurred(own, BORDER_MM), lesion=n)
+            yield _Template(self._blurred(own, BORDER_MM), 1.0, CONTRAST, n)
             yield _Template(self._blurred(own, SOFT_MM) - own, 0.0, SOFT, n)
             mean = float((own * self.box.array).sum() / own.sum())
             yield _Template(own * (self.box.array - mean), TEXTURE_MEAN, TEXTURE)

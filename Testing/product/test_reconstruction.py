@@ -117,6 +117,9 @@ def test_lesions_are_measured_before_and_after_and_those_outside_a_region_are_le
     whole = run(segmentation=phantom.labels)
     np.testing.assert_array_equal(whole.volume.array, result.volume.array)
     assert [len(found) for found in whole.lesions.values()] == [2, 2] and set(whole.lesions) == {"lr", "ours-quick"}
+    recovered = [lesion.suvmean_recovered for lesion in whole.lesions["ours-quick"]]
+    assert min(recovered) > 0 and [row["suvmean_recovered"] for row in whole.report["lesions"]] == recovered
+    assert all(lesion.suvmean_recovered is None for lesion in whole.lesions["lr"])
     one = phantom.labels.with_array(np.where(phantom.labels.array == 1, 1.0, 0.0))
     part = run(segmentation=phantom.labels, region=region_around(one, 0.0))
     assert [row["lesion"] for row in part.report["lesions"]] == ["Lesion 1"] and len(part.lesions["lr"]) == 2

@@ -56,9 +56,9 @@ def scene(kind: str, spheres: tuple[tuple[float, ...], ...], seed: int = 0) -> t
     return Problem.make(measurement, pet, ct, device), image, segments
 
 
-def recovered(kind: str, spheres: tuple[tuple[float, ...], ...], move: bool = False, seed: int = 0) -> list[Recovered]:
+def recovered(kind: str, spheres: tuple[tuple[float, ...], ...], vary: bool = False, seed: int = 0) -> list[Recovered]:
     problem, image, segments = scene(kind, spheres, seed)
-    return recover(problem, image, segments, move)
+    return recover(problem, image, segments, vary)
 
 
 @pytest.mark.parametrize("kind", ["sinogram", "image"])
@@ -81,15 +81,16 @@ def test_what_is_recovered_scatters_by_the_stated_error():
         assert 0.2 * scans[0].error < means.std(ddof=1) / means.mean() < 1.3 * scans[0].error
 
 
-def test_a_border_moved_inwards_gives_more_and_outwards_less():
-    for one in recovered("sinogram", SPHERES, move=True):
+def test_a_border_moved_inwards_or_a_wider_resolution_gives_more_and_a_border_moved_outwards_less():
+    for one in recovered("sinogram", SPHERES, vary=True):
         assert one.inward > one.suvmean > one.outward
+        assert one.suvmean < one.wider < 1.4 * one.suvmean
 
 
 def test_segments_outside_the_image_are_left_out_and_the_others_keep_their_order():
     problem, image, segments = scene("image", SPHERES)
     moved = cover(0.0, 0.0, 10.0)
     outside = Segment(9, "outside", Volume(moved.array, SPACING, (500.0, 0.0, 0.0), unit="label"))
-    found = recover(problem, image, [segments[2], outside, segments[0]], move=False)
+    found = recover(problem, image, [segments[2], outside, segments[0]], vary=False)
     assert [one.label for one in found] == [3, 1]
     assert recover(problem, image, []) == []
