@@ -169,7 +169,7 @@ class _Neighbourhood:
         whole = torch.from_numpy(image.array[low[0] : high[0]])
         mean = self.model.mean(whole.to(counts.device))
         self.precision = 1 / mean.clamp_min(LEAST_COUNTS)
-        self.residual = counts - mean  # of the image as it is
+        self.residual = counts - mean - self.model.excess(whole.to(counts.device))  # of the image as it is
         self.weights = np.zeros((len(masks), *self.box.shape), np.float32)
         for weights, mask in zip(self.weights, masks, strict=True):
             weights[tuple(slice(s.start - a, s.stop - a) for s, a in zip(mask.block, low, strict=True))] = mask.weights
