@@ -19,6 +19,7 @@ from ..suv.activity import check_activity
 from ..suv.body import weight_kg
 from ..suv.evidence import Overrides
 from ..suv.suvbw import suv_factors
+from .enhanced import single_slices
 from .files import MODALITIES, find_series, quiet_pydicom, read_dataset
 from .header import items, number, numbers, text
 from .pixels import rescaled_pixels
@@ -48,7 +49,8 @@ def series_image(
     with quiet_pydicom():
         info = find_series(path, series, modality)
         name = f"The {MODALITIES.get(info.modality, info.modality)} series in {path}"
-        datasets, geometry = sort_slices([_whole_dataset(file) for file in info.files], name)
+        slices = [one for file in info.files for one in single_slices(_whole_dataset(file), name)]
+        datasets, geometry = sort_slices(slices, name)
         metadata = _metadata(datasets, info.modality)
         metadata["notes"] = [*info.notes, *_completeness(datasets, name)]
         slopes = np.ones(len(datasets))

@@ -10,9 +10,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.fileset import FileSet
-from pydicom.uid import ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from study_factory import again
 
 from PETSuperResLib.cli import run
@@ -80,6 +80,38 @@ def test_a_file_cut_off_before_its_pixels_is_named(tmp_path):
     third.write_bytes(raw[: raw.index(b"\x54\x00\x01\x10")])  # from Units (0054,1001) on
     with pytest.raises(InputError, match=f"{third.name} has no pixel data"):
         read_series(folder)
+
+
+@pytest.mark.parametrize("modality", ["PET", "CT"])
+def test_multi_frame_files_are_read_as_their_slices(tmp_path, modality):
+    """An independent writer: highdicom, where it is installed."""
+    hd = pytest.importorskip("highdicom", reason="highdicom is not installed: pip install highdicom")
+    hu = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4))
+    slices = pet_slices(Scan(decay="NONE")) if modality == "PET" else ct_slices(hu)
+    for dataset in slices:
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.AccessionNumber = dataset.PatientBirthDate = dataset.PositionReferenceIndicator = ""
+        dataset.ImageType, dataset.BurnedInAnnotation, dataset.BodyPartExamined = ["ORIGINAL", "PRIMARY"], "NO", "CHEST"
+        dataset.AcquisitionDate = dataset.get("AcquisitionDate", "20250101")
+        dataset.AcquisitionTime = dataset.get("AcquisitionTime", "110000")
+        with_id(dataset)
+    kind = getattr(hd.legacy, f"LegacyConvertedEnhanced{modality}Image")
+    kind(slices, hd.UID(), 9, hd.UID(), 1).save_as(tmp_path / "all.dcm")
+    volume = read_series(tmp_path)
+    expected = read_series(write_series(slices, tmp_path / "single"))
+    assert volume.same_grid(expected, 1e-6) and volume.metadata["notes"] == []
+    np.testing.assert_allclose(volume.array, expected.array, rtol=1e-5)
+    assert volume.array == (SUV if modality == "PET" else pytest.approx(hu))
+
+
+def test_a_multi_frame_pet_without_units_is_refused(tmp_path):
+    dataset = pet_slices()[0]
+    del dataset.Units
+    dataset.NumberOfFrames = 1
+    dataset.PerFrameFunctionalGroupsSequence = [Dataset()]
+    with pytest.raises(InputError, match="multi-frame DICOM of a form that is not supported"):
+        read_series(write_series([dataset], tmp_path))
 
 
 def test_files_that_are_not_images_stay_out_of_the_way(tmp_path):
