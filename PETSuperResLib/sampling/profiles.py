@@ -13,4 +13,4 @@ PROFILES["paper"] = Paper("paper")
 # An image's noise is smooth, so fewer effective counts hold it, and the ties hold the hot regions. Neighbouring slices
 # of an image share noise and need no mean across them.
 Sampler.IMAGE_PROFILES["draft"] = Sampler.get("draft", axial_fwhm_slices=0.0, tissue_beta=0.3)
-Sampler.IMAGE_PROFILES["standard"] = Sampler.get("standard", axial_fwhm_slices=0.0, tissue_beta=0.3)
+Sampler.IMAGE_PROFILES["standard"] = Sampler.get("standard", axial_fwhm_slices=0.0, tissue_beta=0.3, memory=0.3)

@@ -33,6 +33,10 @@ class Standard(ProgressiveSampler):
     texture. The anchor is wider than that of Bayes' rule (1), as the network's estimates are smoother than the truth.
     The CT-guided penalty, as in Bowsher's MAP, removes the noise that a wider anchor admits: the wider the anchor, the
     stronger the penalty.
+
+    With ``memory`` the departures of the data-consistent image from the network's estimate are the dual variable of
+    plug-and-play ADMM (Venkatakrishnan et al., GlobalSIP 2013, 945), damped: they are added to the network's input and
+    taken off its output, so that what the data demand in step after step is not smoothed away each time anew.
     """
 
     steps: int = 6
@@ -41,6 +45,7 @@ class Standard(ProgressiveSampler):
     noise: float = 0.0  # in x_t: 0 for a deterministic path near the posterior mean, 1 for posterior samples
     start_iterations: int = 12  # accelerated PSF-OSEM updates that make the starting estimate
     stop_below: float = 0.003  # fewer updates, once one gains less than this share of the loss' deviation by noise
+    memory: float = 0.0  # share of the earlier steps' departures from the prior that the next step keeps
     prior_width: float = 2.5  # standard deviation of the anchor, in units of the step's noise level
     tissue_beta: float = 0.07  # weight of the CT-guided penalty on differences in a tissue, per SUV; 0: none
     tissue_neighbours: int = 9  # of a voxel's 26, those whose CT is most similar
@@ -54,6 +59,8 @@ class Standard(ProgressiveSampler):
             raise InputError("A sampler needs 1, 2 or 4 flips.")
         if self.stop_below < 0:
             raise InputError("A sampler's stop_below must be 0 (never stop early) or more, such as 0.005.")
+        if not 0 <= self.memory <= 1:
+            raise InputError("A sampler's memory must be between 0 and 1.")
         if not 0 < self.end_sigma <= self.start_sigma:
             raise InputError("A sampler's noise levels must fall: 0 < end_sigma <= start_sigma.")
 
@@ -98,16 +105,18 @@ def sample_standard(
     callback(0, profile.steps, z)
     state.meet(z)
 
+    dual = torch.zeros_like(z)
     eps = denoiser.noise(random) if profile.noise else torch.zeros_like(denoiser.pad(z))
     for step, sigma in enumerate(np.geomspace(profile.start_sigma, profile.end_sigma, profile.steps)):
         t = schedule.step_at(sigma)
-        x_t = schedule.noisy(denoiser.pad(transform.to_model(z)), profile.noise * eps, t)
+        x_t = schedule.noisy(denoiser.pad(transform.to_model(z) + dual), profile.noise * eps, t)
         state.meet(x_t)
         shift = SHIFTS[step % len(SHIFTS)] if profile.shifts else SHIFTS[0]
         eps = denoiser.epsilon(x_t, t, shift, profile.flips, state.known)
         x0 = schedule.tweedie(x_t, eps, t)  # (7)
         state.meet(x0)
-        anchor = transform.to_activity(axial_mean(denoiser.crop(x0))).clamp_min(0)  # (3)
+        prior_mean = axial_mean(denoiser.crop(x0))
+        anchor = transform.to_activity(prior_mean - dual).clamp_min(0)  # (3)
         if inner := profile.inner(step):  # in place of (8), (9)
             width = profile.prior_width * schedule.ratio(t) * transform.slope(anchor)
             ties = None if penalty is None else quadratic_surrogate(penalty, anchor, profile.tissue_beta)
@@ -117,6 +126,7 @@ def sample_standard(
         else:
             z = anchor
         state.meet(z)
+        dual = profile.memory * (dual + transform.to_model(z) - prior_mean)
         callback(step + 1, profile.steps, z)
     return z
 

@@ -57,7 +57,14 @@ def test_its_steps_run_from_pure_noise_to_none(case, monkeypatch):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"steps": 0}, {"flips": 3}, {"stop_below": -1.0}, {"inner_first": -1}, {"start_sigma": 0.01, "end_sigma": 0.1}],
+    [
+        {"steps": 0},
+        {"flips": 3},
+        {"stop_below": -1.0},
+        {"inner_first": -1},
+        {"memory": 1.5},
+        {"start_sigma": 0.01, "end_sigma": 0.1},
+    ],
 )
 def test_impossible_samplers_are_refused(changes):
     with pytest.raises(InputError):
@@ -305,7 +312,11 @@ def test_moving_the_image_over_the_grid_moves_nothing_in_the_result():
     assert relative(moved, still) < 1e-4
 
 
-@pytest.mark.parametrize("profile", [replace(QUICK, noise=1.0), Paper(steps=3)], ids=["standard", "paper"])
+@pytest.mark.parametrize(
+    "profile",
+    [replace(QUICK, noise=1.0), replace(QUICK, memory=0.3, axial_fwhm_slices=0.0), Paper(steps=3)],
+    ids=["standard", "standard with memory", "paper"],
+)
 def test_slices_that_two_slabs_share_are_the_same_in_both(case, tmp_path, profile):
     denoiser, model, y = case
     denoiser = replace(denoiser, prior=tiny_prior(tmp_path, neighbours=1))
@@ -331,6 +342,21 @@ def test_a_wider_anchor_lets_the_counts_decide_more():
     denoiser, model, y = gaussian_case(mean=3.0)
     losses = [float(model.loss(run(replace(QUICK, prior_width=w), denoiser, model, y), y)) for w in (0.2, 1.0, 5.0)]
     assert losses[0] > losses[1] > losses[2]
+
+
+def test_with_memory_a_noise_level_ends_nearer_the_mode_of_the_posterior():
+    """Without it the anchor's penalty is weaker than the prior's own by s^2 / (s^2 + sigma^2)."""
+    mean, std, sigma = 1.0, 0.3, 0.5
+    denoiser, model, y = gaussian_case(mean=mean, std=std)
+    level = {"steps": 25, "start_sigma": sigma, "end_sigma": sigma, "prior_width": 1.0, "inner_first": 8}
+    level |= {"inner_last": 8, "tissue_beta": 0.0, "axial_fwhm_slices": 0.0, "shifts": False, "stop_below": 0.0}
+    transform = denoiser.prior.transform
+    anchor = transform.to_activity(torch.full(model.shape, mean))
+    mode = map_em(model, y, anchor, anchor, (std * transform.slope(anchor)) ** -2, 200)
+    without, remembering = (
+        relative(run(replace(QUICK, memory=m, **level), denoiser, model, y), mode) for m in (0, 0.9)
+    )
+    assert remembering < 0.6 * without
 
 
 def test_ties_keep_the_noise_out_within_a_tissue_and_not_across_its_border():
