@@ -104,7 +104,8 @@ class Inputs:
 
     def words(self) -> str:
         """Scanner and resolution in one line: ``GE Discovery ST (from the header); 6.1 mm scanner, ...: 6.1 mm``."""
-        scanner = "No scanner" if self.scanner is None else f"{self.scanner.name} (from {self.scanner_from})"
+        source = "stated" if self.scanner_from == "the caller" else f"from {self.scanner_from}"
+        scanner = "No scanner" if self.scanner is None else f"{self.scanner.name} ({source})"
         return scanner if self.resolution is None else f"{scanner}; {self.resolution.words()}"
 
     def as_given(self, volume: Volume) -> Volume:

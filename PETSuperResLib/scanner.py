@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import InputError, ScannerError
 
@@ -45,6 +45,8 @@ LIMITS: dict[str, tuple[float, float]] = {  # of the numbers in a description; b
     "target_spacing_mm": (0.2, 50),
 }
 MATTERS = ("fwhm_axial_mm", "kernel_scale", "views", "bin_size_mm", "background_fraction", "trues_per_slice")
+TEXTS = ("manufacturer", "source")
+LISTS = ("models", "unverified", "left_out")
 WHOLE = ("views", "radial_bins", "angular_rebinning", "radial_rebinning")
 CLOSE = 0.86  # likeness of names from which one is suggested; of two scanners of one series it is below
 
@@ -79,6 +81,18 @@ class Scanner:
     left_out: tuple[str, ...] = ()  # names of the fields that a description left to their defaults
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ScannerError(f"The name of a scanner must be a text, not {_as_json(self.name)}.", "scanner")
+        for name in TEXTS:
+            if not isinstance(getattr(self, name), str):
+                self._refuse(name, "a text")
+        for name in LISTS:
+            texts = getattr(self, name)
+            if not isinstance(texts, (list, tuple)) or not all(isinstance(one, str) for one in texts):
+                self._refuse(name, "a list of texts")
+            object.__setattr__(self, name, tuple(texts))
+        if not set(self.left_out) <= set(MATTERS):
+            self._refuse("left_out", f"a list of some of {', '.join(MATTERS)}")
         for name, (low, high) in LIMITS.items():
             value, whole = getattr(self, name), name in WHOLE
             if value is None and name in ("ring_spacing_mm", "sensitivity_cps_per_kbq", "target_spacing_mm"):
@@ -89,10 +103,7 @@ class Scanner:
             kind, hint = "a whole number" if whole else "a number", ""
             if isinstance(value, str):
                 hint = " (write it without quotes, with a decimal point)"
-            raise ScannerError(
-                f"Scanner '{self.name}': {name} must be {kind} from {low:g} to {high:g}, not {value!r}{hint}.",
-                "scanner",
-            )
+            self._refuse(name, f"{kind} from {low:g} to {high:g}", hint)
         if 0 < self.radial_bins * self.bin_size_mm < NARROWEST_MM:
             raise ScannerError(
                 f"Scanner '{self.name}': radial_bins {self.radial_bins} of {self.bin_size_mm:g} mm cover "
@@ -101,11 +112,13 @@ class Scanner:
             )
         if self.views % self.angular_rebinning:
             raise ScannerError(
-                f"Scanner '{self.name}': {self.views} views cannot be summed in groups of {self.angular_rebinning}."
+                f"Scanner '{self.name}': {self.views} views cannot be summed in groups of {self.angular_rebinning}.",
+                "scanner",
             )
-        object.__setattr__(self, "models", tuple(self.models))
-        object.__setattr__(self, "unverified", tuple(self.unverified))
-        object.__setattr__(self, "left_out", tuple(self.left_out))
+
+    def _refuse(self, name: str, needed: str, hint: str = "") -> NoReturn:
+        value = _as_json(getattr(self, name))
+        raise ScannerError(f"Scanner '{self.name}': {name} must be {needed}, not {value}{hint}.", "scanner")
 
     @property
     def model_fwhm_mm(self) -> tuple[float, float]:
@@ -129,8 +142,9 @@ class Scanner:
         Fields may be left out: the axial FWHM is then the transaxial one, the others have their defaults, and
         ``left_out`` names those that a result depends on.
         """
-        if not isinstance(values, dict) or "name" not in values:
-            raise ScannerError("A scanner description must be a JSON object with at least name and fwhm_transaxial_mm.")
+        if not isinstance(values, dict) or not {"name", "fwhm_transaxial_mm"} <= set(values):
+            told = "A scanner description must be a JSON object with at least name and fwhm_transaxial_mm."
+            raise ScannerError(told, "scanner")
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise ScannerError(
@@ -138,11 +152,8 @@ class Scanner:
             )
         if "left_out" not in values:
             missing = [name for name in MATTERS if name not in values]
-            values = {"fwhm_axial_mm": values.get("fwhm_transaxial_mm"), **values, "left_out": missing}
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ScannerError(f"Scanner '{values['name']}': {error}: a preset shows the fields.", "scanner") from error
+            values = {"fwhm_axial_mm": values["fwhm_transaxial_mm"], **values, "left_out": missing}
+        return cls(**values)
 
     @classmethod
     def get(cls, scanner: Scanner | str | Path | dict[str, Any], **changes: Any) -> Scanner:
@@ -160,9 +171,10 @@ def load_presets(path: str | Path = PRESET_FILE) -> dict[str, Scanner]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ScannerError(f"Preset file {path} cannot be read: {error.strerror}.") from error
+        raise ScannerError(f"Scanner file {path} cannot be read: {error.strerror}.", "scanner") from error
     except ValueError as error:
-        raise ScannerError(f"Preset file {path} is not valid JSON: {error}.") from error
+        told = f"Scanner file {path} is not valid JSON (numbers have a decimal point, texts are in quotes): {error}."
+        raise ScannerError(told, "scanner") from error
     try:
         scanners = [Scanner.from_dict(v) for v in (content if isinstance(content, list) else [content])]
     except ScannerError as error:
@@ -180,7 +192,8 @@ def _find(name: str) -> Scanner:
     if name.lower().endswith(".json"):
         own = load_presets(name)
         if len(own) != 1:
-            raise ScannerError(f"{name} holds {len(own)} scanners: keep the one to use in a file of its own.")
+            told = f"{name} holds {len(own)} scanners: keep the one to use in a file of its own."
+            raise ScannerError(told, "scanner")
         return next(iter(own.values()))
     known = {n.lower(): s for n, s in presets().items()}
     if name.lower() not in known:
@@ -264,6 +277,11 @@ def contradiction(scanner: Scanner, header: Mapping[str, Any]) -> str:
         return ""
     named = " ".join(filter(None, (maker, model)))
     return f"The PET's header names {named}, and the scanner chosen is {scanner.name}: check which one made the PET."
+
+
+def _as_json(value: Any) -> str:
+    """A value as its file has it; texts in single quotes."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, default=repr)
 
 
 def _letters(text: str | None) -> str:

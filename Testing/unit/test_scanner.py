@@ -109,7 +109,11 @@ def test_own_scanner_from_a_file_says_which_defaults_it_took(tmp_path):
         ({"fwhm_axial_mm": 40}, "fwhm_axial_mm must be a number from 0 to 30, not 40"),
         ({"radial_bins": 3}, "radial_bins 3 of 2 mm cover 6 mm, no body"),
         ({"views": "many"}, "views must be a whole number"),
-        ({"kernel_scale": True}, "kernel_scale must be a number"),
+        ({"kernel_scale": True}, "kernel_scale must be a number from 0.1 to 1.5, not true"),
+        ({"models": "Biograph 64"}, "models must be a list of texts, not 'Biograph 64'"),
+        ({"models": [64]}, r"models must be a list of texts, not \[64\]"),
+        ({"source": None}, "source must be a text, not null"),
+        ({"left_out": ["fwhm"]}, "left_out must be a list of some of fwhm_axial_mm, kernel_scale"),
         ({"fwhm": 5}, "unknown field fwhm"),
     ],
 )
@@ -162,6 +166,24 @@ def test_unknown_setting_names_the_settings():
 def test_impossible_descriptions_name_the_field(change, told):
     with pytest.raises(ScannerError, match=told):
         Scanner.from_dict({"name": "Mine", "fwhm_transaxial_mm": 5.0} | change)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"name": "Mine"}', "at least name and fwhm_transaxial_mm"),
+        ('{"name": "", "fwhm_transaxial_mm": 5}', "name of a scanner must be a text, not ''"),
+        ('{"name": 5, "fwhm_transaxial_mm": 5}', "name of a scanner must be a text, not 5"),
+        ('{"name": "Mine", "fwhm_transaxial_mm": 5,5}', "not valid JSON .numbers have a decimal point"),
+        ("[]", "holds 0 scanners"),
+    ],
+)
+def test_a_file_that_is_no_description_is_refused_in_words(text, told, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(ScannerError, match=told) as refused:
+        Scanner.get(path)
+    assert "mine.json" in str(refused.value) and refused.value.option == "scanner"
 
 
 def test_damaged_preset_file_is_named(tmp_path):
