@@ -22,6 +22,7 @@ HELPERS = {  # by option, the command that helps to choose a value
     "prior": "'petsuperres train' makes one",
     "split": "'petsuperres manifest' makes one",
 }
+STATED = ("weight_kg", "dose_bq", "injection_time", "half_life_s")  # of an SUV, by the command suv
 LOADING_S = 10.0  # a command's beginning, in which it loads its libraries and has written nothing
 _BEGAN = time.monotonic()
 _interrupted: list[int] = []  # signals to stop that the running command has had
@@ -111,9 +112,16 @@ def _with_option(message: str, option: str, words: list[str]) -> str:
     command: click.Command = cli
     for word in words:
         command = command.commands.get(word, command) if isinstance(command, click.Group) else command
-    own = f"--{option.replace('_', '-')}" if option in {one.name for one in command.params} else ""
-    how = "; ".join(part for part in (own, HELPERS.get(option, "")) if part)
+    own, helper = _flag(command, option), HELPERS.get(option, "")
+    if not own and option in STATED:
+        helper = f"'petsuperres suv {_flag(measuring.suv, option)}' makes an SUV file with it, to be given as the PET"
+    how = "; ".join(part for part in (own, helper) if part)
     return f"{message.removesuffix('.')} ({how})." if how else message
+
+
+def _flag(command: click.Command, option: str) -> str:
+    """How a command calls an option; empty where it has none."""
+    return next((one.opts[0] for one in command.params if one.name == option), "")
 
 
 def _fail(message: str, code: int = 2) -> int:

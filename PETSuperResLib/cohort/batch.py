@@ -36,10 +36,10 @@ TABLES = {"cases.csv": begins(CASE_COLUMNS), "lesions.csv": begins(COLUMNS)}
 class Outcome:
     """What a call found and did.
 
-    ``rows``: of cases.csv, a case each: ``result`` is sr.nii.gz, failed or skipped, with the reason in ``message``;
-    ``made`` is now or earlier; ``warnings`` are those of the case, each by itself. ``tables``: the names of the
-    tables that were written. ``left``: cases of an earlier call whose folders stay, though this one had not to do
-    with them.
+    ``rows``: of cases.csv, a case each: ``result`` is sr.nii.gz, failed or skipped, with the reason in ``message``
+    and, as ``option``, what would cure it; ``made`` is now or earlier; ``warnings`` are those of the case, each by
+    itself. ``tables``: the names of the tables that were written. ``left``: cases of an earlier call whose folders
+    stay, though this one had not to do with them.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
@@ -137,7 +137,7 @@ class _Job:
         except (Cancelled, OutputError):
             raise
         except PETSuperResError as error:
-            self._note(error=str(error))
+            self._note(error=str(error), option=error.option)
 
     def _reconstruct(self, common: Request, prior: Prior, report: Reporter) -> None:
         name = self.case.name
@@ -190,6 +190,7 @@ class _Job:
             "message": next((found[n] for n in ("error", "skipped", "no_series") if n in found), ""),
             "warnings": tuple(dict.fromkeys([*self.case.notes, *found.get("warnings", ())])),
             "made": "now" if made else "earlier",
+            "option": found.get("option", ""),
         }
 
 

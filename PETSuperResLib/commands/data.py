@@ -83,6 +83,5 @@ def batch(data: str, split: str | None, part: str | None, out: str, **common: An
     click.echo(f"Wrote {len(made)} of {len(cases)} cases{before}; {tables}")
     if failed:
         first = failed[0]
-        raise InputError(
-            f"{len(failed)} of {len(cases)} cases failed, see cases.csv; the first, {first['case']}: {first['message']}"
-        )
+        count = f"{len(failed)} of {len(cases)} cases failed, see cases.csv"
+        raise InputError(f"{count}; the first, {first['case']}: {first['message']}", first["option"])

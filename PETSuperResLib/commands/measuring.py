@@ -12,12 +12,18 @@ from .common import MTV, change_table, lesion_headings, request_options, table
 @click.command(short_help="Body-weight SUV of a DICOM PET series.")
 @click.argument("dicom_dir")
 @click.option("--weight", "weight_kg", type=float, metavar="KG", help="Instead of the header's patient weight.")
-@click.option("--dose", type=float, metavar="MBQ", help="Instead of the header's injected activity.")
+@click.option(
+    *("--dose", "dose_bq"),
+    type=float,
+    metavar="MBQ",
+    callback=lambda context, option, mbq: None if mbq is None else 1e6 * mbq,
+    help="Instead of the header's injected activity.",
+)
 @click.option("--injection-time", metavar="TIME", help="Instead of the header's: 2025-01-31T10:00:00 or 10:00:00.")
 @click.option("--half-life", "half_life_s", type=float, metavar="S", help="Instead of the header's, in seconds.")
 @request_options("series")
 @click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
-def suv(dicom_dir: str, dose: float | None, out: str, **stated: Any) -> None:
+def suv(dicom_dir: str, out: str, **stated: Any) -> None:
     """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
     from ..files import to_json
     from ..outputs import check_file, marked
@@ -26,7 +32,7 @@ def suv(dicom_dir: str, dose: float | None, out: str, **stated: Any) -> None:
 
     note = "PETSuperRes SUVbw"
     check_file(out, WRITABLE, marked(note), [dicom_dir])
-    volume = suv_volume(dicom_dir, dose_bq=None if dose is None else 1e6 * dose, **stated)
+    volume = suv_volume(dicom_dir, **stated)
     volume.write(out, note)
     click.echo(to_json(volume.metadata.get("suv", {})), nl=False)
     for warning in told(volume):

@@ -24,12 +24,14 @@ def weight_kg(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
         hint = f" (PatientSize is {size:g}: was the weight entered there?)" if size and size > 3 else ""
         raise UnitsError(
             f"The PET header has no usable {where} ({'missing' if value is None else f'{value:g}'}){hint}: "
-            "state the patient's weight in kg (weight_kg)."
+            "state the patient's weight in kg.",
+            "weight_kg",
         )
     if value < 3 < (size or 0):
         raise UnitsError(
             f"{where} is {value:g} and PatientSize {size:g}, as if weight and height were exchanged: "
-            "state the patient's weight in kg (weight_kg)."
+            "state the patient's weight in kg.",
+            "weight_kg",
         )
     if value > GRAMS_ABOVE_KG:
         return Evidence(value / 1000, "kg", where, f"weight {value:g} read as g because > 1000")

@@ -71,7 +71,8 @@ class Overrides:
         for name in ("weight_kg", "dose_bq", "half_life_s"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise UnitsError(f"{name}={value} is not a positive number: state the true value or leave it out.")
+                told = f"{name}={value} is not a positive number: state the true value or leave it out."
+                raise UnitsError(told, name)
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,13 @@ def dose_bq(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
     if not value or value < 0:
         raise UnitsError(
             f"The PET header has no usable {where} ({'missing' if value is None else f'{value:g}'}): "
-            "state the administered dose in Bq (dose_bq)."
+            "state the administered dose.",
+            "dose_bq",
         )
     if value <= MBQ_AT_MOST:
         return Evidence(value * 1e6, "Bq", where, f"dose {value:g} read as MBq because <= 1e4")
     if value < BQ_AT_LEAST:
-        raise UnitsError(
-            f"{where} is {value:g}, too much for MBq and too little for Bq: state the dose in Bq (dose_bq)."
-        )
+        raise UnitsError(f"{where} is {value:g}, too much for MBq and too little for Bq: state the dose.", "dose_bq")
     return Evidence(value, "Bq", where, "read as Bq because >= 1e6")
 
 
@@ -172,10 +172,14 @@ def half_life_s(datasets: Sequence[Dataset], overrides: Overrides, record: Recor
         value = None
     if value is None and nuclide is None:
         raise UnitsError(
-            f"The PET header has neither a usable {where} nor a known radionuclide: state it in s (half_life_s)."
+            f"The PET header has neither a usable {where} nor a known radionuclide: state the half-life in s.",
+            "half_life_s",
         )
     if value is None and apart:
-        raise UnitsError(f"The radionuclide contradicts itself ({apart}) and {where} is missing: state half_life_s.")
+        raise UnitsError(
+            f"The radionuclide contradicts itself ({apart}) and {where} is missing: state the half-life in s.",
+            "half_life_s",
+        )
     if apart:
         record.warnings.append(f"the radionuclide contradicts itself ({apart}); {where} decides")
     if value is None:

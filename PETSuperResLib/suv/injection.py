@@ -40,7 +40,8 @@ class Injection:
             raise UnitsError(
                 f"The injection ({evidence.value:%Y-%m-%d %H:%M:%S}, {evidence.source}) and the PET's reference time "
                 f"({self.reference:%Y-%m-%d %H:%M:%S}) are {uptake / 60:.0f} min apart, impossible for a half-life of "
-                f"{self.half_life_s / 60:.1f} min: state the true injection time (injection_time)."
+                f"{self.half_life_s / 60:.1f} min: state the true injection time.",
+                "injection_time",
             )
         if uptake > UNUSUAL_HALF_LIVES * self.half_life_s:
             self.warnings.append(
@@ -63,7 +64,8 @@ class Injection:
         if not stamp and not time:
             raise UnitsError(
                 f"The PET header has neither {where_time} nor {tag_name('RadiopharmaceuticalStartDateTime')}: "
-                "state the injection time (injection_time)."
+                "state the injection time.",
+                "injection_time",
             )
         if not stamp:
             return self._of_day(parse_tm(time, where_time), where_time)
@@ -72,8 +74,8 @@ class Injection:
         apart = min(apart, 86400 - apart)
         if apart > 1 and math.expm1(math.log(2) * apart / self.half_life_s) > AGREEMENT:
             raise UnitsError(
-                f"{where} ({stamp}) and {where_time} ({time}) differ by {apart:.0f} s: "
-                "state the true injection time (injection_time)."
+                f"{where} ({stamp}) and {where_time} ({time}) differ by {apart:.0f} s: state the true injection time.",
+                "injection_time",
             )
         if not time:
             self._tell_zone(bool(ZONE.search(stamp)), where)
@@ -120,7 +122,8 @@ class Injection:
             raise UnitsError(
                 f"{where} has no date that goes with the scan's, and a tracer with a half-life of "
                 f"{self.half_life_s / 3600:.0f} h may be days older than the scan: state the injection's date "
-                "and time (injection_time)."
+                "and time.",
+                "injection_time",
             )
         moment = on_day(self.reference, of_day)
         if (self.reference - moment).total_seconds() < -BEFORE_INJECTION_S:

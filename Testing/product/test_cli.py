@@ -426,6 +426,27 @@ def test_simulate_writes_what_reconstruct_needs(case, capsys):
     assert "the CT is not used without --attenuation" in capsys.readouterr().out
 
 
+def test_what_an_suv_lacks_is_told_with_the_option_that_states_it(tmp_path, capsys):
+    """Only the command suv has such options; the others say so."""
+    from dicom_factory import pet_slices, tracer, write_series
+
+    datasets = pet_slices()
+    for dataset in datasets:
+        dataset.PatientWeight = None
+    light = str(write_series(datasets, tmp_path / "weight"))
+    for dataset in datasets:
+        dataset.PatientWeight = 70
+        tracer([dataset])[0].RadionuclideTotalDose = None
+    empty = str(write_series(datasets, tmp_path / "dose"))
+    out = str(tmp_path / "suv.nii.gz")
+    assert run(["suv", light, "--out", out]) == 2
+    assert "state the patient's weight in kg (--weight)." in capsys.readouterr().err
+    assert run(["reconstruct", "--pet", empty, "--ct", light, "--out", str(tmp_path / "sr")]) == 2
+    told = "state the administered dose ('petsuperres suv --dose' makes an SUV file with it, to be given as the PET)."
+    assert told in capsys.readouterr().err
+    assert run(["suv", empty, "--dose", "350", "--out", out]) == 0  # MBq
+
+
 def test_progress_bar_shows_the_time_left_on_a_terminal(monkeypatch):
     import io
 

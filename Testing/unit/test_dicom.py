@@ -178,7 +178,7 @@ def test_a_pet_without_evidence_is_refused_not_guessed(tmp_path: Path) -> None:
     datasets = pet_slices()
     for dataset in datasets:
         dataset.PatientWeight = 0
-    with pytest.raises(UnitsError, match="PatientWeight .*weight_kg"):
+    with pytest.raises(UnitsError, match="PatientWeight .*weight in kg"):
         read_series(write_series(datasets, tmp_path))
     assert suv_volume(tmp_path, weight_kg=70).array == pytest.approx(suv_pattern(), rel=1e-3)
 

@@ -344,13 +344,13 @@ REFUSED: dict[str, tuple[Scan, Edit, str]] = {
         Scan(units="GML"), lambda d: each(d, SUVType="LBM", PatientSex=""), "PatientSex .* missing",
     ),
     "height impossible": (Scan(units="CM2ML"), lambda d: each(d, PatientSize=17.5), "PatientSize .* 17.5"),
-    "weight zero": (Scan(), lambda d: each(d, PatientWeight=0), "weight_kg"),
-    "weight missing": (Scan(), lambda d: each(d, PatientWeight=None), "weight_kg"),
+    "weight zero": (Scan(), lambda d: each(d, PatientWeight=0), "weight in kg"),
+    "weight missing": (Scan(), lambda d: each(d, PatientWeight=None), "weight in kg"),
     "weight entered as height": (Scan(), lambda d: each(d, PatientWeight=None, PatientSize=70), "entered there"),
     "weight and height exchanged": (Scan(), lambda d: each(d, PatientWeight=1.75, PatientSize=70), "exchanged"),
     "weights differ": (Scan(), lambda d: each(d[:2], PatientWeight=80), "contradict each other in PatientWeight"),
-    "dose missing": (Scan(), lambda d: each(tracer(d), RadionuclideTotalDose=None), "dose_bq"),
-    "dose zero": (Scan(), lambda d: each(tracer(d), RadionuclideTotalDose=0), "dose_bq"),
+    "dose missing": (Scan(), lambda d: each(tracer(d), RadionuclideTotalDose=None), "state the administered dose"),
+    "dose zero": (Scan(), lambda d: each(tracer(d), RadionuclideTotalDose=0), "state the administered dose"),
     "dose of no unit": (Scan(), lambda d: each(tracer(d), RadionuclideTotalDose=350e3), "too much for MBq"),
     "two tracers": (
         Scan(),
@@ -358,9 +358,9 @@ REFUSED: dict[str, tuple[Scan, Edit, str]] = {
         "2 radiopharmaceuticals",
     ),
     "code against its meaning, no half-life": (
-        Scan(), lambda d: nuclide(d, "C-111A1", "^68^Gallium", "", None), "contradicts itself .* half_life_s",
+        Scan(), lambda d: nuclide(d, "C-111A1", "^68^Gallium", "", None), "contradicts itself .* state the half-life",
     ),
-    "half-life unknown": (Scan(), lambda d: nuclide(d, "", "", "X-7", None), "half_life_s"),
+    "half-life unknown": (Scan(), lambda d: nuclide(d, "", "", "X-7", None), "state the half-life"),
     "decay correction missing": (Scan(), lambda d: each(d, DecayCorrection=None), "DecayCorrection .* missing"),
     "decay corrected or not": (
         Scan(decay="NONE"), lambda d: each(d, CorrectedImage=["ATTN", "DECY"], DecayFactor=1.3), "NONE but",
@@ -372,7 +372,7 @@ REFUSED: dict[str, tuple[Scan, Edit, str]] = {
     "counts without calibration": (Scan(units="CPS"), lambda d: None, "DoseCalibrationFactor .* missing"),
     "counts without duration": (Scan(units="CNTS"), lambda d: each(d, ActualFrameDuration=None), "ActualFrameDuration"),
     "frames without duration": (Scan(decay="NONE"), lambda d: each(d, ActualFrameDuration=None), "ActualFrameDuration"),
-    "injection unknown": (Scan(), lambda d: [_only_time(d), _only_date_time(d)], "injection_time"),
+    "injection unknown": (Scan(), lambda d: [_only_time(d), _only_date_time(d)], "state the injection time"),
     "injection after the scan": (
         Scan(injected=datetime(2025, 1, 1, 13)), lambda d: None, "impossible for a half-life",
     ),
