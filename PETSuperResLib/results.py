@@ -19,6 +19,7 @@ from .volume import WRITABLE, Volume
 
 FILES = {"sr": "sr.nii.gz", "report": "report.json", "lesions": "lesions.csv"}
 FILES |= {"followup": "followup.csv", "pairs": "pairs.csv", "plot": "followup.png", "registration": "registration.png"}
+FILES["references"] = "references.png"
 HASHES = "outputs_sha256"  # of a report: SHA-256 of the files beside it, by name
 
 

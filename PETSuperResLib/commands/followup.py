@@ -33,6 +33,8 @@ def _each(name: str, help: str, kind: Any = str, metavar: str = "FILE...", requi
 @click.option("--height", type=float, metavar="CM", help="Body height; default: the header's.")
 @click.option("--sex", type=click.Choice(("M", "F", "O")), help="For lean body mass; default: the header's.")
 @click.option("--aligned", is_flag=True, help="The studies lie in one space: do not register the CTs.")
+@_each("liver", "Centre of the liver reference in LPS mm, of each or of the first; default: placed.", str, "X,Y,Z...")
+@_each("blood", "Centre of the blood pool reference, likewise; default: placed.", str, "X,Y,Z...")
 @click.option("--pairs", metavar="FILE", help="pairs.csv of an earlier comparison with its column 'lesion' edited.")
 @click.option(
     "--distance", type=click.FloatRange(0), default=15.0, show_default=True, help="mm within which two may be one."
@@ -49,6 +51,8 @@ def compare(
     height: float | None,
     sex: str | None,
     aligned: bool,
+    liver: Sequence[str],
+    blood: Sequence[str],
     pairs: str | None,
     distance: float,
     threshold: str,
@@ -72,11 +76,14 @@ def compare(
         for note in visit.notes:
             click.echo(f"Note: {called}: {note}")
         visits.append(visit)
+    regions = {"liver": liver, "blood": blood}
+    stated = {name: [_point(name, text) for text in texts] for name, texts in regions.items() if texts}
     with Bar() as bar:
-        done = run(visits, pairs, aligned, distance, threshold, progress=bar)
+        done = run(visits, pairs, aligned, distance, threshold, stated, bar)
     for warning in done.warnings:
         click.echo(f"Note: {warning}")
     click.echo(_changes(done))
+    click.echo(_classes(done))
     click.echo(f"Wrote {', '.join(write_followup(done, folder, pairs))} to {folder}.")
 
 
@@ -91,6 +98,33 @@ def _for_each(option: str, found: Sequence[Any], count: int) -> Sequence[Any]:
     if len(found) != count:
         raise InputError(f"There are {count} PETs and {len(found)} values of --{option}: give one for each PET.")
     return found
+
+
+def _point(name: str, text: str) -> tuple[float, float, float]:
+    from ..errors import InputError
+
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"'{text}' is no point x,y,z in LPS mm.", name) from error
+    return x, y, z
+
+
+def _classes(done: FollowUp) -> str:
+    """The reference regions, PERCIST and Deauville classes of all visits as text."""
+    rows: list[dict[str, Any]] = []
+    for number, (visit, uptake, score) in enumerate(zip(done.visits, done.uptake, done.scores, strict=True), 1):
+        means = {name: f"{figures['mean']:.2f} +- {figures['sd']:.2f}" for name, figures in uptake.items()}
+        row = {"study": visit.name, **means, "deauville": score}
+        if number > 1:
+            found = done.responses[number - 2]
+            hottest = "" if found.hottest_percent is None else f" ({found.hottest_percent:+.0f} %)"
+            row |= {"percist": f"{found.percist or '-'}{hottest}", "unit": found.unit}
+        rows.append(row)
+    headings = {"study": "study", "liver": "liver SUV", "blood": "blood pool SUV", "deauville": "Deauville"}
+    headings |= {"percist": "PERCIST (hottest)", "unit": "by"}
+    reasons = [f"{done.visits[r.visit - 1].name}: {why}" for r in done.responses for why in r.why]
+    return "\n".join(["", table(rows, headings), *reasons, ""])
 
 
 def _changes(done: FollowUp) -> str:

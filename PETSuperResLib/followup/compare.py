@@ -15,9 +15,12 @@ from ..progress import Callback, Reporter
 from ..version import __version__
 from .lesions import Found, found_lesions, lesion_table
 from .pairing import DISTANCE_MM, Link, pair, read_pairs
+from .references import Reference, place_references
 from .registration import Registration, carried, register
+from .response import Response, deauville, percist
 from .visit import Visit, facts
 
+Point = tuple[float, float, float]
 NOT_DRAWN = 0.7  # of the SUVpeak before, from which on a lesion that is not drawn may have been forgotten
 
 
@@ -27,7 +30,9 @@ class FollowUp:
 
     ``links``: the pairing, a row per segment. ``found``: every lesion at every visit. ``rows``: the table of lesions
     (:data:`~.lesions.COLUMNS`). ``registrations`` of the later visits to the first, by number from 2; empty where the
-    visits are taken as aligned. ``warnings`` are to be told.
+    visits are taken as aligned. ``references``: of each visit the regions by name (``liver``, ``blood``), and
+    ``uptake`` their figures in its PET; ``responses`` of the later visits, ``scores`` (Deauville) of all, None where it
+    cannot be told. ``warnings`` are to be told.
     """
 
     visits: tuple[Visit, ...]
@@ -35,6 +40,10 @@ class FollowUp:
     found: tuple[Found, ...]
     rows: tuple[Mapping[str, Any], ...]
     registrations: Mapping[int, Registration] = field(default_factory=dict)
+    references: tuple[Mapping[str, Reference], ...] = ()
+    uptake: tuple[Mapping[str, Mapping[str, float]], ...] = ()
+    responses: tuple[Response, ...] = ()
+    scores: tuple[int | None, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def report(self) -> dict[str, Any]:
@@ -43,6 +52,12 @@ class FollowUp:
             "followup": __version__,
             "visits": [facts(visit) for visit in self.visits],
             "registration": {self.visits[n - 1].name: r.to_dict() for n, r in self.registrations.items()},
+            "references": [
+                {name: found.to_dict() | dict(figures.get(name, {})) for name, found in regions.items()}
+                for regions, figures in zip(self.references, self.uptake, strict=True)
+            ],
+            "percist": [response.to_dict() for response in self.responses],
+            "deauville": list(self.scores),
             "warnings": list(self.warnings),
         }
 
@@ -53,13 +68,16 @@ def compare(
     aligned: bool = False,
     distance_mm: float = DISTANCE_MM,
     threshold: float | str = MTV,
+    stated: Mapping[str, Sequence[Point]] | None = None,
     progress: Callback | None = None,
 ) -> FollowUp:
     """Compare two or more visits, in the order of time.
 
     The later CTs are registered to the first one, unless the visits are ``aligned`` or have no CT. ``pairs`` is an
-    edited table of pairs (:func:`~.pairing.read_pairs`). Raises :class:`InputError` for fewer than two visits, none
-    with a lesion, or a CT at some of them only, and :class:`GeometryError` where the registration failed.
+    edited table of pairs (:func:`~.pairing.read_pairs`). ``stated`` has the centres of ``liver`` and ``blood`` in LPS
+    mm: of each visit, or of the first one alone; others are placed on the CTs. Raises :class:`InputError` for fewer
+    than two visits, none with a lesion, or a CT at some of them only, and :class:`GeometryError` where the registration
+    failed.
     """
     check_threshold(threshold)
     if len(visits) < 2:
@@ -80,8 +98,63 @@ def compare(
     report("measuring the lesions", 0.8)
     rows = lesion_table(visits, links, found, threshold)
     warnings += _forgotten(rows)
+    report("placing references", 0.85)
+    references = [_references(n, visits, stated or {}, registrations, warnings) for n in range(1, len(visits) + 1)]
+    uptake = [_uptake(visit, regions, warnings) for visit, regions in zip(visits, references, strict=True)]
+    by_visit = [[r for r in rows if r["visit"] == n and r["image"] == "pet"] for n in range(1, len(visits) + 1)]
+    sul = [visit.body.sul_factor or 1.0 for visit in visits]
+    responses = [
+        percist(n + 1, by_visit[0], by_visit[n], (uptake[0], uptake[n]), (sul[0], sul[n]))
+        for n in range(1, len(visits))
+    ]
+    scores = [deauville(*visit) for visit in zip(by_visit, uptake, strict=True)]
     report("done", 1.0)
-    return FollowUp(tuple(visits), tuple(links), tuple(found), tuple(rows), registrations, tuple(warnings))
+    return FollowUp(
+        visits=tuple(visits),
+        links=tuple(links),
+        found=tuple(found),
+        rows=tuple(rows),
+        registrations=registrations,
+        references=tuple(references),
+        uptake=tuple(uptake),
+        responses=tuple(responses),
+        scores=tuple(scores),
+        warnings=tuple(warnings),
+    )
+
+
+def _references(
+    number: int,
+    visits: Sequence[Visit],
+    stated: Mapping[str, Sequence[Point]],
+    registrations: Mapping[int, Registration],
+    warnings: list[str],
+) -> dict[str, Reference]:
+    """The reference regions of a visit: as stated for it, or for the first visit and registered, or placed."""
+    visit, found = visits[number - 1], {}
+    for name, centres in stated.items():
+        if len(centres) not in (1, len(visits)):
+            raise InputError(f"Give one centre of the {name}, of the first study, or one for each study.", name)
+        centre = centres[min(number, len(centres)) - 1]
+        if len(centres) == 1 and number in registrations:
+            centre = registrations[number].to_later.TransformPoint(centre)
+        found[name] = Reference(name, centre, "stated")
+    if visit.ct is not None and len(found) < 2:
+        placed, notes = place_references(visit.ct, visit.pet, visit.segments)
+        found = placed | found
+        warnings += [f"{visit.name}: {note}" for name, note in notes.items() if name not in found]
+    return found
+
+
+def _uptake(visit: Visit, regions: Mapping[str, Reference], warnings: list[str]) -> dict[str, Mapping[str, float]]:
+    """The figures of the reference regions in a visit's PET, where they lie in it."""
+    measured = {name: region.measure(visit.pet) for name, region in regions.items()}
+    warnings += [
+        f"{visit.name}: the {name} reference lies outside the PET and is left out; give another centre (--{name})."
+        for name, figures in measured.items()
+        if figures is None
+    ]
+    return {name: figures for name, figures in measured.items() if figures is not None}
 
 
 def _registered(visits: Sequence[Visit], report: Reporter, warnings: list[str]) -> dict[int, Registration]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..volume import Volume
 from .change import FOLLOWED
+from .references import AORTA_LONG_MM, AORTA_MM, LIVER_MM, Reference, upright
 from .registration import Registration, body_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CT_WINDOW = (-200.0, 300.0)  # HU
+PICTURE_MM = 2.0
+HOT_SUV = 2.5  # from which the PET covers the CT
+SIZES = {"liver": (LIVER_MM, LIVER_MM), "blood": (AORTA_MM, AORTA_LONG_MM)}  # across and along the body
 DPI = 110
 ABSENT = ("vanished", "not yet")  # statuses of lesions that are measured at their place alone
 
@@ -102,3 +106,37 @@ def _middle(mask: Volume) -> tuple[int, int, int]:
     """Indices (k, j, i) of the middle of a mask."""
     k, j, i = (int(np.median(found)) for found in np.nonzero(mask.array))
     return k, j, i
+
+
+def references_figure(visits: Mapping[str, tuple[Volume, Volume, Mapping[str, Reference]]], path: Path) -> None:
+    """The reference regions on each visit's CT, with its PET above: (CT, PET, regions) by the visit's name."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Ellipse, Rectangle
+
+    figure = Figure(figsize=(14, 3.6 * len(visits)), layout="constrained")
+    for axes, (name, (ct, pet, regions)) in zip(
+        figure.subplots(len(visits), 4, squeeze=False), visits.items(), strict=True
+    ):
+        anatomy = upright(ct, PICTURE_MM, -1000.0)
+        uptake = pet.resample_to(anatomy, "linear").array
+        for pair, region in zip((axes[:2], axes[2:]), ("liver", "blood"), strict=True):
+            if region not in regions:
+                for axis in pair:
+                    axis.axis("off")
+                continue
+            centre = [*regions[region].centre, 1.0]
+            i, j, k = (np.linalg.inv(anatomy.ijk_to_lps) @ centre)[:3]
+            wide, long = (length / PICTURE_MM for length in SIZES[region])
+            place = [int(np.clip(round(n), 0, size - 1)) for n, size in zip((k, j), anatomy.shape, strict=False)]
+            for axis, view, at in zip(pair, ("axial", "coronal"), place, strict=True):
+                show(axis, plane(anatomy, view, at), anatomy, view, cmap="gray", vmin=CT_WINDOW[0], vmax=CT_WINDOW[1])
+                hot = plane(anatomy.with_array(uptake, "SUVbw"), view, at)
+                show(axis, np.ma.masked_less(hot, HOT_SUV), anatomy, view, cmap="hot", vmin=0, vmax=10, alpha=0.5)
+                low = (i - wide / 2, anatomy.shape[0] - 1 - k - long / 2)
+                round_ = view == "axial" or region == "liver"
+                middle = (i, j) if view == "axial" else (i, anatomy.shape[0] - 1 - k)
+                shape = Ellipse(middle, wide, wide) if round_ else Rectangle(low, wide, long)
+                shape.set(fill=False, color="cyan", linewidth=1.2)
+                axis.add_patch(shape)
+                axis.set_title(f"{name}: {region} ({regions[region].source})", fontsize="small")
+    save(figure, path)

@@ -13,12 +13,12 @@ from ..files import write_csv
 from ..outputs import check_folder, check_outputs
 from ..results import earlier_results, target, write_results
 from .compare import FollowUp
-from .figures import registration_figure, time_figure
+from .figures import references_figure, registration_figure, time_figure
 from .lesions import COLUMNS
 from .pairing import COLUMNS as PAIR_COLUMNS
 from .pairing import rows
 
-KEYS = ("followup", "pairs", "plot", "registration")
+KEYS = ("followup", "pairs", "plot", "registration", "references")
 
 
 def check_followup(out: str | Path, pairs: str | Path | None = None, inputs: Iterable[str | Path | None] = ()) -> Path:
@@ -47,6 +47,10 @@ def write_followup(followup: FollowUp, out: str | Path, pairs: str | Path | None
     if followup.registrations:
         named = {followup.visits[n - 1].name: found for n, found in followup.registrations.items()}
         writers["registration"] = partial(registration_figure, named)
+    placed = zip(followup.visits, followup.references, strict=True)
+    shown = {v.name: (v.ct, v.pet, regions) for v, regions in placed if v.ct is not None and regions}
+    if shown:
+        writers["references"] = partial(references_figure, shown)
     writers = {key: write for key, write in writers.items() if target(out, key) not in own}
     write_results(out, writers, followup.report(), own)
     return [target(out, key).name for key in (*writers, "report")]

@@ -1,0 +1,131 @@
+"""Reference regions lie in liver and aorta; PERCIST and Deauville classes follow their rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from PETSuperResLib.followup.references import Reference, place_references
+from PETSuperResLib.followup.response import deauville, percist
+from PETSuperResLib.phantoms.codes import CODE
+from PETSuperResLib.phantoms.torso import Phantom, torso_phantom
+from PETSuperResLib.volume import Volume
+
+LIVER, BLOOD = {"mean": 2.0, "sd": 0.2, "max": 2.6}, {"mean": 1.5, "sd": 0.1, "max": 1.8}
+REGIONS = {"liver": LIVER, "blood": BLOOD}
+
+
+@pytest.fixture(scope="module")
+def torso() -> Phantom:
+    return torso_phantom(1, (60, 52, 80), (5.0, 5.0, 5.0), 0)
+
+
+def tissue(phantom: Phantom, reference: Reference) -> set[int]:
+    """The tissues' codes in a region."""
+    weights, block = reference.segment().weights(phantom.organs)
+    return {int(code) for code in phantom.organs.array[block][weights > 0.5]}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_regions_lie_in_liver_and_aorta_however_the_ct_is_stored(torso, turned):
+    ct = torso.ct
+    if turned:  # the same voxels stored from the other ends
+        origin = (ct.ijk_to_lps @ [*(n - 1 for n in ct.shape[::-1]), 1.0])[:3]
+        ct = Volume(ct.array[::-1, ::-1, ::-1], ct.spacing, tuple(origin), tuple(-v for v in ct.direction), "HU")
+    found, notes = place_references(ct, torso.pet)
+    assert not notes and tissue(torso, found["liver"]) == {CODE["liver"]}
+    assert tissue(torso, found["blood"]) == {CODE["blood"]} and found["liver"].centre[0] < 0
+
+
+def test_a_lesion_is_avoided_and_what_is_not_there_is_told(torso):
+    first, _ = place_references(torso.ct, torso.pet)
+    lesion = Reference("liver", first["liver"].centre).segment()
+    again, _ = place_references(torso.ct, torso.pet, [lesion])
+    assert np.linalg.norm(np.subtract(again["liver"].centre, first["liver"].centre)) > 30
+    legs = torso_phantom(1, (20, 52, 80), (5.0, 5.0, 5.0), 0, "thigh")
+    found, notes = place_references(legs.ct, legs.pet)
+    assert not found and "--liver" in notes["liver"] and "--blood" in notes["blood"]
+
+
+def test_a_region_is_a_sphere_of_3_cm_or_a_cylinder_of_1_by_2_cm():
+    grid = Volume(np.ones((60, 60, 60)), (1.0, 1.0, 1.0), unit="SUVbw")
+    volume = {n: Reference(n, (30, 30, 30)).segment().mask.array.sum() / 1000 for n in ("liver", "blood")}
+    assert volume["liver"] == pytest.approx(14.1, rel=0.02) and volume["blood"] == pytest.approx(1.57, rel=0.1)
+    assert Reference("liver", (30, 30, 30)).measure(grid) == {"mean": 1, "sd": 0, "max": 1}
+    assert Reference("liver", (5, 30, 30)).measure(grid) is None
+
+
+def rows(**peaks: tuple[str, float]) -> list[dict]:
+    """Rows of lesions by number: (status, SUVpeak)."""
+    return [
+        {"lesion": int(n[1:]), "status": status, "suvpeak": peak, "suvmax": 1.2 * peak, "tlg": 10 * peak}
+        for n, (status, peak) in peaks.items()
+    ]
+
+
+BEFORE = rows(_1=("baseline", 10.0), _2=("baseline", 5.0))
+
+
+def judged(*after: dict, sul: tuple[float, float] = (0.7, 0.7), regions=(REGIONS, REGIONS)):
+    return percist(2, BEFORE, after, regions, sul)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "expected"),
+    [
+        (("paired", 6.0), ("paired", 5.0), "PMR"),
+        (("paired", 8.0), ("paired", 5.0), "SMD"),
+        (("paired", 13.5), ("paired", 5.0), "PMD"),
+        (("vanished", 1.0), ("vanished", 1.2), "CMR"),
+        (("vanished", 1.0), ("vanished", 3.0), "PMR"),  # its place still stands out
+        (("paired", 6.0), ("paired", 6.8), "SMD"),  # another lesion has risen
+    ],
+)
+def test_percist(one, two, expected):
+    assert judged(*rows(_1=one, _2=two)).percist == expected
+
+
+def test_the_hottest_lesion_need_not_be_the_same():
+    found = judged(*rows(_1=("vanished", 1.0), _2=("paired", 6.0)))
+    assert found.percist == "PMR" and found.hottest_percent == pytest.approx(-40)
+
+
+def test_a_new_lesion_or_much_more_tlg_is_progression():
+    assert judged(*rows(_1=("paired", 5.0), _2=("paired", 3.0), _3=("new", 3.0))).percist == "PMD"
+    grown = rows(_1=("paired", 10.0), _2=("paired", 5.0))
+    grown[0]["tlg"] = 300.0
+    assert judged(*grown).percist == "PMD"
+
+
+def test_a_change_below_08_sul_is_stable():
+    faint = rows(_1=("baseline", 2.6))
+    assert percist(2, faint, rows(_1=("paired", 1.75)), (REGIONS, REGIONS), (0.7, 0.7)).percist == "SMD"
+    assert percist(2, faint, rows(_1=("paired", 1.75)), (REGIONS, REGIONS), (0.7, 0.7)).measurable is False
+
+
+def test_what_is_missing_or_not_comparable_is_told():
+    same = rows(_1=("paired", 10.0), _2=("paired", 5.0))
+    assert judged(*same, sul=(0.7, 1.0)).unit == "SUVbw"
+    assert "cannot be told" in " ".join(judged(*same, regions=({}, {})).why)
+    other = REGIONS | {"liver": LIVER | {"mean": 3.0}}
+    assert "not comparable" in " ".join(judged(*same, regions=(REGIONS, other)).why)
+    assert judged(*same).why == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "score"),
+    [
+        (("vanished", 1.0), 1),
+        (("paired", 1.4), 2),
+        (("paired", 2.0), 3),
+        (("paired", 3.0), 4),
+        (("paired", 5.0), 5),
+        (("new", 1.9), 5),
+    ],
+)
+def test_deauville(row, score):
+    assert deauville(rows(_1=row), REGIONS) == score
+
+
+def test_without_references_there_is_no_score():
+    assert deauville(rows(_1=("paired", 3.0)), {"liver": LIVER}) is None
