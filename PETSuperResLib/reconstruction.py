@@ -19,8 +19,10 @@ from torch import Tensor
 
 from .device import pick_device
 from .inputs import Inputs
+from .lesions.evidence import with_evidence
 from .lesions.measures import compare, measure_lesions
 from .lesions.recovery import recover, with_recovered
+from .physics.amplitudes import Data
 from .physics.measurement import Measurement
 from .prior import Prior
 from .problem import Problem
@@ -30,9 +32,11 @@ from .results import Result as Result
 from .sampling import Sampler
 from .sampling.slabs import Slabs
 from .scanner import Scanner
+from .support import support_of, without_ct
 from .version import NOTICE, __version__
 from .volume import Volume
 
+UNITS = {"std": "SUVbw"}  # of the maps that are no sigma
 UNEXPLAINED = 4.0  # chi-square of an image's hot regions from which the user is told
 
 
@@ -65,7 +69,8 @@ def reconstruct(
         ``fwhm``: the PET image's FWHM in mm, or ``post_filter`` (its filter's FWHM in mm) and ``psf_modelled``, in
         place of what the DICOM header says of them.
         ``spacing``: in-plane voxel size of the result in mm (the prior's, 2 mm, unless given). ``noise``: of the PET
-        in per cent, measured in the image unless given. ``segmentation``: the lesions, to measure.
+        in per cent, measured in the image unless given. ``segmentation``: the lesions, to measure. ``evidence``: also
+        what supports the hot blobs of the result (:mod:`.support`), which takes a second run.
 
     Raises the library's errors for anything that cannot be reconstructed.
     """
@@ -85,23 +90,31 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     problem = inputs.problem(spacing, device)
     slabs = Slabs(problem, prior)
     drawn = request.samples if request.samples > 1 else 0
+    runs = 1 + drawn + request.evidence
     report.start_clock(0.02)
-    estimate, factor = solve(slabs, sampler, request.seed, report.part(0.02, 1 / (1 + drawn)))
+    estimate, factor = solve(slabs, sampler, request.seed, report.part(0.02, 1 / runs))
     expected = slabs.problem.expected(estimate)
     samples = []
     for n in range(1, 1 + drawn):
-        part = report.part(n / (1 + drawn), (n + 1) / (1 + drawn))
+        part = report.part(n / runs, (n + 1) / runs)
         samples.append(factor * draw(slabs, sampler, expected, request.seed + n, part))
     if samples and sampler.drawing == sampler:  # the mean of samples of a profile that samples
         estimate = np.mean(samples, axis=0)
         expected = slabs.problem.expected(estimate)
-    grid = problem.grid
+    grid, problem = problem.grid, slabs.problem
+    support = None
+    if request.evidence:
+        other = Slabs(without_ct(problem), slabs.prior)
+        blind, _ = solve(other, sampler, request.seed, report.part((runs - 1) / runs, 1))
+        support = support_of(problem, estimate, expected, blind)
     volume = grid.with_array(estimate, "SUVbw")
     lesions: dict[str, Sequence[Any]] = {}
     if inputs.segments:
         inside = inputs.region is not None
         after = measure_lesions(volume, inputs.segments, threshold=request.threshold, skip_outside=inside)
         after = with_recovered(after, recover(slabs.problem, volume, inputs.segments, vary=False))
+        data = Data(problem.measurement, grid, problem.projector, expected)
+        after = with_evidence(after, data, estimate, inputs.segments)
         lesions = {"lr": inputs.lesions, f"ours-{sampler.name}": after}
     report("done", 1.0)
     warnings = [*inputs.warnings, *problem.warnings]
@@ -111,13 +124,14 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     if spacing > (finest := min(inputs.pet.spacing[:2])) + 1e-3:
         warnings.append(f"The result's pixels of {spacing:.3g} mm are coarser than the PET's of {finest:.3g} mm.")
     stored = inputs.as_given(volume)
-    residual = slabs.problem.residual(expected)
+    residual = problem.residual(expected)
     if residual.get("chi_square_hot", 0.0) > UNEXPLAINED:
         warnings.append(
             "In hot regions the PET differs from what the result gives by "
             f"{residual['chi_square_hot']:.1f} times its noise (chi-square): its FWHM is probably smaller, or its "
             "noise higher, than taken. State a smaller filter or FWHM, or more noise."
         )
+    warnings += support.warnings() if support else []
     facts = {
         "notice": NOTICE,
         "version": __version__,
@@ -135,6 +149,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         **problem.facts,
         "conservation_factor": factor,
         "residual": residual,
+        **({"evidence": support.report()} if support else {}),
         "grid": {"shape": list(stored.shape), "spacing_mm": list(stored.spacing)},
         "region": None if inputs.region is None else list(inputs.region),
         "warnings": warnings,
@@ -143,9 +158,10 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         "seconds": round(time.monotonic() - began, 2),
         **inputs.provenance,
     }
+    arrays = {"std": np.std(samples, axis=0, ddof=1)} if samples else {}
+    arrays |= support.maps if support else {}
+    maps = {name: inputs.as_given(grid.with_array(x, UNITS.get(name, ""))) for name, x in arrays.items()}
     drawn_volumes = tuple(inputs.as_given(grid.with_array(s, "SUVbw")) for s in samples)
-    std = grid.with_array(np.std(samples, axis=0, ddof=1), "SUVbw") if samples else None
-    maps = {} if std is None else {"std": inputs.as_given(std)}
     return Result(stored, drawn_volumes, maps, lesions, facts)
 
 

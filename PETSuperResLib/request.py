@@ -204,6 +204,12 @@ class Request:
         help="For MTV and TLG: an SUV, or 41%, the share of the lesion's SUVmax in each volume.",
     )
 
+    evidence: bool = option(
+        "flag",
+        False,
+        help="Also what supports the hot blobs of the result: the data, in sigma, and the CT (a second run).",
+    )
+
     def __post_init__(self) -> None:
         for name, about in options(Request).items():
             value = getattr(self, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
@@ -16,6 +17,7 @@ from scipy import ndimage
 from ..physics.amplitudes import Data, Template
 from ..volume import Volume
 from .blobs import Blob, smooth_inside
+from .measures import Lesion
 from .segments import Block, Segment
 
 SUPPORTED = 3.0  # sigma: below it the data do not support a blob
@@ -27,14 +29,23 @@ def blob_evidence(data: Data, estimate: np.ndarray, blobs: Sequence[Blob]) -> li
     return [_sigma(data, estimate, blob.block, blob.inside, blob.excess) for blob in blobs]
 
 
-def lesion_evidence(data: Data, estimate: np.ndarray, segments: Sequence[Segment]) -> list[float]:
-    """Sigma of uniform uptake in each segment above its surroundings; NaN for one outside the estimate's grid."""
-    found = []
+def lesion_evidence(data: Data, estimate: np.ndarray, segments: Sequence[Segment]) -> list[float | None]:
+    """Sigma of uniform uptake in each segment above its surroundings; None of one outside the estimate's grid."""
+    found: list[float | None] = []
     for segment in segments:
         weights, block = segment.weights(data.grid)
         reached = weights.size > 0 and bool(weights.any())
-        found.append(_sigma(data, estimate, block, weights > 0, weights) if reached else float("nan"))
+        found.append(_sigma(data, estimate, block, weights > 0, weights) if reached else None)
     return found
+
+
+def with_evidence(
+    lesions: Sequence[Lesion], data: Data, estimate: np.ndarray, segments: Sequence[Segment]
+) -> list[Lesion]:
+    """Lesions with the evidence of their segments, to two digits after the point."""
+    sigmas = dict(zip((s.label for s in segments), lesion_evidence(data, estimate, segments), strict=True))
+    found = {label: None if sigma is None else round(sigma, 2) for label, sigma in sigmas.items()}
+    return [replace(lesion, evidence_sigma=found[lesion.label]) for lesion in lesions]
 
 
 def _sigma(data: Data, estimate: np.ndarray, block: Block, inside: np.ndarray, shape: np.ndarray) -> float:

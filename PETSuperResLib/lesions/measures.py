@@ -42,8 +42,8 @@ def _figure(*about: Any) -> Any:
 class Lesion:
     """SUVs of one segment in one volume.
 
-    ``delta_*`` and ``nmse`` only where a reference was given, ``*_recovered`` where the volume is a result whose
-    measurement is at hand (:mod:`.recovery`).
+    ``delta_*`` and ``nmse`` only where a reference was given; ``*_recovered`` and ``evidence_sigma`` where the volume
+    is a result whose measurement is at hand (:mod:`.recovery`, :mod:`.evidence`).
 
     Tables, their columns and the comparison of two volumes follow the fields and their :class:`Measure`.
     """
@@ -64,6 +64,7 @@ class Lesion:
     suvpeak_recovered: float | None = None
     suvmax_recovered: float | None = None
     tlg_recovered: float | None = None  # suvmean_recovered x volume of the segment, without a threshold
+    evidence_sigma: float | None = None  # of the data for uptake above the surroundings (evidence.py)
 
 
 MEASURES: dict[str, Measure] = {f.name: f.metadata["measure"] for f in fields(Lesion) if f.metadata}
@@ -131,7 +132,7 @@ def compare(before: Iterable[Lesion], after: Iterable[Lesion]) -> list[dict[str,
         for measure in MEASURES:
             a, b = getattr(old, measure), getattr(new, measure)
             row |= {f"{measure}_before": a, f"{measure}_after": b, f"{measure}_change_percent": _percent(b, a)}
-        row |= {name: value for name in RECOVERED if (value := getattr(new, name)) is not None}
+        row |= {name: value for name in (*RECOVERED, "evidence_sigma") if (value := getattr(new, name)) is not None}
         rows.append(row)
     return rows
 

@@ -71,15 +71,17 @@ class Data:
             found.append(Projection(first, part * self.measurement.part(first, first + len(part)).factors))
         return found
 
-    def fit(self, removed: Projection, added: Sequence[Projection], start: Sequence[float]) -> Fit:
+    def fit(self, removed: Projection | None, added: Sequence[Projection], start: Sequence[float]) -> Fit:
         """Amplitudes of what is ``added`` after ``removed`` is taken out of the estimate; ``start``: to begin with."""
-        first, last = min(p.first for p in (removed, *added)), max(p.last for p in (removed, *added))
-        lines = torch.zeros(1 + len(added), last - first, *self.counts.shape[1:])
-        for row, p in zip(lines, (removed, *added), strict=True):
+        every = [*added, *([removed] if removed else [])]
+        first, last = min(p.first for p in every), max(p.last for p in every)
+        lines = torch.zeros(len(every), last - first, *self.counts.shape[1:])
+        for row, p in zip(lines, every, strict=True):
             row[p.first - first : p.last - first] = p.values
-        tensors = (self.counts[first:last], self.expected[first:last] - lines[0], lines[1:])
-        counts, base, columns = (x.double().numpy() for x in tensors)
-        return self.measurement.part(first, last).fit(counts, base, columns, np.asarray(start, np.float64))
+        base = self.expected[first:last] - lines[len(added) :].sum(0)
+        tensors = (self.counts[first:last], base, lines[: len(added)])
+        counts, held, columns = (x.double().numpy() for x in tensors)
+        return self.measurement.part(first, last).fit(counts, held, columns, np.asarray(start, np.float64))
 
     def _across_slices(self, template: Template) -> tuple[int, np.ndarray]:
         """A template after the axial blur of the model, and its first slice."""

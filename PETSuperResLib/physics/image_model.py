@@ -104,6 +104,17 @@ class ImageMeasurement:
         """Of counts and their expectation, by :meth:`.ImageNoise.chi_square`."""
         return self.noise.chi_square(*((x - self.background) / self.factors for x in (y, mean)))
 
+    @property
+    def noise_fwhm_mm(self) -> float:
+        """Of the filter that correlates the noise in the slice."""
+        return self.noise.fwhm_mm
+
+    def score(self, expected: Tensor) -> tuple[Tensor, Tensor]:
+        """The residual over its variance, and the inverse of the variance, ``(S, rows, columns)`` in SUV."""
+        suv = (expected - self.background) / self.factors
+        precision = 1 / torch.from_numpy(self._variance(suv.numpy())).float()
+        return (self.counts - expected) / self.factors * precision, precision
+
     def resampled(self, expected: Tensor, seed: int) -> ImageMeasurement:
         """The image of expected counts ``(S, rows, columns)`` with noise drawn anew; not negative, as the image is."""
         suv = ((expected - self.background) / self.factors).double().numpy()

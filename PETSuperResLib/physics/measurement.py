@@ -110,6 +110,13 @@ class Measurement:
         squares = (y - mean).square_().div_(mean.clamp_min(1e-3))
         return {"chi_square_per_bin": float(squares.mean(dtype=torch.float64))}
 
+    noise_fwhm_mm = 0.0  # counts are independent
+
+    def score(self, expected: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of the log-likelihood by line integrals, and its Fisher information, ``(S, views, bins)``."""
+        slope = self.factors / expected
+        return slope * (self.counts - expected), slope * self.factors
+
     def resampled(self, expected: Tensor, seed: int) -> Measurement:
         """Counts drawn from their expectation ``(S, views, bins)``."""
         return replace(self, counts=torch.poisson(expected, torch.Generator().manual_seed(seed)))

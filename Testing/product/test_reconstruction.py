@@ -77,6 +77,21 @@ def test_the_same_seed_gives_the_same_volume(run):
     assert np.abs(other - one).max() > 1e-3
 
 
+def test_evidence_says_what_data_and_ct_support(run):
+    labels = small_phantom().labels
+    plain, result = run(segmentation=labels), run(segmentation=labels, evidence=True)
+    np.testing.assert_array_equal(result.volume.array, plain.volume.array)
+    assert set(result.maps) == {"evidence", "residual"} and set(plain.maps) == set()
+    found = result.report["evidence"]
+    assert found["blobs"] and found["not_supported"] == sum(b["evidence_sigma"] < 3 for b in found["blobs"])
+    strongest = max(blob["evidence_sigma"] for blob in found["blobs"])
+    assert result.maps["evidence"].array.max() == pytest.approx(strongest, abs=0.01)
+    assert np.abs(result.maps["residual"].array).max() > 0.5
+    (lesions,) = (found for name, found in result.lesions.items() if name != "lr")
+    assert all(lesion.evidence_sigma > 3 for lesion in lesions)
+    assert [row["evidence_sigma"] for row in plain.report["lesions"]] == [one.evidence_sigma for one in lesions]
+
+
 def test_several_samples_come_with_their_standard_deviation(run):
     result = run(samples=2)
     assert len(result.samples) == 2 and set(result.maps) == {"std"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
 from PETSuperResLib.physics.measurement import Measurement
 from PETSuperResLib.problem import Problem
+from PETSuperResLib.residual import residual_sigma
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
@@ -68,3 +71,21 @@ def test_data_drawn_anew_have_their_expectation_and_their_noise(make):
     assert float(((mean - expected) ** 2).mean() / variance.mean()) == pytest.approx(1 / 40, rel=0.15)
     again = found.resampled(expected, 0).residual(expected)
     assert again[min(again)] == pytest.approx(1, abs=0.15)  # chi-square, of counts or of an image's body
+
+
+@pytest.mark.parametrize("make", [image_problem, sinogram_problem])
+def test_the_residual_has_a_variance_of_1_and_shows_what_the_estimate_lacks(make):
+    random = np.random.default_rng(3)
+    found = make(random)
+    estimate = np.full(found.grid.shape, 3, np.float32)
+    expected, more = found.expected(estimate), estimate.copy()
+    maps = [residual_sigma(found.resampled(expected, seed), expected) for seed in range(12)]
+    inner = np.s_[:, :, 5:-5, 5:-5]
+    assert np.stack(maps)[inner].std() == pytest.approx(1, abs=0.15)
+    ends = np.s_[:, [0, -1], 5:-5, 5:-5]
+    assert np.stack(maps)[ends].std() == pytest.approx(1, abs=0.3)
+    more[10:13, 10:12, 14:16] += 20
+    missing = replace(found, measurement=found.resampled(found.expected(more), 0).measurement)
+    seen = residual_sigma(missing, expected)
+    k, j, i = np.unravel_index(seen.argmax(), seen.shape)
+    assert abs(k - 11) <= 1 and abs(j - 10.5) <= 1 and abs(i - 14.5) <= 1 and seen.max() > 5

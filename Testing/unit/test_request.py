@@ -21,7 +21,7 @@ FULL = {
     "seed": 7, "device": "cpu", "region": [-20.0, 20.0, -30.0, 30.0, 0.0, 9.0], "margin": None, "spacing": 1.5,
     "noise": 12.0, "measurement": None, "fwhm": None, "post_filter": 5.0, "psf_modelled": True,
     "series": "PET WB", "ct_series": "1.2.3",
-    "threshold": "41%",
+    "threshold": "41%", "evidence": True,
 }  # fmt: skip
 
 

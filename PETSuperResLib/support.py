@@ -1,0 +1,118 @@
+"""What supports the hot blobs of a result: the data, and the CT."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .lesions.blobs import Blob, find_blobs, smooth_inside
+from .lesions.evidence import SUPPORTED, blob_evidence
+from .physics.amplitudes import Data
+from .problem import UNKNOWN_HU, Problem
+from .residual import residual_sigma
+from .volume import Volume
+
+REMAINS = 0.5  # of a blob's uptake above its surroundings: with less of it in another image it is not in that image
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A hot blob of the result.
+
+    Parameters
+    ----------
+    place_mm : its hottest voxel, LPS.
+    suvmax, surroundings : SUV there, and of the smooth continuation of its surroundings.
+    volume_ml : of the blob.
+    evidence_sigma : of the data for it (:mod:`.lesions.evidence`); ``supported`` from 3 on.
+    without_ct : share of its uptake above the surroundings that a result without the CT has.
+    """
+
+    place_mm: tuple[float, float, float]
+    suvmax: float
+    surroundings: float
+    volume_ml: float
+    evidence_sigma: float
+    supported: bool
+    without_ct: float
+
+
+@dataclass(frozen=True)
+class Support:
+    """The findings of a result, ``only_without_ct`` those of the result without the CT that it lacks, and maps.
+
+    ``maps`` ``(K, J, I)``: ``evidence``, the sigma of every blob in its voxels and 0 elsewhere; ``residual``, the sigma
+    of what the data demand and the result lacks (:mod:`.residual`).
+    """
+
+    findings: tuple[Finding, ...]
+    only_without_ct: tuple[tuple[float, float, float], ...]
+    maps: dict[str, np.ndarray]
+
+    def report(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "blobs": [asdict(finding) for finding in self.findings],
+            "not_supported": sum(not finding.supported for finding in self.findings),
+            "vanish_without_ct": sum(finding.without_ct < REMAINS for finding in self.findings),
+            "appear_without_ct_mm": list(self.only_without_ct),
+        }
+
+    def warnings(self) -> list[str]:
+        """For the user."""
+        report, found = self.report(), []
+        if report["not_supported"]:
+            found.append(
+                f"{report['not_supported']} of {len(self.findings)} hot blobs of the result are not supported by the "
+                f"data (below {SUPPORTED:g} sigma): see evidence.nii.gz and the report."
+            )
+        if report["vanish_without_ct"]:
+            found.append(
+                f"{report['vanish_without_ct']} of {len(self.findings)} hot blobs vanish when the CT is withheld: the "
+                "CT made them, or sharpened them much."
+            )
+        return found
+
+
+def without_ct(problem: Problem) -> Problem:
+    """The same problem with the CT withheld."""
+    return replace(problem, ct=torch.full_like(problem.ct, UNKNOWN_HU))
+
+
+def support_of(problem: Problem, estimate: np.ndarray, expected: Tensor, other: np.ndarray) -> Support:
+    """Of an estimate ``(K, J, I)`` in SUV, whose data are ``expected``, and of the one without the CT (``other``)."""
+    grid = problem.grid
+    blobs = find_blobs(estimate, grid.spacing)
+    data = Data(problem.measurement, grid, problem.projector, expected)
+    sigmas = blob_evidence(data, estimate, blobs)
+    evidence = np.zeros(grid.shape, np.float32)
+    for blob, sigma in reversed([*zip(blobs, sigmas, strict=True)]):  # where two overlap, the hotter one's
+        evidence[blob.block][blob.inside] = sigma
+    findings = [_finding(blob, sigma, other, grid) for blob, sigma in zip(blobs, sigmas, strict=True)]
+    appeared = [b for b in find_blobs(other, grid.spacing) if _share(b, estimate, grid) < REMAINS]
+    maps = {"evidence": evidence, "residual": residual_sigma(problem, expected)}
+    return Support(tuple(findings), tuple(_place(blob, grid) for blob in appeared), maps)
+
+
+def _finding(blob: Blob, sigma: float, other: np.ndarray, grid: Volume) -> Finding:
+    volume = float(blob.inside.sum() * grid.voxel_ml)
+    share = _share(blob, other, grid)
+    rounded = (round(float(x), 3) for x in (blob.suvmax, blob.surroundings, volume, sigma))
+    suvmax, surroundings, volume, shown = rounded
+    return Finding(_place(blob, grid), suvmax, surroundings, volume, shown, sigma >= SUPPORTED, round(share, 3))
+
+
+def _share(blob: Blob, image: np.ndarray, grid: Volume) -> float:
+    """The uptake that an image has above its surroundings in a blob, over the blob's own."""
+    values = image[blob.block]
+    excess = values - smooth_inside(values, blob.inside, grid.spacing)
+    return float(excess[blob.inside].sum() / blob.excess[blob.inside].sum())
+
+
+def _place(blob: Blob, grid: Volume) -> tuple[float, float, float]:
+    x, y, z = (grid.ijk_to_lps @ [*blob.peak[::-1], 1.0])[:3]
+    return round(float(x), 1), round(float(y), 1), round(float(z), 1)
