@@ -66,7 +66,7 @@ class Inputs:
         given = read_image(request.pet, "PT", series=request.series)
         order = axial_order(given)
         pet, ct = reordered(given, order), axial(read_image(request.ct, "CT", series=request.ct_series))
-        found = Segmentation() if request.segmentation is None else read_segmentation(request.segmentation, pet)
+        found = Segmentation() if request.segmentation is None else read_segmentation(request.segmentation, pet, ct)
         segments = found.segments
         measurement = _measurement(request.measurement)
         scanner: Scanner | None

@@ -129,7 +129,7 @@ class _Job:
             if self.series is not None and not self.series.is_dir():
                 sr, facts = target(self.folder, "sr"), whole_report(self.folder)
                 rows = lesions_of(sr, facts)
-                drawn = self.case.segmentation(self.case.pet()) if rows else Segmentation()
+                drawn = self.case.segmentation(self.case.pet(), self.case.ct()) if rows else Segmentation()
                 self._write_series(Volume.read(sr, "SUVbw"), facts, drawn, rows)
             return
         try:
@@ -145,13 +145,13 @@ class _Job:
         def show(event: Event) -> None:
             report(f"{name}: {event.stage}", event.fraction, event.message)
 
-        pet = self.case.pet()
-        found = self.case.segmentation(pet)
+        pet, ct = self.case.pet(), self.case.ct()
+        found = self.case.segmentation(pet, ct)
         if common.region == SEGMENTS and not found.segments:
             reasons = " ".join(found.notes) or "The case has no contours."
             self._note(skipped=f"There is no lesion to reconstruct a region around. {reasons}")
             return
-        request = replace(common, pet=pet, ct=self.case.ct(), segmentation=found)
+        request = replace(common, pet=pet, ct=ct, segmentation=found)
         result = run(Inputs.of(request), show, prior)
         write = partial(result.write, self.folder, name, key=self.key, case=name)
         write()

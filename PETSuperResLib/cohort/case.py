@@ -42,7 +42,7 @@ class Case:
     def _read(self, file: Path, series: str | None, modality: str, unit: str) -> Volume:
         return read_series(file, series, modality) if self.kind == "dicom" else Volume.read(file, unit)
 
-    def segmentation(self, pet: Volume) -> Segmentation:
+    def segmentation(self, pet: Volume, ct: Volume | None = None) -> Segmentation:
         """The lesions, each by itself; none, with the reason in its notes, where none is drawn or can be read.
 
         Of a DICOM study these are the regions of its SEG and RTSTRUCT files that are lesions by name or type.
@@ -51,7 +51,7 @@ class Case:
             return Segmentation()
         try:
             if self.kind == "dicom":
-                return read_contours(self.lesion_files, pet, chosen=False)
+                return read_contours(self.lesion_files, pet, ct, chosen=False)
             mask = Volume.read(self.lesion_files[0], "label")
             if not mask.array.any():
                 return Segmentation(notes=(f"No lesion is drawn in {self.lesion_files[0].name}.",))

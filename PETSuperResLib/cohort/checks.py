@@ -44,7 +44,7 @@ def check_case(case: Case) -> dict[str, Any]:
     mean = float(uptake[body].mean())
     if not MEAN_SUV[0] <= mean <= MEAN_SUV[1]:
         raise UnitsError(f"The PET's mean in the body is {mean:.3g}, which no SUV is: convert it to SUVbw.")
-    warnings += case.segmentation(pet).notes
+    warnings += case.segmentation(pet, ct).notes
     return {
         "shape": list(pet.shape),
         "spacing_mm": [round(s, 4) for s in pet.spacing],

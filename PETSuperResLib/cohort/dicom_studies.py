@@ -16,7 +16,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from ..dicom.files import SeriesInfo, chosen_among, list_series, read_dataset, suitable
-from ..dicom.header import number, text
+from ..dicom.header import items, number, text
 from ..dicom.mark import looks_like_dicom
 from ..errors import InputError
 from .case import Case
@@ -25,6 +25,8 @@ OTHER_SUFFIXES = (
     *(".nii", ".gz", ".nrrd", ".json", ".csv", ".txt", ".md", ".png", ".jpg", ".pdf", ".html", ".xml", ".zip"),
 )
 WANTED = ["Modality", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices"]
+
+FRAMES = ["FrameOfReferenceUID", "ReferencedFrameOfReferenceSequence", "StructureSetROISequence"]
 
 
 @dataclass
@@ -68,13 +70,22 @@ class DicomFiles:
 
     def studies(self, folder: Path) -> Iterator[Case | tuple[str, str]]:
         """A case for every study with PET and CT, and ``(name, reason)`` for every other."""
+        strangers = {
+            file: _frames(file) for uid, files in self.contours.items() if uid not in self.series for file in files
+        }
+        taken: set[Path] = set()
         places = {uid: _common(f.parent for s in series for f in s.files) for uid, series in self.series.items()}
         for uid, series in sorted(self.series.items()):
             place = places[uid]
             name = "" if place == folder else place.relative_to(folder).as_posix()
             if not name or sum(other == place for other in places.values()) > 1:
                 name = f"{name}/{uid}".lstrip("/")  # several studies in one folder
-            yield _case(name, series, self.contours.get(uid, []))
+            frames = set().union(*(_frames(s.files[0]) for s in series))
+            drawn_here = [file for file, own in strangers.items() if own & frames]  # under another study's UID
+            taken.update(drawn_here)
+            yield _case(name, series, [*self.contours.get(uid, []), *drawn_here])
+        for file in sorted(set(strangers) - taken):
+            yield file.relative_to(folder).as_posix(), "no PET has the study or the frame of reference of its contours"
 
 
 def _case(name: str, series: list[SeriesInfo], contours: list[Path]) -> Case | tuple[str, str]:
@@ -109,6 +120,17 @@ def _length_cm(head: Dataset, series: SeriesInfo) -> int:
 
 def _common(places: Iterable[Path]) -> Path:
     return Path(os.path.commonpath([str(p) for p in places]))
+
+
+def _frames(path: Path) -> set[str]:
+    """The UIDs of the frames of reference of an image, or of contours."""
+    try:
+        head = read_dataset(path, pixels=False, tags=FRAMES)
+        frames = [head, *items(head, FRAMES[1])]
+        found = {text(item, FRAMES[0]) for item in frames}
+        return (found | {text(roi, "ReferencedFrameOfReferenceUID") for roi in items(head, FRAMES[2])}) - {""}
+    except InputError:
+        return set()
 
 
 def _head(path: Path) -> Dataset | None:

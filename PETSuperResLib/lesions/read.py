@@ -29,12 +29,14 @@ class Segmentation:
     notes: tuple[str, ...] = ()
 
 
-def read_segmentation(source: Segmentation | Volume | str | Path, pet: Volume) -> Segmentation:
+def read_segmentation(
+    source: Segmentation | Volume | str | Path, pet: Volume, ct: Volume | None = None
+) -> Segmentation:
     """The segments of a label map, ``.seg.nrrd``, DICOM SEG or RTSTRUCT (a file, or a folder of them) in a PET.
 
     Every segment of a label map or ``.seg.nrrd`` is taken. Of DICOM files, the regions that are lesions by name,
     type or category are, or all where none is. Raises :class:`InputError` for what cannot be read or is drawn in
-    another frame of reference than the PET, and :class:`GeometryError` for what lies outside it.
+    another frame of reference than the PET or its ``ct``, and :class:`GeometryError` for what lies outside it.
     """
     if isinstance(source, Segmentation):
         return source
@@ -42,7 +44,7 @@ def read_segmentation(source: Segmentation | Volume | str | Path, pet: Volume) -
         path = Path(source)
         contours = contour_files(path)
         if contours:
-            return read_contours(contours, pet)
+            return read_contours(contours, pet, ct)
         if path.is_dir():
             raise InputError(f"{path} holds no RTSTRUCT or SEG: give a file or folder of contours, or a label map.")
         layered = path.name.lower().endswith(".nrrd") and path.is_file()
@@ -53,7 +55,7 @@ def read_segmentation(source: Segmentation | Volume | str | Path, pet: Volume) -
     return Segmentation(tuple(segments), tuple(notes))
 
 
-def read_contours(files: Sequence[Path], pet: Volume, chosen: bool = True) -> Segmentation:
+def read_contours(files: Sequence[Path], pet: Volume, ct: Volume | None = None, chosen: bool = True) -> Segmentation:
     """The lesions of DICOM SEG and RTSTRUCT files, drawn on the PET's grid (RTSTRUCT) or their own (SEG).
 
     ``chosen``: the user named the files, so that regions of other names are taken where none is a lesion; otherwise
@@ -70,7 +72,7 @@ def read_contours(files: Sequence[Path], pet: Volume, chosen: bool = True) -> Se
     if not regions:
         raise InputError(" ".join(faults))
     taken, notes = _lesions(regions, chosen)
-    taken, notes = _in_the_pets_frame(taken, pet, notes)
+    taken, notes = _in_the_pets_frame(taken, pet, ct, notes)
     drawn: list[Segment] = []
     for file, region in taken:
         try:
@@ -151,10 +153,13 @@ def _lesions(regions: Found, chosen: bool) -> tuple[Found, list[str]]:
     raise InputError(f"None of {names} is a lesion by name or type: rename those that are.")
 
 
-def _in_the_pets_frame(regions: Found, pet: Volume, notes: list[str]) -> tuple[Found, list[str]]:
-    """The regions in the PET's frame of reference, where both are known, and notes on the others."""
-    own = str(pet.metadata.get("frame_of_reference") or "")
-    aside = [(file, r) for file, r in regions if own and r.frame and r.frame != own]
+def _in_the_pets_frame(regions: Found, pet: Volume, ct: Volume | None, notes: list[str]) -> tuple[Found, list[str]]:
+    """The regions in the frame of reference of the PET or its CT, where it is known, and notes on the others."""
+    own, second = (str(v.metadata.get("frame_of_reference") or "") if v else "" for v in (pet, ct))
+    foreign = [(file, r) for file, r in regions if own and r.frame and r.frame != own]
+    if any(r.frame == second for _, r in foreign):
+        notes = [*notes, "Contours in the CT's frame of reference are used, as far as PET and CT are registered."]
+    aside = [(file, r) for file, r in foreign if r.frame != second]
     if not aside:
         return regions, notes
     told = "; ".join(f"'{r.name}' of {file.name} in {r.frame}" for file, r in aside)

@@ -105,6 +105,23 @@ def test_what_else_a_study_holds_is_part_of_it(tmp_path):
     assert list(found.cases) == ["S"] and not found.skipped
 
 
+def test_contours_under_another_studys_uid_are_found_by_their_frame_of_reference_or_told(tmp_path):
+    pet, _ = write_study(tmp_path / "S")
+    planned = rtstruct(pet)
+    planned.StudyInstanceUID = "1.2.3"
+    for roi in planned.StructureSetROISequence:
+        roi.ReferencedFrameOfReferenceUID = pet[0].FrameOfReferenceUID
+    write_series([planned], tmp_path / "S" / "9-RT")
+    [case] = find_cases(tmp_path)
+    assert [segment.name for segment in case.segmentation(case.pet()).segments] == ["GTV_1"]
+    for roi in planned.StructureSetROISequence:
+        roi.ReferencedFrameOfReferenceUID = "1.2.3.4"
+    write_series([planned], tmp_path / "S" / "9-RT")
+    found = search(tmp_path)
+    assert not found.cases["S"].lesion_files
+    assert list(found.skipped.values()) == ["no PET has the study or the frame of reference of its contours"]
+
+
 def test_a_folder_of_damaged_files_is_listed_and_the_others_are_read(tmp_path):
     pet, _ = write_study(tmp_path / "S")
     [file] = write_series(pet[:1], tmp_path / "T" / "PET").iterdir()

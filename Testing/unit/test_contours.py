@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -192,6 +193,15 @@ def test_contours_in_another_frame_of_reference_are_refused_or_left_out(tmp_path
         read(tmp_path, rtstruct(rois, frame="1.2.3.777"))
     found = read(tmp_path, rtstruct(rois, frame={"GTV MR": "1.2.3.777"}))
     assert [s.name for s in found.segments] == ["GTV"] and "'GTV MR'" in found.notes[-1]
+
+
+def test_contours_in_the_frame_of_reference_of_the_ct_are_used_and_told(tmp_path):
+    path = write(rtstruct({"GTV": square(5), "GTV MR": square(8)}, frame={"GTV": "1.2.3.777", "GTV MR": "1.2.3.888"}),
+                 tmp_path / "rt.dcm")  # fmt: skip
+    ct = PET.with_array(PET.array, "HU")
+    found = read_segmentation(path, PET, replace(ct, metadata={"frame_of_reference": "1.2.3.777"}))
+    assert [s.name for s in found.segments] == ["GTV"]
+    assert "Contours in the CT's frame of reference are used" in found.notes[0] and "'GTV MR'" in found.notes[1]
 
 
 @pytest.mark.parametrize(

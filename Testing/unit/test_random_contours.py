@@ -73,6 +73,7 @@ def test_random_contours_have_their_area_times_the_distance_of_their_slices(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @many
 @given(VOLUMES)
 def test_2000_random_contours(tmp_path_factory, drawn):
@@ -106,6 +107,7 @@ def test_random_points_are_drawn_or_refused_with_one_sentence(tmp_path_factory, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @many
 @given(st.lists(nonsense, max_size=4), kinds)
 def test_2000_random_points(tmp_path_factory, contours, kind):

@@ -160,6 +160,7 @@ def test_contradictions_give_the_right_suv_a_warning_or_one_sentence(drawn):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(EVIDENCE)
 def test_2000_contradictions(drawn):

@@ -47,11 +47,13 @@ class Recognition:
         """Why the volume of this name cannot be used, and what to do; empty where it can."""
         if self.usable:
             return ""
+        if self.kind == REFUSED:
+            return f"'{name}' cannot be used: {self.text.rstrip('.')}"
         remedy = {
             CONVERT: "press 'To SUV' under the PET",
             STATE: "fill in the form under the PET and press 'To SUV'",
             UNSURE: "press 'They are SUV' under the PET if that is so",
-        }.get(self.kind, "choose another volume")
+        }[self.kind]
         return f"'{name}' cannot be used as it is ({self.text}): {remedy}"
 
 
