@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ QUANTIFIED = ("BQML", "GML", "CM2ML", "CNTS", "CPS")
 IMAGES = ("1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.2")  # storage of PET and CT images
 DIRECTORY = "1.2.840.10008.1.3.10"
 PROJECTIONS = {"MIP", "PROJECTION IMAGE", "REPROJECTION", "MPR THICK", "VOLUME RENDERED"}  # of ImageType, SeriesType
+NAC = re.compile(r"(?<![a-z])(?:nac|no[nt]?[\s_-]*ac|uncorrected)(?![a-z])", re.IGNORECASE)  # names such a series
 AXIAL = 0.7  # cosine between the slices' normal and the patient's length
 HEAD = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "StudyInstanceUID", "SeriesDescription", "Rows",
@@ -244,7 +246,7 @@ def _drawback(heads: Sequence[Dataset]) -> str:
         return "several images at one position: dynamic, gated or doubled"
     if text(first, "Modality") == "PT":
         corrected = words(first, "CorrectedImage")
-        if corrected and "ATTN" not in corrected:
+        if "ATTN" not in corrected and (corrected or NAC.search(text(first, "SeriesDescription"))):
             return "not attenuation-corrected"
         if text(first, "Units").upper() not in QUANTIFIED:
             return f"in units without SUV ({text(first, 'Units') or 'none'})"

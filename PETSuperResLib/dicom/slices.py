@@ -26,7 +26,7 @@ def sort_slices(datasets: Sequence[Dataset], name: str = "The series") -> tuple[
     first = datasets[0]
     if any((whole(d, "NumberOfFrames") or 1) > 1 for d in datasets):
         raise InputError(
-            f"{name} is multi-frame (enhanced) DICOM, which is not supported: export single-slice DICOM or NIfTI."
+            f"{name} is multi-frame (enhanced) DICOM, of which no series can be derived: export single-slice DICOM."
         )
     stated = {k: [vector(d, k, n) for d in datasets] for k, n in GEOMETRY.items()}
     if any(value is None for values in stated.values() for value in values):

@@ -165,7 +165,7 @@ def _in_the_pets_frame(regions: Found, pet: Volume, ct: Volume | None, notes: li
     told = "; ".join(f"'{r.name}' of {file.name} in {r.frame}" for file, r in aside)
     why = f"Drawn in another frame of reference than the PET's ({own}): {told}"
     if len(aside) == len(regions):
-        raise InputError(f"{why}; export contours drawn on this PET or its CT.")
+        raise InputError(f"{why}; export the contours in the PET's frame of reference.")
     return [pair for pair in regions if pair not in aside], [*notes, f"{why}; left out."]
 
 

@@ -198,6 +198,10 @@ def mip(pet: list[Dataset]) -> list[Dataset]:
     return turned
 
 
+def nac_by_name(pet: list[Dataset]) -> list[Dataset]:
+    return again(pet, SeriesDescription="PET WB NAC", CorrectedImage="")
+
+
 def coronal(pet: list[Dataset]) -> list[Dataset]:
     return again(pet_slices(Scan(orientation=(1.0, 0, 0, 0, 0, -1.0)), suv_pattern((9, 6, 4))), SeriesDescription="COR")
 
@@ -222,7 +226,7 @@ def one_image(pet: list[Dataset]) -> list[Dataset]:
     return again(pet[:1], SeriesDescription="key image")
 
 
-OTHERS = {f.__name__: f for f in (nac, mip, coronal, one_dynamic, secondary, one_image)}
+OTHERS = {f.__name__: f for f in (nac, nac_by_name, mip, coronal, one_dynamic, secondary, one_image)}
 
 
 @pytest.mark.parametrize("flat", [True, False])
