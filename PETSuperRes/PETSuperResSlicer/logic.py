@@ -119,9 +119,10 @@ class PETSuperResLogic(_Base):
         the one made from the PET), ``spacing``, ``noise``, ``fwhm``, ``post_filter`` and ``psf_modelled`` (in
         place of the DICOM header's; with ``fwhm`` the preset may be None). The node enters the scene only on success,
         beside the PET in the subject hierarchy, shown with the PET's window and colours, marked as SUVbw and with its
-        provenance as node attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their standard
-        deviation (node reference ``PETSuperRes.StandardDeviation``). Raises the library's errors; ``progress`` gets
-        :class:`PETSuperResLib.progress.Event` and may raise Cancelled.
+        provenance as node attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their spread (node
+        reference ``PETSuperRes.StandardDeviation``), with ``evidence`` two more hold the evidence of its blobs and the
+        residual, in sigma (``PETSuperRes.Evidence``, ``PETSuperRes.Residual``). Raises the library's errors;
+        ``progress`` gets :class:`PETSuperResLib.progress.Event` and may raise Cancelled.
 
         With ``waitForCompletion=False`` a process of its own does the work, and what returns at once is a
         :class:`PETSuperResSlicer.worker.task.Task`. On the main thread are called, in the end, ``onDone(node)`` or
@@ -143,7 +144,7 @@ class PETSuperResLogic(_Base):
         scene = petNode.GetScene() or slicer.mrmlScene
 
         def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
-            return self._add_result((petNode, ctNode, scene), volumes["sr"], volumes.get("std"), request, report)
+            return self._add_result((petNode, ctNode, scene), volumes, request, report)
 
         if waitForCompletion and not self._injected:
             from PETSuperResLib import reconstruct
@@ -178,7 +179,7 @@ class PETSuperResLogic(_Base):
         return self._task
 
     def _add_result(
-        self, nodes: tuple[Any, Any, Any], volume: Any, std: Any, request: Any, report: dict[str, Any]
+        self, nodes: tuple[Any, Any, Any], volumes: dict[str, Any], request: Any, report: dict[str, Any]
     ) -> Any:
         """Put a finished result into the scene, with its units, provenance and place."""
         from PETSuperResSlicer.mrml import volumes as mrml
@@ -187,17 +188,19 @@ class PETSuperResLogic(_Base):
         scanner = report.get("scanner") or (request.scanner.to_dict() if request.scanner else {})
         preset = str(scanner.get("name", ""))  # empty for an image of stated FWHM
         name = f"{petNode.GetName()} SR{f' ({preset})' if preset else ''}".replace("/", "-")  # saved under its name
-        node = mrml.add_derived(volume, scene.GenerateUniqueName(name), provenance.SUPER_RESOLVED, petNode, scene)
+        node = mrml.add_derived(
+            volumes["sr"], scene.GenerateUniqueName(name), provenance.SUPER_RESOLVED, petNode, scene
+        )
         used = {name: getattr(request, name) for name in ("quality", "samples", "seed")}
         provenance.record(node, petNode, ctNode, used, report)
         provenance.set_preset(node, preset)
         mrml.show_like(node, petNode)
-        if request.samples > 1 and std is not None:
-            title = f"{node.GetName()} standard deviation"
-            kind, window = provenance.DEVIATION_IMAGE, mrml.spread_window(std)
-            spread = mrml.add_derived(std, title, kind, petNode, scene, window)
-            provenance.record(spread, petNode, ctNode, used, {"version": report.get("version", "")})
-            node.SetNodeReferenceID(provenance.SPREAD, spread.GetID())
+        for key, (role, kind) in provenance.MAPS.items():
+            if key in volumes:
+                window = mrml.spread_window(volumes[key]) if key == "std" else mrml.SIGMA_WINDOW
+                beside = mrml.add_derived(volumes[key], f"{node.GetName()} {kind}", kind, petNode, scene, window)
+                provenance.record(beside, petNode, ctNode, used, {"version": report.get("version", "")})
+                node.SetNodeReferenceID(role, beside.GetID())
         return node
 
     def compareLesions(self, petNode: Any, srNode: Any, segmentationNode: Any, referenceNode: Any = None) -> Any:

@@ -19,6 +19,11 @@ SUPER_RESOLVED, DIFFERENCE_IMAGE, DEVIATION_IMAGE = "super-resolved PET", "diffe
 PET, CT, SPREAD, DIFFERENCE, LESIONS = (  # roles of node references of a result
     f"PETSuperRes.{role}" for role in ("PET", "CT", "StandardDeviation", "Difference", "Lesions")
 )
+MAPS = {  # volumes beside a result, by their names there: role and kind
+    "std": (SPREAD, DEVIATION_IMAGE),
+    "evidence": ("PETSuperRes.Evidence", "evidence in sigma"),
+    "residual": ("PETSuperRes.Residual", "residual in sigma"),
+}
 REPORT = "PETSuperRes.report."
 
 

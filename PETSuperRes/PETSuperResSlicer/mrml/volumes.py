@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 WINDOW = (6.0, 3.0)  # of FDG in SUV: width and level
+SIGMA_WINDOW = (12.0, 0.0)  # window and level of maps in sigma: -6 to 6
 HEAT = "vtkMRMLPETProceduralColorNodePET-Heat"
 GREYS = ("vtkMRMLColorTableNodeGrey", "vtkMRMLColorTableNodeInvertedGrey")
 
@@ -246,7 +247,7 @@ def show_like(node: Any, source: Any) -> None:
 
 
 def spread_window(volume: Any) -> tuple[float, float]:
-    """Window and level of the samples' standard deviation, which is not a PET: up to its 99.5th percentile."""
+    """Window and level of the samples' spread, which is not a PET: up to its 99.5th percentile."""
     step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))  # a million voxels suffice
     top = max(float(np.percentile(volume.array[::step, ::step, ::step], 99.5)), 1e-3)
     return top, top / 2
