@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..progress import Event
 from .common import Bar, change_table, level_option, request_options, table
 
 
@@ -33,6 +34,7 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     with Bar("reading") as bar:
         inputs = Inputs.of(request)
         bar.echo(f"{inputs.words()}.")
+        bar(Event("preparing", 0.0))
         if dicom_out and "series_uid" not in inputs.pet.metadata:
             raise InputError("--dicom-out needs the PET as a DICOM series: give --pet its folder.")
         from ..reconstruction import run

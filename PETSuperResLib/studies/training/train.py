@@ -152,6 +152,7 @@ class _Stage:
         """The configuration's batch, or under a limit a smaller one, of which :data:`STEPS` steps fit."""
         if self.limit.minutes is None:
             return config.batch
+        self.report("timing a step", 0.0)
         step_s = (1 - VALIDATION) * self.limit.left_s / STEPS
         (least,) = self.team.agree(-step_s / patch_s(config, self.batches, self.team.device))
         return min(config.batch, self.team.size * max(1, int(-least)))
@@ -177,6 +178,7 @@ class _Stage:
         """The time to keep for the validation at the end, by that of one scan; without enough there is none."""
         if not self.scans:
             return 0.0
+        self.report("timing the validation", 0.0)
         began = time.monotonic()
         validate(self._prior(self.loop.average, self.loop.step), self.scans[:1])
         needed = 1.2 * len(self.scans) * (time.monotonic() - began)
