@@ -27,7 +27,7 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     request = Request(**given)
     folder = check_results(out, request)
     if dicom_out:
-        from ..dicom.write import check_target, write_derived
+        from ..dicom.write import check_target, source_slices, write_derived
         from ..lesions.dicom_report import beside
 
         check_target(dicom_out)
@@ -37,6 +37,8 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
         bar(Event("preparing", 0.0))
         if dicom_out and "series_uid" not in inputs.pet.metadata:
             raise InputError("--dicom-out needs the PET as a DICOM series: give --pet its folder.")
+        if dicom_out:
+            source_slices(given["pet"], inputs.pet.metadata["series_uid"])  # refused before the work
         from ..reconstruction import run
 
         result = run(inputs, bar)

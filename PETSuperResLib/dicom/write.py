@@ -56,7 +56,7 @@ def write_derived(
         raise InputError("The volume has voxels that are not finite numbers: make it again.")
     target = check_target(folder)
     with quiet_pydicom():
-        headers, geometry = _source(source, series)
+        headers, geometry = source_slices(source, series)
         volume = right_handed(volume)
         nearest = _nearest(volume, headers, geometry)
         slices = derived_headers(volume, headers, nearest, dict(report or {}), description)
@@ -90,8 +90,13 @@ def write_slices(
     return list(files)
 
 
-def _source(source: str | Path | Sequence[str | Path], wanted: str | None) -> tuple[list[Dataset], dict[str, Any]]:
-    """Headers of the source's slices, in order along their normal, and their grid."""
+def source_slices(
+    source: str | Path | Sequence[str | Path], wanted: str | None
+) -> tuple[list[Dataset], dict[str, Any]]:
+    """Headers of the source's slices, in order along their normal, and their grid.
+
+    Raises :class:`InputError` for a source of which no series can be derived, as :func:`write_derived` does.
+    """
     if isinstance(source, (str, Path)):
         series = find_series(Path(source), wanted, "PT")
         files, name = list(series.files), f"The PET series in {source}"
@@ -99,10 +104,12 @@ def _source(source: str | Path | Sequence[str | Path], wanted: str | None) -> tu
         files, name = [Path(f) for f in source], "The PET's DICOM series"
     if not files:
         raise InputError("The PET has no DICOM files: give the folder of the PET series.")
-    headers = [read_dataset(file, pixels=False) for file in files]
-    if any(text(d, "Modality") != "PT" for d in headers) or len({text(d, "SeriesInstanceUID") for d in headers}) > 1:
-        raise InputError(f"{name} is not one PET series: give the folder of the PET it was made from.")
-    return sort_slices(headers, name)
+    with quiet_pydicom():
+        headers = [read_dataset(file, pixels=False) for file in files]
+        kinds = {(text(d, "Modality"), text(d, "SeriesInstanceUID")) for d in headers}
+        if len(kinds) > 1 or next(iter(kinds))[0] != "PT":
+            raise InputError(f"{name} is not one PET series: give the folder of the PET it was made from.")
+        return sort_slices(headers, name)
 
 
 def right_handed(volume: Volume) -> Volume:

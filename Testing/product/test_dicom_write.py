@@ -321,7 +321,7 @@ def test_the_slicer_logic_saves_a_result_with_its_series_from_the_database(sourc
 def test_reconstruct_writes_its_result_as_dicom_too(tmp_path, capsys, monkeypatch):
     import json
 
-    from dicom_factory import ct_slices
+    from dicom_factory import ct_slices, multi_frame
     from geometry import hot_sphere
     from tiny import tiny_network
 
@@ -342,3 +342,8 @@ def test_reconstruct_writes_its_result_as_dicom_too(tmp_path, capsys, monkeypatc
     suv_volume(pet).write(tmp_path / "pet.nii.gz")
     assert run([*words, "--pet", str(tmp_path / "pet.nii.gz"), "--dicom-out", str(tmp_path / "d2")]) == 2
     assert "DICOM series" in capsys.readouterr().err
+    frames = write_series([multi_frame(pet_slices(scan, sphere.array))], tmp_path / "frames")
+    np.testing.assert_allclose(suv_volume(frames).array, suv_volume(pet).array, rtol=1e-3, atol=1e-4)
+    words[-1] = str(tmp_path / "out3")
+    assert run([*words, "--pet", str(frames), "--dicom-out", str(tmp_path / "d3")]) == 2
+    assert "no series can be derived" in capsys.readouterr().err and not (tmp_path / "out3").exists()

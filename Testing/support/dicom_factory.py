@@ -8,6 +8,7 @@ asked for. Nothing here uses the library's own conversion.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -137,6 +138,19 @@ def _slice(
     dataset.RescaleSlope, dataset.RescaleIntercept = f"{slope:.10g}", 0
     dataset.PixelData = np.round(values / slope).astype("<u2").tobytes()
     return dataset
+
+
+def multi_frame(datasets: Sequence[Dataset]) -> Dataset:
+    """The slices as the frames of one data set: position and scale of each, the rest as of the first."""
+    whole = deepcopy(datasets[0])
+    whole.NumberOfFrames, whole.PixelData = len(datasets), b"".join(d.PixelData for d in datasets)
+    whole.PerFrameFunctionalGroupsSequence = []
+    for dataset in datasets:
+        frame, place, scale = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient, scale.RescaleSlope = dataset.ImagePositionPatient, dataset.RescaleSlope
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [place], [scale]
+        whole.PerFrameFunctionalGroupsSequence.append(frame)
+    return whole
 
 
 def rescaled(dataset: Dataset) -> np.ndarray:
