@@ -19,7 +19,7 @@ from .volume import WRITABLE, Volume
 
 FILES = {"sr": "sr.nii.gz", "report": "report.json", "lesions": "lesions.csv"}
 FILES |= {"followup": "followup.csv", "pairs": "pairs.csv", "plot": "followup.png", "registration": "registration.png"}
-FILES["references"] = "references.png"
+FILES |= {"references": "references.png", "picture": "picture.png"}
 HASHES = "outputs_sha256"  # of a report: SHA-256 of the files beside it, by name
 
 
@@ -46,18 +46,25 @@ class Result:
         return [row for method, found in self.lesions.items() for row in lesion_rows(found, patient, scanner, method)]
 
     def write(
-        self, out: str | Path, patient: str = "", save: Callable[[Volume, Path], object] | None = None, **facts: Any
+        self,
+        out: str | Path,
+        patient: str = "",
+        save: Callable[[Volume, Path], object] | None = None,
+        further: Mapping[str, Callable[[Path], object]] | None = None,
+        **facts: Any,
     ) -> dict[str, Path]:
         """Write all files, or none, in place of an earlier result; see :func:`target`.
 
         Returns the paths: ``sr``, the maps by name, ``report`` and, with a segmentation, ``lesions``.
 
-        ``patient`` is written into the table of lesions, ``facts`` into the report; ``save`` writes a volume.
+        ``patient`` is written into the table of lesions, ``facts`` into the report; ``save`` writes a volume,
+        ``further`` other files by their keys.
         """
         save = save or Volume.write
         rows = self.rows(patient)
         writers: dict[str, Callable[[Path], object]] = {"sr": partial(save, self.volume)}
         writers |= {name: partial(save, volume) for name, volume in self.maps.items()}
+        writers |= further or {}
         if self.lesions:
             writers["lesions"] = lambda path: write_csv(path, rows, COLUMNS)
         write_results(out, writers, {**self.report, **facts})

@@ -16,7 +16,7 @@ from ..inputs import Inputs
 from ..lesions.dicom_report import beside
 from ..lesions.measures import COLUMNS
 from ..lesions.read import Segmentation
-from ..outputs import begins, check_folder
+from ..outputs import begins, check_folder, marked
 from ..prior import Prior
 from ..progress import Callback, Event, Reporter
 from ..reconstruction import run
@@ -27,9 +27,11 @@ from ..scanner import Scanner
 from ..volume import Volume
 from .cases import Case
 from .distributed import team_on
+from .overview import MARK, WIDE_COLUMNS, case_picture, wide_rows, write_index
 
 CASE_COLUMNS = ("case", "result", "scanner", "seconds", "message", "warnings", "made")
 TABLES = {"cases.csv": begins(CASE_COLUMNS), "lesions.csv": begins(COLUMNS)}
+TABLES |= {"lesions_wide.csv": begins(WIDE_COLUMNS), "index.html": marked(MARK)}
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,16 @@ def reconstruct_cases(
     dicom_out: str | Path | None = None,
     **options: Any,
 ) -> Outcome:
-    """Super-resolve every case into ``out/<case>``: sr.nii.gz, report.json, lesions.csv, std.nii.gz with samples.
+    """Super-resolve every case into ``out/<case>``: sr.nii.gz, report.json, lesions.csv, picture.png, std.nii.gz with
+    samples.
 
-    ``scanner`` None takes each DICOM study's own; ``options`` are further fields of a :class:`Request`, of all cases.
-    What an equal call has done is not done again, and a case that fails does not stop the others. Under torchrun the
-    processes share the cases; the first one then writes ``out/cases.csv`` and ``out/lesions.csv``. ``skipped`` are
-    folders that are no case, with the reason, for the table. With ``dicom_out`` the result of each DICOM study is
-    written to ``dicom_out/<case>`` too, with SEG and structured report of its lesions. Raises :class:`OutputError`
-    before the work where a file of another origin is in the way.
+    ``scanner`` None takes each DICOM study's own; ``options`` are further fields of a :class:`Request`, of all
+    cases. What an equal call has done is not done again, and a case that fails does not stop the others. Under
+    torchrun the processes share the cases; the first one then writes ``cases.csv``, ``lesions.csv``,
+    ``lesions_wide.csv`` and ``index.html``. ``skipped`` are folders that are no case, with the reason, for the
+    table. With ``dicom_out`` the result of each DICOM study is written to ``dicom_out/<case>`` too, with SEG and
+    structured report of its lesions. Raises :class:`OutputError` before the work where a file of another origin is
+    in the way.
     """
     # refused before anything is read; every case may have a segmentation
     common = Request("", "", scanner, quality, segmentation="", **options)
@@ -153,7 +157,9 @@ class _Job:
             return
         request = replace(common, pet=pet, ct=ct, segmentation=found)
         result = run(Inputs.of(request), show, prior)
-        write = partial(result.write, self.folder, name, key=self.key, case=name)
+        pictures = {"picture": partial(case_picture, name, pet, result.volume)}
+        facts = {"key": self.key, "case": name, "date": pet.metadata.get("series_date", "")}
+        write = partial(result.write, self.folder, name, further=pictures, **facts)
         write()
         if self.series is not None:
             try:
@@ -174,6 +180,12 @@ class _Job:
 
     def _note(self, **why: str) -> None:
         write_results(self.folder, {}, {"key": self.key, "case": self.case.name, **why})
+
+    def lesions(self) -> dict[str, Any]:
+        """The case with its rows of lesions, for :func:`~.overview.wide_rows`."""
+        about = {"case": self.case.name, "patient": self.case.patient or self.case.name}
+        rows = _rows(self.folder / "lesions.csv")
+        return about | {"date": str(whole_report(self.folder).get("date", "")), "lesions": rows}
 
     def row(self, made: bool) -> dict[str, Any]:
         """The case's row of cases.csv."""
@@ -217,19 +229,17 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 
 def _tables(jobs: Sequence[_Job], made: set[str], out: Path, skipped: Mapping[str, str], earlier: set[str]) -> Outcome:
-    """Write cases.csv, and lesions.csv of the reconstructed cases."""
+    """Write cases.csv, index.html, and the two tables of lesions of the reconstructed cases."""
     rows = [job.row(job.case.name in made) for job in jobs]
-    lesions = [
-        r
-        for job, row in zip(jobs, rows, strict=True)
-        if row["result"] == "sr.nii.gz"
-        for r in _rows(job.folder / "lesions.csv")
-    ]
+    done = [job.lesions() for job, row in zip(jobs, rows, strict=True) if row["result"] == "sr.nii.gz"]
+    lesions, wide = [row for case in done for row in case["lesions"]], wide_rows(done)
     rows += [{"case": name or ".", "result": "skipped", "message": why, "made": ""} for name, why in skipped.items()]
     lines = [row | {"warnings": " ".join(row.get("warnings", ()))} for row in rows]
     writers: dict[Path, Any] = {out / "cases.csv": lambda path: write_csv(path, lines, CASE_COLUMNS)}
+    writers[out / "index.html"] = lambda path: write_index(path, lines, wide)
     if lesions:
         writers[out / "lesions.csv"] = lambda path: write_csv(path, lesions, COLUMNS)
-    write_together(writers, [out / "lesions.csv"])
+        writers[out / "lesions_wide.csv"] = lambda path: write_csv(path, wide, WIDE_COLUMNS)
+    write_together(writers, [out / name for name in TABLES])
     left = sorted(earlier - {job.case.name for job in jobs})
     return Outcome(rows, [path.name for path in writers], left)

@@ -43,7 +43,7 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
 @click.option(
     "--dicom-out", metavar="DIR", help="The results of DICOM studies as DICOM too, a folder each: series, SEG, report."
 )
-@click.option("--out", required=True, metavar="DIR", help="A folder for each case, cases.csv and lesions.csv.")
+@click.option("--out", required=True, metavar="DIR", help="A folder for each case, tables of all, index.html.")
 def batch(data: str, split: str | None, part: str | None, out: str, **common: Any) -> None:
     """Super-resolve every case of a folder, and compare the lesions of those with contours.
 
@@ -79,8 +79,8 @@ def batch(data: str, split: str | None, part: str | None, out: str, **common: An
         click.echo(f"Note: the results of other cases of an earlier run stay: {', '.join(outcome.left)}.")
     made, kept, failed = (outcome.of(*which) for which in (("sr.nii.gz", "now"), ("sr.nii.gz", "earlier"), ("failed",)))
     before = f" and kept {len(kept)} of an earlier run" if kept else ""
-    tables = f"{' and '.join(outcome.tables)} in {folder} {'list' if len(outcome.tables) > 1 else 'lists'} them."
-    click.echo(f"Wrote {len(made)} of {len(cases)} cases{before}; {tables}")
+    tables = f"{', '.join(outcome.tables)} in {folder}"
+    click.echo(f"Wrote {len(made)} of {len(cases)} cases{before}; {tables} list them.")
     if failed:
         first = failed[0]
         count = f"{len(failed)} of {len(cases)} cases failed, see cases.csv"

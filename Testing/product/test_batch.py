@@ -14,7 +14,7 @@ from tiny import table, write_phantom
 
 from PETSuperResLib import reconstruction
 from PETSuperResLib.cli import run
-from PETSuperResLib.cohort import batch
+from PETSuperResLib.cohort import batch, overview
 from PETSuperResLib.cohort.batch import reconstruct_cases
 from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.errors import InputError
@@ -138,7 +138,7 @@ def test_warnings_folders_without_a_case_and_what_was_kept_are_told(data, prior_
     words = ["batch", *options(data, prior_file, out), "--scanner", SCANNER]
     assert run(words) == 0
     said = capsys.readouterr().out
-    assert "Wrote 2 of 2 cases; cases.csv and lesions.csv" in said and "kept" not in said
+    assert "Wrote 2 of 2 cases; cases.csv, index.html, lesions.csv, lesions_wide.csv in" in said and "kept" not in said
     states = {s["case"]: s for s in table(out / "cases.csv")}
     assert "negative voxels" in states["one"]["warnings"] and "Note: one: " in said
     assert states["two"]["result"] == "sr.nii.gz" and "No lesion is drawn" in states["two"]["warnings"]
@@ -197,3 +197,29 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
     assert "no lesion to reconstruct a region around" in states["study"]["message"]
     part, whole = (Volume.read(tmp_path / n / "volumes" / "sr.nii.gz") for n in ("regions", "out"))
     assert part.array.size * (2.0 / 2.5) ** 2 < 0.9 * whole.array.size
+
+
+def test_a_wide_table_a_picture_of_each_case_and_an_index_show_all(data, prior_file, tmp_path):
+    out = tmp_path / "out"
+    assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 0
+    rows, long = table(out / "lesions_wide.csv"), table(out / "lesions.csv")
+    assert len(rows) == len(long) / 2 and {row["case"] for row in rows} == {"one", "two"}
+    first, (before, after) = rows[0], [r for r in long if (r["patient"], r["lesion"]) == ("one", rows[0]["lesion"])]
+    assert (first["pet_suvmax"], first["sr_suvmax"]) == (before["suvmax"], after["suvmax"])
+    change = 100 * (float(after["suvmax"]) / float(before["suvmax"]) - 1)
+    assert float(first["suvmax_change_percent"]) == pytest.approx(change, rel=1e-3)
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert 'src="one/picture.png"' in page and "http" not in page and first["lesion"] in page
+    assert (out / "one" / "picture.png").read_bytes().startswith(b"\x89PNG")
+    (out / "index.html").write_text("mine", encoding="utf-8")
+    assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 2
+
+
+def test_time_points_of_a_patient_count_by_date():
+    lesion = {"setting": "", "lesion": "Lesion 1"} | dict.fromkeys(overview.MEASURES, "2")
+    rows = [lesion | {"method": method} for method in ("lr", "ours-draft")]
+    cases = [
+        {"case": case, "patient": patient, "date": date, "lesions": rows}
+        for case, patient, date in (("b", "P", "20250101"), ("a", "P", "20250601"), ("c", "Q", "20240101"))
+    ]
+    assert [(r["case"], r["time_point"]) for r in overview.wide_rows(cases)] == [("b", 1), ("a", 2), ("c", 1)]
