@@ -66,17 +66,18 @@ class ImageResolution:
 
     @property
     def fwhm_mm(self) -> Pair:
-        """Effective FWHM (transaxial, axial): ``sqrt((part x scanner)^2 + filter^2)``.
+        """Effective FWHM (transaxial, axial): ``sqrt((part x scanner)^2 + filter^2)``, or as stated.
 
-        ``part`` is of :data:`REMAINS`. Without a filter the extent of the voxels, ``0.68 voxel``, takes its place.
+        ``part`` is of :data:`REMAINS`. Without a filter the extent of the voxels, ``0.68 voxel``, takes its place. A
+        stated FWHM is that in the slice; axially it is in proportion to what the scanner's would be, if known.
         """
-        if self.stated_mm is not None:
-            return self.stated_mm, self.stated_mm
         across, along = (
             math.hypot(optics, 0.0 if post > 0 else BOX_FWHM * voxel)
             for optics, voxel, post in zip(self.without_voxels_mm, self.voxel_mm, self.filter_fwhm_mm, strict=True)
         )
-        return across, along
+        if self.stated_mm is None:
+            return across, along
+        return self.stated_mm, self.stated_mm * (along / across if self.scanner_fwhm_mm else 1.0)
 
     @property
     def without_voxels_mm(self) -> Pair:
@@ -93,12 +94,11 @@ class ImageResolution:
         """FWHM in the slice of the Gaussian that correlates the image's noise.
 
         That of the filter and, with the PSF in the reconstruction, of the back-projected PSF (:data:`NOISE_PARTS`):
-        the updates of such a reconstruction are blurred by it, and so is their noise. Of a stated FWHM, and where no
-        filter is known, :data:`NOISE_SHARE` of the image's is taken.
+        the updates of such a reconstruction are blurred by it, and so is their noise. Where scanner or filter are not
+        known, :data:`NOISE_SHARE` of the image's is taken.
         """
-        across, voxels = self.fwhm_mm[0], BOX_FWHM * self.voxel_mm[0]
-        if self.stated or (self.origins or {}).get("filter") == "assumed":
-            return math.hypot(NOISE_SHARE * across, voxels)
+        if self.scanner_fwhm_mm is None or self._assumed("filter"):
+            return math.hypot(NOISE_SHARE * self.fwhm_mm[0], BOX_FWHM * self.voxel_mm[0])
         return math.hypot(NOISE_PARTS[self.kind] * self._scanner()[0], self.filter_fwhm_mm[0])
 
     @property
@@ -107,15 +107,17 @@ class ImageResolution:
 
         Where nothing is known of the reconstruction, as with the PSF.
         """
-        unknown = self.stated or (self.origins or {}).get("psf_modelled") == "assumed"
-        return NOISE_EXPONENT if unknown or self.psf_modelled else 1.0
+        return NOISE_EXPONENT if self.psf_modelled or self._assumed("psf_modelled") else 1.0
 
     @property
     def hot_part(self) -> float:
-        """FWHM of the response to hot regions over that to the others; 1 for a stated FWHM, which is that of all."""
-        if self.stated or not self.psf_modelled:
+        """FWHM of the response to hot regions over that to the others."""
+        if not self.psf_modelled:
             return 1.0
         return math.sqrt(max(1 - (RESTORED * self._scanner()[0] / self.fwhm_mm[0]) ** 2, LEAST_HOT_PART**2))
+
+    def _assumed(self, what: str) -> bool:
+        return (self.origins or {}).get(what) == "assumed"
 
     @property
     def kind(self) -> str:
@@ -128,14 +130,14 @@ class ImageResolution:
     def words(self) -> str:
         """``4.3 mm scanner, PSF modelled, 5 mm filter: 5.8 mm``, and the axial value if 0.3 mm from it."""
         across, along = self.fwhm_mm
+        axial = f" (axial {_mm(along)} mm)" if abs(across - along) >= 0.3 else ""
         if self.stated_mm is not None:
-            return f"{_mm(across)} mm, stated"
+            return f"{_mm(across)} mm{axial}, stated"
         filters = [f for f in self.filter_fwhm_mm if f > 0]
         post = "no filter"
         if filters:
             same = len(filters) == 2 and filters[0] == filters[1]
             post = f"{' x '.join(f'{f:.3g}' for f in (filters[:1] if same else self.filter_fwhm_mm))} mm filter"
-        axial = f" (axial {_mm(along)} mm)" if abs(across - along) >= 0.3 else ""
         psf = "PSF modelled" if self.psf_modelled else "PSF not modelled"
         psf += ", penalised" if self.penalised else ""
         voxels = f", {self.voxel_mm[0]:.2g} mm voxels" if self.voxel_mm[0] and not all(self.filter_fwhm_mm) else ""
@@ -158,10 +160,10 @@ def resolution_of(
     """The resolution of a scanner's image from its header, and from what the user states in place of the header.
 
     ``metadata`` is the volume's (:mod:`.vendor_strings`); ``voxel_mm`` its voxels (in the slice, across slices).
-    ``fwhm`` is the effective FWHM of the image, ``post_filter`` the filter's FWHM, both in mm. What neither says is
-    assumed as no PSF and no filter, with a warning: a FWHM below the true one sharpens too little, one above it
-    overshoots at edges. Raises :class:`InputError` where there is neither a scanner nor a FWHM, and for a stated FWHM
-    of less than half a voxel.
+    ``fwhm`` is the effective FWHM of the image in the slice, ``post_filter`` the filter's FWHM, both in mm; what else
+    is known serves the noise and hot regions besides a stated FWHM. What neither says is assumed as no PSF and no
+    filter, with a warning: a FWHM below the true one sharpens too little, one above it overshoots at edges. Raises
+    :class:`InputError` where there is neither a scanner nor a FWHM, and for a stated FWHM of less than half a voxel.
     """
     physical = None if scanner is None else (scanner.fwhm_transaxial_mm, scanner.fwhm_axial_mm)
     if fwhm is not None:
@@ -171,9 +173,7 @@ def resolution_of(
                 "the image, filter included.",
                 "fwhm",
             )
-        stated = ImageResolution(physical, voxel_mm=voxel_mm, stated_mm=float(fwhm), origins={"fwhm": "stated"})
-        return replace(stated, warnings=tuple(_coarse(stated)))
-    if physical is None:
+    elif physical is None:
         raise InputError("The PET's resolution is not known: name the scanner, or state the image's FWHM.", "fwhm")
     found = read_header(metadata, voxel_mm[1])
     origins = {"psf_modelled": "header", "filter": "header"}
@@ -193,18 +193,15 @@ def resolution_of(
         post, origins["filter"] = (0.0, 0.0), "assumed"
         unknown.append("the post-filter (taken as none)")
     warnings = []
-    if unknown:
+    if unknown and fwhm is None:
         strings = "".join(f"The header's '{text}' is not known. " for text in found.unknown)
         warnings.append(
             f"{strings}{header_words(metadata)} does not say {' and '.join(unknown)}: state what is known, or the FWHM "
             "of the image."
         )
-    if penalised:
-        warnings.append(
-            "A penalty limited the noise of the PET's reconstruction: on simulated images of this kind the result was "
-            "no nearer to the truth than the image itself, its hot maxima too high; only the means of lesions gained."
-        )
-    resolution = ImageResolution(physical, modelled, penalised, post or (0.0, 0.0), voxel_mm, None, origins)
+    stated = None if fwhm is None else float(fwhm)
+    origins |= {} if fwhm is None else {"fwhm": "stated"}
+    resolution = ImageResolution(physical, modelled, penalised, post or (0.0, 0.0), voxel_mm, stated, origins)
     return replace(resolution, warnings=(*warnings, *_coarse(resolution)))
 
 
