@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..lesions.measures import MEASURES, Measure
+from ..lesions.measures import MEASURES, RECOVERED, Measure
 
 #: SUVs: 12 %, the upper value of QIBA's profile (limits -28 and +39 %), as in the multicentre trial of Weber et al.,
 #: J Nucl Med 2015;56:1137. MTV and TLG: no agreed value; the ratio 1.75 that PERCIST calls progression
@@ -23,7 +23,9 @@ WITHIN_SUBJECT |= {"mtv_ml": VOLUMES, "tlg": VOLUMES}
 FOLLOWED: dict[str, Measure] = {
     "sulpeak": Measure("SULpeak", "g/mL", "SUVpeak by lean body mass in place of weight", "SULpeak"),
     **{name: MEASURES[name] for name in ("suvpeak", "suvmax", "suvmean", "mtv_ml", "tlg")},
+    **{name: MEASURES[name.removesuffix("_recovered")] for name in RECOVERED},
 }
+WITHIN_SUBJECT |= {name: WITHIN_SUBJECT[name.removesuffix("_recovered")] for name in RECOVERED}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ CT_WINDOW = (-200.0, 300.0)  # HU
 PICTURE_MM = 2.0
 HOT_SUV = 2.5  # from which the PET covers the CT
 SIZES = {"liver": (LIVER_MM, LIVER_MM), "blood": (AORTA_MM, AORTA_LONG_MM)}  # across and along the body
+PLOTTED = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg")
 DPI = 110
 ABSENT = ("vanished", "not yet")  # statuses of lesions that are measured at their place alone
 
@@ -49,7 +50,7 @@ def time_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    known = [m for m in FOLLOWED if m != "suvmean" and any(row[m] is not None for row in rows)]
+    known = [m for m in PLOTTED if any(row[m] is not None for row in rows)]
     shown = [m for m in known if m != "suvpeak" or "sulpeak" not in known]
     figure = Figure(figsize=(3.6 * len(shown), 4.2), layout="constrained")
     names = dict(sorted({row["visit"]: row["visit_name"] for row in rows}.items()))

@@ -75,7 +75,8 @@ def _status(visit: int, count: int, before: int) -> str:
 def measured(
     visits: Sequence[Visit], found: Sequence[Found], threshold: float | str = MTV
 ) -> Iterator[tuple[Found, str, dict[str, Any]]]:
-    """Every lesion at every visit in every image: (lesion, image, measures by name); SULpeak where it is known."""
+    """Every lesion at every visit in every image: (lesion, image, measures by name); SULpeak and, of a
+    lesion of one contour, what was recovered where they are known."""
     for one in found:
         visit = visits[one.visit - 1]
         for image, volume in visit.images.items():
@@ -85,6 +86,8 @@ def measured(
             values = together(figures)
             factor = visit.body.sul_factor
             values["sulpeak"] = None if factor is None else factor * values["suvpeak"]
+            if image == "sr" and one.drawn and len(one.segments) == 1:
+                values |= visit.recovered.get(one.segments[0].name, {})
             yield one, image, values
 
 

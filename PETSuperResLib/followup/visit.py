@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..inputs import read_image
+from ..lesions.measures import RECOVERED
 from ..lesions.read import read_segmentation
 from ..lesions.segments import Segment
 from ..results import report_of, target
@@ -52,7 +54,7 @@ class Visit:
 
     ``images``: by name the PETs in SUVbw that are measured: ``pet``, and ``sr`` where it was super-resolved.
     ``segments`` are the lesions; none is a visit whose lesions have all vanished. ``ct`` in HU serves registration and
-    reference regions.
+    reference regions. ``recovered``: by the segment's name, what was recovered from its measurement.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Visit:
     ct: Volume | None = None
     body: Body = Body()
     notes: tuple[str, ...] = ()
+    recovered: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def pet(self) -> Volume:
@@ -83,18 +86,28 @@ class Visit:
         """
         volume = read_image(pet, "PT")
         notes = check_suv(volume)
-        images = {"pet": volume}
+        images, recovered = {"pet": volume}, {}
         if results is not None:
             file = target(results, "sr")
             report_of(file)
             images["sr"] = Volume.read(file, "SUVbw")
+            recovered = _recovered(target(results, "lesions"))
         anatomy = None if ct is None else read_image(ct, "CT")
         notes += told(anatomy) if anatomy else []
         segments: tuple[Segment, ...] = ()
         if segmentation is not None and not _empty(segmentation):
             found = read_segmentation(segmentation, volume)
             segments, notes = found.segments, [*notes, *found.notes]
-        return cls(name, images, segments, anatomy, Body.of(volume, body), tuple(notes))
+        return cls(name, images, segments, anatomy, Body.of(volume, body), tuple(notes), recovered)
+
+
+def _recovered(table: Path) -> dict[str, dict[str, float]]:
+    """What a table of lesions has of recovered SUVs, by the lesion's name."""
+    if not table.is_file():
+        return {}
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(RECOVERED[0])]
+    return {row["lesion"]: {name: float(row[name]) for name in RECOVERED if row.get(name)} for row in rows}
 
 
 def _empty(segmentation: Volume | str | Path) -> bool:

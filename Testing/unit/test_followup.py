@@ -122,6 +122,16 @@ def test_sul_is_by_lean_body_mass_and_missing_where_it_is_not_known():
     assert compare([visit(A, body=Body(80, 175))] * 2).rows[0]["sulpeak"] is None
 
 
+def test_what_was_recovered_is_followed_too():
+    both = [
+        replace(v, images=v.images | {"sr": v.pet}, recovered={"Lesion 1": {"suvmean_recovered": suv}})
+        for v, suv in ((visit(A), 12.0), (visit(A), 6.0))
+    ]
+    rows = compare(both).rows
+    assert [row.get("suvmean_recovered") for row in rows] == [None, 12.0, None, 6.0]
+    assert rows[3]["suvmean_recovered_change_percent"] == pytest.approx(-50)
+
+
 def test_a_lesion_that_was_not_drawn_again_is_told():
     undrawn = Visit("after", visit(A, B).images, visit(A).segments)
     told = compare([visit(A, B, name="before"), undrawn], aligned=True).warnings
