@@ -89,6 +89,8 @@ def test_contours_of_a_ct_with_other_slices_keep_their_volume(tmp_path, apart):
 def test_between_pieces_of_one_region_there_is_nothing(tmp_path):
     segment = read(tmp_path, rtstruct({"GTV": square(8, heights=[-16, -12, -8, 8, 12])})).segments[0]
     assert drawn_ml(segment) == pytest.approx(16**2 * 5 * STEP / 1000)
+    segment = read(tmp_path, rtstruct({"GTV": square(8, heights=[-16, -4, 0])})).segments[0]
+    assert drawn_ml(segment) == pytest.approx(16**2 * 3 * STEP / 1000)
     found = read(tmp_path, rtstruct({"GTV": square(8, heights=[-16, 12])}))
     assert drawn_ml(found.segments[0]) == pytest.approx(16**2 * 2 * STEP / 1000)
     assert "far apart: each is taken as 4.0 mm thick" in found.notes[0]

@@ -444,6 +444,9 @@ TOLD: dict[str, tuple[Scan, Edit, str]] = {
     "philips, beds at one time, not corrected": (
         Scan(decay="NONE"), lambda d: philips(d, [1.0, 201.0]), "",
     ),
+    "series time against frames, not corrected": (
+        Scan(decay="NONE"), lambda d: each(d, SeriesTime="103000"), "apart from the start of the scan",
+    ),
     "a time zone of the injection alone": (
         Scan(), lambda d: [_own_zone_only(d), _only_date_time(d)], "has a time zone",
     ),
@@ -608,6 +611,14 @@ def test_an_unchecked_series_time_is_told_from_1_percent(tmp_path: Path) -> None
         earlier = (datetime(2025, 1, 1, 11) - timedelta(seconds=seconds)).strftime("%H%M%S")
         each(datasets, SeriesTime=earlier, **REST)
         assert any("cannot be checked" in line for line in evidence(datasets)["warnings"]) == told_of
+
+
+def test_a_series_time_that_agrees_with_the_frames_in_one_convention_only_is_told() -> None:
+    """The mean count rate of a frame of 10 min is 298 s after its start, 3 % of SUV."""
+    for time, told_of in (("110000", False), ("105502", True)):
+        datasets = pet_slices(Scan(beds=1, bed_s=600.0))
+        each(datasets, SeriesTime=time)
+        assert any("only if that counts" in line for line in evidence(datasets)["warnings"]) == told_of
 
 
 def test_an_injection_more_than_5_half_lives_ago_is_told() -> None:
