@@ -18,7 +18,7 @@ from ..errors import UnitsError
 from ..suv.suvbw import suv_factors
 from ..version import NOTICE, __version__
 from ..volume import Volume
-from .header import text, whole
+from .header import text, whole, words
 
 MAKER = "PETSuperRes"
 PET_STORAGE = UID("1.2.840.10008.5.1.4.1.1.128")
@@ -44,9 +44,17 @@ COPIED = [  # of every slice; keywords of PS3.6
 EMPTY = [  # may be empty but must be present (type 2)
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "ReferringPhysicianName", "AccessionNumber", "PositionReferenceIndicator", "Manufacturer", "CorrectedImage",
-    "CollimatorType", "AcquisitionDate", "AcquisitionTime", "Laterality", "PatientOrientationCodeSequence",
+    "CollimatorType", "AcquisitionDate", "AcquisitionTime", "PatientOrientationCodeSequence",
     "PatientGantryRelationshipCodeSequence",
 ]  # fmt: skip
+LYING = {  # by the end of PatientPosition; codes of PS3.16 CID 20
+    "S": ("40199007", "supine"),
+    "P": ("1240000", "prone"),
+    "DL": ("102536004", "left lateral decubitus"),
+    "DR": ("102535000", "right lateral decubitus"),
+}
+FIRST = {"HF": ("102540008", "headfirst"), "FF": ("102541007", "feet-first")}  # by its beginning; CID 21
+SHORT = 16  # characters of a short string (SH)
 
 
 def derived_headers(
@@ -89,7 +97,25 @@ def _copied(source: Dataset) -> Dataset:
     dataset.setdefault("FrameOfReferenceUID", stable_uid(text(source, "SeriesInstanceUID")))
     dataset.setdefault("CountsSource", "EMISSION")
     dataset.setdefault("SeriesType", ["STATIC", "IMAGE"])
+    _conform(dataset)
     return dataset
+
+
+def _conform(dataset: Dataset) -> None:
+    """What sources have otherwise than the standard: how the patient lies, by codes in place of PatientPosition, which
+    may not be beside them (PS3.3 C.7.3.1.1.2); the side, long study IDs, WHOLEBODY."""
+    if not text(dataset, "BodyPartExamined"):
+        dataset.setdefault("Laterality", None)
+    position = text(dataset, "PatientPosition").upper()
+    if not dataset.PatientOrientationCodeSequence and position[2:] in LYING:
+        lies = _code("102538003", "recumbent", "SCT")
+        lies.PatientOrientationModifierCodeSequence = DicomSequence([_code(*LYING[position[2:]], "SCT")])
+        dataset.PatientOrientationCodeSequence = DicomSequence([lies])
+    if not dataset.PatientGantryRelationshipCodeSequence and position[:2] in FIRST:
+        dataset.PatientGantryRelationshipCodeSequence = DicomSequence([_code(*FIRST[position[:2]], "SCT")])
+    dataset.pop("PatientPosition", None)
+    dataset.StudyID = text(dataset, "StudyID")[:SHORT]
+    dataset.SeriesType = [value.replace("WHOLEBODY", "WHOLE BODY") for value in words(dataset, "SeriesType")]
 
 
 def _reference_time(headers: Sequence[Dataset]) -> datetime | None:
@@ -160,9 +186,9 @@ def stable_uid(*words: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, chr(0).join((MAKER, *words))).int}"
 
 
-def _code(value: str, meaning: str) -> Dataset:
+def _code(value: str, meaning: str, scheme: str = "DCM") -> Dataset:
     code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
     return code
 
 
@@ -185,8 +211,8 @@ def _equipment(now: datetime) -> Dataset:
 
 def _derivation(report: Mapping[str, Any]) -> str:
     """What was done, in at most 1024 characters (ST)."""
-    words = [f"PET super-resolution ({MAKER} {report.get('version') or __version__})", *settings_of(report)]
-    return ("; ".join(words) + f". {NOTICE}").encode("ascii", "replace").decode()[:1024]
+    told = [f"PET super-resolution ({MAKER} {report.get('version') or __version__})", *settings_of(report)]
+    return ("; ".join(told) + f". {NOTICE}").encode("ascii", "replace").decode()[:1024]
 
 
 def settings_of(report: Mapping[str, Any]) -> list[str]:

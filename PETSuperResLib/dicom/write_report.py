@@ -21,12 +21,13 @@ Coded = tuple[str, str, str]  # value, scheme and meaning
 
 @dataclass(frozen=True)
 class Value:
-    """One measure: what it is (``concept``, ``derivation``), its value and unit, and the ends of its interval."""
+    """One measure: what it is and how it was had (codes), its value and unit, and the ends of its interval."""
 
     concept: Coded
     value: float
     unit: Coded
     derivation: Coded | None = None
+    method: Coded | None = None
     low: float | None = None
     high: float | None = None
 
@@ -122,6 +123,7 @@ def _measurement(value: Value, used: Sequence[sr.SourceImageForMeasurement]) -> 
         value=value.value,
         unit=sr.CodedConcept(*value.unit),
         derivation=None if value.derivation is None else sr.CodedConcept(*value.derivation),
+        method=None if value.method is None else sr.CodedConcept(*value.method),
         properties=properties,
         referenced_images=used,
     )

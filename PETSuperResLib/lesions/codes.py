@@ -5,7 +5,7 @@ Nothing is imported for them, as Slicer needs them when it starts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Coded = tuple[str, str, str]  # value, scheme and meaning
 OWN = "99PETSUPERRES"  # scheme of what DICOM has no code for
@@ -21,19 +21,21 @@ METABOLIC_VOLUME: Coded = ("126032", "DCM", "Metabolic Volume")
 GLYCOLYSIS: Coded = ("126033", "DCM", "Total Lesion Glycolysis")
 VOLUME_UNIT: Coded = ("cm3", "UCUM", "cubic centimeter")
 MASS_UNIT: Coded = ("g", "UCUM", "gram")
-UNITS = {"g/mL": SUV_UNIT, "mL": VOLUME_UNIT, "g": MASS_UNIT, "%": ("%", "UCUM", "Percent")}
-NO_UNIT: Coded = ("1", "UCUM", "no units")
 INPUT_PET: Coded = ("INPUT_PET", OWN, "Input PET")
 SUPER_RESOLVED: Coded = ("SR_PET", OWN, "Super-resolved PET")
+EVIDENCE: Coded = ("EVIDENCE", OWN, "Standard deviations of the data for uptake above the surroundings")
+NO_UNIT: Coded = ("1", "UCUM", "no units")
+RECOVERED: Coded = ("RECOVERED", OWN, "Fitted to the measurement")
 
 
 @dataclass(frozen=True)
 class Codes:
-    """What a measure is (``concept``, in the way ``derivation`` says), and its unit."""
+    """What a measure is (``concept``, in the way ``derivation`` says), its unit, and by which method it was had."""
 
     concept: Coded
     unit: Coded
     derivation: Coded | None = None
+    method: Coded | None = None
 
 
 CODES = {
@@ -42,14 +44,14 @@ CODES = {
     "suvpeak": Codes(SUVBW, SUV_UNIT, PEAK),
     "mtv_ml": Codes(METABOLIC_VOLUME, VOLUME_UNIT),
     "tlg": Codes(GLYCOLYSIS, MASS_UNIT),
+    "evidence_sigma": Codes(EVIDENCE, NO_UNIT),
 }
 
 
-def codes_of(measure: str) -> Codes:
-    """The codes of a measure by its field; one that DICOM does not know has this software's own."""
-    if measure in CODES:
-        return CODES[measure]
-    from .measures import MEASURES
+def codes_of(column: str) -> Codes | None:
+    """The codes of a measure by its column in the table of lesions; None for what is no measure.
 
-    about = MEASURES[measure]
-    return Codes((measure, OWN, about.title), UNITS.get(about.unit, NO_UNIT))
+    What was recovered of a measure has its codes and a method of this software.
+    """
+    codes = CODES.get(column.removesuffix("_recovered"))
+    return replace(codes, method=RECOVERED) if codes and column.endswith("_recovered") else codes

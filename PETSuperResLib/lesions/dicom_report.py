@@ -16,7 +16,7 @@ from ..dicom.write_seg import Drawn, seg_of
 from ..errors import InputError
 from ..volume import Volume
 from .codes import INPUT_PET, SUPER_RESOLVED, codes_of
-from .measures import MEASURES, MTV, lesion_rows, measure_lesions
+from .measures import COLUMNS, MTV, lesion_rows, measure_lesions
 from .segments import HALF, Segment
 
 SEG_FILE, REPORT_FILE = "SEG.dcm", "SR.dcm"
@@ -114,12 +114,11 @@ def _sources(derived: Sequence[Dataset], source: Sequence[Dataset]) -> list[Data
 def _values(row: Mapping[str, Any]) -> list[Value]:
     """A row's measures; a measure's interval is in columns ``low`` and ``high`` of its name."""
     found = []
-    for name in MEASURES:
-        value = _number(row.get(name))
-        if value is not None:
-            codes = codes_of(name)
+    for name in COLUMNS:
+        codes, value = codes_of(name), _number(row.get(name))
+        if codes is not None and value is not None:
             low, high = (_number(row.get(f"{name}_{end}")) for end in ("low", "high"))
-            found.append(Value(codes.concept, value, codes.unit, codes.derivation, low, high))
+            found.append(Value(codes.concept, value, codes.unit, codes.derivation, codes.method, low, high))
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pydicom
 import pytest
 import study_factory
 from tiny import table, write_phantom
@@ -170,6 +172,16 @@ def test_tables_that_are_not_there_are_not_named_and_results_of_other_cases_are(
     assert {p.name for p in out.iterdir()} == {"cases.csv", "one", "two"}
 
 
+def reported(folder) -> list[float]:
+    """The numbers of a structured report, of a segment that the SEG beside it holds."""
+    seg, report = (pydicom.dcmread(folder / name) for name in ("SEG.dcm", "SR.dcm"))
+    uids = {element.value for element in report.iterall() if element.keyword == "UID"}
+    assert {segment.TrackingUID for segment in seg.SegmentSequence} <= uids
+    found = [float(element.value) for element in report.iterall() if element.keyword == "NumericValue"]
+    assert len(found) >= 10
+    return found
+
+
 def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file, tmp_path, capsys):
     scan = study_factory.Scan(spacing=(4.0, 4.0, 5.0))
     suv, hu = (np.kron(v.array, np.ones((2, 1, 1))) for v in study_factory.body(shape=(4, 24, 24)))
@@ -178,18 +190,26 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
         one.StudyInstanceUID, one.FrameOfReferenceUID = pet[0].StudyInstanceUID, pet[0].FrameOfReferenceUID
     study_factory.write_series(pet, tmp_path / "data" / "study" / "PET")
     study_factory.write_series(ct, tmp_path / "data" / "study" / "CT")
+    mask = np.zeros(suv.shape, bool)
+    mask[2:5, 8:14, 8:14] = True
+    study_factory.write_series([study_factory.seg(pet, mask)], tmp_path / "data" / "study" / "SEG")
     write_phantom(tmp_path / "data" / "volumes")
     words = ["--spacing", "2.5", "--dicom-out", str(tmp_path / "dicom"), "--threshold", "41%", "--scanner", SCANNER]
     words += options(tmp_path / "data", prior_file, tmp_path / "out")
     assert run(["batch", *words]) == 0, capsys.readouterr().err
     report = json.loads((tmp_path / "out" / "study" / "report.json").read_text(encoding="utf-8"))
     assert report["grid"]["spacing_mm"][:2] == [2.5, 2.5] and report["threshold"] == "41%"
-    assert len(list((tmp_path / "dicom" / "study").iterdir())) == report["grid"]["shape"][0]
+    assert len(list((tmp_path / "dicom" / "study").glob("PT*.dcm"))) == report["grid"]["shape"][0]
+    made = reported(tmp_path / "dicom" / "study")
     assert [p.name for p in (tmp_path / "dicom").iterdir()] == ["study"]
     capsys.readouterr()
     assert run(["batch", *words]) == 0  # the series that is there belongs to the result that is kept
+    shutil.rmtree(tmp_path / "dicom" / "study")
+    assert run(["batch", *words]) == 0  # it is written again, of the result that is kept
+    assert reported(tmp_path / "dicom" / "study") == pytest.approx(made, rel=1e-5)
     assert run(["batch", *words, "--seed", "3"]) == 2
     assert "not empty" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "data" / "study" / "SEG")
     around = ["--region", "segments", "--scanner", SCANNER]
     assert run(["batch", *around, *options(tmp_path / "data", prior_file, tmp_path / "regions")]) == 0
     states = {s["case"]: s for s in table(tmp_path / "regions" / "cases.csv")}

@@ -19,7 +19,7 @@ from PETSuperResLib import suv_volume
 from PETSuperResLib.cli import run
 from PETSuperResLib.dicom.write import write_derived
 from PETSuperResLib.lesions.dicom_report import beside, measured_rows
-from PETSuperResLib.lesions.measures import MEASURES, measure_lesions
+from PETSuperResLib.lesions.measures import MEASURES, RECOVERED, measure_lesions
 from PETSuperResLib.lesions.read import read_segmentation
 from PETSuperResLib.lesions.segments import Segment, segments_of, union
 from PETSuperResLib.results import Result
@@ -220,6 +220,20 @@ def test_of_a_region_only_its_lesions_are_reported(source, pet, result, tmp_path
     assert {file.name for file in (tmp_path / "none").iterdir()} == {"PT0001.dcm", "PT0002.dcm"}
 
 
+def test_what_was_recovered_is_told_with_its_method(source, pet, result, tmp_path):
+    rows = measured_rows(segments(pet), pet, result, {})
+    for row in rows[2:]:
+        row |= {name: 10.0 + n for n, name in enumerate(RECOVERED)} | {"evidence_sigma": 3.5}
+    _, report = objects(pet, result, source, tmp_path / "out", rows=rows)
+    for group in groups(report):
+        fitted = [m for m in group.get_measurements() if m.method and m.method.meaning == "Fitted to the measurement"]
+        found = {f"{field(m)}_recovered": m.value for m in fitted}
+        assert found == ({name: row[name] for name in RECOVERED} if group.method.value == "SR_PET" else {})
+        sigma = [m.value for m in group.get_measurements() if m.name.value == "EVIDENCE"]
+        assert sigma == ([3.5] if found else [])
+        assert len(group.get_measurements()) == len(MEASURES) + len(found) + len(sigma)
+
+
 def test_a_measure_s_interval_is_its_uncertainty(source, pet, result, tmp_path):
     rows = measured_rows(segments(pet), pet, result, {})
     for row in rows:
@@ -237,9 +251,36 @@ def test_a_measure_s_interval_is_its_uncertainty(source, pet, result, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: apt-get install dicom3tools)")
-def test_dciodvfy_finds_no_error(source, pet, result, tmp_path):
-    objects(pet, result, source, tmp_path / "out", seed=7, threshold=2.5)
+@pytest.mark.parametrize(
+    "source_has",
+    [
+        {},
+        {"PatientPosition": "HFS", "StudyID": "a study's long name", "SeriesType": ["WHOLEBODY", "IMAGE"]},
+        {"BodyPartExamined": "CHEST", "PatientPosition": "FFP"},
+    ],
+)
+def test_dciodvfy_finds_no_error(source, pet, result, tmp_path, source_has):
+    slices = [pydicom.dcmread(file) for file in sorted(source.iterdir())]
+    for dataset in slices:
+        for keyword, value in source_has.items():
+            setattr(dataset, keyword, value)
+    objects(pet, result, write_series(slices, tmp_path / "changed"), tmp_path / "out", seed=7, threshold=2.5)
     for name in ("PT0001.dcm", "SEG.dcm", "SR.dcm"):
         told = subprocess.run(["dciodvfy", str(tmp_path / "out" / name)], capture_output=True, text=True)
         lines = (told.stdout + told.stderr).splitlines()
         assert lines and not [line for line in lines if line.startswith(("Error", "Abort"))], lines
+
+
+@pytest.mark.parametrize(
+    ("position", "lies", "first"), [("HFS", "supine", "headfirst"), ("FFDL", "left", "feet-first")]
+)
+def test_how_the_patient_lies_is_told_by_codes(source, pet, result, tmp_path, position, lies, first):
+    slices = [pydicom.dcmread(file) for file in source.iterdir()]
+    for dataset in slices:
+        dataset.PatientPosition = position
+    write_derived(result, write_series(slices, tmp_path / "changed"), tmp_path / "out")
+    made = pydicom.dcmread(tmp_path / "out" / "PT0001.dcm")
+    [orientation], [gantry] = made.PatientOrientationCodeSequence, made.PatientGantryRelationshipCodeSequence
+    [modifier] = orientation.PatientOrientationModifierCodeSequence
+    assert orientation.CodeMeaning == "recumbent" and lies in modifier.CodeMeaning and gantry.CodeMeaning == first
+    assert "PatientPosition" not in made
