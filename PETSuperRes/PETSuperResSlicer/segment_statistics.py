@@ -44,7 +44,7 @@ def _shown() -> dict[str, _Shown]:
     }
     for rule, words in RULES.items():
         for key, unit, measure in (("MTV", "mL", "mtv_ml"), ("TLG", "g", "tlg")):
-            about = codes.codes_of(measure)
+            about = codes.CODES[measure]
             name = f"{key} ({words})"
             # the derivation heads the column in Slicer's table
             derivation = (f"{key}_{rule}", codes.OWN, name)

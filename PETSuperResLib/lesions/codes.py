@@ -23,7 +23,7 @@ VOLUME_UNIT: Coded = ("cm3", "UCUM", "cubic centimeter")
 MASS_UNIT: Coded = ("g", "UCUM", "gram")
 INPUT_PET: Coded = ("INPUT_PET", OWN, "Input PET")
 SUPER_RESOLVED: Coded = ("SR_PET", OWN, "Super-resolved PET")
-EVIDENCE: Coded = ("EVIDENCE", OWN, "Standard deviations of the data for uptake above the surroundings")
+EVIDENCE: Coded = ("EVIDENCE", OWN, "Evidence for uptake above the surroundings, in sigma")
 NO_UNIT: Coded = ("1", "UCUM", "no units")
 RECOVERED: Coded = ("RECOVERED", OWN, "Fitted to the measurement")
 

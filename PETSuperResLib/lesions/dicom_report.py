@@ -112,13 +112,15 @@ def _sources(derived: Sequence[Dataset], source: Sequence[Dataset]) -> list[Data
 
 
 def _values(row: Mapping[str, Any]) -> list[Value]:
-    """A row's measures; a measure's interval is in columns ``low`` and ``high`` of its name."""
+    """A row's measures; the interval of a recovered one is in the columns ``suvmean_low`` and so on."""
     found = []
     for name in COLUMNS:
-        codes, value = codes_of(name), _number(row.get(name))
+        codes = codes_of(name)
+        value = None if codes is None else _number(row.get(name))
         if codes is not None and value is not None:
-            low, high = (_number(row.get(f"{name}_{end}")) for end in ("low", "high"))
-            found.append(Value(codes.concept, value, codes.unit, codes.derivation, codes.method, low, high))
+            measure, recovered, _ = name.partition("_recovered")
+            ends = (_number(row.get(f"{measure}_{end}")) if recovered else None for end in ("low", "high"))
+            found.append(Value(codes.concept, value, codes.unit, codes.derivation, codes.method, *ends))
     return found
 
 

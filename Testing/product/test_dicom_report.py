@@ -19,7 +19,7 @@ from PETSuperResLib import suv_volume
 from PETSuperResLib.cli import run
 from PETSuperResLib.dicom.write import write_derived
 from PETSuperResLib.lesions.dicom_report import beside, measured_rows
-from PETSuperResLib.lesions.measures import MEASURES, RECOVERED, measure_lesions
+from PETSuperResLib.lesions.measures import MEASURES, measure_lesions
 from PETSuperResLib.lesions.read import read_segmentation
 from PETSuperResLib.lesions.segments import Segment, segments_of, union
 from PETSuperResLib.results import Result
@@ -29,6 +29,7 @@ from PETSuperResLib.volume import Volume
 SCAN = Scan(spacing=(4.0, 4.0, 5.0), origin=(-30.0, -20.0, 100.0))
 METHODS = {"INPUT_PET": "lr", "SR_PET": "ours-standard"}
 DERIVATIONS = {"Maximum": "suvmax", "Mean": "suvmean", "Peak Value Within ROI": "suvpeak"}
+RECOVERED = ("suvmax_recovered", "suvmean_recovered", "suvpeak_recovered", "tlg_recovered")
 CONCEPTS = {"Metabolic Volume": "mtv_ml", "Total Lesion Glycolysis": "tlg"}
 
 
@@ -234,20 +235,25 @@ def test_what_was_recovered_is_told_with_its_method(source, pet, result, tmp_pat
         assert len(group.get_measurements()) == len(MEASURES) + len(found) + len(sigma)
 
 
-def test_a_measure_s_interval_is_its_uncertainty(source, pet, result, tmp_path):
+def ends_of(measurement) -> dict[str, float]:
+    """How far the interval reaches above and below, by the sign."""
+    return {
+        item.ConceptNameCodeSequence[0].CodeMeaning[0]: float(item.MeasuredValueSequence[0].NumericValue)
+        for item in measurement[0].ContentSequence
+        if "uncertainty" in item.ConceptNameCodeSequence[0].CodeMeaning
+    }
+
+
+def test_the_interval_of_a_recovered_measure_is_its_uncertainty(source, pet, result, tmp_path):
     rows = measured_rows(segments(pet), pet, result, {})
     for row in rows:
-        row |= {"suvmean_low": row["suvmean"] - 0.25, "suvmean_high": row["suvmean"] + 0.5, "tlg": None}
+        row |= {"suvmean_recovered": 7.0, "suvmean_low": 6.75, "suvmean_high": 7.5, "tlg": None}
     _, report = objects(pet, result, source, tmp_path / "out", rows=rows)
     for group in groups(report):
-        found = {field(measurement): measurement for measurement in group.get_measurements()}
-        assert set(found) == {"suvmax", "suvmean", "suvpeak", "mtv_ml"}
-        ends = {
-            item.ConceptNameCodeSequence[0].CodeMeaning[0]: float(item.MeasuredValueSequence[0].NumericValue)
-            for item in found["suvmean"][0].ContentSequence
-            if "uncertainty" in item.ConceptNameCodeSequence[0].CodeMeaning
-        }
-        assert ends == pytest.approx({"+": 0.5, "-": 0.25})
+        plain = {field(measurement): ends_of(measurement) for measurement in group.get_measurements()[:4]}
+        assert plain == dict.fromkeys(("suvmax", "suvmean", "suvpeak", "mtv_ml"), {})
+        [recovered] = group.get_measurements()[4:]
+        assert recovered.value == 7.0 and ends_of(recovered) == pytest.approx({"+": 0.5, "-": 0.25})
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: apt-get install dicom3tools)")
@@ -255,7 +261,7 @@ def test_a_measure_s_interval_is_its_uncertainty(source, pet, result, tmp_path):
     "source_has",
     [
         {},
-        {"PatientPosition": "HFS", "StudyID": "a study's long name", "SeriesType": ["WHOLEBODY", "IMAGE"]},
+        {"PatientPosition": "HFS", "StudyID": "a long name of it", "SeriesType": ["WHOLEBODY", "IMAGE"]},
         {"BodyPartExamined": "CHEST", "PatientPosition": "FFP"},
     ],
 )
