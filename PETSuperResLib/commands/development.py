@@ -65,27 +65,28 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
     from ..errors import Cancelled
     from ..outputs import check_folder
     from ..studies.training.config import read_recipe, recipe_json, with_conditioning
-    from ..studies.training.loop import STATE
-    from ..studies.training.train import FILES, is_finished, shortened
-    from ..studies.training.train import train as run
 
     stages = read_recipe(config)
     if seed is not None:
         stages = tuple(replace(stage, seed=seed) for stage in stages)
     if conditioning is not None:
         stages = with_conditioning(stages, conditioning)
-    read = [config, given["data"], given["split"], *(stage.start_from for stage in stages)]
-    folder = check_folder(out, FILES, read)
-    if is_finished(folder, recipe_json(stages)):
-        click.echo(f"{folder} holds this run, trained to its end: choose another folder to train anew.")
-        return
-    try:
-        with Bar() as bar:
+    with Bar("loading libraries") as bar:
+        from ..studies.training.loop import STATE
+        from ..studies.training.train import FILES, is_finished, shortened
+        from ..studies.training.train import train as run
+
+        read = [config, given["data"], given["split"], *(stage.start_from for stage in stages)]
+        folder = check_folder(out, FILES, read)
+        if is_finished(folder, recipe_json(stages)):
+            bar.echo(f"{folder} holds this run, trained to its end: choose another folder to train anew.")
+            return
+        try:
             checkpoint = run(out=folder, config=stages, progress=bar, **given)
-    except KeyboardInterrupt as stop:
-        if any(folder.rglob(STATE)):
-            raise Cancelled("Cancelled; the same command continues from the state in --out.") from stop
-        raise Cancelled("Cancelled before the first step was kept; nothing was trained.") from stop
+        except KeyboardInterrupt as stop:
+            if any(folder.rglob(STATE)):
+                raise Cancelled("Cancelled; the same command continues from the state in --out.") from stop
+            raise Cancelled("Cancelled before the first step was kept; nothing was trained.") from stop
     if os.environ.get("RANK", "0") == "0":
         if less := shortened(folder, stages):
             click.echo(f"Note: the time did not suffice for the whole recipe: {less}.")
@@ -129,11 +130,12 @@ def evaluate(out: str, **given: Any) -> None:
     import os
 
     from ..outputs import check_folder
-    from ..studies.evaluation import evaluate as run  # type: ignore[attr-defined]
-    from ..studies.evaluation.evaluate import FILES
 
-    folder = check_folder(out, FILES)
-    with Bar() as bar:
+    with Bar("loading libraries") as bar:
+        from ..studies.evaluation import evaluate as run  # type: ignore[attr-defined]
+        from ..studies.evaluation.evaluate import FILES
+
+        folder = check_folder(out, FILES)
         run(out=folder, progress=bar, command=command_line(), **given)
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"Wrote report.html, summary.md, metrics.csv and lesions.csv to {folder}.")

@@ -20,7 +20,6 @@ from .common import Bar, change_table, level_option, request_options, table
 def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
     from ..errors import Cancelled, InputError, OutputError, PETSuperResError
-    from ..inputs import Inputs
     from ..request import Request
     from ..results import check_results
 
@@ -32,6 +31,8 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
 
         check_target(dicom_out)
     with Bar("reading") as bar:
+        from ..inputs import Inputs
+
         inputs = Inputs.of(request)
         bar.echo(f"{inputs.words()}.")
         bar(Event("preparing", 0.0))

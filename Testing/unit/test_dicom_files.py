@@ -10,6 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_factory import Scan, ct_slices, pet_slices, suv_pattern, write_series
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.fileset import FileSet
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
@@ -17,6 +18,7 @@ from study_factory import again
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.cohort.cases import find_cases
+from PETSuperResLib.dicom.pixels import stored_pixels
 from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.volume import Volume
@@ -152,6 +154,14 @@ def test_jpeg_that_pydicom_cannot_decode_is_read(tmp_path):
     for file in folder.iterdir():
         compress(file, tmp_path / "jpeg.dcm")
     assert read_series(folder).array == pytest.approx(before)
+
+
+@pytest.mark.parametrize("name", ["MR_small_jpeg_ls_lossless", "MR_small_jp2klossless", "MR_small_RLE"])
+def test_other_compressions_hold_the_values_of_the_file_without(name):
+    """pydicom's own sample files."""
+    packed, plain = (pydicom.dcmread(get_testdata_file(f"{n}.dcm", download=False)) for n in (name, "MR_small"))
+    assert packed.file_meta.TransferSyntaxUID.is_compressed
+    assert np.array_equal(stored_pixels(packed, name), plain.pixel_array)
 
 
 def compress(file: Path, scratch: Path) -> None:
