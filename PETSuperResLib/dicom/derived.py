@@ -47,6 +47,11 @@ EMPTY = [  # may be empty but must be present (type 2)
     "CollimatorType", "AcquisitionDate", "AcquisitionTime", "PatientOrientationCodeSequence",
     "PatientGantryRelationshipCodeSequence",
 ]  # fmt: skip
+UNPAIRED = {  # body parts that have no side; any other may have one, and none may be unknown
+    "ABDOMEN", "ABDOMENPELVIS", "BLADDER", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "COLON", "CSPINE",
+    "HEAD", "HEADNECK", "HEART", "LIVER", "LSPINE", "NECK", "NECKCHEST", "NECKCHESTABDPELV", "PANCREAS", "PELVIS",
+    "PROSTATE", "SKULL", "SPINE", "SSPINE", "TSPINE", "UTERUS", "WHOLEBODY",
+}  # fmt: skip
 LYING = {  # by the end of PatientPosition; codes of PS3.16 CID 20
     "S": ("40199007", "supine"),
     "P": ("1240000", "prone"),
@@ -104,7 +109,7 @@ def _copied(source: Dataset) -> Dataset:
 def _conform(dataset: Dataset) -> None:
     """What sources have otherwise than the standard: how the patient lies, by codes in place of PatientPosition, which
     may not be beside them (PS3.3 C.7.3.1.1.2); the side, long study IDs, WHOLEBODY."""
-    if not text(dataset, "BodyPartExamined"):
+    if text(dataset, "BodyPartExamined") not in UNPAIRED:
         dataset.setdefault("Laterality", None)
     position = text(dataset, "PatientPosition").upper()
     if not dataset.PatientOrientationCodeSequence and position[2:] in LYING:

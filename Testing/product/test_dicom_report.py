@@ -263,6 +263,7 @@ def test_the_interval_of_a_recovered_measure_is_its_uncertainty(source, pet, res
         {},
         {"PatientPosition": "HFS", "StudyID": "a long name of it", "SeriesType": ["WHOLEBODY", "IMAGE"]},
         {"BodyPartExamined": "CHEST", "PatientPosition": "FFP"},
+        {"BodyPartExamined": "EXTREMITY"},
     ],
 )
 def test_dciodvfy_finds_no_error(source, pet, result, tmp_path, source_has):
