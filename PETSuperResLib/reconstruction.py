@@ -32,10 +32,15 @@ from .results import Result as Result
 from .sampling import Sampler
 from .sampling.slabs import Slabs
 from .scanner import Scanner
+from .spread import Calibration, spread_of
 from .support import support_of, without_ct
 from .version import NOTICE, __version__
 from .volume import Volume
 
+UNCALIBRATED = (
+    "The spread of the samples (std) is calibrated for quality standard and the bundled prior alone: here it may be "
+    "much narrower than the error."
+)
 UNITS = {"std": "SUVbw"}  # of the maps that are no sigma
 UNEXPLAINED = 4.0  # chi-square of an image's hot regions from which the user is told
 
@@ -132,6 +137,10 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
             "noise higher, than taken. State a smaller filter or FWHM, or more noise."
         )
     warnings += support.warnings() if support else []
+    quality = request.quality if isinstance(request.quality, str) else ""  # changed values are not calibrated
+    scale = Calibration.bundled().factor(problem.measurement.kind, quality, prior.sha256) if samples else None
+    if samples and scale is None:
+        warnings.append(UNCALIBRATED)
     facts = {
         "notice": NOTICE,
         "version": __version__,
@@ -150,6 +159,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         "conservation_factor": factor,
         "residual": residual,
         **({"evidence": support.report()} if support else {}),
+        **({"std_factor": scale} if samples else {}),
         "grid": {"shape": list(stored.shape), "spacing_mm": list(stored.spacing)},
         "region": None if inputs.region is None else list(inputs.region),
         "warnings": warnings,
@@ -158,7 +168,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         "seconds": round(time.monotonic() - began, 2),
         **inputs.provenance,
     }
-    arrays = {"std": np.std(samples, axis=0, ddof=1)} if samples else {}
+    arrays = {"std": (scale or 1.0) * spread_of(samples, estimate, grid.spacing)} if samples else {}
     arrays |= support.maps if support else {}
     maps = {name: inputs.as_given(grid.with_array(x, UNITS.get(name, ""))) for name, x in arrays.items()}
     drawn_volumes = tuple(inputs.as_given(grid.with_array(s, "SUVbw")) for s in samples)

@@ -28,7 +28,7 @@ class Result:
     """The result of a reconstruction.
 
     ``volume``: the estimate (SUVbw). ``samples``: the posterior samples, where the request has more than one.
-    ``maps``: further volumes on its grid by name; ``std`` is the samples' voxel-wise standard deviation,
+    ``maps``: further volumes on its grid by name; ``std`` is the spread of the samples (:mod:`.spread`),
     ``evidence`` and ``residual`` are those of :class:`~.support.Support`.
     ``lesions``: by method (``lr`` for the PET), where there is a segmentation. ``report``: provenance and checks,
     JSON-ready.

@@ -42,19 +42,24 @@ def _folder(out: str, study: str, room: str = "evaluation") -> Path:
 
     columns = import_module(f"..studies.{room}.{study}", __package__).COLUMNS
     own = {".csv": begins(columns), ".png": marked(MADE_BY), ".md": marked("PETSuperRes")}
+    own[".json"] = marked(f"petsuperres study {study}")
     return check_folder(out, {study + suffix: recognised for suffix, recognised in own.items()})
 
 
-def _on_patients(run: Callable[[Cohort, Path, Bar], Path]) -> Callable[..., None]:
-    """The options of a study on patients; ``run`` gets them as a cohort and returns the file it wrote."""
+def _on_patients(run: Callable[..., Path]) -> Callable[..., None]:
+    """The options of a study on patients; ``run`` gets them as a cohort, and its own; it returns the file it wrote."""
 
     @wraps(run)
     def command(out: str, **chosen: Any) -> None:
+        from dataclasses import fields
+
         from ..studies.subjects import Cohort
 
-        folder = _folder(out, run.__name__)
+        folder, of_cohort = _folder(out, run.__name__), {f.name for f in fields(Cohort)}
+        own = {name: value for name, value in chosen.items() if name not in of_cohort}
+        cohort = Cohort(**{name: value for name, value in chosen.items() if name in of_cohort})
         with Bar() as bar:
-            path = run(Cohort(**chosen), folder, bar)
+            path = run(cohort, folder, bar, **own)
         click.echo(f"Wrote {path}.")
 
     options = (
@@ -140,6 +145,24 @@ def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
     from ..studies.evaluation.robustness import robustness_study
 
     return robustness_study(cohort, out, progress=progress, command=command_line())
+
+
+@study.command(cls=VariadicCommand, short_help="Spread of samples against the error that it stands for.")
+@click.option(
+    *("--protocol", "protocols"),
+    multiple=True,
+    default=("mct-osem", "dmi-qclear"),
+    show_default=True,
+    metavar="NAME...",
+    help="Clinical protocols (or JSON files) of the images.",
+)
+@click.option("--samples", default=4, show_default=True, type=click.IntRange(2), help="Of each subject.")
+@_on_patients
+def spread(cohort: Cohort, out: Path, progress: Bar, **chosen: Any) -> Path:
+    """The calibration of the std map on sharp references: spread.csv, spread.md, spread.png, spread.json."""
+    from ..studies.evaluation.spread import spread_study
+
+    return spread_study(cohort, out, progress=progress, command=command_line(), **chosen)
 
 
 @study.command("quality-vs-time", short_help="Quality against time of the profiles and of other numbers of steps.")

@@ -126,6 +126,7 @@ def commands(folder: Path, out: Path) -> dict[str, tuple[list[str], list[str]]]:
         "study nema": (["study", "nema"], ["nema.csv", "nema.png"]),
         "study bias-noise": (["study", "bias-noise"], ["bias_noise.csv", "bias_noise.png"]),
         "study robustness": (["study", "robustness", "--data", data], ["robustness.csv", "robustness.md"]),
+        "study spread": (["study", "spread", "--data", data], ["spread.csv", "spread.md", "spread.png", "spread.json"]),
         "study quality-vs-time": (
             ["study", "quality-vs-time", "--data", data],
             ["quality_vs_time.csv", "quality_vs_time.png"],

@@ -19,6 +19,7 @@ from PETSuperResLib.progress import Event
 from PETSuperResLib.reconstruction import reconstruct
 from PETSuperResLib.sampling import Sampler, Standard, slabs
 from PETSuperResLib.sampling.standard import sample_standard
+from PETSuperResLib.spread import Calibration, spread_of
 from PETSuperResLib.volume import Volume
 
 QUICK = Standard("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
@@ -92,12 +93,24 @@ def test_evidence_says_what_data_and_ct_support(run):
     assert [row["evidence_sigma"] for row in plain.report["lesions"]] == [one.evidence_sigma for one in lesions]
 
 
-def test_several_samples_come_with_their_standard_deviation(run):
+def test_several_samples_come_with_their_spread(run):
     result = run(samples=2)
     assert len(result.samples) == 2 and set(result.maps) == {"std"}
-    expected = np.std([s.array for s in result.samples], axis=0, ddof=1)
-    np.testing.assert_allclose(result.maps["std"].array, expected, rtol=1e-5, atol=1e-6)
-    assert result.maps["std"].array.max() > 0
+    samples = [s.array for s in result.samples]
+    expected = spread_of(samples, result.volume.array, result.volume.spacing)
+    np.testing.assert_allclose(result.maps["std"].array, expected, rtol=1e-4, atol=1e-6)
+    assert expected.max() > 0 and result.report["std_factor"] is None
+    assert any("calibrated for quality" in warning for warning in result.report["warnings"])
+
+
+def test_a_calibrated_spread_is_scaled(run, prior, monkeypatch):
+    made = Calibration({"image": 2.5}, "draft", prior.sha256, {})
+    monkeypatch.setattr(Calibration, "bundled", lambda: made)
+    result = run(samples=2, quality="draft")
+    expected = spread_of([s.array for s in result.samples], result.volume.array, result.volume.spacing)
+    np.testing.assert_allclose(result.maps["std"].array, 2.5 * expected, rtol=1e-4, atol=1e-6)
+    assert result.report["std_factor"] == 2.5
+    assert not any("calibrated for quality" in warning for warning in result.report["warnings"])
 
 
 @pytest.mark.parametrize("kind", [k for k in GEOMETRIES if k != "plain"])

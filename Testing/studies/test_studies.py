@@ -12,10 +12,11 @@ from scipy.ndimage import gaussian_filter
 from tiny import table, write_phantom
 
 from PETSuperResLib.cli import run
+from PETSuperResLib.prior import Prior
 from PETSuperResLib.sampling import PROFILES
 from PETSuperResLib.studies import subjects
 from PETSuperResLib.studies.benchmarks import scaling
-from PETSuperResLib.studies.evaluation import nema, quality_vs_time, robustness
+from PETSuperResLib.studies.evaluation import nema, quality_vs_time, robustness, spread
 from PETSuperResLib.studies.evaluation.false_lesions import contrast, false_lesions
 
 
@@ -89,6 +90,18 @@ def test_wrong_statements_on_an_image_are_tried_with_its_header_as_the_truth(dat
     assert set(found) == {variant.name for variant in robustness.VARIANTS["image"]}
     assert found.pop("as it is") == 0 and all(change != 0 for change in found.values())
     assert "Images of mct-osem, realistic counts, draft." in (tmp_path / "robustness.md").read_text()
+
+
+def test_the_spread_is_compared_with_the_error_in_sinograms_and_images(data, prior_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(subjects, "SHARP_TORSOS", 0)
+    monkeypatch.setattr(spread, "QUALITY", "draft")
+    spread.spread_study(subjects.Cohort(data, limit=1, slices=3, prior=prior_file), tmp_path, ["mct-osem"], 2)
+    found = table(tmp_path / "spread.csv")
+    assert {(r["input"], r["setting"]) for r in found} == {("sinogram", "standard"), ("image", "mct-osem")}
+    assert len(found) == 2 * spread.PARTS and all(float(r["ratio"]) > 0 for r in found)
+    made = json.loads((tmp_path / "spread.json").read_text())
+    assert set(made["factors"]) == {"sinogram", "image"} and made["prior_sha256"] == Prior.load(prior_file).sha256
+    assert "from the others" in (tmp_path / "spread.md").read_text() and (tmp_path / "spread.png").is_file()
 
 
 @pytest.fixture
