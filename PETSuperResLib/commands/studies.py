@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from ..studies.subjects import Cohort
 
 
-@click.group(short_help="Experiments: nema, phantom, protocols, robustness, quality-vs-time, bias-noise, scaling.")
+@click.group(
+    short_help="Experiments: nema, phantom, protocols, robustness, lesions, quality-vs-time, bias-noise, scaling."
+)
 def study() -> None:
     """Experiments on simulated scans and a real phantom: quality, wrong models, quality against time, bias, noise."""
 
@@ -195,6 +197,24 @@ def bias_noise(out: str, **chosen: Any) -> None:
     click.echo(f"Wrote {folder / 'bias_noise.csv'} and bias_noise.png.")
 
 
+@study.command("lesions", short_help="Recovered lesion uptake and its intervals against painted lesions.")
+@click.option("--data", required=True, metavar="DIR", help="Folder of case folders with a split.")
+@click.option("--cts", metavar="DIR", help="Folder of folders with CT_HU.nii.gz: further anatomies.")
+@click.option("--calibrate", is_flag=True, help="Make the table of the intervals, of the validation anatomies.")
+@click.option("--quality", default="draft", show_default=True, type=click.Choice(["draft", "standard"]))
+@click.option("--limit", type=click.IntRange(1), help="Only so many scans.")
+@request_options("prior", "device")
+@_out
+def lesions(out: str, **chosen: Any) -> None:
+    """Recover painted lesions of other anatomies: lesions.csv, lesions.md, lesions.png; or calibrate: lesions.json."""
+    from ..studies.evaluation.lesions import lesions_study
+
+    folder = _folder(out, "lesions")
+    with Bar() as bar:
+        path = lesions_study(folder, progress=bar, command=command_line(), **chosen)
+    click.echo(f"Wrote {path}.")
+
+
 @study.command("scaling", cls=VariadicCommand, short_help="Time and memory against the size of the case.")
 @click.option(
     *("--vary", "axes"),
@@ -217,7 +237,7 @@ def scaling(axes: tuple[str, ...], repeats: int, quality: str, device: str, out:
 
     where = str(pick_device(device))
     loads = [replace(load, quality=quality, device=where) for load in (*LOADS, WHOLE_BODY) if load.axis in axes]
-    folder = _folder(out, "scaling", "benchmarks")
+    folder = _folder(out, "scaling", room="benchmarks")
     with Bar() as bar:
         rows = scaling(folder, loads, repeats, bar)
     figures = ("seconds", "cpu_seconds", "cases_per_hour")

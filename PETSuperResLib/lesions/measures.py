@@ -65,10 +65,20 @@ class Lesion:
     suvmax_recovered: float | None = None
     tlg_recovered: float | None = None  # suvmean_recovered x volume of the segment, without a threshold
     evidence_sigma: float | None = None  # of the data for uptake above the surroundings (evidence.py)
+    suvmean_low: float | None = None  # ends of the interval of what was recovered (:mod:`.intervals`)
+    suvmean_high: float | None = None
+    suvpeak_low: float | None = None
+    suvpeak_high: float | None = None
+    suvmax_low: float | None = None
+    suvmax_high: float | None = None
+    tlg_low: float | None = None
+    tlg_high: float | None = None
+    interval_note: str | None = None  # why an interval is wider than calibrated, or withheld
 
 
 MEASURES: dict[str, Measure] = {f.name: f.metadata["measure"] for f in fields(Lesion) if f.metadata}
-RECOVERED = tuple(f.name for f in fields(Lesion) if "_recovered" in f.name)
+RECOVERED = tuple(f.name for f in fields(Lesion) if f.name.endswith("_recovered"))
+INTERVALS = tuple(f.name for f in fields(Lesion) if f.name.endswith(("_low", "_high", "_note")))
 COLUMNS = ("patient", "setting", "method", "lesion", *(f.name for f in fields(Lesion)[3:]))
 
 
@@ -132,7 +142,11 @@ def compare(before: Iterable[Lesion], after: Iterable[Lesion]) -> list[dict[str,
         for measure in MEASURES:
             a, b = getattr(old, measure), getattr(new, measure)
             row |= {f"{measure}_before": a, f"{measure}_after": b, f"{measure}_change_percent": _percent(b, a)}
-        row |= {name: value for name in (*RECOVERED, "evidence_sigma") if (value := getattr(new, name)) is not None}
+        row |= {
+            name: value
+            for name in (*RECOVERED, *INTERVALS, "evidence_sigma")
+            if (value := getattr(new, name)) is not None
+        }
         rows.append(row)
     return rows
 

@@ -24,7 +24,7 @@ from ..physics.model import ForwardModel
 from ..physics.psf import GaussianPSF
 from ..volume import Volume
 from ..widths import FWHM_PER_SIGMA
-from .measures import RECOVERED, Lesion, measure_lesions
+from .measures import measure_lesions
 from .segments import Segment
 
 BAND_MM, BANDS = 2.0, 5  # width and number of the bands around the segments in which the image is replaced
@@ -115,16 +115,6 @@ def recover(data: Data, image: Volume, segments: Sequence[Segment], vary: bool =
             recovered = [replace(one, inward=a, outward=b, wider=c) for one, a, b, c in varied]
         found |= {one.label: one for one in recovered}
     return [found[mask.segment.label] for mask in masks]
-
-
-def with_recovered(lesions: Sequence[Lesion], recovered: Sequence[Recovered]) -> list[Lesion]:
-    """Lesions with the fields of what was recovered of the segments with their labels."""
-    found = {one.label: one for one in recovered}
-    names = {name: name.removesuffix("_recovered") for name in RECOVERED}
-    return [
-        replace(lesion, **{name: getattr(found[lesion.label], figure) for name, figure in names.items()})
-        for lesion in lesions
-    ]
 
 
 @dataclass(frozen=True)

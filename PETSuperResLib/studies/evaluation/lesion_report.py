@@ -1,0 +1,114 @@
+"""Tables and picture of recovered lesion uptake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...lesions.intervals import LEVEL, MEASURES, STRATA_ML
+from ..plotting import save_figure
+from .summary import markdown
+from .tables import Cell, Table
+
+NAMES = {"suvmean": "SUVmean", "suvpeak": "SUVpeak", "suvmax": "SUVmax", "tlg": "TLG"}
+Row = dict[str, Any]
+
+
+def lesions_lines(rows: Sequence[Row]) -> list[str]:
+    """Errors and coverage by input and volume, by condition, and by mask."""
+    true = [row for row in rows if row["mask"] == "true"]
+    lines = [
+        "Painted lesions in anatomies that nothing was tuned on. Errors are of SUVmean within the segment, in per cent "
+        "of the truth: median without sign, and for what was recovered also signed. Coverage is the share of lesions "
+        f"whose true value lies in the interval ({100 * LEVEL:.0f} % are aimed at); width is the median of the "
+        "interval of SUVmean over the recovered value.",
+        "",
+        "## By volume",
+        "",
+        *_table(true, "volume", _stratum),
+        "",
+        "## By condition",
+        "",
+        *_table(true, "condition", lambda row: row["condition"]),
+        "",
+    ]
+    moved = [row for row in rows if row["seed"] in {other["seed"] for other in rows if other["mask"] != "true"}]
+    if moved:
+        lines += ["## By mask", "", *_table(moved, "mask", lambda row: row["mask"]), ""]
+    return lines
+
+
+def _table(rows: Sequence[Row], title: str, group: Callable[[Row], str]) -> list[str]:
+    heads = ("Input", title, "lesions", "anatomies", "PET", "result", "recovered", "signed", "width %")
+    body = []
+    for kind in dict.fromkeys(row["input"] for row in rows):
+        of_kind = [row for row in rows if row["input"] == kind]
+        for name in sorted({group(row) for row in of_kind}, key=_order):
+            mine = [row for row in of_kind if group(row) == name]
+            errors = {k: np.array([100 * (row[k] / row["true_suvmean"] - 1) for row in mine]) for k in _COMPARED}
+            covered = [f"{coverage(mine, measure):.0f}" for measure in MEASURES]
+            cells = [kind, name, str(len(mine)), str(len({row["patient"] for row in mine}))]
+            cells += [f"{np.median(np.abs(error)):.1f}" for error in errors.values()]
+            cells += [f"{np.median(errors['suvmean']):+.1f}", _width(mine), *covered]
+            body.append(tuple(map(Cell, cells)))
+    return markdown(Table((*heads, *(f"{NAMES[m]} covered %" for m in MEASURES)), tuple(body)))
+
+
+_COMPARED = ("pet_suvmean", "image_suvmean", "suvmean")
+
+
+def _stratum(row: Row) -> str:
+    low, high = next((a, b) for a, b in zip(STRATA_ML[:-1], STRATA_ML[1:], strict=True) if a <= row["volume_ml"] < b)
+    return f"from {low:g} mL" if high == np.inf else f"{low:g} to {high:g} mL"
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name.startswith("from"), name
+
+
+def coverage(rows: Iterable[Row], measure: str) -> float:
+    """Per cent of the intervals of a measure that hold the truth; NaN without intervals."""
+    held = [
+        row[f"{measure}_low"] <= row[f"true_{measure}"] <= row[f"{measure}_high"]
+        for row in rows
+        if row.get(f"{measure}_low") is not None
+    ]
+    return 100 * float(np.mean(held)) if held else float("nan")
+
+
+def _width(rows: Iterable[Row]) -> str:
+    widths = [
+        (row["suvmean_high"] - row["suvmean_low"]) / row["suvmean"]
+        for row in rows
+        if row.get("suvmean_low") is not None
+    ]
+    return f"{100 * np.median(widths):.0f}" if widths else ""
+
+
+def lesions_figure(path: Path, rows: Sequence[Row]) -> Path:
+    """Draw recovered over true SUVmean against the volume, with intervals, and the same read off the result."""
+    from matplotlib.figure import Figure
+
+    true = [row for row in rows if row["mask"] == "true"]
+    kinds = list(dict.fromkeys(row["input"] for row in true))
+    figure = Figure((5.5 * max(1, len(kinds)), 4.6), layout="tight")
+    for axis, kind in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False, sharey=True)[0], kinds, strict=False):
+        mine = [row for row in true if row["input"] == kind]
+        volumes = [row["volume_ml"] for row in mine]
+        ratios = {k: np.array([row[k] / row["true_suvmean"] for row in mine]) for k in ("image_suvmean", "suvmean")}
+        axis.plot(volumes, ratios["image_suvmean"], "x", color="0.6", ms=4, label="read off the result")
+        ends = [
+            [(row.get(f"suvmean_{e}") or row["suvmean"]) / row["true_suvmean"] for row in mine] for e in ("low", "high")
+        ]
+        spread = np.abs(np.array(ends) - ratios["suvmean"])
+        axis.errorbar(volumes, ratios["suvmean"], spread, fmt="o", color="tab:green", ms=3, lw=0.6, label="recovered")
+        axis.axhline(1, color="0.3", lw=0.8)
+        axis.set(xscale="log", ylim=(0, 2), xlabel="volume, mL", title=f"from {kind}s")
+        axis.grid(alpha=0.25)
+    figure.axes[0].set_ylabel("SUVmean over the true one")
+    figure.axes[0].legend(fontsize=8)
+    figure.suptitle(f"Painted lesions with {100 * LEVEL:.0f} % intervals. Research use only.", fontsize=9)
+    return save_figure(figure, path)

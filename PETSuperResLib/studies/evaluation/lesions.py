@@ -1,0 +1,188 @@
+"""Recovered lesion uptake and its intervals against painted lesions; and the calibration of the intervals.
+
+The lesions of ``validation`` anatomies calibrate, those of ``test`` anatomies check (:mod:`.lesion_scenes`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from ...files import hash_of, to_json, write_csv, write_text
+from ...lesions.intervals import LEVEL, MEASURES, STRATA_ML, Calibration, Stratum, calibration, scale
+from ...lesions.measures import measure_lesions
+from ...lesions.recovery import Recovered, recover
+from ...lesions.segments import segments_of
+from ...prior import Prior
+from ...progress import Callback, Reporter
+from ...version import __version__
+from ...volume import Volume
+from .lesion_report import lesions_figure, lesions_lines
+from .lesion_scenes import LEAST_ML, Scan, scans
+from .summary import heading
+
+MASKS = {"true": 0, "one voxel smaller": -1, "one voxel larger": 1}
+LEAST_CONTRAST = 1.5  # of recovered SUVmean to background, from which a segment counts as a lesion
+LEAST_LESIONS = 20  # of a stratum of its own
+CALIBRATION = "lesions.json"  # to be Resources/lesion_calibration.json
+QUALITY = "draft"  # what is recovered hardly depends on the image's quality
+TRACER = "fdg"
+FITTED = ("volume_ml", *MEASURES, "error", "background", "inward", "outward", "wider")
+COLUMNS = (
+    *("patient", "subject", "input", "condition", "seed", "mask", "label", *FITTED),
+    *(f"{kind}_{name}" for kind in ("true", "image", "pet") for name in MEASURES[:3]),
+    "true_tlg",
+    *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
+)
+Row = dict[str, Any]
+
+
+def lesions_study(
+    out: str | Path,
+    data: str | Path,
+    cts: str | Path | None = None,
+    calibrate: bool = False,
+    quality: str = QUALITY,
+    limit: int | None = None,
+    prior: str | Path | None = None,
+    device: str = "auto",
+    progress: Callback | None = None,
+    command: str = "",
+) -> Path:
+    """Recover the painted lesions of the test anatomies: lesions.csv, lesions.md, lesions.png; returns the second.
+
+    ``calibrate``: of the validation anatomies, and lesions.json with the quantiles of their intervals is made; its path
+    is returned. ``limit``: only so many scans. What each scan gave is kept in ``out`` for a run that goes on.
+    """
+    report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
+    chosen = scans("validation" if calibrate else "test", data, cts)[:limit]
+    masks = {"true": 0} if calibrate else MASKS
+    rows: list[Row] = []
+    for number, scan in enumerate(chosen):
+        report(f"{scan.subject.name}, {scan.condition}", number / len(chosen))
+        rows += [row for row in scan_rows(scan, loaded, quality, out / "kept", device, masks) if is_lesion(row)]
+        write_csv(out / "lesions.csv", rows, COLUMNS)
+    report("done", 1.0)
+    if calibrate:
+        made = {"command": command, "version": __version__, "quality": quality, "seeds": [s.seed for s in chosen]}
+        return write_text(out / CALIBRATION, to_json(calibrated(rows, made).to_dict()))
+    rows = [row | interval_ends(row, calibration()) for row in rows]
+    write_csv(out / "lesions.csv", rows, COLUMNS)
+    lesions_figure(out / "lesions.png", rows)
+    return write_text(out / "lesions.md", "\n".join([*heading("Lesions", command, loaded), *lesions_lines(rows)]))
+
+
+def scan_rows(
+    scan: Scan, prior: Prior, quality: str, folder: Path, device: str, masks: Iterable[str] = MASKS
+) -> list[Row]:
+    """Truth, image and recovered values of every lesion of a scan with every mask; kept in ``folder``."""
+    file = folder / f"{hash_of(scan.decides(prior, quality) | {'masks': list(masks)})}.json"
+    if file.is_file():
+        kept: list[Row] = json.loads(file.read_text(encoding="utf-8"))
+        return kept
+    pet, ct, labels = scan.subject.load()
+    rows: list[Row] = []
+    if labels is not None:
+        simulation = scan.simulate(pet, ct, device)
+        problem = scan.problem(simulation, ct, device)
+        image = scan.restored(problem, ct, prior, quality, folder)
+        own = segments_of(labels)
+        known = {"true": simulation.truth, "image": image, "pet": simulation.lr}
+        measured = {
+            kind: {lesion.label: lesion for lesion in measure_lesions(volume, own, skip_outside=True)}
+            for kind, volume in known.items()
+        }
+        volumes = {one.label: float(one.weights(image)[0].sum(dtype=np.float64)) * image.voxel_ml for one in own}
+        place = {"patient": scan.patient, "subject": scan.subject.name, "input": scan.input, "seed": scan.seed}
+        for mask in masks:
+            moved = moved_labels(labels, MASKS[mask])
+            for found in recover(problem, image, segments_of(moved) if moved.array.any() else []):
+                row = place | {"condition": scan.condition, "mask": mask, "label": found.label}
+                row |= {name: getattr(found, name) for name in FITTED}
+                for kind, lesions in measured.items():
+                    row |= {f"{kind}_{name}": getattr(lesions[found.label], name) for name in MEASURES[:3]}
+                row["true_tlg"] = measured["true"][found.label].suvmean * volumes[found.label]
+                rows.append(row)
+    write_text(file, to_json(rows))
+    return rows
+
+
+def moved_labels(labels: Volume, voxels: int) -> Volume:
+    """Labels with the border of each moved by one voxel in the slice, outwards (1) or inwards (-1)."""
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    if voxels == 0:
+        return labels
+    if voxels > 0:
+        grown = ndimage.grey_dilation(labels.array, footprint=cross)
+        return labels.with_array(np.where(labels.array > 0, labels.array, grown))
+    least = ndimage.grey_erosion(labels.array, footprint=cross)
+    return labels.with_array(np.where(least == labels.array, labels.array, 0))
+
+
+def is_lesion(row: Row) -> bool:
+    """Whether a row's segment is large and hot enough."""
+    return bool(row["volume_ml"] >= LEAST_ML and row["suvmean"] >= LEAST_CONTRAST * row["background"])
+
+
+def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
+    """The calibration by lesions of known uptake; a stratum of too few has those of the smaller one, too."""
+    strata: list[Stratum] = []
+    for kind in dict.fromkeys(row["input"] for row in rows):
+        of_kind = [row for row in rows if row["input"] == kind]
+        for first, last in zip(STRATA_ML[:-1], STRATA_ML[1:], strict=True):
+            mine = [row for row in of_kind if first <= row["volume_ml"] < last]
+            if len(mine) < LEAST_LESIONS and strata and strata[-1].input == kind:
+                below = strata[-1].volume_ml[0]
+                mine = [row for row in of_kind if below <= row["volume_ml"] < last]
+            strata.append(_stratum(kind, (first, last), mine))
+    return Calibration(tuple(strata), LEAST_ML, TRACER, made)
+
+
+def _stratum(kind: str, volume_ml: tuple[float, float], rows: Sequence[Row]) -> Stratum:
+    patients = [row["patient"] for row in rows]
+    scales = np.array([scale(recovered(row), kind) for row in rows])
+    quantiles = {}
+    for name in MEASURES:
+        scores = np.log([row[f"true_{name}"] / row[name] for row in rows]) / scales
+        quantiles[name] = conformal_quantiles(scores, patients)
+    contrasts = [row["suvmean"] / row["background"] for row in rows]
+    counted = (len(rows), len(set(patients)))
+    return Stratum(kind, volume_ml, *counted, (min(contrasts), max(contrasts)), quantiles)
+
+
+def conformal_quantiles(scores: np.ndarray, patients: Sequence[str]) -> tuple[float, float]:
+    """The quantiles between which :data:`~.LEVEL` of new scores lie, every patient with the same weight.
+
+    Split conformal prediction: of n scores, (n + 1) / n times the probability at each end.
+    """
+    counts = {patient: patients.count(patient) for patient in patients}
+    weights = np.array([1 / counts[patient] for patient in patients])
+    tail = (1 - LEVEL) / 2
+    level = min(1.0, (1 - tail) * (1 + 1 / len(scores)))
+    return -_quantile(-scores, weights, level), _quantile(scores, weights, level)
+
+
+def _quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:
+    """The least value with the share ``level`` of the weights at or below it."""
+    order = np.argsort(values)
+    shares = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(shares, level - 1e-9)), len(values) - 1)])
+
+
+def recovered(row: Row) -> Recovered:
+    """What was recovered of a row's lesion."""
+    names = ("volume_ml", "suvmean", "suvpeak", "suvmax", "error", "background", "inward", "outward", "wider")
+    return Recovered(row["label"], str(row["label"]), **{name: row[name] for name in names})
+
+
+def interval_ends(row: Row, table: Calibration) -> Row:
+    """The ends of a row's intervals."""
+    found = table.intervals(recovered(row), row["input"])
+    return {
+        f"{name}_{end}": v for name, pair in found.ends.items() for end, v in zip(("low", "high"), pair, strict=True)
+    }

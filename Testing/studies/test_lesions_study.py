@@ -1,0 +1,97 @@
+"""The study of recovered lesion uptake: its rows, the calibration by them, and its tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import small_phantom, table, tiny_prior
+
+from PETSuperResLib.lesions.intervals import STRATA_ML, read_calibration
+from PETSuperResLib.studies.evaluation import lesions
+from PETSuperResLib.studies.evaluation.lesion_report import coverage, lesions_lines
+from PETSuperResLib.studies.evaluation.lesion_scenes import Scan
+from PETSuperResLib.studies.subjects import Subject
+
+
+def painted_rows(count: int = 400, seed: int = 0, kind: str = "sinogram") -> list[dict]:
+    """Rows of lesions whose recovered values are off by a skewed error of known size."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for n in range(count):
+        volume, error, suv = 10 ** random.uniform(-1, 1.5), random.uniform(0.05, 0.2), random.uniform(2, 9)
+        row = {"patient": f"p{n % 25}", "input": kind, "condition": "standard", "seed": n, "mask": "true", "label": 1}
+        row |= {"volume_ml": volume, "error": error, "background": 1.0}
+        for name in ("suvmean", "suvpeak", "suvmax"):
+            row[name] = suv * np.exp(error * (random.gamma(2.0) - 1.5))
+            row |= {f"{known}_{name}": suv for known in ("true", "image", "pet")}
+        row |= {"inward": row["suvmean"], "outward": row["suvmean"], "wider": row["suvmean"]}
+        rows.append(row | {"tlg": row["suvmean"] * volume, "true_tlg": suv * volume})
+    return rows
+
+
+def test_calibrated_intervals_cover_what_they_claim_on_other_lesions():
+    made = lesions.calibrated(painted_rows(), {"seeds": [0]})
+    assert [stratum.volume_ml for stratum in made.strata] == list(zip(STRATA_ML[:-1], STRATA_ML[1:], strict=True))
+    others = [row | lesions.interval_ends(row, made) for row in painted_rows(2000, seed=1)]
+    for measure in ("suvmean", "suvpeak", "suvmax", "tlg"):
+        assert 89 < coverage(others, measure) < 96  # a little more than 90, as so few calibrate
+
+
+def test_a_stratum_of_few_lesions_takes_those_of_the_smaller_one():
+    rows = [row for row in painted_rows() if row["volume_ml"] < 10]
+    few = [row | {"volume_ml": 20.0} for row in painted_rows(5, seed=2)]
+    middle, large = lesions.calibrated([*rows, *few], {}).strata[1:]
+    assert large.lesions == middle.lesions + 5
+
+
+def test_a_patient_with_many_lesions_weighs_no_more_than_another():
+    scores = np.r_[np.linspace(-1, 1, 50), np.full(1000, 5.0)]
+    patients = [*(f"p{n}" for n in range(50)), *["many"] * 1000]
+    low, high = lesions.conformal_quantiles(scores, patients)
+    assert low < -0.85 and high < 1.01
+
+
+def test_moved_labels_keep_to_themselves():
+    labels = small_phantom().labels
+    larger, smaller = (lesions.moved_labels(labels, n) for n in (1, -1))
+    for label in (1, 2):
+        own, grown, less = (volume.array == label for volume in (labels, larger, smaller))
+        assert (grown & own).sum() == own.sum() < grown.sum() and (less & own).sum() == less.sum() < own.sum()
+
+
+@pytest.fixture(scope="module")
+def scan():
+    phantom = small_phantom()
+    return Scan(Subject("one painting 1", {"a": 1}, lambda: (phantom.pet, phantom.ct, phantom.labels)), "standard")
+
+
+def test_a_scan_gives_truth_image_and_recovered_values_and_is_kept(scan, tmp_path, monkeypatch):
+    prior = tiny_prior(tmp_path)
+    found = lesions.scan_rows(scan, prior, "draft", tmp_path, "cpu")
+    assert {"true", "one voxel larger"} <= {row["mask"] for row in found}
+    assert {row["patient"] for row in found} == {"one"}
+    for row in found:
+        assert row["suvmean"] > 0 and row["true_suvmean"] > 0 and row["error"] > 0
+    monkeypatch.setattr(lesions, "recover", None)  # not called again
+    assert lesions.scan_rows(scan, prior, "draft", tmp_path, "cpu") == found
+
+
+def test_the_study_writes_its_tables_and_its_calibration(scan, tmp_path, monkeypatch):
+    monkeypatch.setattr(lesions, "scans", lambda *_: [scan])
+    monkeypatch.setattr(lesions, "scan_rows", lambda *_: painted_rows(100))
+    prior = tiny_prior(tmp_path)
+    monkeypatch.setattr(lesions.Prior, "load", lambda *_: prior)
+    path = lesions.lesions_study(tmp_path / "table", "data", calibrate=True, command="petsuperres study lesions")
+    assert read_calibration(path).made["command"] == "petsuperres study lesions"
+    written = lesions.lesions_study(tmp_path / "out", "data")
+    text = written.read_text()
+    assert "| sinogram | 1 to 10 mL |" in text and "| sinogram | standard | 100 | 25 |" in text
+    assert len(table(tmp_path / "out" / "lesions.csv")) == 100 and (tmp_path / "out" / "lesions.png").is_file()
+
+
+def test_masks_are_compared_on_the_scans_that_have_them():
+    rows = [row | lesions.interval_ends(row, lesions.calibrated(painted_rows(), {})) for row in painted_rows(60)]
+    moved = [row | {"mask": "one voxel larger"} for row in rows[:30]]
+    lines = lesions_lines([*rows, *moved])
+    assert any(line.startswith("| sinogram | one voxel larger | 30 |") for line in lines)
+    assert any(line.startswith("| sinogram | true | 30 |") for line in lines)
