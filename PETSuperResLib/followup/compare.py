@@ -13,6 +13,7 @@ from ..lesions.measures import MTV, check_threshold
 from ..lesions.segments import Segment
 from ..progress import Callback, Reporter
 from ..version import __version__
+from .belonging import check_studies
 from .lesions import Found, found_lesions, lesion_table
 from .pairing import DISTANCE_MM, Link, pair, read_pairs
 from .references import Reference, place_references
@@ -76,8 +77,8 @@ def compare(
     The later CTs are registered to the first one, unless the visits are ``aligned`` or have no CT. ``pairs`` is an
     edited table of pairs (:func:`~.pairing.read_pairs`). ``stated`` has the centres of ``liver`` and ``blood`` in LPS
     mm: of each visit, or of the first one alone; others are placed on the CTs. Raises :class:`InputError` for fewer
-    than two visits, none with a lesion, or a CT at some of them only, and :class:`GeometryError` where the registration
-    failed.
+    than two visits, none with a lesion, a CT at some of them only, or results of another PET, and
+    :class:`GeometryError` for different patients or where the registration failed.
     """
     check_threshold(threshold)
     if len(visits) < 2:
@@ -85,7 +86,7 @@ def compare(
     if not any(visit.segments for visit in visits):
         raise InputError("None of the studies has a lesion: give their segmentations.", "segmentation")
     report = Reporter(progress)
-    warnings: list[str] = []
+    warnings = check_studies(visits)
     registrations = {} if aligned else _registered(visits, report.part(0.0, 0.7), warnings)
     carry = partial(_carry, registrations)
     report("pairing the lesions", 0.7)

@@ -55,6 +55,7 @@ class Visit:
     ``images``: by name the PETs in SUVbw that are measured: ``pet``, and ``sr`` where it was super-resolved.
     ``segments`` are the lesions; none is a visit whose lesions have all vanished. ``ct`` in HU serves registration and
     reference regions. ``recovered``: by the segment's name, what was recovered from its measurement.
+    ``file``: where the PET was read; ``report``: of the reconstruction of ``sr``.
     """
 
     name: str
@@ -64,6 +65,8 @@ class Visit:
     body: Body = Body()
     notes: tuple[str, ...] = ()
     recovered: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    file: Path | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def pet(self) -> Volume:
@@ -86,11 +89,11 @@ class Visit:
         """
         volume = read_image(pet, "PT")
         notes = check_suv(volume)
-        images, recovered = {"pet": volume}, {}
+        images, recovered, report = {"pet": volume}, {}, {}
         if results is not None:
-            file = target(results, "sr")
-            report_of(file)
-            images["sr"] = Volume.read(file, "SUVbw")
+            result = target(results, "sr")
+            report = report_of(result)
+            images["sr"] = Volume.read(result, "SUVbw")
             recovered = _recovered(target(results, "lesions"))
         anatomy = None if ct is None else read_image(ct, "CT")
         notes += told(anatomy) if anatomy else []
@@ -98,7 +101,9 @@ class Visit:
         if segmentation is not None and not _empty(segmentation):
             found = read_segmentation(segmentation, volume)
             segments, notes = found.segments, [*notes, *found.notes]
-        return cls(name, images, segments, anatomy, Body.of(volume, body), tuple(notes), recovered)
+        file = None if isinstance(pet, Volume) else Path(pet)
+        of_body = Body.of(volume, body)
+        return cls(name, images, segments, anatomy, of_body, tuple(notes), recovered, file, report)
 
 
 def _recovered(table: Path) -> dict[str, dict[str, float]]:

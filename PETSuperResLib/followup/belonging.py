@@ -1,0 +1,124 @@
+"""Whether studies and results belong together: refusals in one sentence, and warnings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+from ..errors import GeometryError, InputError
+from ..files import file_hash
+from ..volume import Volume
+from .visit import Visit
+
+RECONSTRUCTION = {  # of a result's report: part, field, and what they are called
+    ("sampler", None): "quality",
+    ("prior", "sha256"): "prior",
+    ("resolution", "stated_mm"): "FWHM",
+    ("resolution", "filter_fwhm_mm"): "filter",
+    ("resolution", "psf_modelled"): "PSF",
+}
+
+
+def check_studies(visits: Sequence[Visit]) -> list[str]:
+    """Raise where visits are of different patients or results of another PET; returns warnings.
+
+    Warnings: one PET given twice, an order that is not that of time, and results of different reconstructions. What
+    the images do not tell (files without DICOM header or report) is not checked. Raises :class:`GeometryError` for two
+    PatientIDs, and :class:`InputError` for results whose report names another PET.
+    """
+    _check_patients(visits)
+    hashes = [file_hash(v.file) if v.file is not None and v.file.is_file() else "" for v in visits]
+    for number in range(len(visits)):
+        _check_results(number, visits, hashes)
+    return [*_twice(visits, hashes), *_order(visits), *_reconstructions(visits)]
+
+
+def _check_patients(visits: Sequence[Visit]) -> None:
+    """Raise where two images have different DICOM PatientIDs."""
+    images = [(f"PET of {v.name}", v.pet) for v in visits]
+    images += [(f"CT of {v.name}", v.ct) for v in visits if v.ct is not None]
+    known = [(name, patient) for name, image in images if (patient := _patient(image))]
+    for name, patient in known[1:]:
+        if patient != known[0][1]:
+            raise GeometryError(
+                f"The {known[0][0]} and the {name} are of different patients (DICOM PatientID): give studies of one "
+                "patient."
+            )
+
+
+def _patient(image: Volume) -> str:
+    """The hash of the DICOM PatientID; empty where there is none."""
+    about = image.metadata
+    return str(about.get("patient", "")) if about.get("patient_from", "PatientID") == "PatientID" else ""
+
+
+def _check_results(number: int, visits: Sequence[Visit], hashes: Sequence[str]) -> None:
+    """Raise where the report of a visit's results names another PET: by its SHA-256, or as the PET of another visit."""
+    visit, own = visits[number], hashes[number]
+    file, recorded = (_part(visit.report, name).get("pet") for name in ("files", "files_sha256"))
+    if recorded and own and "series_uid" not in visit.pet.metadata:
+        wrong = recorded != own
+    else:  # of a DICOM folder there is no hash
+        wrong = not _same(file, visit.file) and any(_same(file, other.file) for other in visits)
+    if wrong:
+        raise InputError(
+            f"The results of {visit.name} were made from another PET ({file}): give those of its own PET.", "results"
+        )
+
+
+def _same(one: str | Path | None, other: Path | None) -> bool:
+    """Whether two paths are of one file or folder that exists."""
+    return one is not None and other is not None and Path(one).exists() and other.exists() and other.samefile(one)
+
+
+def _twice(visits: Sequence[Visit], hashes: Sequence[str]) -> list[str]:
+    """Visits with one PET, by the UID of its series or by its file."""
+    series = [str(v.pet.metadata.get("series_uid", "")) for v in visits]
+    return [
+        f"{visits[n].name} and {visits[m].name} are the same PET: give each study once."
+        for n, m in combinations(range(len(visits)), 2)
+        if any(values[n] and values[n] == values[m] for values in (series, hashes))
+    ]
+
+
+def _order(visits: Sequence[Visit]) -> list[str]:
+    """A warning where a visit's date is before that of the one before it."""
+    dates = [(v.name, date) for v in visits if (date := _date(v))]
+    if all(before <= after for (_, before), (_, after) in pairwise(dates)):
+        return []
+    given = ", ".join(f"{name} of {date[:4]}-{date[4:6]}-{date[6:]}" for name, date in dates)
+    return [f"The studies are not in the order of time ({given}): changes are counted from the first to the last."]
+
+
+def _date(visit: Visit) -> str:
+    """YYYYMMDD of the PET's acquisition, else of its series; empty where neither is known."""
+    about = visit.pet.metadata
+    dates = (re.match(r"\d{8}(?!\S)", str(about.get(name, ""))) for name in ("acquisition_first", "series_date"))
+    return next((found.group() for found in dates if found), "")
+
+
+def _reconstructions(visits: Sequence[Visit]) -> list[str]:
+    """A warning where the results are not all of one quality, prior and resolution."""
+    reports = [v.report for v in visits if v.report]
+    different = [
+        name
+        for (part, field), name in RECONSTRUCTION.items()
+        if any(_setting(r, part, field) != _setting(reports[0], part, field) for r in reports[1:])
+    ]
+    if not different:
+        return []
+    return [f"The results differ in {', '.join(different)}: the limits hold for the same reconstruction only."]
+
+
+def _setting(report: Mapping[str, Any], part: str, field: str | None) -> Any:
+    found = _part(report, part)
+    return found if field is None else found.get(field)
+
+
+def _part(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object of a report; empty where it has none."""
+    found = report.get(name)
+    return found if isinstance(found, Mapping) else {}
