@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from .commands import data, development, dicom, followup, imaging, measuring, studies
+from .commands.common import check_values
 from .errors import Cancelled, in_words
 from .interrupt import INTERRUPTED, leave, loading, on_interrupt
 from .version import __version__
@@ -29,7 +30,7 @@ _interrupted: list[int] = []  # signals to stop that the running command has had
 LASTING = {"train", "batch", "evaluate", "benchmark", "study"}  # these keep what they have done
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("petsuperres", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="petsuperres")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -55,6 +56,7 @@ def run(arguments: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _interrupted.clear()
     try:
+        check_values(cli, words)
         # not cli.main(), which would print an empty line of its own when interrupted
         with cli.make_context("petsuperres", words) as context:
             cli.invoke(context)

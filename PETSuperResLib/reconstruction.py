@@ -7,6 +7,7 @@ A :class:`~.request.Request` becomes :class:`~.inputs.Inputs` (read and checked)
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -43,7 +44,7 @@ UNCALIBRATED = (
     "much narrower than the error."
 )
 UNITS = {"std": "SUVbw"}  # of the maps that are no sigma
-UNEXPLAINED = 4.0  # chi-square of an image's hot regions from which the user is told
+UNEXPLAINED = 4.0  # chi_square_hot from which the user is told: twice the noise, as chi-square is a mean square
 
 
 def reconstruct(
@@ -131,11 +132,11 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         warnings.append(f"The result's pixels of {spacing:.3g} mm are coarser than the PET's of {finest:.3g} mm.")
     stored = inputs.as_given(volume)
     residual = problem.residual(expected)
-    if residual.get("chi_square_hot", 0.0) > UNEXPLAINED:
+    if (square := residual.get("chi_square_hot", 0.0)) > UNEXPLAINED:
         warnings.append(
-            "In hot regions the PET differs from what the result gives by "
-            f"{residual['chi_square_hot']:.1f} times its noise (chi-square): its FWHM is probably smaller, or its "
-            "noise higher, than taken. State a smaller filter or FWHM, or more noise."
+            f"In hot regions the PET differs from what the result gives by {math.sqrt(square):.1f} times its noise "
+            "(root mean square): its FWHM is probably smaller, or its noise higher, than taken. State a smaller filter "
+            "or FWHM, or more noise."
         )
     warnings += support.warnings() if support else []
     quality = request.quality if isinstance(request.quality, str) else ""  # changed values are not calibrated

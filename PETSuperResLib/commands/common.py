@@ -176,6 +176,31 @@ class VariadicCommand(click.Command):
         return super().parse_args(ctx, expanded)
 
 
+def check_values(command: click.Command, words: Sequence[str]) -> None:
+    """Raise :class:`click.UsageError` for an option of a command or its subcommands whose value is missing.
+
+    click takes the next word for the value, also where it is another option. A value may begin with ``-``, as a
+    negative number does; one that is an option's name, or begins with ``--``, has to be given as ``--option=value``.
+    """
+    context = click.Context(command, info_name=command.name, **command.context_settings)
+    own, left = _options(context), list(words)
+    while left and left[0] != "--":
+        word = left.pop(0)
+        if isinstance(context.command, click.Group) and word in context.command.commands:
+            context = click.Context(context.command.commands[word], context, word)
+            own = _options(context)
+        elif word in own and not (own[word].is_flag or own[word].count):
+            if not left or left[0] in own or left[0].startswith("--"):
+                raise click.UsageError(f"{word} needs a value.", context)
+            left.pop(0)
+
+
+def _options(context: click.Context) -> dict[str, click.Option]:
+    """The options of a context's command, by each of their names."""
+    options = [one for one in context.command.get_params(context) if isinstance(one, click.Option)]
+    return {name: one for one in options for name in (*one.opts, *one.secondary_opts)}
+
+
 def command_line() -> str:
     """The running command with the options that were given, for a document: the option's name stands for a path."""
     context = click.get_current_context()

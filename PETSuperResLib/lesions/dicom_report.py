@@ -66,7 +66,9 @@ def lesion_objects(
     if not drawn:
         return {}
     number = whole(derived[0], "SeriesNumber") or 0
-    settings = [f"MTV and TLG from SUV {report['threshold']}"] if "threshold" in report else []
+    settings = [f"MTV and measured TLG from SUV {report['threshold']}"] if "threshold" in report else []
+    if any(row.get("tlg_recovered") for row in rows):
+        settings.append("Fitted TLG of the whole segment, without a threshold")
     seg = seg_of(drawn, derived, number + 1000)
     parameters = [*settings, *settings_of(report)]
     description = "Lesion SUVs before and after PETSuperRes (research use)"

@@ -14,6 +14,7 @@ MOST_PARTS = 8  # of a voxel along an axis; more in a small segment, whose share
 SAMPLES = 1_000_000  # of a small segment
 HALF = 0.5  # a voxel belongs to the segment (for SUVmax and SUVpeak) when half of it lies within
 SHARE_TOLD = 0.01  # of a segment outside the PET
+DOUBT = "check that the segmentation belongs to this scan"  # of one that lies mostly outside the PET
 Block = tuple[slice, slice, slice]
 
 
@@ -154,14 +155,13 @@ def within(segments: Iterable[Segment], pet: Volume) -> tuple[list[Segment], lis
             continue
         kept.append(segment)
         if share < 1 - SHARE_TOLD:
+            hint = f"; {DOUBT}" if share < HALF else ""
             notes.append(
                 f"{100 * (1 - share):.0f} % of segment '{segment.name}' lies outside the PET: "
-                "what is measured is the rest of it."
+                f"what is measured is the rest of it{hint}."
             )
     if outside and not kept:
-        raise GeometryError(
-            f"{', '.join(outside)}: no voxel inside the PET; check that the segmentation belongs to this scan."
-        )
+        raise GeometryError(f"{', '.join(outside)}: no voxel inside the PET; {DOUBT}.")
     return kept, notes + [f"Segment {name} lies outside the PET and is left out." for name in outside]
 
 

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import click
 import numpy as np
 import pytest
 from geometry import ROOT, ball
@@ -149,6 +151,36 @@ def test_bad_arguments_exit_2_with_one_line(arguments, told, capsys, tmp_path, m
     assert run(arguments) == 2
     assert told in one_line(capsys)
     assert files(".") == set()
+
+
+def valued(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words up to each option that takes a value, of a command and its subcommands."""
+    if isinstance(command, click.Group):
+        for name, one in command.commands.items():
+            yield from valued(one, (*words, name))
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    yield from ((*words, name) for one in options if not one.is_flag for name in one.opts)
+
+
+def test_a_value_that_is_missing_is_told(capsys):
+    """click would take the option that follows for the value."""
+    found = list(valued(cli))
+    assert len(found) > 150
+    for words in found:
+        path = " ".join(("petsuperres", *words[:-1]))
+        for after in ((), ("--help",), ("-h",), ("--quality", "draft"), (words[-1], "a")):
+            assert run([*words, *after]) == 2
+            assert one_line(capsys) == f"petsuperres: {words[-1]} needs a value. See '{path} --help'.\n"
+
+
+def test_a_value_may_begin_with_a_dash(case, backend, monkeypatch, capsys):
+    monkeypatch.chdir(Path(case["pet"]).parent)
+    case |= {"out": "-out"}
+    assert reconstruct(case, "--region", "-5,50,-50,50,-50,50", "--seed", "1") == 0
+    assert backend.calls[0].region[0] == -5 and Path("-out/sr.nii.gz").exists()
+    assert reconstruct(case | {"out": "other"}, "--segmentation=--seed") == 2  # after '=' it is a value
+    error = one_line(capsys)
+    assert "--seed" in error and "needs a value" not in error
 
 
 def test_a_scanner_that_nobody_named_is_asked_for_before_torch_is_loaded(case):

@@ -163,7 +163,7 @@ def test_the_objects_belong_to_the_patient_the_study_and_the_images(source, pet,
         first, last = (2, 5) if group.tracking_identifier == "Läsion 1" else (4, 6)
         assert heights[0] <= 100 + 5 * first and heights[-1] >= 100 + 5 * last and len(used) < len(where)
     texts = {element.value for element in report.iterall() if element.keyword == "TextValue"}
-    assert {NOTICE, "seed 7", "MTV and TLG from SUV 2.5", "PETSuperRes", __version__} <= texts
+    assert {NOTICE, "seed 7", "MTV and measured TLG from SUV 2.5", "PETSuperRes", __version__} <= texts
     units = {element.value for element in report.iterall() if element.keyword == "CodeValue"}
     assert "g/ml{SUVbw}" in units and "121007" in units  # the observer is a device
 
@@ -233,6 +233,20 @@ def test_what_was_recovered_is_told_with_its_method(source, pet, result, tmp_pat
         sigma = [m.value for m in group.get_measurements() if m.name.value == "EVIDENCE"]
         assert sigma == ([3.5] if found else [])
         assert len(group.get_measurements()) == len(MEASURES) + len(found) + len(sigma)
+
+
+def test_the_threshold_is_not_stated_for_the_fitted_tlg(source, pet, result, tmp_path):
+    rows = measured_rows(segments(pet), pet, result, {"threshold": "41%"})
+    whole = "Fitted TLG of the whole segment, without a threshold"
+    for name, fitted in (("plain", {}), ("fitted", {"tlg_recovered": 10.0})):
+        for row in rows:
+            row |= fitted
+        _, report = objects(pet, result, source, tmp_path / name, rows=rows, threshold="41%")
+        texts = {element.value for element in report.iterall() if element.keyword == "TextValue"}
+        assert {text for text in texts if "TLG" in text} == {
+            "MTV and measured TLG from SUV 41%",
+            *([whole] if fitted else []),
+        }
 
 
 def ends_of(measurement) -> dict[str, float]:

@@ -236,6 +236,11 @@ def test_a_lesion_partly_outside_the_pet_is_told_with_its_share(tmp_path):
     mask.array[15:17, 2:4, 2:4] = 2
     found = read_segmentation(mask, PET)
     assert found.notes == ("50 % of segment 'Lesion 1' lies outside the PET: what is measured is the rest of it.",)
+    mask.array[5, 8:12, 8:12] = 1
+    [note] = read_segmentation(mask, PET).notes
+    assert note.startswith("56 %") and note.endswith(
+        "the rest of it; check that the segmentation belongs to this scan."
+    )
     mask.array[:3, 15:17, 15:17] = 3
     found = read_segmentation(mask, PET)
     assert len(found.segments) == 2 and "'Lesion 3' lies outside the PET and is left out" in found.notes[1]
