@@ -1,7 +1,7 @@
 """Intervals of recovered SUVs, calibrated on painted lesions of known uptake by conformal prediction.
 
-The logarithm of truth over recovered value, divided by a scale, has quantiles that were found on lesions that nothing
-was tuned on: an interval is the recovered value times the exponential of scale x quantiles. The scale is what the fit
+The logarithm of truth over recovered value, divided by a scale, has quantiles that were found on lesions of
+their own: an interval is the recovered value times the exponential of scale x quantiles. The scale is what the fit
 itself knows of its uncertainty: counts and priors, the FWHM, the mask's border. It makes the intervals of single
 lesions narrow or wide, the quantiles make their coverage right (Lei et al., J Am Stat Assoc 2018, 113:1094; normalised
 scores: Papadopoulos et al. 2008).
