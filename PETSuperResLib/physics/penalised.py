@@ -48,7 +48,7 @@ def penalised(
         back = model.adjoint(y / (mean + EPSILON))
         slope, curvature = penalty.gradient(z)
         gradient = sensitivity - back + beta * slope
-        linear = sensitivity + beta * (slope - curvature * z)
+        linear = sensitivity + beta * slope - beta * curvature * z
         direction = positive_root(beta * curvature, linear, z * back) - z
         ray = model.forward(direction)
         fall = float((gradient * direction).double().sum())

@@ -167,9 +167,9 @@ def test_tables_that_are_not_there_are_not_named_and_results_of_other_cases_are(
     capsys.readouterr()
     assert run(["batch", "--data", str(data), *words]) == 0
     said = capsys.readouterr().out
-    assert "Wrote 0 of 1 cases and kept 1 of an earlier run; cases.csv in" in said and "lesions.csv" not in said
+    assert "Wrote 0 of 1 cases and kept 1 of an earlier run; cases.csv, index.html in" in said and "lesions.csv" not in said
     assert "results of other cases of an earlier run stay: two" in said
-    assert {p.name for p in out.iterdir()} == {"cases.csv", "one", "two"}
+    assert {p.name for p in out.iterdir()} == {"cases.csv", "index.html", "one", "two"}
 
 
 def reported(folder) -> list[float]:
@@ -206,7 +206,7 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
     assert run(["batch", *words]) == 0  # the series that is there belongs to the result that is kept
     shutil.rmtree(tmp_path / "dicom" / "study")
     assert run(["batch", *words]) == 0  # it is written again, of the result that is kept
-    assert reported(tmp_path / "dicom" / "study") == pytest.approx(made, rel=1e-5)
+    assert reported(tmp_path / "dicom" / "study") == pytest.approx(made, rel=1e-4)
     assert run(["batch", *words, "--seed", "3"]) == 2
     assert "not empty" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "data" / "study" / "SEG")

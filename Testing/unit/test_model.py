@@ -85,7 +85,7 @@ def test_a_uniform_start_has_the_measured_trues():
 
 def test_h_is_the_scanner_s_kernel_in_all_three_directions():
     """A point's counts spread by the FWHM times the kernel scale: along the bins and across the slices."""
-    scanner = Scanner("", 9.0, 12.0, kernel_scale=0.5, views=8, bin_size_mm=1.0)
+    scanner = Scanner("Test", 9.0, 12.0, kernel_scale=0.5, views=8, bin_size_mm=1.0)
     shape, spacing = (21, 41, 41), (2.0, 2.0, 3.0)
     point = torch.zeros(shape)
     point[10, 20, 20] = 1.0
@@ -102,7 +102,7 @@ def test_h_is_the_scanner_s_kernel_in_all_three_directions():
 
 
 def test_a_rebinned_view_is_the_mean_of_the_views_summed_into_it():
-    fine = Scanner("", 5.0, views=12, bin_size_mm=4.0)
+    fine = Scanner("Test", 5.0, views=12, bin_size_mm=4.0)
     z = torch.rand((2, 24, 28), generator=torch.Generator().manual_seed(0))
     many, few = (
         ForwardModel(Scanner.get(fine, angular_rebinning=n), (2, 24, 28), (4.0, 4.0, 4.0)).forward(z) for n in (1, 3)

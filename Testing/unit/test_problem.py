@@ -30,7 +30,7 @@ def image_problem(random: np.random.Generator) -> Problem:
 
 def sinogram_problem(random: np.random.Generator) -> Problem:
     grid = Volume(np.zeros((SLICES, 24, 24), np.float32), SPACING)
-    scanner = Scanner("", 6.0, 9.0, kernel_scale=1.0, views=12, bin_size_mm=4.0)
+    scanner = Scanner("Test", 6.0, 9.0, kernel_scale=1.0, views=12, bin_size_mm=4.0)
     shape = (SLICES, 12, 24)
     counts, survival = torch.from_numpy(random.poisson(50.0, shape)).float(), torch.rand(shape)
     measurement = Measurement(scanner, counts, torch.full(shape, 9.0), 0.2, grid, survival)

@@ -74,7 +74,7 @@ def test_ellipses_have_their_analytic_sinograms(scanner, discretisation):
 def test_a_field_of_view_smaller_than_the_image_only_leaves_bins_out():
     image = torch.from_numpy(ELLIPSES[2].image((64, 64), 4.0)[None])
     grid = Volume(image.numpy(), (4.0, 4.0, 4.0))
-    wide, narrow = (simulated(image, grid, Scanner("", 5.0, bin_size_mm=3.0, radial_bins=n)) for n in (0, 40))
+    wide, narrow = (simulated(image, grid, Scanner("Test", 5.0, bin_size_mm=3.0, radial_bins=n)) for n in (0, 40))
     margin = (wide.shape[2] - 40) // 2
     assert torch.allclose(narrow, wide[:, :, margin : margin + 40], rtol=1e-4)
 
@@ -121,7 +121,7 @@ def disc(radius: float = 20.0, slices: int = 2) -> Volume:
 
 
 def test_half_of_the_background_is_uniform_and_half_a_blur_of_the_trues_by_120_mm():
-    scanner = Scanner("", 8.0, views=20, bin_size_mm=4.0, background_fraction=0.4)
+    scanner = Scanner("Test", 8.0, views=20, bin_size_mm=4.0, background_fraction=0.4)
     measurement = simulate(disc(), None, scanner).measurement
     background = measurement.background[0].double().numpy()
     assert (background == background[0]).all()  # every view has the mean of all
@@ -136,7 +136,7 @@ def test_half_of_the_background_is_uniform_and_half_a_blur_of_the_trues_by_120_m
 def test_a_simulated_point_is_blurred_by_the_full_fwhm_in_all_three_directions():
     point = Volume(np.zeros((21, 61, 61), np.float32), (4.0, 4.0, 4.0), unit="SUVbw")
     point.array[10, 30, 30] = 1
-    scanner = Scanner("", 16.0, 10.0, kernel_scale=0.5, views=20, bin_size_mm=2.0)
+    scanner = Scanner("Test", 16.0, 10.0, kernel_scale=0.5, views=20, bin_size_mm=2.0)
     lines = simulated(torch.from_numpy(point.array), point, scanner).double().numpy()
 
     def variance(profile: np.ndarray, step: float) -> float:
@@ -153,7 +153,7 @@ def test_attenuation_of_water_is_beer_and_lambert_s_law_and_takes_its_share_of_t
     inside = np.repeat(water.image((90, 90), 4.0)[None], 2, 0)
     pet = Volume(inside, (4.0, 4.0, 4.0), unit="SUVbw")
     ct = pet.with_array(1000 * inside - 1000, "HU")
-    scanner = Scanner("", 16.0, views=30, bin_size_mm=4.0)
+    scanner = Scanner("Test", 16.0, views=30, bin_size_mm=4.0)
     free, dense = (simulate(pet, ct, scanner, 1e3, attenuation=on, spacing_mm=4.0).measurement for on in (False, True))
     theta = (np.arange(30) + 0.5) * math.pi / 30
     chord = water.sinogram(theta, dense.counts.shape[2], 4.0, 1e-3)  # not blurred: photons are lost on their lines
