@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 @click.group(
-    short_help="Experiments: nema, phantom, protocols, robustness, spread, lesions, quality-vs-time, bias-noise, scaling."
+    short_help="Experiments: nema, phantom, protocols, robustness, spread, lesions, quality-vs-time, bias-noise, "
+    "scaling."
 )
 def study() -> None:
     """Experiments on simulated scans and a real phantom: quality, wrong models, quality against time, bias, noise."""

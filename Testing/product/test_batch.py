@@ -167,7 +167,10 @@ def test_tables_that_are_not_there_are_not_named_and_results_of_other_cases_are(
     capsys.readouterr()
     assert run(["batch", "--data", str(data), *words]) == 0
     said = capsys.readouterr().out
-    assert "Wrote 0 of 1 cases and kept 1 of an earlier run; cases.csv, index.html in" in said and "lesions.csv" not in said
+    assert (
+        "Wrote 0 of 1 cases and kept 1 of an earlier run; cases.csv, index.html in" in said
+        and "lesions.csv" not in said
+    )
     assert "results of other cases of an earlier run stay: two" in said
     assert {p.name for p in out.iterdir()} == {"cases.csv", "index.html", "one", "two"}
 
