@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .physics.amplitudes import Data
 from .physics.image_model import ImageMeasurement
 from .physics.measurement import Measurement
 from .physics.model import ForwardModel, Lines
@@ -85,6 +86,10 @@ class Problem:
             mean = model.mean(z) + model.excess(z)
             means.append(mean[first - low : last - low].cpu())
         return torch.cat(means)
+
+    def data(self, expected: Tensor) -> Data:
+        """The measurement beside what is :meth:`expected` of an estimate, for fits of a few amplitudes."""
+        return Data(self.measurement, self.grid, self.projector, expected)
 
     def residual(self, expected: Tensor) -> dict[str, float]:
         """How the data's distance from their expectation compares with their noise: about 1 for a good fit."""

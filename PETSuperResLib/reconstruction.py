@@ -24,7 +24,6 @@ from .lesions.evidence import with_evidence
 from .lesions.intervals import with_recovered
 from .lesions.measures import compare, measure_lesions
 from .lesions.recovery import recover
-from .physics.amplitudes import Data
 from .physics.measurement import Measurement
 from .prior import Prior
 from .problem import Problem
@@ -119,8 +118,8 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     if inputs.segments:
         inside = inputs.region is not None
         after = measure_lesions(volume, inputs.segments, threshold=request.threshold, skip_outside=inside)
-        after = with_recovered(after, recover(slabs.problem, volume, inputs.segments), problem.measurement.kind)
-        data = Data(problem.measurement, grid, problem.projector, expected)
+        data = problem.data(expected)
+        after = with_recovered(after, recover(data, volume, inputs.segments), problem.measurement.kind)
         after = with_evidence(after, data, estimate, inputs.segments)
         lesions = {"lr": inputs.lesions, f"ours-{sampler.name}": after}
     report("done", 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .physics.amplitudes import Data, Template
+from .physics.amplitudes import Template
 from .physics.psf import GaussianPSF, gaussian_matrix
 from .problem import BLOCK, Problem
 
@@ -54,7 +54,7 @@ def _variance_of_one(
     point = np.zeros(grid.shape, np.float32)
     point[place] = 1
     blur = GaussianPSF(grid.shape, grid.spacing, (fwhm_mm, fwhm_mm))
-    data = Data(problem.measurement, grid, problem.projector, expected)
+    data = problem.data(expected)
     (seen,) = data.project([Template(0, blur(torch.from_numpy(point)).numpy())])
     part = slice(seen.first, seen.last)
     shares = seen.values / problem.measurement.part(seen.first, seen.last).factors

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .lesions.blobs import Blob, find_blobs, smooth_inside
 from .lesions.evidence import SUPPORTED, blob_evidence
-from .physics.amplitudes import Data
 from .problem import UNKNOWN_HU, Problem
 from .residual import residual_sigma
 from .volume import Volume
@@ -87,7 +86,7 @@ def support_of(problem: Problem, estimate: np.ndarray, expected: Tensor, other: 
     """Of an estimate ``(K, J, I)`` in SUV, whose data are ``expected``, and of the one without the CT (``other``)."""
     grid = problem.grid
     blobs = find_blobs(estimate, grid.spacing)
-    data = Data(problem.measurement, grid, problem.projector, expected)
+    data = problem.data(expected)
     sigmas = blob_evidence(data, estimate, blobs)
     evidence = np.zeros(grid.shape, np.float32)
     for blob, sigma in reversed([*zip(blobs, sigmas, strict=True)]):  # where two overlap, the hotter one's

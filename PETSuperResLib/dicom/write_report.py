@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
 from ..version import NOTICE, __version__
 from .derived import MAKER, stable_uid
-from .write_seg import UNICODE, Drawn
+from .write_seg import UNICODE, Drawn, own_series
 
 if TYPE_CHECKING:
     from highdicom import sr
@@ -75,16 +74,8 @@ def report_of_groups(
     document = sr.ComprehensiveSR(
         evidence=[*images, seg],
         content=report[0],
-        series_instance_uid=generate_uid(prefix=None),
-        series_number=series_number,
-        sop_instance_uid=generate_uid(prefix=None),
-        instance_number=1,
-        manufacturer=MAKER,
-        manufacturer_model_name=MAKER,
-        software_versions=__version__,
-        device_serial_number=__version__,
         is_complete=True,
-        series_description=description,
+        **own_series(series_number, description),
     )
     document.SpecificCharacterSet = UNICODE
     return document

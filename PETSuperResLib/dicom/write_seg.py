@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -57,20 +58,27 @@ def seg_of(regions: Sequence[Drawn], images: Sequence[Dataset], series_number: i
         pixel_array=_covered(regions, (last - first, images[0].Rows, images[0].Columns), first),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=described,
-        series_instance_uid=generate_uid(prefix=None),
-        series_number=series_number,
-        sop_instance_uid=generate_uid(prefix=None),
-        instance_number=1,
-        manufacturer=MAKER,
-        manufacturer_model_name=MAKER,
-        software_versions=__version__,
-        device_serial_number=__version__,
         content_label="LESIONS",
         content_description=NOTICE[:LONG],
-        series_description=f"Lesions {MAKER} (research use)",
+        **own_series(series_number, f"Lesions {MAKER} (research use)"),
     )
     seg.SpecificCharacterSet = UNICODE
     return seg
+
+
+def own_series(number: int, description: str) -> dict[str, Any]:
+    """What highdicom is told of a new series with one object of this software."""
+    return {
+        "series_instance_uid": generate_uid(prefix=None),
+        "series_number": number,
+        "series_description": description,
+        "sop_instance_uid": generate_uid(prefix=None),
+        "instance_number": 1,
+        "manufacturer": MAKER,
+        "manufacturer_model_name": MAKER,
+        "software_versions": __version__,
+        "device_serial_number": __version__,
+    }
 
 
 def _covered(regions: Sequence[Drawn], shape: tuple[int, int, int], first: int) -> np.ndarray:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from ..lesions.measures import MEASURES, RECOVERED, Measure
 
-#: SUVs: 12 %, the upper value of QIBA's profile (limits -28 and +39 %), as in the multicentre trial of Weber et al.,
-#: J Nucl Med 2015;56:1137. MTV and TLG: no agreed value; the ratio 1.75 that PERCIST calls progression
+#: SUVs: 12 % (limits -28 and +39 %), somewhat more than the 10 % of careful protocols (Lodge, J Nucl Med 2017;58:523).
+#: MTV and TLG: no agreed value; the ratio 1.75 that PERCIST calls progression
 WITHIN_SUBJECT = {"suvmax": 0.12, "suvmean": 0.12, "suvpeak": 0.12, "sulpeak": 0.12}
 VOLUMES = math.log(1.75) / (1.96 * math.sqrt(2))
 WITHIN_SUBJECT |= {"mtv_ml": VOLUMES, "tlg": VOLUMES}

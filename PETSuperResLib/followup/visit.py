@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from ..inputs import read_image
 from ..lesions.measures import RECOVERED
 from ..lesions.read import read_segmentation
 from ..lesions.segments import Segment
-from ..results import report_of, target
+from ..results import lesions_of, report_of, target
 from ..suv.body import lean_body_mass_kg
 from ..suv.volumes import check_suv, told
 from ..volume import Volume
@@ -94,7 +93,7 @@ class Visit:
             result = target(results, "sr")
             report = report_of(result)
             images["sr"] = Volume.read(result, "SUVbw")
-            recovered = _recovered(target(results, "lesions"))
+            recovered = _recovered(lesions_of(result, report))
         anatomy = None if ct is None else read_image(ct, "CT")
         notes += told(anatomy) if anatomy else []
         segments: tuple[Segment, ...] = ()
@@ -106,13 +105,10 @@ class Visit:
         return cls(name, images, segments, anatomy, of_body, tuple(notes), recovered, file, report)
 
 
-def _recovered(table: Path) -> dict[str, dict[str, float]]:
-    """What a table of lesions has of recovered SUVs, by the lesion's name."""
-    if not table.is_file():
-        return {}
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(RECOVERED[0])]
-    return {row["lesion"]: {name: float(row[name]) for name in RECOVERED if row.get(name)} for row in rows}
+def _recovered(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What rows of a table of lesions have of recovered SUVs, by the lesion's name."""
+    known = [row for row in rows if row.get(RECOVERED[0])]
+    return {row["lesion"]: {name: float(row[name]) for name in RECOVERED if row.get(name)} for row in known}
 
 
 def _empty(segmentation: Volume | str | Path) -> bool:

@@ -66,7 +66,7 @@ def lesion_objects(
     if not drawn:
         return {}
     number = whole(derived[0], "SeriesNumber") or 0
-    settings = [f"MTV and measured TLG from SUV {report['threshold']}"] if "threshold" in report else []
+    settings = [f"MTV and measured TLG from {_edge(report['threshold'])}"] if "threshold" in report else []
     if any(row.get("tlg_recovered") for row in rows):
         settings.append("Fitted TLG of the whole segment, without a threshold")
     seg = seg_of(drawn, derived, number + 1000)
@@ -84,6 +84,11 @@ def measured_rows(
     before = measure_lesions(pet, segments, threshold=threshold)
     after = measure_lesions(result, segments, threshold=threshold, skip_outside=True)
     return [*lesion_rows(before, method=INPUT), *lesion_rows(after, method="sr")]
+
+
+def _edge(threshold: float | str) -> str:
+    """A threshold in words."""
+    return f"{threshold} of SUVmax" if str(threshold).endswith("%") else f"SUV {threshold}"
 
 
 def _take(rows: list[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:

@@ -9,10 +9,8 @@ scanning linear estimator (Whitaker et al., Opt Express 2008, 16:8150).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from ..physics.model import ForwardModel
+from ..physics.amplitudes import Data, Template
 from ..physics.psf import GaussianPSF
 from ..volume import Volume
 from ..widths import FWHM_PER_SIGMA
@@ -33,7 +31,6 @@ HOLE_BANDS = 3  # where the image holds the segments' spill-out: what lies beyon
 SURROUNDINGS_MM = 12.0  # FWHM of the weights with which they are continued
 BORDER_MM, SOFT_MM = 2.0, 5.0  # FWHM of the expected border, and of a soft one
 NEAR_BANDS = 2  # that an infiltrating lesion may reach into
-TOGETHER = 256  # slices of templates that are projected together
 WIDER = 1.1  # times the FWHM, to see what its uncertainty does
 ITERATIONS = 3  # of the contrast that the priors are relative to
 # standard deviations of the priors: of border and bands in units of the contrast, of the rest relative to itself
@@ -43,13 +40,6 @@ LEAST_CONTRAST, LEAST_SUV = 0.2, 0.05  # of the uptake, to which the priors are 
 LEAST_COUNTS = 1e-3
 LEAST_WEIGHT = 0.01  # of a voxel that belongs to a segment
 ROUNDING = 0.05
-
-
-class Data(Protocol):
-    """The measurement, as :class:`~PETSuperResLib.problem.Problem` gives it."""
-
-    def part(self, low: int, high: int) -> tuple[ForwardModel, Tensor, Tensor]:
-        """Model, counts and CT of the slices ``low`` to ``high`` (exclusive)."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +90,7 @@ class _Template:
 
 
 def recover(data: Data, image: Volume, segments: Sequence[Segment], vary: bool = True) -> list[Recovered]:
-    """The recovered SUVs of every segment that the image (SUVbw, on the grid of ``data``) holds, in their order.
+    """The recovered SUVs of every segment that the image (SUVbw) holds, in their order; ``data`` is that of the image.
 
     ``vary``: also ``inward``, ``outward`` and ``wider``, which takes four times as long.
     """
@@ -154,12 +144,11 @@ class _Neighbourhood:
         low = np.maximum(np.min([[s.start for s in mask.block] for mask in masks], 0) - margin, 0)
         high = np.minimum(np.max([[s.stop for s in mask.block] for mask in masks], 0) + margin, image.shape)
         self.box = image.crop(low[::-1], high[::-1])
-        self.model, counts, _ = data.part(int(low[0]), int(high[0]))
-        self.block = (slice(None), slice(None), slice(low[1], high[1]), slice(low[2], high[2]))
-        whole = torch.from_numpy(image.array[low[0] : high[0]])
-        mean = self.model.mean(whole.to(counts.device))
+        k, j, i = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        self.data, self.block = data, (k, j, i)
+        mean = data.expected[self.block[0]]
         self.precision = 1 / mean.clamp_min(LEAST_COUNTS)
-        self.residual = counts - mean - self.model.excess(whole.to(counts.device))  # of the image as it is
+        self.residual = data.counts[self.block[0]] - mean  # of the image as it is
         self.weights = np.zeros((len(masks), *self.box.shape), np.float32)
         for weights, mask in zip(self.weights, masks, strict=True):
             weights[tuple(slice(s.start - a, s.stop - a) for s, a in zip(mask.block, low, strict=True))] = mask.weights
@@ -198,8 +187,8 @@ class _Neighbourhood:
         replaced = image * (near <= BANDS)
         projected = self._project([*values, replaced], wider).flatten(1).double()
         weighted = projected * self.precision.flatten()
-        information = (weighted @ projected.T).cpu().numpy()
-        score = (weighted @ self.residual.flatten().double()).cpu().numpy() + information[:, -1]
+        information = (weighted @ projected.T).numpy()
+        score = (weighted @ self.residual.flatten().double()).numpy() + information[:, -1]
         information, score = information[:-1, :-1], score[:-1]  # of the templates, without what they replace
         # a voxel that is half within the segment holds half of its uptake: so the mean over the segment's own part
         inside = np.tensordot(weights, values, ([1, 2, 3], [1, 2, 3])) / (weights**2).sum((1, 2, 3))[:, None]
@@ -218,22 +207,15 @@ class _Neighbourhood:
         return fitted.clip(0), means, np.sqrt(np.einsum("ni,ij,nj->n", inside, covariance, inside)), backgrounds
 
     def _project(self, values: Sequence[np.ndarray], wider: float) -> Tensor:
-        """Expected counts ``(n, S, views, bins)`` of values in the box, with the model's FWHM or a ``wider`` one.
-
-        Many slices are projected together: that takes far less time than one template after the other.
-        """
-        shape, device = self.model.shape, self.residual.device
-        across, along = (fwhm * math.sqrt(wider**2 - 1) for fwhm in self.model.fwhm_mm)
-        widen = GaussianPSF(shape, self.model.spacing, (across, along), device)
-        lines = []
-        count = max(1, TOGETHER // shape[0])
-        for first in range(0, len(values), count):
-            some = values[first : first + count]
-            images = torch.zeros((len(some), *shape))
-            images[self.block] = torch.from_numpy(np.stack(some).astype(np.float32))
-            blurred = torch.cat([self.model.psf(widen(image)) for image in images.to(device)])
-            lines.append(self.model.projector.forward(blurred).unflatten(0, (len(some), shape[0])) * self.model.factors)
-        return torch.cat(lines)
+        """Expected counts ``(n, S, views, bins)`` of values in the box, with the model's FWHM or a ``wider`` one."""
+        data = self.data if wider == 1 else self.data.widened(wider)
+        templates = [Template.of(one.astype(np.float32), self.block, data.grid.shape) for one in values]
+        lines = torch.zeros((len(values), *self.residual.shape))
+        own = self.block[0]
+        for line, seen in zip(lines, data.project(templates), strict=True):
+            first, last = max(seen.first, own.start), min(seen.last, own.stop)
+            line[first - own.start : last - own.start] = seen.values[first - seen.first : last - seen.first]
+        return lines
 
     def _bands(self, mask: np.ndarray) -> np.ndarray:
         """Number of the band around a mask that each voxel belongs to, ``(K, J, I)``; 0 within it."""

@@ -20,6 +20,7 @@ from .measurement import Measurement
 from .model import Lines
 from .psf import GaussianPSF, gaussian_matrix
 
+TOGETHER = 256  # slices of templates that are projected together
 REACHED = 1e-3  # of the axial blur's highest weight: slices that a template reaches
 
 
@@ -51,17 +52,34 @@ class Projection:
 
 
 class Data:
-    """A measurement beside its expectation ``(K, views, bins)`` of an estimate on ``grid``."""
+    """A measurement beside its expectation ``(K, views, bins)`` of an estimate on ``grid``.
 
-    def __init__(self, measurement: Measurement | ImageMeasurement, grid: Volume, projector: Lines, expected: Tensor):
+    Templates are blurred by ``wider`` times the FWHM of the measurement's model.
+    """
+
+    def __init__(
+        self,
+        measurement: Measurement | ImageMeasurement,
+        grid: Volume,
+        projector: Lines,
+        expected: Tensor,
+        wider: float = 1.0,
+    ):
         self.measurement, self.grid, self.projector = measurement, grid, projector
         self.counts, self.expected = measurement.counts, expected
-        across, along = measurement.model_fwhm_mm
+        across, along = (wider * fwhm for fwhm in measurement.model_fwhm_mm)
         self._in_slices = GaussianPSF((1, *grid.shape[1:]), grid.spacing, (across, 0.0), projector.device)
         self._axial = gaussian_matrix(grid.shape[0], grid.spacing[2], along).astype(np.float32)
 
+    def widened(self, factor: float) -> Data:
+        """The same with a wider (or narrower) FWHM in :meth:`project`."""
+        return Data(self.measurement, self.grid, self.projector, self.expected, factor)
+
     def project(self, templates: Sequence[Template]) -> list[Projection]:
         """A t of each template."""
+        if len(templates) > 1 and sum(len(t.values) for t in templates) > TOGETHER:
+            half = len(templates) // 2
+            return [*self.project(templates[:half]), *self.project(templates[half:])]
         blurred = [self._across_slices(template) for template in templates]
         stack = torch.from_numpy(np.concatenate([values for _, values in blurred])).to(self.projector.device)
         lines = self.projector.forward(self._in_slices(stack)).cpu()

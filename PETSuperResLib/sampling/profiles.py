@@ -11,6 +11,6 @@ PROFILES["draft"] = Standard("draft", steps=2, start_sigma=1.8, end_sigma=0.25, 
 PROFILES["standard"] = Standard("standard")
 PROFILES["paper"] = Paper("paper")
 # An image's noise is smooth, so fewer effective counts hold it, and the ties hold the hot regions. Neighbouring slices
-# of an image share noise and need no mean across them.
+# of an image share noise and need no mean across them. Memory keeps what six steps would smooth away.
 Sampler.IMAGE_PROFILES["draft"] = Sampler.get("draft", axial_fwhm_slices=0.0, tissue_beta=0.3)
 Sampler.IMAGE_PROFILES["standard"] = Sampler.get("standard", axial_fwhm_slices=0.0, tissue_beta=0.3, memory=0.3)

@@ -244,7 +244,7 @@ def test_the_threshold_is_not_stated_for_the_fitted_tlg(source, pet, result, tmp
         _, report = objects(pet, result, source, tmp_path / name, rows=rows, threshold="41%")
         texts = {element.value for element in report.iterall() if element.keyword == "TextValue"}
         assert {text for text in texts if "TLG" in text} == {
-            "MTV and measured TLG from SUV 41%",
+            "MTV and measured TLG from 41% of SUVmax",
             *([whole] if fitted else []),
         }
 

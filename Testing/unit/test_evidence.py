@@ -49,7 +49,7 @@ def sinogram(activity: np.ndarray, scale: float = 0.1, seed: int | None = 0) -> 
 def data_of(measurement, estimate: np.ndarray) -> Data:
     grid = image_grid(measurement.grid, SPACING[0])
     problem = Problem.make(measurement, grid, grid, torch.device("cpu"))
-    return Data(measurement, grid, problem.projector, problem.expected(np.asarray(estimate, np.float32)))
+    return problem.data(problem.expected(np.asarray(estimate, np.float32)))
 
 
 def test_a_template_is_projected_as_the_model_projects_it():

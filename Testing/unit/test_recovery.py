@@ -58,7 +58,7 @@ def scene(kind: str, spheres: tuple[tuple[float, ...], ...], seed: int = 0) -> t
 
 def recovered(kind: str, spheres: tuple[tuple[float, ...], ...], vary: bool = False, seed: int = 0) -> list[Recovered]:
     problem, image, segments = scene(kind, spheres, seed)
-    return recover(problem, image, segments, vary)
+    return recover(problem.data(problem.expected(image.array)), image, segments, vary)
 
 
 @pytest.mark.parametrize("kind", ["sinogram", "image"])
@@ -91,6 +91,7 @@ def test_segments_outside_the_image_are_left_out_and_the_others_keep_their_order
     problem, image, segments = scene("image", SPHERES)
     moved = cover(0.0, 0.0, 10.0)
     outside = Segment(9, "outside", Volume(moved.array, SPACING, (500.0, 0.0, 0.0), unit="label"))
-    found = recover(problem, image, [segments[2], outside, segments[0]], vary=False)
+    data = problem.data(problem.expected(image.array))
+    found = recover(data, image, [segments[2], outside, segments[0]], vary=False)
     assert [one.label for one in found] == [3, 1]
-    assert recover(problem, image, []) == []
+    assert recover(data, image, []) == []

@@ -91,6 +91,7 @@ def scan_rows(
         simulation = scan.simulate(pet, ct, device)
         problem = scan.problem(simulation, ct, device)
         image = scan.restored(problem, ct, prior, quality, folder)
+        data = problem.data(problem.expected(image.array))
         own = segments_of(labels)
         known = {"true": simulation.truth, "image": image, "pet": simulation.lr}
         measured = {
@@ -101,7 +102,7 @@ def scan_rows(
         place = {"patient": scan.patient, "subject": scan.subject.name, "input": scan.input, "seed": scan.seed}
         for mask in masks:
             moved = moved_labels(labels, MASKS[mask])
-            for found in recover(problem, image, segments_of(moved) if moved.array.any() else []):
+            for found in recover(data, image, segments_of(moved) if moved.array.any() else []):
                 row = place | {"condition": scan.condition, "mask": mask, "label": found.label}
                 row |= {name: getattr(found, name) for name in FITTED}
                 for kind, lesions in measured.items():
