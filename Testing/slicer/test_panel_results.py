@@ -250,7 +250,7 @@ def test_save_as_dicom_writes_the_lesions_of_the_table(panel, host, saved, tmp_p
     columns = zip(("Input PET", "Super-resolved PET"), panel.lesions.measured.columns, strict=True)
     wanted = {(lesion.name, title): lesion.suvmax for title, (_, lesions) in columns for lesion in lesions}
     assert found == pytest.approx(wanted) and len(found) == 4
-    assert "MTV and measured TLG from SUV 41%" in {e.value for e in report.iterall() if e.keyword == "TextValue"}
+    assert "MTV and measured TLG from 41% of SUVmax" in {e.value for e in report.iterall() if e.keyword == "TextValue"}
     written = panel.logic.saveAsDicom(panel.params.result, tmp_path / "console", lesions=segments)
     assert len(written) == volume.shape[0] + 2
 

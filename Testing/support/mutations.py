@@ -40,6 +40,7 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("physics/image_model.py", "math.prod(image.spacing) / (CELL", "1.0 / (CELL", IMAGE),
     ("physics/image_model.py", "** (1 - noise.exponent)", "** 0", IMAGE),
     ("physics/image_model.py", "hot(part) - self.psf(part)", "0 * part", IMAGE),
+    ("sampling/standard.py", "counts - model.excess(z)", "counts", IMAGE),
     ("physics/voxels.py", "shares / covered", "shares", IMAGE),
     ("physics/voxels.py", "values, self._rows.T", "0.9 * values, self._rows.T", IMAGE),
     ("physics/image_noise.py", "6 - 8 * correlation[lag]", "6 - 4 * correlation[lag]", IMAGE),

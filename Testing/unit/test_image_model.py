@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from known_prior import as_it_is, known_prior
 from scipy import ndimage
 
 from PETSuperResLib.errors import GeometryError
@@ -17,6 +18,10 @@ from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise, image_noise, second_differences
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.voxels import VoxelMeans
+from PETSuperResLib.problem import Problem
+from PETSuperResLib.reconstruction import solve
+from PETSuperResLib.sampling import Sampler
+from PETSuperResLib.sampling.slabs import Slabs
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.widths import BOX_FWHM
 
@@ -169,6 +174,21 @@ def test_the_response_to_hot_regions_is_narrower():
     assert float((model.mean(hot) - narrow.model(grid).mean(hot)).abs().max()) > 5e4
     assert float(model.excess(faint).abs().max()) < 1e-4 * float(model.forward(faint).max())
     assert narrow.model(grid).excess(hot) == 0.0
+
+
+def test_the_sampler_takes_the_sharper_response_of_hot_regions_off():
+    """A hot square seen with the narrower response overshoots less by the model that knows of it."""
+    truth = np.full((5, 40, 40), 1.0, np.float32)
+    truth[:, 15:25, 15:25] = 30.0
+    grid = image_of(truth, (2.0, 2.0, 3.0))
+    seen = post_filter(torch.from_numpy(truth), grid.spacing, (4.0, 0.0)).numpy()
+    peaks = []
+    for part in (1.0, 0.5):
+        data = replace(image_measurement(grid.with_array(seen), (8.0, 1.0), SOME), hot_part=part)
+        problem = Problem.make(data, grid, grid.with_array(np.zeros(grid.shape, np.float32), "HU"), torch.device("cpu"))
+        estimate, _ = solve(Slabs(problem, known_prior(as_it_is, pixel_mm=2.0)), Sampler.get("draft", "image"))
+        peaks.append(float(estimate.max()))
+    assert 30 < peaks[1] < 30 + 0.7 * (peaks[0] - 30)
 
 
 def test_second_differences_vanish_on_planes():

@@ -49,6 +49,16 @@ def test_blocks_of_slices_give_what_all_slices_together_give(make, monkeypatch):
     assert blocks == pytest.approx(whole, rel=1e-4) and whole["factor"] != pytest.approx(1.0, rel=0.01)
 
 
+def test_what_is_expected_of_an_image_holds_the_sharper_response_of_hot_regions():
+    found = image_problem(np.random.default_rng(3))
+    estimate = np.zeros(found.grid.shape, np.float32)
+    estimate[8:14, 20:30, 20:30] = 30.0
+    sharper = replace(found, measurement=replace(found.measurement, hot_part=0.5))
+    more = sharper.expected(estimate) - found.expected(estimate)
+    assert float(more.max()) > 0.05 * float(found.expected(estimate).max()) and float(more.min()) < 0
+    assert abs(float(more.sum())) < 0.02 * float(more.abs().sum())  # counts are moved, not made
+
+
 @pytest.mark.parametrize("make", [image_problem, sinogram_problem])
 def test_the_trues_that_the_model_expects_are_conserved(make):
     """Of a uniform estimate, which the PSF leaves as it is; an image's trues are without the weights of its voxels."""
