@@ -1,8 +1,12 @@
-"""Change of a measure between two visits, and the limits within which repeated scans differ without any change.
+"""Change of a measure between two visits, and the limits within which it differs without any change of the lesion.
 
 Between two scans of an unchanged lesion the logarithm of a measure differs by a normal deviate of standard deviation
 sqrt(2) w, with the within-subject coefficient of variation w (test-retest). The ratio R of two visits has therefore the
 95 % interval R exp(+-1.96 sqrt(2) w), and the change is larger than its uncertainty where that does not hold 1.
+
+What was recovered has intervals of its own (:mod:`~PETSuperResLib.lesions.intervals`). Those of both visits give the
+one of their ratio, with their level of 90 %: on the logarithms the distances from the values to the opposite ends add
+in quadrature (Zou and Donner, Stat Med 2008;27:1693). It is of the uptake at the two scans, whatever has changed it.
 """
 
 from __future__ import annotations
@@ -25,39 +29,61 @@ FOLLOWED: dict[str, Measure] = {
     **{name: MEASURES[name] for name in ("suvpeak", "suvmax", "suvmean", "mtv_ml", "tlg")},
     **{name: MEASURES[name.removesuffix("_recovered")] for name in RECOVERED},
 }
-WITHIN_SUBJECT |= {name: WITHIN_SUBJECT[name.removesuffix("_recovered")] for name in RECOVERED}
+Values = Mapping[str, float | None]
+Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Change:
-    """Change in per cent with its 95 % interval; ``real``: whether it is larger than the uncertainty."""
+    """Change in per cent with its interval, None where the uncertainty is not known.
+
+    ``real``: whether the change is larger than the uncertainty.
+    """
 
     percent: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
     @property
-    def real(self) -> bool:
-        """Whether the interval does not hold 0."""
-        return self.low > 0 or self.high < 0
+    def real(self) -> bool | None:
+        """Whether the interval does not hold 0; None without one."""
+        return None if self.low is None or self.high is None else self.low > 0 or self.high < 0
 
 
-def change(measure: str, before: float | None, after: float | None) -> Change | None:
-    """Change of a measure (a key of :data:`FOLLOWED`); None where a value is missing or 0."""
-    if not before or not after:
+def change(measure: str, before: Values, after: Values) -> Change | None:
+    """Change of a measure (a key of :data:`FOLLOWED`) from one visit's values to another's, by their names.
+
+    None where the measure is missing or 0 at one of them.
+    """
+    first, last = before.get(measure), after.get(measure)
+    if not first or not last:
         return None
-    factor = math.exp(1.96 * math.sqrt(2) * WITHIN_SUBJECT[measure])
-    ratio = after / before
-    return Change(100 * (ratio - 1), 100 * (ratio / factor - 1), 100 * (ratio * factor - 1))
+    ratio = last / first
+    if measure in WITHIN_SUBJECT:
+        down = up = 1.96 * math.sqrt(2) * WITHIN_SUBJECT[measure]
+    else:
+        ends = ends_of(measure, before), ends_of(measure, after)
+        if ends[0] is None or ends[1] is None:
+            return Change(100 * (ratio - 1))
+        down = math.hypot(math.log(last / ends[1][0]), math.log(ends[0][1] / first))
+        up = math.hypot(math.log(ends[1][1] / last), math.log(first / ends[0][0]))
+    return Change(100 * (ratio - 1), 100 * (ratio * math.exp(-down) - 1), 100 * (ratio * math.exp(up) - 1))
 
 
-def change_columns(values: Mapping[str, float | None], first: Mapping[str, float | None], prefix: str) -> dict:
+def ends_of(measure: str, values: Values) -> Ends | None:
+    """The interval of a recovered measure (``suvmean_recovered``: ``suvmean_low`` and ``suvmean_high``) or None."""
+    name = measure.removesuffix("_recovered")
+    low, high = (values.get(f"{name}_{end}") for end in ("low", "high"))
+    return (low, high) if name != measure and low and high else None
+
+
+def change_columns(values: Values, first: Values, prefix: str) -> dict[str, float | str | None]:
     """``<measure>_<prefix>_percent``, ``.._low``, ``.._high`` and ``.._real`` (yes, no) of every measure."""
-    columns: dict[str, float | str] = {}
+    columns: dict[str, float | str | None] = {}
     for measure in FOLLOWED:
-        found = change(measure, first.get(measure), values.get(measure))
+        found = change(measure, first, values)
         if found is not None:
             name = f"{measure}_{prefix}"
             columns |= {f"{name}_percent": found.percent, f"{name}_low": found.low, f"{name}_high": found.high}
-            columns |= {f"{name}_real": "yes" if found.real else "no"}
+            columns[f"{name}_real"] = None if found.real is None else "yes" if found.real else "no"
     return columns

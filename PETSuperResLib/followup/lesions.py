@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..lesions.measures import MTV, Lesion, measure_lesions
+from ..lesions.measures import INTERVALS, MTV, Lesion, measure_lesions
 from ..lesions.segments import Segment
 from .change import FOLLOWED, change_columns
 from .pairing import Link
@@ -19,6 +19,7 @@ Carry = Callable[[Segment, int, int], Segment | None]
 SINCE = "change"  # columns: since the first visit that has the lesion
 COLUMNS = (
     *("lesion", "name", "visit", "visit_name", "date", "image", "status", "labels", "voxels", *FOLLOWED),
+    *("evidence_sigma", *INTERVALS),
     *(f"{m}_{SINCE}{part}" for m in FOLLOWED for part in ("_percent", "_low", "_high", "_real")),
 )
 
@@ -75,8 +76,10 @@ def _status(visit: int, count: int, before: int) -> str:
 def measured(
     visits: Sequence[Visit], found: Sequence[Found], threshold: float | str = MTV
 ) -> Iterator[tuple[Found, str, dict[str, Any]]]:
-    """Every lesion at every visit in every image: (lesion, image, measures by name); SULpeak and, of a
-    lesion of one contour, what was recovered where they are known."""
+    """Every lesion at every visit in every image: (lesion, image, measures by name).
+
+    SULpeak and, of a lesion of one contour, what was recovered with intervals and evidence where they are known.
+    """
     for one in found:
         visit = visits[one.visit - 1]
         for image, volume in visit.images.items():

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..inputs import read_image
-from ..lesions.measures import RECOVERED
+from ..lesions.measures import INTERVALS, RECOVERED
 from ..lesions.read import read_segmentation
 from ..lesions.segments import Segment
 from ..results import lesions_of, report_of, target
@@ -53,7 +53,8 @@ class Visit:
 
     ``images``: by name the PETs in SUVbw that are measured: ``pet``, and ``sr`` where it was super-resolved.
     ``segments`` are the lesions; none is a visit whose lesions have all vanished. ``ct`` in HU serves registration and
-    reference regions. ``recovered``: by the segment's name, what was recovered from its measurement.
+    reference regions. ``recovered``: by the segment's name, what was recovered from its measurement, with intervals,
+    their note and the evidence.
     ``file``: where the PET was read; ``report``: of the reconstruction of ``sr``.
     """
 
@@ -63,7 +64,7 @@ class Visit:
     ct: Volume | None = None
     body: Body = Body()
     notes: tuple[str, ...] = ()
-    recovered: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    recovered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     file: Path | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,10 +106,15 @@ class Visit:
         return cls(name, images, segments, anatomy, of_body, tuple(notes), recovered, file, report)
 
 
-def _recovered(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def _recovered(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """What rows of a table of lesions have of recovered SUVs, by the lesion's name."""
     known = [row for row in rows if row.get(RECOVERED[0])]
-    return {row["lesion"]: {name: float(row[name]) for name in RECOVERED if row.get(name)} for row in known}
+    names = (*RECOVERED, *INTERVALS, "evidence_sigma")
+    return {row["lesion"]: {n: _value(n, row[n]) for n in names if row.get(n)} for row in known}
+
+
+def _value(name: str, text: str) -> Any:
+    return text if name.endswith("_note") else float(text)
 
 
 def _empty(segmentation: Volume | str | Path) -> bool:

@@ -13,7 +13,7 @@ from visits import Pair, two_visits
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError
-from PETSuperResLib.followup.change import change
+from PETSuperResLib.followup.change import Change, change
 from PETSuperResLib.followup.compare import FollowUp, compare
 from PETSuperResLib.followup.pairing import pair
 from PETSuperResLib.followup.visit import Body, Visit
@@ -82,19 +82,40 @@ def test_a_lesion_that_comes_back_is_the_same_one():
 
 
 # -- change ---------------------------------------------------------------------------------------------
+def changed(measure: str, before: float, after: float) -> Change | None:
+    return change(measure, {measure: before}, {measure: after})
+
+
 def test_the_limits_of_an_suv_are_those_of_qibas_profile():
-    at_12_percent = change("suvmax", 10, 10)
+    at_12_percent = changed("suvmax", 10, 10)
     assert round(at_12_percent.low) == -28 and round(at_12_percent.high) == 39
-    assert not change("suvmax", 10, 13).real and change("suvmax", 10, 14).real
-    assert not change("suvmax", 10, 7.5).real and change("suvmax", 10, 7).real
-    assert change("suvmax", 0, 5) is None
+    assert not changed("suvmax", 10, 13).real and changed("suvmax", 10, 14).real
+    assert not changed("suvmax", 10, 7.5).real and changed("suvmax", 10, 7).real
+    assert changed("suvmax", 0, 5) is None
 
 
 def test_the_interval_holds_the_true_change_of_repeated_scans_in_95_percent():
     random = np.random.default_rng(0)
     before, after = 5 * np.exp(0.12 * random.standard_normal((2, 4000)))
-    found = [change("suvpeak", b, 0.7 * a) for b, a in zip(before, after, strict=True)]
+    found = [changed("suvpeak", b, 0.7 * a) for b, a in zip(before, after, strict=True)]
     assert 0.94 < np.mean([f.low < -30 < f.high for f in found]) < 0.96
+
+
+def test_what_was_recovered_changes_by_the_intervals_of_both_visits():
+    """Intervals of 90 % whose ends are 5 and 12 % off: the change's holds the true one in 90 %, too."""
+    random = np.random.default_rng(0)
+    down, up = 0.05 / 1.645, 0.12 / 1.645
+    found = []
+    for truths in 5 * np.array([[1.0, 0.7]] * 4000):
+        error = random.standard_normal(2)
+        values = truths * np.exp(np.where(error > 0, down, up) * -error)  # of a low value the truth lies far above
+        ends = [
+            {"suvmean_recovered": v, "suvmean_low": v * np.exp(-0.05), "suvmean_high": v * np.exp(0.12)} for v in values
+        ]
+        found.append(change("suvmean_recovered", *ends))
+    assert 0.88 < np.mean([f.low < -30 < f.high for f in found]) < 0.92
+    sure, unsure = found[0], change("suvmean_recovered", {"suvmean_recovered": 5.0}, {"suvmean_recovered": 3.0})
+    assert sure.real and unsure.percent == pytest.approx(-40) and unsure.real is None
 
 
 def test_values_changes_and_the_places_of_lesions_that_are_not_there():
@@ -124,12 +145,18 @@ def test_sul_is_by_lean_body_mass_and_missing_where_it_is_not_known():
 
 def test_what_was_recovered_is_followed_too():
     both = [
-        replace(v, images=v.images | {"sr": v.pet}, recovered={"Lesion 1": {"suvmean_recovered": suv}})
+        replace(
+            v,
+            images=v.images | {"sr": v.pet},
+            recovered={"Lesion 1": {"suvmean_recovered": suv, "suvmean_low": 0.9 * suv, "suvmean_high": 1.2 * suv}},
+        )
         for v, suv in ((visit(A), 12.0), (visit(A), 6.0))
     ]
     rows = compare(both).rows
     assert [row.get("suvmean_recovered") for row in rows] == [None, 12.0, None, 6.0]
+    assert rows[3]["suvmean_high"] == pytest.approx(7.2)
     assert rows[3]["suvmean_recovered_change_percent"] == pytest.approx(-50)
+    assert rows[3]["suvmean_recovered_change_real"] == "yes" and rows[2]["suvmean_change_real"] == "no"
 
 
 def test_a_lesion_that_was_not_drawn_again_is_told():
