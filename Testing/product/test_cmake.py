@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -44,31 +43,6 @@ def test_project_and_folders_bear_the_extension_name():
     assert "project(PETSuperRes)" in text
     for folder in re.findall(r"add_subdirectory\((\w+)\)", text):
         assert (ROOT / folder / "CMakeLists.txt").is_file()
-
-
-def metadata(name: str) -> str:
-    """An EXTENSION_* value of the top CMakeLists.txt."""
-    return re.search(rf'EXTENSION_{name} "(.*?)"', (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")).group(1)
-
-
-@pytest.mark.parametrize("name", ["ICONURL", "SCREENSHOTURLS"])
-def test_extension_pictures_are_there(name):
-    for url in metadata(name).split():
-        path = url.partition("/main/")[2]
-        assert (ROOT / path).is_file() and path.startswith("Resources/")
-
-
-def test_the_entry_for_the_index_says_what_the_extension_says():
-    entry = json.loads((ROOT / "Resources" / "ExtensionsIndex" / "PETSuperRes.json").read_text(encoding="utf-8"))
-    # of schema v1.0.2, which allows no other keys
-    known = {"$schema", "category", "scm_url", "scm_revision", "build_dependencies", "build_subdirectory", "tier"}
-    assert set(entry) == known and "v1.0.2" in entry["$schema"]
-    assert entry["scm_url"] == metadata("HOMEPAGE") and entry["build_dependencies"] == metadata("DEPENDS").split()
-    pictures = metadata("ICONURL").replace("raw.githubusercontent.com", "github.com")
-    assert pictures.startswith(f"{entry['scm_url']}/{entry['scm_revision']}/")
-    module = (ROOT / "PETSuperRes" / "PETSuperRes.py").read_text(encoding="utf-8")
-    assert f'"{entry["category"]}")]' in module
-    assert 1 <= entry["tier"] <= 5
 
 
 def install(folder: Path) -> Path:
