@@ -102,21 +102,21 @@ def _copied(source: Dataset) -> Dataset:
     dataset.setdefault("FrameOfReferenceUID", stable_uid(text(source, "SeriesInstanceUID")))
     dataset.setdefault("CountsSource", "EMISSION")
     dataset.setdefault("SeriesType", ["STATIC", "IMAGE"])
-    _conform(dataset)
+    conform(dataset)
     return dataset
 
 
-def _conform(dataset: Dataset) -> None:
-    """What sources have otherwise than the standard: how the patient lies, by codes in place of PatientPosition, which
-    may not be beside them (PS3.3 C.7.3.1.1.2); the side, long study IDs, WHOLEBODY."""
+def conform(dataset: Dataset) -> None:
+    """What scanners write otherwise than the standard: how the patient lies, by codes in place of PatientPosition,
+    which may not be beside them (PS3.3 C.7.3.1.1.2); the side, long study IDs, WHOLEBODY."""
     if text(dataset, "BodyPartExamined") not in UNPAIRED:
         dataset.setdefault("Laterality", None)
     position = text(dataset, "PatientPosition").upper()
-    if not dataset.PatientOrientationCodeSequence and position[2:] in LYING:
+    if not dataset.get("PatientOrientationCodeSequence") and position[2:] in LYING:
         lies = _code("102538003", "recumbent", "SCT")
         lies.PatientOrientationModifierCodeSequence = DicomSequence([_code(*LYING[position[2:]], "SCT")])
         dataset.PatientOrientationCodeSequence = DicomSequence([lies])
-    if not dataset.PatientGantryRelationshipCodeSequence and position[:2] in FIRST:
+    if not dataset.get("PatientGantryRelationshipCodeSequence") and position[:2] in FIRST:
         dataset.PatientGantryRelationshipCodeSequence = DicomSequence([_code(*FIRST[position[:2]], "SCT")])
     dataset.pop("PatientPosition", None)
     dataset.StudyID = text(dataset, "StudyID")[:SHORT]

@@ -1,6 +1,7 @@
 """A simulated PET as the DICOM series that a scanner writes: in Bq/mL, with the vendor's words on the reconstruction.
 
-Patient, dose and times are invented, and the series says that it is a simulation.
+Where scanners depart from the standard, it keeps to it; the nuclide has the old code (SRT) that they use. Patient, dose
+and times are invented, and the series says that it is a simulation.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..errors import InputError, UnitsError
 from ..progress import Callback
 from ..version import NOTICE, __version__
 from ..volume import Volume
-from .derived import LEVEL, PET_STORAGE, WINDOW, decimal, set_geometry
+from .derived import LEVEL, PET_STORAGE, WINDOW, conform, decimal, set_geometry
 from .files import quiet_pydicom
 from .ge import FILTERS, set_ge_filters
 from .write import check_target, right_handed, write_slices
@@ -79,6 +80,7 @@ def _series(volume: Volume) -> Dataset:
     value = DOSE_BQ / (1000 * WEIGHT_KG) * 2 ** (-(STARTED - INJECTED).total_seconds() / HALF_LIFE_S)
     series.RescaleSlope, series.RescaleIntercept = decimal(value), 0
     series.WindowCenter, series.WindowWidth = decimal(LEVEL * value), decimal(WINDOW * value)
+    conform(series)
     return series
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from dciodvfy import errors_of, needs_dciodvfy
 from ellipses import Ellipse
 
 from PETSuperResLib.dicom.read import read_series
@@ -181,6 +182,13 @@ def test_the_image_comes_back_from_dicom_with_its_header(scan, tmp_path):
         write_simulated(image, tmp_path / "series")
     with pytest.raises(UnitsError, match="SUVbw"):
         write_simulated(replace(image, unit="HU"), tmp_path / "other")
+
+
+@needs_dciodvfy
+@pytest.mark.parametrize("name", ["mct-earl2", "discovery-710-sharpir", "gemini-tf"])
+def test_the_series_is_valid_dicom(scan, tmp_path, name):
+    image = replace(scan.lr, metadata=Protocol.get(name).header)
+    assert not errors_of(write_simulated(image, tmp_path / "series")[1])
 
 
 def test_slices_from_the_other_end_come_back_at_their_places(scan, tmp_path):
