@@ -12,6 +12,7 @@ import pytest
 from contour_factory import disc, rtstruct, write
 from dciodvfy import errors_of, needs_dciodvfy
 from dicom_factory import Scan, pet_slices, write_series
+from report_reader import ends_of, field, groups, is_recovered, values_of
 from tiny import table
 
 from PETSuperResLib import suv_volume
@@ -26,10 +27,7 @@ from PETSuperResLib.version import NOTICE, __version__
 from PETSuperResLib.volume import Volume
 
 SCAN = Scan(spacing=(4.0, 4.0, 5.0), origin=(-30.0, -20.0, 100.0))
-METHODS = {"INPUT_PET": "lr", "SR_PET": "ours-standard"}
-DERIVATIONS = {"Maximum": "suvmax", "Mean": "suvmean", "Peak Value Within ROI": "suvpeak"}
 RECOVERED = ("suvmax_recovered", "suvmean_recovered", "suvpeak_recovered", "tlg_recovered")
-CONCEPTS = {"Metabolic Volume": "mtv_ml", "Total Lesion Glycolysis": "tlg"}
 
 
 def suv() -> np.ndarray:
@@ -73,15 +71,6 @@ def objects(pet, result, source, out, drawn=None, rows=None, **report) -> tuple[
     return pydicom.dcmread(out / "SEG.dcm"), hd.sr.srread(out / "SR.dcm")
 
 
-def groups(report):
-    return report.content.get_volumetric_roi_measurement_groups()
-
-
-def field(measurement) -> str:
-    derivation = measurement.derivation
-    return DERIVATIONS[derivation.meaning] if derivation else CONCEPTS[measurement.name.meaning]
-
-
 def saved(pet, result, folder: Path) -> Path:
     """A reconstruction's folder, with the lesions' table."""
     drawn = segments(pet)
@@ -106,11 +95,7 @@ def test_the_report_has_every_value_of_the_table_to_four_digits(source, pet, res
     Result(result, lesions=lesions, report={"seed": 5, "threshold": 2.5}).write(folder)
     assert run(["report", *words, "--segmentation", str(labels)]) == 0
     assert "SEG.dcm, SR.dcm" in capsys.readouterr().out
-    found = {
-        (METHODS[group.method.value], group.tracking_identifier, field(measurement)): measurement.value
-        for group in groups(hd.sr.srread(tmp_path / "out" / "SR.dcm"))
-        for measurement in group.get_measurements()
-    }
+    found = values_of(hd.sr.srread(tmp_path / "out" / "SR.dcm"), "ours-standard")
     wanted = {(row["method"], row["lesion"], name): float(row[name]) for row in rows for name in MEASURES}
     assert found.keys() == wanted.keys() and len(found) == 20
     for key, value in wanted.items():
@@ -226,7 +211,7 @@ def test_what_was_recovered_is_told_with_its_method(source, pet, result, tmp_pat
         row |= {name: 10.0 + n for n, name in enumerate(RECOVERED)} | {"evidence_sigma": 3.5}
     _, report = objects(pet, result, source, tmp_path / "out", rows=rows)
     for group in groups(report):
-        fitted = [m for m in group.get_measurements() if m.method and m.method.meaning == "Fitted to the measurement"]
+        fitted = [m for m in group.get_measurements() if is_recovered(m)]
         found = {f"{field(m)}_recovered": m.value for m in fitted}
         assert found == ({name: row[name] for name in RECOVERED} if group.method.value == "SR_PET" else {})
         sigma = [m.value for m in group.get_measurements() if m.name.value == "EVIDENCE"]
@@ -246,15 +231,6 @@ def test_the_threshold_is_not_stated_for_the_fitted_tlg(source, pet, result, tmp
             "MTV and measured TLG from 41% of SUVmax",
             *([whole] if fitted else []),
         }
-
-
-def ends_of(measurement) -> dict[str, float]:
-    """How far the interval reaches above and below, by the sign."""
-    return {
-        item.ConceptNameCodeSequence[0].CodeMeaning[0]: float(item.MeasuredValueSequence[0].NumericValue)
-        for item in measurement[0].ContentSequence
-        if "uncertainty" in item.ConceptNameCodeSequence[0].CodeMeaning
-    }
 
 
 def test_the_interval_of_a_recovered_measure_is_its_uncertainty(source, pet, result, tmp_path):
