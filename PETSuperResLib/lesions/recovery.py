@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
-from torch import Tensor
 
-from ..physics.amplitudes import Data, Template
+from ..physics.amplitudes import Data
 from ..physics.psf import GaussianPSF
+from ..physics.window import Window
 from ..volume import Volume
 from ..widths import FWHM_PER_SIGMA
 from .measures import measure_lesions
@@ -37,7 +37,6 @@ ITERATIONS = 3  # of the contrast that the priors are relative to
 CONTRAST, SOFT, NEAR, TEXTURE, SURROUNDINGS = 10.0, 0.6, 0.15, 0.3, 0.3
 TEXTURE_MEAN = 0.5  # of the image's own texture that is expected to be true
 LEAST_CONTRAST, LEAST_SUV = 0.2, 0.05  # of the uptake, to which the priors are relative; and of the SUVmean
-LEAST_COUNTS = 1e-3
 LEAST_WEIGHT = 0.01  # of a voxel that belongs to a segment
 ROUNDING = 0.05
 
@@ -145,10 +144,7 @@ class _Neighbourhood:
         high = np.minimum(np.max([[s.stop for s in mask.block] for mask in masks], 0) + margin, image.shape)
         self.box = image.crop(low[::-1], high[::-1])
         k, j, i = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        self.data, self.block = data, (k, j, i)
-        mean = data.expected[self.block[0]]
-        self.precision = 1 / mean.clamp_min(LEAST_COUNTS)
-        self.residual = data.counts[self.block[0]] - mean  # of the image as it is
+        self.window = Window(data, (k, j, i))
         self.weights = np.zeros((len(masks), *self.box.shape), np.float32)
         for weights, mask in zip(self.weights, masks, strict=True):
             weights[tuple(slice(s.start - a, s.stop - a) for s, a in zip(mask.block, low, strict=True))] = mask.weights
@@ -185,10 +181,10 @@ class _Neighbourhood:
         templates = [*self._of_lesions(weights, own_bands), *self._around(weights, near, backgrounds, continued)]
         values = np.stack([t.values for t in templates])
         replaced = image * (near <= BANDS)
-        projected = self._project([*values, replaced], wider).flatten(1).double()
-        weighted = projected * self.precision.flatten()
-        information = (weighted @ projected.T).numpy()
-        score = (weighted @ self.residual.flatten().double()).numpy() + information[:, -1]
+        projected = self.window.project(np.stack([*values, replaced]), wider)
+        weighted = projected * self.window.precision
+        information = (weighted @ projected.T).astype(np.float64)
+        score = weighted @ self.window.residual + information[:, -1]
         information, score = information[:-1, :-1], score[:-1]  # of the templates, without what they replace
         # a voxel that is half within the segment holds half of its uptake: so the mean over the segment's own part
         inside = np.tensordot(weights, values, ([1, 2, 3], [1, 2, 3])) / (weights**2).sum((1, 2, 3))[:, None]
@@ -205,17 +201,6 @@ class _Neighbourhood:
         covariance = covariance * np.outer(unit, unit)
         fitted = image - replaced + np.tensordot(amplitudes, values, 1)
         return fitted.clip(0), means, np.sqrt(np.einsum("ni,ij,nj->n", inside, covariance, inside)), backgrounds
-
-    def _project(self, values: Sequence[np.ndarray], wider: float) -> Tensor:
-        """Expected counts ``(n, S, views, bins)`` of values in the box, with the model's FWHM or a ``wider`` one."""
-        data = self.data if wider == 1 else self.data.widened(wider)
-        templates = [Template.of(one.astype(np.float32), self.block, data.grid.shape) for one in values]
-        lines = torch.zeros((len(values), *self.residual.shape))
-        own = self.block[0]
-        for line, seen in zip(lines, data.project(templates), strict=True):
-            first, last = max(seen.first, own.start), min(seen.last, own.stop)
-            line[first - own.start : last - own.start] = seen.values[first - seen.first : last - seen.first]
-        return lines
 
     def _bands(self, mask: np.ndarray) -> np.ndarray:
         """Number of the band around a mask that each voxel belongs to, ``(K, J, I)``; 0 within it."""

@@ -54,26 +54,15 @@ class Projection:
 class Data:
     """A measurement beside its expectation ``(K, views, bins)`` of an estimate on ``grid``.
 
-    Templates are blurred by ``wider`` times the FWHM of the measurement's model.
+    ``fwhm_mm``: of the measurement's model, (transaxial, axial).
     """
 
-    def __init__(
-        self,
-        measurement: Measurement | ImageMeasurement,
-        grid: Volume,
-        projector: Lines,
-        expected: Tensor,
-        wider: float = 1.0,
-    ):
+    def __init__(self, measurement: Measurement | ImageMeasurement, grid: Volume, projector: Lines, expected: Tensor):
         self.measurement, self.grid, self.projector = measurement, grid, projector
         self.counts, self.expected = measurement.counts, expected
-        across, along = (wider * fwhm for fwhm in measurement.model_fwhm_mm)
+        self.fwhm_mm = across, along = measurement.model_fwhm_mm
         self._in_slices = GaussianPSF((1, *grid.shape[1:]), grid.spacing, (across, 0.0), projector.device)
         self._axial = gaussian_matrix(grid.shape[0], grid.spacing[2], along).astype(np.float32)
-
-    def widened(self, factor: float) -> Data:
-        """The same with a wider (or narrower) FWHM in :meth:`project`."""
-        return Data(self.measurement, self.grid, self.projector, self.expected, factor)
 
     def project(self, templates: Sequence[Template]) -> list[Projection]:
         """A t of each template."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -41,6 +42,9 @@ class Lines(Protocol):
 
     def adjoint(self, sinogram: Tensor) -> Tensor:
         """The transpose."""
+
+    def matrix(self, rows: slice, columns: slice) -> scipy.sparse.csr_array:
+        """The operator on a window of a slice's pixels, ``(views * bins, rows * columns)``."""
 
 
 class ForwardModel:

@@ -36,12 +36,10 @@ def _shadow(u: np.ndarray, a: float, b: float) -> np.ndarray:
     return (_ramp2(u + big) - _ramp2(u + small) - _ramp2(u - small) + _ramp2(u - big)) / (a * b)
 
 
-def _base_matrix(
-    shape: tuple[int, int], pixel: float, views: int, base: int, bins: int, half: int, bin_mm: float, sub: int
+def _strip_integrals(
+    x: np.ndarray, y: np.ndarray, pixel: float, views: int, base: int, bins: int, half: int, bin_mm: float, sub: int
 ) -> scipy.sparse.csr_array:
-    """Strip integrals of views 0..base-1 and bins 0..half-1: (base * half, J * I), in mm."""
-    y, x = ((np.arange(n) - (n - 1) / 2) * pixel for n in shape)
-    x, y = np.meshgrid(x, y)
+    """Of pixels at ``x`` and ``y`` (mm), for views 0..base-1 and bins 0..half-1: (base * half, pixels), in mm."""
     pixels = np.arange(x.size, dtype=np.int32)
     blocks = []
     for view in range(base):
@@ -66,6 +64,13 @@ def _base_matrix(
     matrix = scipy.sparse.csr_array(scipy.sparse.vstack(blocks, format="csr"))
     matrix.sum_duplicates()
     return matrix
+
+
+def _centres(shape: tuple[int, int], pixel_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the pixels of a slice, ``(J, I)`` in mm."""
+    y, x = ((np.arange(n) - (n - 1) / 2) * pixel_mm for n in shape)
+    x, y = np.meshgrid(x, y)
+    return x, y
 
 
 def covering_bins(shape: tuple[int, int], pixel_mm: float, bin_mm: float) -> int:
@@ -102,7 +107,7 @@ def plain_matrix(
     shape: tuple[int, int], pixel_mm: float, views: int, bins: int, bin_mm: float
 ) -> scipy.sparse.csr_array:
     """G without symmetries, ``(views * bins, J * I)``: for comparisons."""
-    return _base_matrix(shape, pixel_mm, views, views, bins, bins, bin_mm, 1)
+    return _strip_integrals(*_centres(shape, pixel_mm), pixel_mm, views, views, bins, bins, bin_mm, 1)
 
 
 class ParallelProjector:
@@ -137,8 +142,18 @@ class ParallelProjector:
         self.device = torch.device(device)
         self.pairings, self.base = _symmetries(self.views, self.shape[0] == self.shape[1])
         self.half = (self.bins + 1) // 2
-        matrix = _base_matrix(self.shape, pixel_mm, self.views, self.base, self.bins, self.half, bin_mm, sub_views)
+        self.widths = pixel_mm, bin_mm, sub_views
+        matrix = self._matrix(*_centres(self.shape, pixel_mm), self.base, self.half)
         self.backend: Backend = (backend or backend_for(self.device))(matrix, self.shape, self._tables(), self.device)
+
+    def matrix(self, rows: slice, columns: slice) -> scipy.sparse.csr_array:
+        """G of a window of a slice's pixels, ``(views * bins, rows * columns)``."""
+        x, y = (values[rows, columns] for values in _centres(self.shape, self.widths[0]))
+        return self._matrix(x, y, self.views, self.bins)
+
+    def _matrix(self, x: np.ndarray, y: np.ndarray, base: int, half: int) -> scipy.sparse.csr_array:
+        pixel, bin_mm, sub = self.widths
+        return _strip_integrals(x, y, pixel, self.views, base, self.bins, half, bin_mm, sub)
 
     def _tables(self) -> Symmetries:
         """The pixel or bin of each column or row of the matrix, in every variant."""

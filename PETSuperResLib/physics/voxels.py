@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -38,6 +39,11 @@ class VoxelMeans:
     def adjoint(self, values: Tensor) -> Tensor:
         """``(S, rows, columns)`` -> ``(S, J, I)``: the transpose of :meth:`forward`."""
         return _separable(values, self._rows.T, self._columns.T)
+
+    def matrix(self, rows: slice, columns: slice) -> scipy.sparse.csr_array:
+        """V of a window of a slice's pixels, ``(image rows * image columns, rows * columns)``."""
+        parts = (a[:, window].cpu().numpy() for a, window in ((self._rows, rows), (self._columns, columns)))
+        return scipy.sparse.csr_array(scipy.sparse.kron(*map(scipy.sparse.csr_array, parts), format="csr"))
 
     __call__ = forward
 

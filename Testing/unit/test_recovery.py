@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from tiny import relative
 
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.recovery import Recovered, recover
@@ -16,6 +17,7 @@ from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.physics.window import Window
 from PETSuperResLib.problem import Problem
 from PETSuperResLib.volume import Volume
 
@@ -59,6 +61,22 @@ def scene(kind: str, spheres: tuple[tuple[float, ...], ...], seed: int = 0) -> t
 def recovered(kind: str, spheres: tuple[tuple[float, ...], ...], vary: bool = False, seed: int = 0) -> list[Recovered]:
     problem, image, segments = scene(kind, spheres, seed)
     return recover(problem.data(problem.expected(image.array)), image, segments, vary)
+
+
+@pytest.mark.parametrize("kind", ["sinogram", "image"])
+@pytest.mark.parametrize("corner", [(4, 20, 24), (0, 0, 50)])
+def test_a_window_of_the_image_is_projected_as_the_model_projects_it(kind, corner):
+    problem, image, _ = scene(kind, SPHERES)
+    block = tuple(slice(first, first + n) for first, n in zip(corner, (5, 12, 10), strict=True))
+    values = np.random.default_rng(0).random((2, 5, 12, 10)).astype(np.float32)
+    whole = np.zeros(SHAPE, np.float32)
+    whole[block] = values[1]
+    window = Window(problem.data(problem.expected(image.array)), block)
+    lines = problem.part(0, SHAPE[0])[0].forward(torch.from_numpy(whole)).flatten(1).numpy()
+    unseen = np.setdiff1d(np.arange(lines.shape[1]), window.lines)
+    assert len(unseen) and np.abs(lines[:, unseen]).max() < 1e-4 * lines.max()
+    seen = window.project(values).reshape(2, 5, -1)[1]
+    assert relative(torch.from_numpy(seen), torch.from_numpy(lines[block[0]][:, window.lines])) < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["sinogram", "image"])
