@@ -183,7 +183,10 @@ class _Job:
 
     def lesions(self) -> dict[str, Any]:
         """The case with its rows of lesions, for :func:`~.overview.wide_rows`."""
-        about = {"case": self.case.name, "patient": self.case.patient or self.case.name}
+        patient = self.case.patient or self.case.name
+        if self.case.kind == "dicom":
+            patient = f"P{patient}"  # a hash may be digits alone, which readers of tables take for a number
+        about = {"case": self.case.name, "patient": patient}
         rows = _rows(self.folder / "lesions.csv")
         return about | {"date": str(whole_report(self.folder).get("date", "")), "lesions": rows}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ import numpy as np
 from ..files import write_text
 from ..followup.figures import plane, save, show
 from ..followup.references import upright
-from ..lesions.measures import MEASURES, RECOVERED
+from ..lesions.measures import INTERVALS, MEASURES, RECOVERED
 from ..volume import Volume
 
 MARK = "PETSuperRes batch"  # in the first lines of an index
+OF_RESULT = (*RECOVERED, *INTERVALS, "evidence_sigma")  # figures that only the result's rows have
 WIDE_COLUMNS = (
     *("patient", "time_point", "case", "date", "scanner", "method", "lesion"),
     *(f"{image}_{measure}" for image in ("pet", "sr") for measure in MEASURES),
     *(f"{measure}_change_percent" for measure in MEASURES),
-    *RECOVERED,
+    *OF_RESULT,
 )
 PICTURE_MM = 2.0
 TOP_SUV = 5.0  # least upper end of the grey scale
@@ -29,22 +31,24 @@ TOP_SUV = 5.0  # least upper end of the grey scale
 def wide_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows with the keys of :data:`WIDE_COLUMNS`: one per lesion and time point.
 
-    A case has ``case``, ``patient``, ``date`` and ``lesions``, the rows of its lesions.csv. The time point counts a
-    patient's cases from 1, by date and name; the change is that of SR against the PET.
+    A case has ``case``, ``patient``, ``date`` as DICOM writes it, which the rows have by ISO 8601, and ``lesions``, the
+    rows of its lesions.csv. The time point counts a patient's cases from 1, by date and name; the change is that of SR
+    against the PET.
     """
     order: dict[str, list[str]] = {}
     for case in sorted(cases, key=lambda one: (one["date"], one["case"])):
         order.setdefault(case["patient"], []).append(case["case"])
     rows = []
     for case in cases:
-        head = {name: case[name] for name in ("patient", "case", "date")}
+        head = {name: case[name] for name in ("patient", "case")}
+        head["date"] = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", case["date"])
         head["time_point"] = order[case["patient"]].index(case["case"]) + 1
         before = {row["lesion"]: row for row in case["lesions"] if row["method"] == "lr"}
         for row in case["lesions"]:
             old = before.get(row["lesion"])
             if row["method"] == "lr" or old is None:
                 continue
-            values: dict[str, Any] = {name: row.get(name, "") for name in ("method", "lesion", *RECOVERED)}
+            values: dict[str, Any] = {name: row.get(name, "") for name in ("method", "lesion", *OF_RESULT)}
             for measure in MEASURES:
                 a, b = float(old[measure]), float(row[measure])
                 values |= {f"pet_{measure}": a, f"sr_{measure}": b}

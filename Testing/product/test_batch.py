@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pydicom
 import pytest
 import study_factory
@@ -20,6 +22,7 @@ from PETSuperResLib.cohort import batch, overview
 from PETSuperResLib.cohort.batch import reconstruct_cases
 from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.errors import InputError
+from PETSuperResLib.files import write_csv
 from PETSuperResLib.volume import Volume
 
 SCANNER = "Paper standard"
@@ -234,6 +237,9 @@ def test_a_wide_table_a_picture_of_each_case_and_an_index_show_all(data, prior_f
     page = (out / "index.html").read_text(encoding="utf-8")
     assert 'src="one/picture.png"' in page and "http" not in page and first["lesion"] in page
     assert (out / "one" / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert float(first["suvmean_low"]) < float(first["suvmean_recovered"]) < float(first["suvmean_high"])
+    for name in ("suvmean_recovered", "suvmean_high"):
+        assert f"{float(first[name]):.2f}" in page
     (out / "index.html").write_text("mine", encoding="utf-8")
     assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 2
 
@@ -245,4 +251,25 @@ def test_time_points_of_a_patient_count_by_date():
         {"case": case, "patient": patient, "date": date, "lesions": rows}
         for case, patient, date in (("b", "P", "20250101"), ("a", "P", "20250601"), ("c", "Q", "20240101"))
     ]
-    assert [(r["case"], r["time_point"]) for r in overview.wide_rows(cases)] == [("b", 1), ("a", 2), ("c", 1)]
+    rows = overview.wide_rows(cases)
+    assert [(r["case"], r["time_point"]) for r in rows] == [("b", 1), ("a", 2), ("c", 1)]
+    assert rows[0]["date"] == "2025-01-01"
+
+
+def test_pandas_and_r_read_the_wide_table_without_options(tmp_path):
+    """Numbers as numbers, names as text whatever they have in them, gaps as missing; R changes no column's name."""
+    names = ['left "hilar", 2', "Läsion\n3", "d'Arc #4"]
+    lesions = []
+    for name in names:
+        figures = {"setting": "", "lesion": name} | dict.fromkeys(overview.MEASURES, "2.5")
+        fitted = {"suvmean_recovered": "3.25", "suvmean_low": "3", "evidence_sigma": "7"} if name == names[0] else {}
+        lesions += [figures | {"method": "lr"}, figures | {"method": "sr", **fitted}]
+    cases = [{"case": "1", "patient": "P123456789012", "date": "20250601", "lesions": lesions}]
+    file = write_csv(tmp_path / "wide.csv", overview.wide_rows(cases), overview.WIDE_COLUMNS)
+    frame = pandas.read_csv(file)
+    assert list(frame.lesion) == names and set(frame.patient) == {"P123456789012"}
+    assert pandas.to_datetime(frame.date).dt.month.eq(6).all() and frame.time_point.dtype.kind == "i"
+    figures = [name for name in frame if name.endswith(("suvmax", "tlg", "percent", "_recovered", "_low", "_sigma"))]
+    assert len(figures) > 12 and all(frame[name].dtype.kind in "fi" for name in figures)
+    assert frame.suvmean_recovered.isna().tolist() == [False, True, True] and frame.evidence_sigma[0] == 7
+    assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9._]*", name) for name in frame)  # as R's make.names leaves them
