@@ -33,7 +33,7 @@ class PETSuperRes(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("PET Super-Resolution")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
-        parent.dependencies = ["Volumes", "Segmentations", "Colors", "Tables", "Plots"]
+        parent.dependencies = ["Volumes", "Segmentations", "Colors", "Tables", "Plots", "VolumeRendering"]
         parent.contributors = ["The PETSuperRes contributors"]
         parent.helpText = _(
             "Makes a super-resolved PET volume from a PET and its CT by posterior sampling under the "
@@ -82,6 +82,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 widget.setAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         self.logic = PETSuperResLogic()
         from PETSuperResSlicer.panel.lesions import LesionsPanel
+        from PETSuperResSlicer.panel.petct import PetCtPanel
         from PETSuperResSlicer.panel.result import ResultPanel
         from PETSuperResSlicer.panel.run import RunPanel
         from PETSuperResSlicer.panel.selectors import Selectors
@@ -95,6 +96,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.units = UnitsPanel(self.ui, self.logic, self.onConverted, self.status)
         self.lesions = LesionsPanel(self.ui, self.status)
         self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions)
+        self.petct = PetCtPanel(self.ui, self.status.say)
         self.run = RunPanel(self.ui, self.logic, self.status, self.result.take)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -164,7 +166,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setParameterNode(self, params: Any) -> None:
         """Bind the widgets to other parameters; None unbinds them."""
         if self.params is not None:
-            for part in (self.run, self.result, self.lesions):
+            for part in (self.run, self.result, self.lesions, self.petct):
                 part.close()
             self.removeObservers(self.onParameters)
         self.params = params
@@ -186,6 +188,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.units.show(pet)
             self.result.update(self.params)
             self.lesions.update(self.params)
+            self.petct.update(self.params, self.units.found)
             self.run.update(self.params, self.units.found)
         finally:
             self._updating = False

@@ -64,6 +64,7 @@ class PETSuperResLogic(_Base):
         self._injected = runner is not None
         self._runner = runner
         self._task: Any = None
+        self._petct: Any = None  # display of PET and CT
         self._apart: list[Any] = []  # tasks in processes of their own
 
     @property
@@ -216,6 +217,34 @@ class PETSuperResLogic(_Base):
 
         images = [("PET", petNode), ("SR", srNode), *([] if referenceNode is None else [("reference", referenceNode)])]
         return new_table(at_once(measure(images, segmentationNode)).columns, petNode)
+
+    def showPETCT(
+        self,
+        petNode: Any,
+        ctNode: Any,
+        srNode: Any = None,
+        ctWindow: str = "soft tissue",
+        suv: float = 6.0,
+        opacity: float = 0.5,
+    ) -> Any:
+        """Show a PET (SUVbw), or its super-resolved one, over the CT in the slice views, and its MIP in the 3D views.
+
+        ``ctWindow`` is "soft tissue", "lung", "bone" or "brain", ``suv`` the upper end of the PET's window from 0,
+        ``opacity`` that of the PET over the CT. Segments become outlines. Returns the
+        :class:`PETSuperResSlicer.mrml.petct.PetCt`, whose ``end()`` puts the views back.
+        """
+        from PETSuperResSlicer.mrml.petct import CT_WINDOWS, PetCt
+        from PETSuperResSlicer.mrml.units import require_suv
+
+        if petNode is None or ctNode is None:
+            raise InputError(f"No {'PET' if petNode is None else 'CT'} volume is selected: choose one.")
+        if ctWindow not in CT_WINDOWS:
+            raise InputError(f"There is no CT window '{ctWindow}': give one of {', '.join(CT_WINDOWS)}.")
+        require_suv(petNode)
+        if self._petct is None:
+            self._petct = PetCt()
+        self._petct.show(ctNode, [node for node in (petNode, srNode) if node is not None], ctWindow, suv, opacity)
+        return self._petct
 
     def saveAsDicom(
         self,

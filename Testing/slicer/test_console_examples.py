@@ -64,8 +64,8 @@ def test_the_examples_run_as_they_stand(host, fake, patients, examples):
     blocks = examples()
     assert sum("process(" in block for block in blocks) == 3 and "/data/patients" in blocks[-1]
     console = {"slicer": slicer, "getNode": slicer.util.getNode}
-    if "process(" not in blocks[0]:
-        blocks.insert(1, blocks.pop(0))  # it looks at a result
+    first = next(number for number, block in enumerate(blocks) if "process(" in block)
+    blocks.insert(0, blocks.pop(first))  # others look at a result
     for block in blocks:
         fake.automatic = "waitForCompletion=False" not in block
         block = block.replace("/data/patients", str(patients))

@@ -62,6 +62,7 @@ def _scene(slicer: Any) -> Any:
         "Plots": slicer.vtkSlicerPlotsLogic(),
         "Tables": slicer.vtkSlicerTablesLogic(),
         "Markups": slicer.vtkSlicerMarkupsLogic(),
+        "VolumeRendering": slicer.vtkSlicerVolumeRenderingLogic(),
     }
     for name, logic in logics.items():
         logic.SetMRMLScene(scene)

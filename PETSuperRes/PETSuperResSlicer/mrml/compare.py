@@ -155,11 +155,7 @@ class Comparison(VTKObservationMixin):
             self.end()
 
     def _link(self, changed: Any, _event: str) -> None:
-        window = changed.GetWindow(), changed.GetLevel()
-        for display in self._displays:
-            if (display.GetWindow(), display.GetLevel()) != window:
-                display.AutoWindowLevelOff()
-                display.SetWindowLevel(*window)
+        mrml.share_window(changed, self._displays)
 
 
 def switch(first: Any, second: Any, scene: Any) -> str:

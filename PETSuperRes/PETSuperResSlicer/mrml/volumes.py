@@ -6,6 +6,7 @@ the measured position is that of the slice views; results need no transform.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -244,6 +245,15 @@ def show_like(node: Any, source: Any) -> None:
     display.AutoWindowLevelOff()
     window = (other.GetWindow(), other.GetLevel()) if other is not None and other.GetWindow() > 0 else WINDOW
     display.SetWindowLevel(*window)
+
+
+def share_window(changed: Any, displays: Iterable[Any]) -> None:
+    """Give display nodes the window and level of another one."""
+    window = changed.GetWindow(), changed.GetLevel()
+    for display in displays:
+        if (display.GetWindow(), display.GetLevel()) != window:
+            display.AutoWindowLevelOff()
+            display.SetWindowLevel(*window)
 
 
 def spread_window(volume: Any) -> tuple[float, float]:

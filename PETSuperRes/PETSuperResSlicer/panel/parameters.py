@@ -15,6 +15,7 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 from PETSuperResLib.request import Request, options
 from PETSuperResLib.scanner import Scanner, presets
 from PETSuperResSlicer.mrml.lesion_table import MEASURES
+from PETSuperResSlicer.mrml.petct import CT_WINDOWS, OPACITY, SUV_TOP
 
 NO_PRESET = ""
 PRESETS = [NO_PRESET, *presets()]
@@ -67,6 +68,9 @@ class PETSuperResParameters:
     result: vtkMRMLScalarVolumeNode
     plotMeasure: Annotated[str, Choice(MEASURES)] = MEASURES[0]
     chart: vtkMRMLPlotChartNode
+    ctWindow: Annotated[str, Choice(list(CT_WINDOWS))] = next(iter(CT_WINDOWS))  # of PET/CT, as the two below
+    petTop: Annotated[float, WithinRange(0.5, 100.0)] = SUV_TOP
+    petOpacity: Annotated[float, WithinRange(0.0, 1.0)] = OPACITY
 
 
 def options_of(params: Any) -> dict[str, Any]:

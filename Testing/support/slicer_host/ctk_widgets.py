@@ -92,4 +92,41 @@ class ctkMessageBox(dialogs.QMessageBox):
     """The message box of slicer.util's displays."""
 
 
-CLASSES = (ctkCollapsibleButton, ctkMessageBox)
+@stand_in
+class ctkSliderWidget(QtWidgets.QWidget):
+    """A slider of a thousand steps and a spin box, which have one value."""
+
+    valueChanged = QtCore.Signal(float)
+    STEPS = 1000
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal, self)
+        self._slider.setRange(0, self.STEPS)
+        self._box = QtWidgets.QDoubleSpinBox(self)
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._slider)
+        layout.addWidget(self._box)
+        raw(self._box, "valueChanged").connect(self._take)
+        raw(self._slider, "sliderMoved").connect(lambda step: self._box.setValue(self._at(step)))
+
+    def _at(self, step: int) -> float:
+        return self._box.minimum + step * (self._box.maximum - self._box.minimum) / self.STEPS
+
+    def _take(self, value: float) -> None:
+        span = (self._box.maximum - self._box.minimum) or 1.0
+        self._slider.setValue(round(self.STEPS * (value - self._box.minimum) / span))
+        raw(self, "valueChanged").emit(value)
+
+    def setValue(self, value: float) -> None:
+        self._box.setValue(value)
+
+    value = QtCore.Property(float, lambda self: self._box.value, setValue, notify=valueChanged)
+    minimum = QtCore.Property(float, lambda self: self._box.minimum, lambda self, v: self._box.setMinimum(v))
+    maximum = QtCore.Property(float, lambda self: self._box.maximum, lambda self, v: self._box.setMaximum(v))
+    singleStep = QtCore.Property(float, lambda self: self._box.singleStep, lambda self, v: self._box.setSingleStep(v))
+    decimals = QtCore.Property(int, lambda self: self._box.decimals, lambda self, v: self._box.setDecimals(v))
+
+
+CLASSES = (ctkCollapsibleButton, ctkMessageBox, ctkSliderWidget)

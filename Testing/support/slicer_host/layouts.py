@@ -10,6 +10,7 @@ from PySide6 import QtCore, QtWidgets
 
 from .plots import qMRMLPlotView
 from .pythonqt import raw, stand_in
+from .threed import qMRMLThreeDWidget
 from .views import qMRMLSliceWidget
 from .watch import Watch
 
@@ -54,6 +55,16 @@ class qSlicerLayoutManager(QtCore.QObject):
     def sliceWidget(self, name: str) -> Any:
         slices = (w for w in self._widgets.values() if isinstance(w, qMRMLSliceWidget))
         return next((w for w in slices if w.mrmlSliceNode().GetLayoutName() == name), None)
+
+    def threeDWidget(self, number: int) -> Any:
+        return self._three_d()[number]
+
+    threeDViewCount = QtCore.Property(int, lambda self: len(self._three_d()))
+
+    def _three_d(self) -> list[Any]:
+        """The 3D widgets that are shown."""
+        views = (w for w in self._widgets.values() if isinstance(w, qMRMLThreeDWidget))
+        return [widget for widget in views if self._viewport.isAncestorOf(widget)]
 
     def mrmlSliceLogics(self) -> Any:
         return self._application.GetSliceLogics()
@@ -110,7 +121,7 @@ class qSlicerLayoutManager(QtCore.QObject):
             elif kind == "vtkMRMLPlotViewNode":
                 self._widgets[identifier] = qMRMLPlotView(node)
             else:
-                self._widgets[identifier] = QtWidgets.QLabel("3D view", alignment=QtCore.Qt.AlignmentFlag.AlignCenter)
+                self._widgets[identifier] = qMRMLThreeDWidget(node)
         self._widgets[identifier].setVisible(True)
         return self._widgets[identifier]
 

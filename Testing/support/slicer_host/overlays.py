@@ -40,17 +40,18 @@ def draw(painter: QtGui.QPainter, slice_node: Any) -> None:
         painter.drawImage(0, 0, picture)
 
 
-def draw_colour_scale(painter: QtGui.QPainter, volume: Any, width: int, height: int) -> None:
-    """Draw the colour legend of a volume, if it has a visible one."""
+def draw_colour_scale(painter: QtGui.QPainter, volume: Any, slice_node: Any, width: int, height: int) -> None:
+    """Draw the colour legend of a volume, if it has one that is visible in the view."""
     legend = None if volume is None else slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(volume)
-    if legend is None or not legend.GetVisibility():
+    if legend is None or not legend.GetVisibility() or not legend.IsDisplayableInView(slice_node.GetID()):
         return
-    display, colour, steps = volume.GetDisplayNode(), np.zeros(4), 64
-    colours, left, top = display.GetColorNode(), width - 70, height // 4
+    display, colour, steps = volume.GetDisplayNode(), np.zeros(3), 64
+    table, left, top = display.GetColorNode().GetScalarsToColors(), width - 70, height // 4
+    low, high = table.GetRange()
     painter.setPen(QtGui.QColor(255, 255, 255))
     painter.drawText(left - 60, top - 8, legend.GetTitleText())
     for step in range(steps):
-        colours.GetColor(int((colours.GetNumberOfColors() - 1) * (1 - step / steps)), colour)
+        table.GetColor(high - (high - low) * step / steps, colour)
         painter.fillRect(
             left, top + step * height // (2 * steps), 14, height // (2 * steps) + 1, QtGui.QColor.fromRgbF(*colour)
         )

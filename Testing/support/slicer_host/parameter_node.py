@@ -198,7 +198,7 @@ def _connector(widget: Any, parameter: _Parameter) -> _Connector:
         return _Connector(
             widget, "currentIndexChanged", lambda: values[widget.currentIndex], lambda v: show(values.index(v))
         )
-    if (name, parameter.kind) in (("QSpinBox", int), ("QDoubleSpinBox", float)):
+    if (name, parameter.kind) in (("QSpinBox", int), ("QDoubleSpinBox", float), ("ctkSliderWidget", float)):
         low, high = (-(2**31), 2**31 - 1) if parameter.kind is int else (float("-inf"), float("inf"))
         widget.minimum = parameter.range.minimum if parameter.range else low
         widget.maximum = parameter.range.maximum if parameter.range else high

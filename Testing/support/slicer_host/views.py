@@ -68,7 +68,7 @@ class qMRMLSliceView(QtWidgets.QWidget):
             overlays.draw(painter, self._logic.GetSliceNode())
             shown = self._logic.GetSliceCompositeNode().GetForegroundVolumeID()
             volume = self._logic.GetMRMLScene().GetNodeByID(shown or "")
-            overlays.draw_colour_scale(painter, volume, self.width, self.height)
+            overlays.draw_colour_scale(painter, volume, self._logic.GetSliceNode(), self.width, self.height)
         painter.setPen(QtGui.QColor(255, 255, 120))
         painter.drawText(8, self.height - 8, self._label())
 
