@@ -28,18 +28,18 @@ _HOME = {
     "reconstruct": "reconstruction",
     "simulate": "physics.simulation",
     "measure_lesions": "lesions.measures",
-    "suv_volume": "suv.volumes",
+    "suv_volume": "dicom.read",
 }
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604
 
 if TYPE_CHECKING:
+    from .dicom.read import suv_volume as suv_volume
     from .lesions.measures import measure_lesions as measure_lesions
     from .physics.simulation import simulate as simulate
     from .prior import Prior as Prior
     from .reconstruction import reconstruct as reconstruct
     from .sampling import Sampler as Sampler
     from .scanner import Scanner as Scanner
-    from .suv.volumes import suv_volume as suv_volume
     from .volume import Volume as Volume
 
 

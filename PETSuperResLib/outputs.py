@@ -1,7 +1,9 @@
 """Where results go, checked before the work: no command writes over a file that it reads or that it did not make.
 
 A file that exists is replaced only if it is recognised as an earlier result of the same command: by a text in its
-first bytes (:func:`marked`) or by the SHA-256 in a report (:func:`~PETSuperResLib.results.earlier_results`).
+first bytes (:func:`marked`) or by the SHA-256 in a report (:func:`~PETSuperResLib.results.earlier_results`). Other
+files in a folder of results, such as the user's notes, are allowed and stay; only a folder for a DICOM series must be
+new or empty, as whoever reads a series takes all of its folder.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom.mark import looks_like_dicom
 from .errors import GeometryError, InputError, OutputError, UnitsError
 from .files import atomic_path, quiet
+from .headers.mark import looks_like_dicom
 from .nifti import nifti_fault, read_nifti
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")

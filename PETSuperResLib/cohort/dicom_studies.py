@@ -16,9 +16,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from ..dicom.files import SeriesInfo, chosen_among, list_series, read_dataset, suitable
-from ..dicom.header import items, number, text
-from ..dicom.mark import looks_like_dicom
 from ..errors import InputError
+from ..headers.attributes import items, number, text
+from ..headers.mark import looks_like_dicom
 from .case import Case
 
 OTHER_SUFFIXES = (

@@ -25,9 +25,10 @@ from .common import MTV, change_table, lesion_headings, request_options, table
 @click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
 def suv(dicom_dir: str, out: str, **stated: Any) -> None:
     """Body-weight SUV of a DICOM PET series, with the evidence it rests on."""
+    from ..dicom.read import suv_volume
     from ..files import to_json
     from ..outputs import check_file, marked
-    from ..suv.volumes import suv_volume, told
+    from ..suv.volumes import told
     from ..volume import WRITABLE
 
     note = "PETSuperRes SUVbw"

@@ -15,10 +15,10 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, generate_uid
 
 from ..errors import UnitsError
+from ..headers.attributes import text, whole, words
 from ..suv.suvbw import suv_factors
 from ..version import NOTICE, __version__
 from ..volume import Volume
-from .header import text, whole, words
 
 MAKER = "PETSuperRes"
 PET_STORAGE = UID("1.2.840.10008.5.1.4.1.1.128")

@@ -12,7 +12,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ..errors import InputError
-from .header import items, number, text, whole
+from ..headers.attributes import items, number, text, whole
 from .pixels import stored_pixels
 
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")

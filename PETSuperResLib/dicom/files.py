@@ -16,8 +16,8 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from ..errors import InputError
-from .header import UNREADABLE, text, vector, whole, words
-from .mark import has_dicom_mark, looks_like_dicom
+from ..headers.attributes import UNREADABLE, text, vector, whole, words
+from ..headers.mark import has_dicom_mark, looks_like_dicom
 
 MODALITIES = {"PT": "PET", "CT": "CT"}
 QUANTIFIED = ("BQML", "GML", "CM2ML", "CNTS", "CPS")

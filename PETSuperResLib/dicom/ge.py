@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from pydicom.dataset import Dataset
 
+from ..headers.attributes import private
 from ..vendor_strings import GE_AXIAL, GE_FILTER
-from .header import private
 
 CREATOR = "GEMS_PETD"
 FILTERS = {GE_FILTER: (0xBA, 0xBB), GE_AXIAL: (0xDB, 0xDC)}  # elements of (0009,xx..): whether it was used, its value

@@ -12,8 +12,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from ..errors import InputError, UnitsError
 from ..files import quiet
+from ..headers.attributes import number, text, value_of, whole
 from .files import quiet_pydicom, save_dataset
-from .header import number, text, value_of, whole
 
 AIR_HU = -1000.0
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

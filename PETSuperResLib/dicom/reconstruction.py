@@ -7,10 +7,10 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from ..headers.attributes import text
 from ..vendor_strings import DESCRIPTION, KERNEL, METHOD
 from .files import read_dataset
 from .ge import ge_filters
-from .header import text
 
 KEYWORDS = {
     "manufacturer": "Manufacturer",

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 
 from ..errors import InputError
 from ..grid import axial
+from ..headers.attributes import REMEDY, items, text, whole
 from ..volume import Volume
-from .header import REMEDY, items, text, whole
 from .polygons import coverage
 from .regions import LESION, OTHER, UNKNOWN, Region, kind_of
 

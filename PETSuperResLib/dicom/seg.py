@@ -9,8 +9,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ..errors import InputError
+from ..headers.attributes import items, number, text, vector, whole
 from ..volume import Volume
-from .header import items, number, text, vector, whole
 from .pixels import stored_pixels
 from .regions import LESION, OTHER, UNKNOWN, Region, kind_of
 

@@ -15,13 +15,13 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ..errors import InputError, UnitsError
+from ..headers.attributes import items, number, numbers, text
 from ..suv.activity import check_activity
 from ..suv.body import weight_kg
 from ..suv.evidence import Overrides
 from ..suv.suvbw import suv_factors
 from .enhanced import single_slices
 from .files import MODALITIES, find_series, quiet_pydicom, read_dataset
-from .header import items, number, numbers, text
 from .pixels import rescaled_pixels
 from .reconstruction import reconstruction_of
 from .slices import sort_slices

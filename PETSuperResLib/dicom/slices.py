@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ..errors import GeometryError, InputError
-from .header import number, vector, whole
+from ..headers.attributes import number, vector, whole
 
 UNEVEN = 0.05  # slice distances may differ by this part of a slice (positions are often rounded)
 TILT = 2e-3  # the step from slice to slice may lean by this from the normal (mm per mm)

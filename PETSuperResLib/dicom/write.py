@@ -19,12 +19,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from ..errors import GeometryError, InputError, OutputError, UnitsError
 from ..files import write_together
+from ..headers.attributes import text, vector
 from ..outputs import check_folder
 from ..progress import Callback, Reporter
 from ..volume import Volume
 from .derived import derived_headers, set_pixels
 from .files import find_series, quiet_pydicom, read_dataset, save_dataset
-from .header import text, vector
 from .slices import sort_slices
 
 Beside = Callable[..., Mapping[str, Dataset]]  # (volume, derived, source) to data sets by file name

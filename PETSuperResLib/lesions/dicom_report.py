@@ -10,10 +10,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ..dicom.derived import settings_of, stable_uid
-from ..dicom.header import text, whole
 from ..dicom.write_report import Group, Value, report_of_groups
 from ..dicom.write_seg import Drawn, seg_of
 from ..errors import InputError
+from ..headers.attributes import text, whole
 from ..volume import Volume
 from .codes import INPUT_PET, SUPER_RESOLVED, codes_of
 from .measures import COLUMNS, MTV, lesion_rows, measure_lesions

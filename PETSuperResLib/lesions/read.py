@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..dicom import rtstruct, seg
 from ..dicom.files import quiet_pydicom, read_dataset
-from ..dicom.header import text
-from ..dicom.mark import looks_like_dicom
 from ..dicom.regions import LESION, UNKNOWN, Region
 from ..errors import InputError, PETSuperResError
+from ..headers.attributes import text
+from ..headers.mark import looks_like_dicom
 from ..volume import Volume
 from .nrrd import nrrd_segments
 from .segments import Segment, segments_of, union, within

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 
-from ..dicom.header import one_number, one_text, tag_name
 from ..errors import UnitsError
+from ..headers.attributes import one_number, one_text, tag_name
 from .evidence import Evidence, Overrides
 
 SUV_TYPES = ("BW", "LBM", "LBMJAMES128", "LBMJANMA", "IBW")  # of Units GML

@@ -16,8 +16,8 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from ..dicom.header import items, one_number, one_text, tag_name
 from ..errors import UnitsError
+from ..headers.attributes import items, one_number, one_text, tag_name
 
 # Half-lives in seconds (ENSDF evaluations), SNOMED codes of DICOM CID 4020 (SRT and SCT).
 NUCLIDES: dict[str, tuple[float, tuple[str, ...]]] = {

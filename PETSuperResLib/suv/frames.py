@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ..dicom.header import numbers, one_text, tag_name, text
-from ..dicom.time import parse_da, parse_dt, parse_offset, parse_tm
 from ..errors import UnitsError
+from ..headers.attributes import numbers, one_text, tag_name, text
+from ..headers.time import parse_da, parse_dt, parse_offset, parse_tm
 
 DAY = timedelta(days=1)
 NO_DATE = datetime(1900, 1, 1)  # stands for the day of a series whose dates were removed

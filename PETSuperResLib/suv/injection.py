@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 
 from pydicom.dataset import Dataset
 
-from ..dicom.header import one_of, one_text, private, tag_name, words
-from ..dicom.time import parse_dt, parse_tm
 from ..errors import UnitsError
+from ..headers.attributes import one_of, one_text, private, tag_name, words
+from ..headers.time import parse_dt, parse_tm
 from .evidence import Evidence, Overrides, tracer_datasets
 from .frames import DAY, FIRST_YEAR, FrameTimes, on_day
 from .timing import AGREEMENT

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ..dicom.header import as_number, numbers, one_text, private, tag_name, vector, words
 from ..errors import InputError, UnitsError
+from ..headers.attributes import as_number, numbers, one_text, private, tag_name, vector, words
 from . import body, frames, timing
 from .evidence import Evidence, Overrides, Record
 from .evidence import dose_bq as tracer_dose_bq

@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ..dicom.header import numbers, private, tag_name, text
-from ..dicom.time import parse_da, parse_dt, parse_tm
 from ..errors import UnitsError
+from ..headers.attributes import numbers, private, tag_name, text
+from ..headers.time import parse_da, parse_dt, parse_tm
 from .evidence import Evidence
 from .frames import FIRST_YEAR, NO_DATE, FrameTimes, average_time_s, on_day
 

@@ -1,36 +1,12 @@
-"""PET volumes in SUV: of a DICOM series, and whether the values of a file can be SUVs."""
+"""Whether the values of a PET volume can be SUVs, and what reading it found to tell."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from pathlib import Path
-
 import numpy as np
 
-from ..dicom.read import read_series
 from ..errors import InputError, UnitsError
 from ..volume import Volume
 from .activity import check_activity
-from .evidence import Overrides
-
-
-def suv_volume(
-    path: str | Path,
-    weight_kg: float | None = None,
-    dose_bq: float | None = None,
-    injection_time: str | datetime | None = None,
-    half_life_s: float | None = None,
-    series: str | None = None,
-) -> Volume:
-    """The SUVbw volume of a DICOM PET series (a folder, or one of its files); ``series`` names one of several.
-
-    A stated ``weight_kg``, ``dose_bq``, ``injection_time`` (``2025-01-31T10:00:00``, a DICOM date-time or a
-    time of day) or ``half_life_s`` replaces the header's. The result's unit is ``"SUVbw"`` and
-    ``metadata["suv"]`` holds the evidence (:func:`~.suvbw.suv_factors`). Raises :class:`UnitsError` when SUV
-    cannot be computed and :class:`InputError` or :class:`GeometryError` when the series cannot be read.
-    """
-    overrides = Overrides(weight_kg, dose_bq, injection_time, half_life_s)
-    return read_series(path, series, "PT", overrides=overrides)
 
 
 def told(volume: Volume) -> list[str]:

@@ -12,9 +12,8 @@ from geometry import data_dir, rotation
 from pydicom.dataset import Dataset
 
 from PETSuperResLib.dicom.files import list_series
-from PETSuperResLib.dicom.read import read_series
+from PETSuperResLib.dicom.read import read_series, suv_volume
 from PETSuperResLib.errors import GeometryError, InputError, PETSuperResError, UnitsError
-from PETSuperResLib.suv.volumes import suv_volume
 from PETSuperResLib.volume import Volume
 
 ORIENTATIONS = {

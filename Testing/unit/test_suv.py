@@ -14,11 +14,12 @@ from dicom_factory import Scan, pet_slices, rescaled, set_private, suv_pattern, 
 from geometry import data_dir
 from pydicom.dataset import Dataset
 
+from PETSuperResLib.dicom.read import suv_volume
 from PETSuperResLib.errors import UnitsError
 from PETSuperResLib.suv.evidence import Overrides, nuclide_in
 from PETSuperResLib.suv.stated import Stated
 from PETSuperResLib.suv.suvbw import suv_factors
-from PETSuperResLib.suv.volumes import check_suv, suv_volume, told
+from PETSuperResLib.suv.volumes import check_suv, told
 from PETSuperResLib.volume import Volume
 
 Edit = Callable[[list[Dataset]], object]
