@@ -15,10 +15,10 @@ from ..progress import Callback, Reporter
 from ..version import __version__
 from .belonging import check_studies
 from .lesions import Found, found_lesions, lesion_table
-from .pairing import DISTANCE_MM, Link, pair, read_pairs
+from .pairing import DISTANCE_MM, Key, Link, given, pair, read_pairs
 from .references import Reference, place_references
 from .registration import Registration, carried, register
-from .response import Response, deauville, percist
+from .response import Response, classes
 from .visit import Visit, facts
 
 Point = tuple[float, float, float]
@@ -65,20 +65,23 @@ class FollowUp:
 
 def compare(
     visits: Sequence[Visit],
-    pairs: str | Path | None = None,
+    pairs: str | Path | Mapping[Key, int] | None = None,
     aligned: bool = False,
     distance_mm: float = DISTANCE_MM,
     threshold: float | str = MTV,
     stated: Mapping[str, Sequence[Point]] | None = None,
     progress: Callback | None = None,
+    known: Mapping[int, Registration] | None = None,
 ) -> FollowUp:
     """Compare two or more visits, in the order of time.
 
-    The later CTs are registered to the first one, unless the visits are ``aligned`` or have no CT. ``pairs`` is an
-    edited table of pairs (:func:`~.pairing.read_pairs`). ``stated`` has the centres of ``liver`` and ``blood`` in LPS
-    mm: of each visit, or of the first one alone; others are placed on the CTs. Raises :class:`InputError` for fewer
-    than two visits, none with a lesion, a CT at some of them only, or results of another PET, and
-    :class:`GeometryError` for different patients or where the registration failed.
+    The later CTs are registered to the first one, unless the visits are ``aligned`` or have no CT, or their
+    registration is ``known`` (by the visit's number, from 2). ``pairs`` is an edited table of pairs
+    (:func:`~.pairing.read_pairs`), or the lesion by (visit, label). ``stated`` has the centres of ``liver`` and
+    ``blood`` in LPS mm: of each visit, or of the first one alone; others are placed on the CTs.
+
+    Raises :class:`InputError` for fewer than two visits, none with a lesion, a CT at some of them only, or results of
+    another PET, and :class:`GeometryError` for different patients or where the registration failed.
     """
     check_threshold(threshold)
     if len(visits) < 2:
@@ -87,14 +90,15 @@ def compare(
         raise InputError("None of the studies has a lesion: give their segmentations.", "segmentation")
     report = Reporter(progress)
     warnings = check_studies(visits)
-    registrations = {} if aligned else _registered(visits, report.part(0.0, 0.7), warnings)
+    registrations = {} if aligned else _registered(visits, known or {}, report.part(0.0, 0.7), warnings)
     carry = partial(_carry, registrations)
     report("pairing the lesions", 0.7)
     if pairs is None:
         first = [[carry(s, n, 1) for s in visit.segments] for n, visit in enumerate(visits, 1)]
         links = pair([[s for s in segments if s is not None] for segments in first], distance_mm)
     else:
-        links = read_pairs(pairs, [visit.segments for visit in visits])
+        drawn = [visit.segments for visit in visits]
+        links = given(pairs, drawn) if isinstance(pairs, Mapping) else read_pairs(pairs, drawn)
     found = found_lesions(visits, links, carry)
     report("measuring the lesions", 0.8)
     rows = lesion_table(visits, links, found, threshold)
@@ -102,13 +106,7 @@ def compare(
     report("placing references", 0.85)
     references = [_references(n, visits, stated or {}, registrations, warnings) for n in range(1, len(visits) + 1)]
     uptake = [_uptake(visit, regions, warnings) for visit, regions in zip(visits, references, strict=True)]
-    by_visit = [[r for r in rows if r["visit"] == n and r["image"] == "pet"] for n in range(1, len(visits) + 1)]
-    sul = [visit.body.sul_factor or 1.0 for visit in visits]
-    responses = [
-        percist(n + 1, by_visit[0], by_visit[n], (uptake[0], uptake[n]), (sul[0], sul[n]))
-        for n in range(1, len(visits))
-    ]
-    scores = [deauville(*visit) for visit in zip(by_visit, uptake, strict=True)]
+    responses, scores = classes(rows, uptake, [visit.body.sul_factor for visit in visits])
     report("done", 1.0)
     return FollowUp(
         visits=tuple(visits),
@@ -118,8 +116,8 @@ def compare(
         registrations=registrations,
         references=tuple(references),
         uptake=tuple(uptake),
-        responses=tuple(responses),
-        scores=tuple(scores),
+        responses=responses,
+        scores=scores,
         warnings=tuple(warnings),
     )
 
@@ -151,14 +149,16 @@ def _uptake(visit: Visit, regions: Mapping[str, Reference], warnings: list[str])
     """The figures of the reference regions in a visit's PET, where they lie in it."""
     measured = {name: region.measure(visit.pet) for name, region in regions.items()}
     warnings += [
-        f"{visit.name}: the {name} reference lies outside the PET and is left out; give another centre (--{name})."
+        f"{visit.name}: the {name} reference lies outside the PET and is left out; give another centre of it."
         for name, figures in measured.items()
         if figures is None
     ]
     return {name: figures for name, figures in measured.items() if figures is not None}
 
 
-def _registered(visits: Sequence[Visit], report: Reporter, warnings: list[str]) -> dict[int, Registration]:
+def _registered(
+    visits: Sequence[Visit], known: Mapping[int, Registration], report: Reporter, warnings: list[str]
+) -> dict[int, Registration]:
     """The registration of each later visit to the first, by number from 2; none where no visit has a CT."""
     if all(visit.ct is None for visit in visits):
         warnings.append("There are no CTs, so the studies are taken as aligned: give the CTs to have them registered.")
@@ -168,7 +168,7 @@ def _registered(visits: Sequence[Visit], report: Reporter, warnings: list[str]) 
         if visit.ct is None or visits[0].ct is None:
             raise InputError("Some studies have a CT and some have none: give one for each, or say aligned.", "ct")
         part = report.part((number - 2) / (len(visits) - 1), (number - 1) / (len(visits) - 1))
-        found[number] = register(visits[0].ct, visit.ct, part)
+        found[number] = known.get(number) or register(visits[0].ct, visit.ct, part)
         warnings += found[number].check(visit.name)
     return found
 

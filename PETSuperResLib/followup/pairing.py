@@ -7,7 +7,7 @@ that several contours cover has split: all contours of a lesion are one row of t
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..lesions.segments import HALF, Segment
 
 DISTANCE_MM = 15.0  # between surfaces, within which lesions that do not overlap may be one
+Key = tuple[int, int]  # of a segment: visit from 1, and label
 SHARED = 0.5  # of the smaller mask that two hold in common, from which on a further one belongs to the lesion
 
 
@@ -141,7 +142,7 @@ def rows(links: Sequence[Link]) -> list[dict]:
 def read_pairs(path: str | Path, visits: Sequence[Sequence[Segment]]) -> list[Link]:
     """The pairing of a table as it is written, its column ``lesion`` perhaps edited.
 
-    Raises :class:`InputError` where a segment is missing, stands twice, or has no whole number as its lesion.
+    Raises :class:`InputError` where a segment is missing, stands twice, or has no whole number from 1 as its lesion.
     """
     path = Path(path)
     try:
@@ -154,11 +155,21 @@ def read_pairs(path: str | Path, visits: Sequence[Sequence[Segment]]) -> list[Li
             "earlier comparison.",
             "pairs",
         ) from error
+    return given(lesions if len(lesions) == len(found) else {}, visits, path)
+
+
+def given(
+    lesions: Mapping[Key, int], visits: Sequence[Sequence[Segment]], source: str | Path = "The pairing"
+) -> list[Link]:
+    """The pairing by a lesion's number for every (visit, label).
+
+    Raises :class:`InputError`, naming the ``source``, where a segment is missing or a number is below 1.
+    """
     drawn = {(n, s.label): s for n, segments in enumerate(visits, 1) for s in segments}
-    if len(lesions) != len(found) or set(lesions) != set(drawn) or min(lesions.values(), default=1) < 1:
+    if set(lesions) != set(drawn) or min(lesions.values(), default=1) < 1:
         raise InputError(
-            f"{path} does not have every segment of these visits once, with a lesion from 1: edit only the column "
-            "lesion of the pairs.csv that these studies gave.",
+            f"{source} does not have every segment of these visits once, with a lesion from 1: edit only the column "
+            "lesion of the pairs that these studies gave.",
             "pairs",
         )
     return [Link(*key, segment.name, lesions[key], "given") for key, segment in drawn.items()]

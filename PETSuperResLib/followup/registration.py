@@ -20,6 +20,7 @@ from ..progress import Reporter
 from ..volume import Volume
 
 GRID_MM = 4.0  # voxels on which CTs are registered
+SHOWN_MM = 2.0  # voxels of CTs that are shown over each other
 FIELD_MM = 8.0  # voxels of the inverse deformation
 KNOTS_MM = 60.0  # between the control points of the B-spline
 SHIFT_MM = 24.0  # between the first shifts that are tried along the body
@@ -70,7 +71,7 @@ class Registration:
                 "aligned",
             )
         if self.bone < GOOD_BONE or self.body < GOOD_BODY:
-            return [f"The CTs of {name} and of the first study overlap by {figures} only: look at registration.png."]
+            return [f"The CTs of {name} and of the first study overlap by {figures} only: look at them."]
         return []
 
 
@@ -100,6 +101,13 @@ def register(first: Volume, later: Volume, progress: Reporter | None = None) -> 
     middle = _middle(bodies[0])
     shift = float(np.linalg.norm(np.subtract(rigid.TransformPoint(middle), middle)))
     return Registration(there, back, *_overlaps(fixed, seen), shift, float(np.percentile(lengths, 95)), fixed, seen)
+
+
+def laid_over(first: Volume, later: Volume, found: Registration) -> tuple[Volume, Volume]:
+    """Both CTs on voxels of at least 2 mm of the first one's grid, the later one registered, to be looked at."""
+    grid = first.grid([max(SHOWN_MM, s) for s in first.spacing])
+    moved = sitk.Resample(later.to_sitk(), grid.to_sitk(), found.to_later, sitk.sitkLinear, LOW_HU)
+    return first.resample_to(grid, "linear", LOW_HU), Volume.from_sitk(moved, "HU")
 
 
 def carried(segment: Segment, onto: sitk.Transform, source: sitk.Transform) -> Segment | None:

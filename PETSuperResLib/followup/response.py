@@ -44,6 +44,23 @@ class Response:
         return asdict(self) | {"percist_meaning": CLASSES.get(self.percist, "")}
 
 
+def classes(
+    rows: Sequence[Row], uptake: Sequence[Mapping[str, Figures]], sul: Sequence[float | None]
+) -> tuple[tuple[Response, ...], tuple[int | None, ...]]:
+    """PERCIST of the later visits against the first one, and Deauville of all, by the PETs in a table of lesions.
+
+    ``uptake``: of each visit the figures in SUVbw of ``liver`` and ``blood`` where they are known; ``sul``: of each the
+    factor from SUVbw to SUL, or None.
+    """
+    by_visit = [[r for r in rows if r["visit"] == n and r["image"] == "pet"] for n in range(1, len(uptake) + 1)]
+    factors = [factor or 1.0 for factor in sul]
+    responses = tuple(
+        percist(n + 1, by_visit[0], by_visit[n], (uptake[0], uptake[n]), (factors[0], factors[n]))
+        for n in range(1, len(uptake))
+    )
+    return responses, tuple(deauville(*visit) for visit in zip(by_visit, uptake, strict=True))
+
+
 def percist(
     visit: int,
     before: Sequence[Row],

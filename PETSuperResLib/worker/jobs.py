@@ -1,8 +1,4 @@
-"""The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series.
-
-A job is made from a message (``from_message``: its options, checked) and runs with the worker's tools:
-:class:`Tools`. It answers with files by name and a report.
-"""
+"""The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series, a follow-up."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InputError, OutputError
 from ..files import write_together
@@ -21,43 +17,15 @@ from ..inputs import Inputs
 from ..lesions.segments import Segment
 from ..outputs import check_folder, marked
 from ..phantoms.demo_case import LESIONS, SEED, SHAPE, demo_case
-from ..progress import Callback, Event
+from ..progress import Event
 from ..request import Request, from_plain, option, options
 from ..results import check_results, target
 from ..volume import Volume
+from .followup import FollowUpJob
+from .job import Answer, Job, Tools
 from .raw_arrays import MARK, read_raw, write_raw
 
-if TYPE_CHECKING:
-    from ..prior import Prior
-
 PREVIEW_SECONDS = 2.0  # at least so much time between two previews
-Answer = tuple[dict[str, Path], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What a running job uses: ``load`` gives the prior of a path (None: the bundled one), ``progress`` takes events
-    and may raise to stop the job, ``show`` takes the file of a preview, which is removed when the job ends."""
-
-    load: Callable[[Any], Prior]
-    progress: Callback
-    show: Callable[[Path], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What every job may have: ``private``, the client's folder, which a worker removes whose client has died."""
-
-    private: str | None = option("text", None)
-
-    @classmethod
-    def from_message(cls, message: Mapping[str, Any]) -> Job:
-        """The job of a message; raises :class:`InputError` naming a missing, unknown or wrong field."""
-        return from_plain(cls, {k: v for k, v in message.items() if k not in ("version", "id", "type")})
-
-    def run(self, tools: Tools) -> Answer:
-        """Do it; (files by name, report). All files appear, or none. Raises the library's errors."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,4 +168,5 @@ JOBS: dict[str, type[Job]] = {
     "phantom": PhantomJob,
     "dicom": DicomJob,
     "suv": SuvJob,
+    "followup": FollowUpJob,
 }

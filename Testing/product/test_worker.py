@@ -17,6 +17,7 @@ from geometry import ROOT, hot_sphere
 from PETSuperResLib.prior import AsinhTransform, NetworkConfig, NoiseNetwork, Prior
 from PETSuperResLib.sampling import Sampler
 from PETSuperResLib.volume import Volume
+from PETSuperResLib.worker.job import Tools
 
 SCANNER = {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
 
@@ -208,7 +209,7 @@ def test_previews_lie_on_the_results_grid_and_are_gone_at_the_end(case, tmp_path
     monkeypatch.setattr(module, "PREVIEW_SECONDS", 0.0)
     settings = {k: v for k, v in job(case, tmp_path, preview=True, region=[-20, 20, -20, 20, -8, 8]).items()}
     seen: list[Volume] = []
-    tools = module.Tools(Prior.load, lambda event: None, lambda file: seen.append(Volume.read(file)))
+    tools = Tools(Prior.load, lambda event: None, lambda file: seen.append(Volume.read(file)))
     files, _ = module.ReconstructJob.from_message(settings).run(tools)
     assert seen and seen[-1].same_grid(Volume.read(files["sr"]))
     assert names(tmp_path) == {"sr.nii.gz", "report.json"}

@@ -18,7 +18,8 @@ from PETSuperResLib.errors import InputError, UnitsError
 from PETSuperResLib.lesions.segments import region_around
 from PETSuperResLib.suv.stated import Stated
 from PETSuperResLib.volume import Volume
-from PETSuperResLib.worker.jobs import SuvJob, Tools
+from PETSuperResLib.worker.job import Tools
+from PETSuperResLib.worker.jobs import SuvJob
 from PETSuperResLib.worker.raw_arrays import read_raw, write_raw
 
 

@@ -13,12 +13,16 @@ from visits import Pair, two_visits
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError
+from PETSuperResLib.followup import compare as module
 from PETSuperResLib.followup.change import Change, change
 from PETSuperResLib.followup.compare import FollowUp, compare
 from PETSuperResLib.followup.pairing import pair
 from PETSuperResLib.followup.visit import Body, Visit
 from PETSuperResLib.lesions.segments import Segment, segments_of
 from PETSuperResLib.volume import Volume
+from PETSuperResLib.worker.job import Tools
+from PETSuperResLib.worker.jobs import JOBS
+from PETSuperResLib.worker.raw_arrays import write_raw
 
 GRID = Volume(np.zeros((30, 40, 40)), (4.0, 4.0, 4.0), (-78.0, -78.0, -58.0))
 UNKNOWN = Body()
@@ -299,3 +303,34 @@ def test_masks_on_different_grids_are_related_by_where_they_lie():
     coarse = Volume(np.ones((5, 5, 5)), (4.0, 4.0, 4.0), (12.0, 2.0, 2.0))
     links = pair([[Segment(1, "", fine)], [Segment(1, "", coarse)]])
     assert links[1].overlap == pytest.approx(0.5, abs=0.03) and not math.isnan(links[1].gap_mm)
+
+
+# -- the worker's job -----------------------------------------------------------------------------------
+def test_the_worker_s_job_compares_registers_once_and_takes_corrected_pairs(moved, tmp_path, monkeypatch):
+    visits, done = moved
+    registered = []
+    monkeypatch.setattr(module, "register", lambda *_: registered.append(1) or done.registrations[2])
+    both = [visits.first, visits.second]
+    masks = [s for v in both for s in v.segments]
+    studies = [{"name": v.name, "masks": [s.name for s in v.segments], "about": {"weight_kg": 80.0}} for v in both]
+    studies[1] |= {"report": {}, "recovered": {"Lesion 1": {"suvmean_recovered": 5.0}}}
+    files = {
+        "pets": [str(write_raw(v.pet, tmp_path / f"pet{n}.nrrd")) for n, v in enumerate(both)],
+        "cts": [str(write_raw(v.ct, tmp_path / f"ct{n}.nrrd")) for n, v in enumerate(both)],
+        "results": [str(write_raw(visits.second.pet, tmp_path / "sr.nrrd"))],
+        "masks": [str(write_raw(s.mask, tmp_path / f"mask{n}.nrrd")) for n, s in enumerate(masks)],
+        "out": str(tmp_path / "out"),
+    }
+    tools = Tools(None, lambda event: None, lambda file: None)
+    written, report = JOBS["followup"].from_message({"studies": studies, **files}).run(tools)
+    assert [link["lesion"] for link in report["links"]] == [link.lesion for link in done.links]
+    assert [r["suvmax"] for r in report["rows"] if r["image"] == "pet"] == [r["suvmax"] for r in done.rows]
+    assert any(row.get("suvmean_recovered") == 5.0 for row in report["rows"]) and set(written) == {"first", "later2"}
+    first, later = (Volume.read(written[name]) for name in ("first", "later2"))
+    unmoved = visits.second.ct.resample_to(first, "linear", -1000.0)
+    both = (first.array > -300) & (later.array > -990) & (unmoved.array > -990)
+    error, other = (np.abs(ct.array - first.array)[both].mean() for ct in (later, unmoved))
+    assert first.same_grid(later) and error < 0.6 * other
+    apart = list(range(1, len(masks) + 1))
+    _, again = JOBS["followup"].from_message({"studies": studies, **files, "pairs": apart}).run(tools)
+    assert [link["lesion"] for link in again["links"]] == apart and len(registered) == 1

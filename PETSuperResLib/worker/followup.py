@@ -1,0 +1,115 @@
+"""The job that compares the studies of a patient over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..files import file_hash, write_together
+from ..lesions.measures import MTV
+from ..lesions.segments import Segment
+from ..outputs import check_folder, marked
+from ..progress import Event
+from ..request import option
+from ..volume import Volume
+from .job import Answer, Job, Tools
+from .raw_arrays import MARK, read_raw, write_raw
+
+if TYPE_CHECKING:
+    from ..followup.registration import Registration
+    from ..followup.visit import Visit
+
+KEPT = 4  # registrations that are kept for the next comparison
+_registrations: dict[tuple[str, str], Registration] = {}  # by the SHA-256 of both CTs
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowUpJob(Job):
+    """A comparison of two or more studies in the order of time; the answer's report is that of a follow-up, with
+    ``rows`` (the table of lesions) and ``links`` (the pairing).
+
+    ``studies``: an object for each, with ``name``, ``about`` (what the PET's header says: ``patient``, ``series_date``,
+    ``series_uid``, ``weight_kg``, ``height_m``, ``sex``, where it is known), ``masks`` (the names of its lesions),
+    ``report`` (of the reconstruction, where it was super-resolved) and ``recovered`` (by a lesion's name).
+    ``pets`` and, of all studies or none, ``cts``: their files. ``results``: those of the studies that have a report.
+    ``masks``: of all studies' lesions, in their order. ``pairs``: the lesion of each, or none to pair them here.
+    Registered CTs are written into ``out``, without compression: ``first`` and ``later2``, ``later3`` and so on.
+    """
+
+    studies: list[dict[str, Any]] = option("list")
+    pets: list[str] = option("list")
+    cts: list[str] = option("list", ())
+    results: list[str] = option("list", ())
+    masks: list[str] = option("list", ())
+    pairs: list[int] = option("list", ())
+    threshold: float | str = option("threshold", MTV)
+    out: str = option("text")
+
+    def run(self, tools: Tools) -> Answer:
+        """Register, pair and measure; each pair of CTs is registered once."""
+        from ..followup.compare import compare
+        from ..followup.pairing import rows
+        from ..followup.registration import laid_over
+
+        folder = check_folder(self.out)
+        tools.progress(Event("reading", 0.0, "reading the images"))
+        visits = self._visits()
+        keys = self._keys()
+        known = {number: _registrations[key] for number, key in keys.items() if key in _registrations}
+        pairs = None
+        if self.pairs:
+            drawn = [(n, s.label) for n, visit in enumerate(visits, 1) for s in visit.segments]
+            pairs = dict(zip(drawn, self.pairs, strict=True))
+        done = compare(visits, pairs, threshold=self.threshold, progress=tools.progress, known=known)
+        for number, found in done.registrations.items():
+            _registrations[keys[number]] = found
+        for old in list(_registrations)[:-KEPT]:
+            del _registrations[old]
+        shown: dict[str, Volume] = {}
+        for number, found in done.registrations.items():
+            first, later = visits[0].ct, visits[number - 1].ct
+            assert first is not None and later is not None
+            shown["first"], shown[f"later{number}"] = laid_over(first, later, found)
+        files = {name: folder / f"{name}.nrrd" for name in shown}
+        check_folder(folder, {file.name: marked(MARK) for file in files.values()})
+        write_together({files[name]: partial(write_raw, volume) for name, volume in shown.items()})
+        return files, {**done.report(), "rows": done.rows, "links": rows(done.links)}
+
+    def _keys(self) -> dict[int, tuple[str, str]]:
+        """What names the registration of each later study."""
+        hashes = [file_hash(Path(file)) for file in self.cts]
+        return {number: (hashes[0], later) for number, later in enumerate(hashes[1:], 2)}
+
+    def _visits(self) -> list[Visit]:
+        from ..followup.visit import Body, Visit
+
+        cts: Sequence[str | None] = self.cts or [None] * len(self.pets)
+        results, masks = iter(self.results), iter(self.masks)
+        visits = []
+        for study, pet, ct in zip(self.studies, self.pets, cts, strict=True):
+            volume = read_raw(pet)
+            volume = replace(volume, metadata={**volume.metadata, **_known(study.get("about"))})
+            images, report = {"pet": volume}, study.get("report")
+            if report is not None:
+                images["sr"] = read_raw(next(results))
+            named = enumerate(study.get("masks", ()), 1)
+            segments = tuple(Segment(label, name, read_raw(next(masks))) for label, name in named)
+            visits.append(
+                Visit(
+                    study["name"],
+                    images,
+                    segments,
+                    None if ct is None else read_raw(ct),
+                    Body.of(volume, Body()),
+                    recovered=study.get("recovered") or {},
+                    report=report or {},
+                )
+            )
+        return visits
+
+
+def _known(about: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (about or {}).items() if value not in (None, "")}
