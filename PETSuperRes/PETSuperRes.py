@@ -33,7 +33,7 @@ class PETSuperRes(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("PET Super-Resolution")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
-        parent.dependencies = ["Volumes", "Segmentations", "Colors", "Tables", "Plots", "VolumeRendering"]
+        parent.dependencies = ["Volumes", "Segmentations", "Markups", "Colors", "Tables", "Plots", "VolumeRendering"]
         parent.contributors = ["The PETSuperRes contributors"]
         parent.helpText = _(
             "Makes a super-resolved PET volume from a PET and its CT by posterior sampling under the "
@@ -81,6 +81,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 widget.setMinimumWidth(LABEL_WIDTH)  # in all sections alike
                 widget.setAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         self.logic = PETSuperResLogic()
+        from PETSuperResSlicer.panel.followup import FollowUpPanel
         from PETSuperResSlicer.panel.lesions import LesionsPanel
         from PETSuperResSlicer.panel.petct import PetCtPanel
         from PETSuperResSlicer.panel.result import ResultPanel
@@ -98,6 +99,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions)
         self.petct = PetCtPanel(self.ui, self.status.say)
         self.run = RunPanel(self.ui, self.logic, self.status, self.result.take)
+        self.followUp = FollowUpPanel(self.ui, self.logic, self.status)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -151,7 +153,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, *_unused: Any) -> None:
         """A scene was loaded: its parameters refer to nodes that now exist. A running job continues."""
-        if not self.run.running:
+        if not (self.run.running or self.followUp.running):
             self.setParameterNode(None)
             self.initializeParameterNode()
 
@@ -166,7 +168,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setParameterNode(self, params: Any) -> None:
         """Bind the widgets to other parameters; None unbinds them."""
         if self.params is not None:
-            for part in (self.run, self.result, self.lesions, self.petct):
+            for part in (self.run, self.result, self.lesions, self.petct, self.followUp):
                 part.close()
             self.removeObservers(self.onParameters)
         self.params = params
@@ -190,6 +192,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.lesions.update(self.params)
             self.petct.update(self.params, self.units.found)
             self.run.update(self.params, self.units.found)
+            self.followUp.update(self.params)
         finally:
             self._updating = False
 

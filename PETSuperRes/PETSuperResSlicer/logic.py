@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -245,6 +245,55 @@ class PETSuperResLogic(_Base):
             self._petct = PetCt()
         self._petct.show(ctNode, [node for node in (petNode, srNode) if node is not None], ctWindow, suv, opacity)
         return self._petct
+
+    def compareStudies(
+        self,
+        studies: Sequence[Any],
+        waitForCompletion: bool = True,
+        *,
+        threshold: float | str = 2.5,
+        progress: Callable[[Any], None] | None = None,
+        onDone: Callable[[Any], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Lesions of two or more studies of a patient over time (docs/followup.md); returns a vtkMRMLTableNode.
+
+        ``studies``, in the order of time, are (PET or result, segmentation) or (PET, segmentation, CT); a result brings
+        its PET and CT, and without a segmentation no lesion is left. The CTs are registered in a process of its own,
+        the lesions paired and measured with MTV and TLG from ``threshold`` on. The table has a row per lesion, study
+        and image, with the columns of ``followup.csv``; its attribute ``PETSuperRes.followUp`` is the report (JSON),
+        registered CTs and the liver and blood pool references are nodes of the scene. Raises the library's errors.
+        With ``waitForCompletion=False`` a task is returned, and ``onDone(table)`` or ``onError(exception)`` is called.
+        """
+        from PETSuperResLib.progress import at_once
+        from PETSuperResSlicer.mrml import followup
+
+        found = [followup.study_of(*study) for study in studies]
+        job = at_once(followup.job_steps(found, threshold))
+        scene = found[0].pet.GetScene() or slicer.mrmlScene
+        table = followup.new_table(scene)
+        followup.set_studies(table, found)
+
+        def failed(error: Exception) -> None:
+            scene.RemoveNode(table)
+            if onError is not None:
+                onError(error)
+
+        task = self.startComparison(table, job, progress, onDone, failed)
+        return task.wait() if waitForCompletion else task
+
+    def startComparison(self, table: Any, job: dict[str, Any], *callbacks: Any) -> Any:
+        """Start the ``job`` of a follow-up's table (:mod:`PETSuperResSlicer.mrml.followup`); returns the task."""
+        from PETSuperResSlicer.mrml import followup, references
+
+        def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
+            if table.GetScene() is None:
+                raise InputError("The table of this follow-up was deleted meanwhile: compare again.")
+            followup.take(table, volumes, report)
+            references.place(table, followup.studies_of(table), report["references"])
+            return table
+
+        return self._start(job, finish, *callbacks)
 
     def saveAsDicom(
         self,

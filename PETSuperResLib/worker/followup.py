@@ -29,7 +29,7 @@ _registrations: dict[tuple[str, str], Registration] = {}  # by the SHA-256 of bo
 @dataclass(frozen=True, kw_only=True)
 class FollowUpJob(Job):
     """A comparison of two or more studies in the order of time; the answer's report is that of a follow-up, with
-    ``rows`` (the table of lesions) and ``links`` (the pairing).
+    ``rows`` (the table of lesions) and ``links`` (the pairing, with ``place_mm``, a point in each segment).
 
     ``studies``: an object for each, with ``name``, ``about`` (what the PET's header says: ``patient``, ``series_date``,
     ``series_uid``, ``weight_kg``, ``height_m``, ``sex``, where it is known), ``masks`` (the names of its lesions),
@@ -76,7 +76,9 @@ class FollowUpJob(Job):
         files = {name: folder / f"{name}.nrrd" for name in shown}
         check_folder(folder, {file.name: marked(MARK) for file in files.values()})
         write_together({files[name]: partial(write_raw, volume) for name, volume in shown.items()})
-        return files, {**done.report(), "rows": done.rows, "links": rows(done.links)}
+        places = {(n, s.label): s.centre() for n, visit in enumerate(visits, 1) for s in visit.segments}
+        links = [row | {"place_mm": places[row["visit"], row["label"]]} for row in rows(done.links)]
+        return files, {**done.report(), "rows": done.rows, "links": links}
 
     def _keys(self) -> dict[int, tuple[str, str]]:
         """What names the registration of each later study."""

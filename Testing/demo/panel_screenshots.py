@@ -13,13 +13,14 @@ from typing import Any
 _HERE = Path(__file__).resolve().parent
 sys.path[:0] = list(map(str, (_HERE, _HERE.parent / "support", _HERE.parents[1])))
 
+import slicer  # noqa: E402
 import slicer_host  # noqa: E402
 
 FOLDER = _HERE.parents[1] / "Resources" / "Screenshots"
 
 
 def main(folder: Path = FOLDER, quality: str = "standard") -> None:
-    """Write panel.png (comparison and lesions), running.png (preview) and advanced.png (the other settings)."""
+    """Write panel.png (comparison and lesions), running.png (preview), advanced.png (settings) and followup.png."""
     host = slicer_host.start()
     panel = host.open_module()
     host.window.resize(1500, 1040)
@@ -49,9 +50,43 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     panel.ui.lesionsTable.selectRow(1)
     host.spin(0.5)
     host.screenshot(host.window, folder / "panel.png")
+    follow_up(host, panel, folder)
     for problem in (*host.errors, *host.messages):
         print(problem)
     host.reset()
+
+
+def follow_up(host: Any, panel: Any, folder: Path) -> None:
+    """Write followup.png: two simulated studies compared, and their registered CTs over each other."""
+    from PETSuperResSlicer.mrml import volumes as mrml
+    from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+    from visits import two_visits
+
+    from PETSuperResLib.lesions.segments import union
+
+    pair, ui = two_visits(1, mm=4.0, noise=0.05), panel.ui
+    for name, visit in (("March", pair.first), ("June", pair.second)):
+        pet = mrml.node_from_volume(visit.pet, f"PET {name}", slicer.mrmlScene)
+        labels = sum(s.label * union([s], visit.pet).array for s in visit.segments)
+        segments = segmentation_from_labels(visit.pet.with_array(labels, "label"), pet, f"Lesions {name}")
+        ct = mrml.node_from_volume(visit.ct, f"CT {name}", slicer.mrmlScene)
+        for selector, node in (
+            (ui.studySelector, pet),
+            (ui.studySegmentationSelector, segments),
+            (ui.studyCtSelector, ct),
+        ):
+            selector.setCurrentNode(node)
+        ui.studyAddButton.click()
+    for name in ("inputs", "scanner", "advanced", "result", "lesions"):
+        getattr(ui, f"{name}Button").collapsed = True
+    ui.followUpButton.collapsed = False
+    ui.followUpCompareButton.click()
+    wait(host, lambda: not panel.followUp.running, 600)
+    ui.followUpCtButton.click()
+    ui.followUpPlotButton.click()
+    ui.followUpTable.cellClicked(0, 2)
+    host.spin(0.5)
+    host.screenshot(host.window, folder / "followup.png")
 
 
 def wait(host: Any, until: Any, seconds: float) -> None:

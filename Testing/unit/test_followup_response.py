@@ -44,7 +44,7 @@ def test_a_lesion_is_avoided_and_what_is_not_there_is_told(torso):
     assert np.linalg.norm(np.subtract(again["liver"].centre, first["liver"].centre)) > 30
     legs = torso_phantom(1, (20, 52, 80), (5.0, 5.0, 5.0), 0, "thigh")
     found, notes = place_references(legs.ct, legs.pet)
-    assert not found and "--liver" in notes["liver"] and "--blood" in notes["blood"]
+    assert not found and "(liver)" in notes["liver"] and "(blood)" in notes["blood"]
 
 
 def test_a_region_is_a_sphere_of_3_cm_or_a_cylinder_of_1_by_2_cm():

@@ -9,6 +9,7 @@ from slicer import (
     vtkMRMLPlotChartNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
+    vtkMRMLTableNode,
 )
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
@@ -71,6 +72,7 @@ class PETSuperResParameters:
     ctWindow: Annotated[str, Choice(list(CT_WINDOWS))] = next(iter(CT_WINDOWS))  # of PET/CT, as the two below
     petTop: Annotated[float, WithinRange(0.5, 100.0)] = SUV_TOP
     petOpacity: Annotated[float, WithinRange(0.0, 1.0)] = OPACITY
+    followUp: vtkMRMLTableNode
 
 
 def options_of(params: Any) -> dict[str, Any]:

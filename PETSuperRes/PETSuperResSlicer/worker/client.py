@@ -43,11 +43,11 @@ class WorkerClient:
     """Runs jobs, one at a time, in a worker process that stays alive between them.
 
     ``folder`` is where the private folders are made (the system's place for temporary files) and ``command`` starts
-    another worker. A job may hold :class:`PETSuperResLib.volume.Volume` objects, lists of them, or
-    :class:`PETSuperResSlicer.mrml.volumes.Voxels`; they go by uncompressed files. The events are the worker's
-    messages, a ``preview`` with its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and, with several
-    samples, ``std``; of a phantom ``pet``, ``ct`` and ``labels``); each job ends with exactly one of ``result``,
-    ``error`` (with ``log``, lines, where it was unexpected) and ``cancelled``.
+    another worker. A job may hold :class:`PETSuperResLib.volume.Volume` and
+    :class:`PETSuperResSlicer.mrml.volumes.Voxels` objects and lists of them; they go by uncompressed files. The events
+    are the worker's messages, a ``preview`` with its ``volume`` and a ``result`` with its ``volumes`` (``sr`` and, with
+    several samples, ``std``; of a phantom ``pet``, ``ct`` and ``labels``); each job ends with exactly one of
+    ``result``, ``error`` (with ``log``, lines, where it was unexpected) and ``cancelled``.
     """
 
     def __init__(self, folder: Any = None, command: list[str] | None = None) -> None:
@@ -216,10 +216,10 @@ def write_inputs(job: dict[str, Any], folder: Path) -> Generator[None, None, dic
             yield
         if isinstance(value, Volume):
             value = str((yield from write_steps(value, folder / f"{key}.nrrd")))
-        elif isinstance(value, list) and isinstance(next(iter(value), None), Volume):
+        elif isinstance(value, list) and value and (isinstance(value[0], Volume) or hasattr(value[0], "volume")):
             places = [folder / f"{key}-{number}.nrrd" for number in range(len(value))]
-            for volume, place in zip(value, places, strict=True):
-                yield from write_steps(volume, place)
+            for one, place in zip(value, places, strict=True):
+                yield from write_steps(one if isinstance(one, Volume) else one.volume(), place)
             value = [str(place) for place in places]
         elif hasattr(value, "write"):
             value = str(value.write(folder / f"{key}.safetensors"))

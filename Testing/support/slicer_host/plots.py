@@ -76,7 +76,11 @@ class qMRMLPlotView(QtWidgets.QWidget):
         for index, (series, labels, values) in enumerate(data):
             colour = QtGui.QColor.fromRgbF(*series.GetColor())
             wide = area.width() / groups / (len(data) + 1)
-            for n, value in enumerate(values):
+            if series.GetPlotType() == series.PlotTypeScatter:
+                self._line(
+                    painter, area, series, labels, [area.bottom() - area.height() * (v - bottom) / span for v in values]
+                )
+            for n, value in enumerate(values if series.GetPlotType() != series.PlotTypeScatter else ()):
                 if not math.isfinite(value):
                     continue
                 left = area.left() + area.width() * n / groups + wide * (index + 0.5)
@@ -85,8 +89,36 @@ class qMRMLPlotView(QtWidgets.QWidget):
                 painter.fillRect(QtCore.QRectF(left, zero - high, wide * 0.9, high).normalized(), colour)
                 if index == 0:
                     painter.drawText(QtCore.QPointF(left, area.bottom() + 14), labels[n])
-            painter.fillRect(QtCore.QRectF(56 + 120 * index, self.height - 22, 10, 10), colour)
-            painter.drawText(QtCore.QPointF(70 + 120 * index, self.height - 12), series.GetName() or "")
+        self._legend(painter, [series for series, _, _ in data])
         painter.drawText(QtCore.QPointF(4, 22), self._chart.GetYAxisTitle() or "")
         title = self.rect.adjusted(0, 0, 0, -26)
         painter.drawText(title, QtCore.Qt.AlignHCenter | QtCore.Qt.AlignBottom, self._chart.GetXAxisTitle() or "")
+
+    def _line(self, painter: Any, area: Any, series: Any, labels: list[str], heights: list[float]) -> None:
+        """Points at the numbers of the X column, and the line between them."""
+        numbers = [float(label) for label in labels]
+        low, reach = min(numbers), (max(numbers) - min(numbers)) or 1.0
+        across = [area.left() + area.width() * (0.1 + 0.8 * (number - low) / reach) for number in numbers]
+        places = [QtCore.QPointF(x, y) for x, y in zip(across, heights, strict=True) if math.isfinite(y)]
+        pen = QtGui.QPen(QtGui.QColor.fromRgbF(*series.GetColor()), 2)
+        painter.save()
+        painter.setPen(pen)
+        for place in places if series.GetMarkerStyle() != series.MarkerStyleNone else ():
+            painter.drawEllipse(place, 4, 4)
+        styles = {series.LineStyleDash: QtCore.Qt.PenStyle.DashLine, series.LineStyleDot: QtCore.Qt.PenStyle.DotLine}
+        pen.setStyle(styles.get(series.GetLineStyle(), QtCore.Qt.PenStyle.SolidLine))
+        painter.setPen(pen)
+        if series.GetLineStyle() != series.LineStyleNone:
+            painter.drawPolyline(places)
+        painter.restore()
+        for x, label in zip(across, labels, strict=True):
+            painter.drawText(QtCore.QPointF(x, area.bottom() + 14), label)
+
+    def _legend(self, painter: Any, series: list[Any]) -> None:
+        """The names of the series along the lower edge, as many as there is room for."""
+        x = 56.0
+        for one in series:
+            name = one.GetName() or ""
+            painter.fillRect(QtCore.QRectF(x, self.height - 22, 10, 10), QtGui.QColor.fromRgbF(*one.GetColor()))
+            painter.drawText(QtCore.QPointF(x + 14, self.height - 12), name)
+            x += 30 + painter.fontMetrics().horizontalAdvance(name)
