@@ -20,14 +20,13 @@ from torch import Tensor
 
 from .device import pick_device
 from .inputs import Inputs
-from .lesions.evidence import with_evidence
-from .lesions.intervals import with_recovered
-from .lesions.measures import compare, measure_lesions
-from .lesions.recovery import recover
+from .lesions.measures import INPUT, ON_GRID, measure_on_grid
+from .lesions.tables import wide_rows
 from .physics.measurement import Measurement
 from .prior import Prior
 from .problem import Problem
 from .progress import Callback, Reporter
+from .remeasure import lesions_of_result
 from .request import Request
 from .results import Result as Result
 from .sampling import Sampler
@@ -116,12 +115,10 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     volume = grid.with_array(estimate, "SUVbw")
     lesions: dict[str, Sequence[Any]] = {}
     if inputs.segments:
-        inside = inputs.region is not None
-        after = measure_lesions(volume, inputs.segments, threshold=request.threshold, skip_outside=inside)
-        data = problem.data(expected)
-        after = with_recovered(after, recover(data, volume, inputs.segments), problem.measurement.kind)
-        after = with_evidence(after, data, estimate, inputs.segments)
-        lesions = {"lr": inputs.lesions, f"ours-{sampler.name}": after}
+        measured = inputs.segments, request.threshold
+        after = lesions_of_result(problem.data(expected), volume, *measured)
+        on_grid = measure_on_grid(inputs.pet, volume, *measured)
+        lesions = {INPUT: inputs.lesions, ON_GRID: on_grid, f"ours-{sampler.name}": after}
     report("done", 1.0)
     warnings = [*inputs.warnings, *problem.warnings]
     warnings += prior.warnings()
@@ -165,7 +162,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         "region": None if inputs.region is None else list(inputs.region),
         "warnings": warnings,
         "threshold": request.threshold,
-        "lesions": compare(*lesions.values()) if lesions else [],
+        "lesions": wide_rows(pet=inputs.lesions, pet_on_grid=on_grid, sr=after) if inputs.segments else [],
         "seconds": round(time.monotonic() - began, 2),
         **inputs.provenance,
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .errors import InputError
@@ -147,6 +147,13 @@ class ImageResolution:
         """For the report: the fields but the warnings, the effective FWHM, and all in words."""
         plain = {name: value for name, value in asdict(self).items() if name != "warnings"}
         return plain | {"fwhm_mm": self.fwhm_mm, "words": self.words()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageResolution:
+        """Inverse of :meth:`to_dict`; raises KeyError or TypeError for anything else."""
+        plain: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name != "warnings"}
+        plain |= {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+        return cls(**plain)
 
 
 def resolution_of(

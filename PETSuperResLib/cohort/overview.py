@@ -13,17 +13,12 @@ import numpy as np
 from ..files import write_text
 from ..followup.figures import plane, save, show
 from ..followup.references import upright
-from ..lesions.measures import INTERVALS, MEASURES, RECOVERED
+from ..lesions import tables
+from ..lesions.measures import INPUT, MEASURES, ON_GRID
 from ..volume import Volume
 
 MARK = "PETSuperRes batch"  # in the first lines of an index
-OF_RESULT = (*RECOVERED, *INTERVALS, "evidence_sigma")  # figures that only the result's rows have
-WIDE_COLUMNS = (
-    *("patient", "time_point", "case", "date", "scanner", "method", "lesion"),
-    *(f"{image}_{measure}" for image in ("pet", "sr") for measure in MEASURES),
-    *(f"{measure}_change_percent" for measure in MEASURES),
-    *OF_RESULT,
-)
+WIDE_COLUMNS = ("patient", "time_point", "case", "date", "scanner", "method", *tables.COLUMNS)
 PICTURE_MM = 2.0
 TOP_SUV = 5.0  # least upper end of the grey scale
 
@@ -43,17 +38,15 @@ def wide_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         head = {name: case[name] for name in ("patient", "case")}
         head["date"] = re.sub(r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3", case["date"])
         head["time_point"] = order[case["patient"]].index(case["case"]) + 1
-        before = {row["lesion"]: row for row in case["lesions"] if row["method"] == "lr"}
+        pets, on_grid = (
+            {row["lesion"]: row for row in case["lesions"] if row["method"] == method} for method in (INPUT, ON_GRID)
+        )
         for row in case["lesions"]:
-            old = before.get(row["lesion"])
-            if row["method"] == "lr" or old is None:
+            if row["method"] in (INPUT, ON_GRID) or row["lesion"] not in pets:
                 continue
-            values: dict[str, Any] = {name: row.get(name, "") for name in ("method", "lesion", *OF_RESULT)}
-            for measure in MEASURES:
-                a, b = float(old[measure]), float(row[measure])
-                values |= {f"pet_{measure}": a, f"sr_{measure}": b}
-                values |= {f"{measure}_change_percent": 100 * (b / a - 1)} if a else {}
-            rows.append(head | {"scanner": row["setting"]} | values)
+            images = {"pet": pets[row["lesion"]], "sr": row}
+            images |= {"pet_on_grid": on_grid[row["lesion"]]} if row["lesion"] in on_grid else {}
+            rows.append(head | {"scanner": row["setting"], "method": row["method"]} | tables.wide_row(images))
     return rows
 
 

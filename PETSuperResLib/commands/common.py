@@ -242,11 +242,10 @@ def lesion_headings(threshold: float | str = MTV) -> dict[str, str]:
 
 
 def change_table(changes: Sequence[Mapping[str, Any]], threshold: float | str = MTV) -> str:
-    """Before and after of every lesion, from :func:`PETSuperResLib.lesions.measures.compare`."""
+    """PET and result of every lesion, from :func:`PETSuperResLib.lesions.tables.wide_rows`."""
     headings = lesion_headings(threshold)
     rows = [
-        {"lesion": c["lesion"]}
-        | {m: f"{c[m + '_before']:.2f} -> {c[m + '_after']:.2f}" for m in headings if m != "lesion"}
+        {"lesion": c["lesion"]} | {m: f"{c['pet_' + m]:.2f} -> {c['sr_' + m]:.2f}" for m in headings if m != "lesion"}
         for c in changes
     ]
     return table(rows, headings)

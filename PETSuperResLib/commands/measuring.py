@@ -71,6 +71,7 @@ def lesions(
     from ..lesions import measures as ls
     from ..lesions.read import read_segmentation
     from ..lesions.segments import connected_parts
+    from ..lesions.tables import wide_rows
     from ..outputs import begins, check_file
     from ..suv.volumes import check_suv
 
@@ -83,7 +84,7 @@ def lesions(
         click.echo(f"Note: {warning}")
     segments = connected_parts(drawn.segments) if split else drawn.segments
     truth = read_image(reference, "PT", "--reference") if reference else None
-    volumes = {"lr": volume}
+    volumes = {ls.INPUT: volume}
     if after:
         volumes["after"] = read_image(after, "PT", "--after")
     for one in (*volumes.values(), *([truth] if truth else [])):
@@ -100,7 +101,7 @@ def lesions(
         headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
     click.echo(table(rows, headings))
     if after:
-        click.echo("\n" + change_table(ls.compare(found["lr"], found["after"]), threshold))
+        click.echo("\n" + change_table(wide_rows(pet=found[ls.INPUT], sr=found["after"]), threshold))
     if out:
         write_csv(out, rows, ls.COLUMNS)
         click.echo(f"Wrote {out}.")

@@ -16,11 +16,10 @@ from ..errors import InputError
 from ..headers.attributes import text, whole
 from ..volume import Volume
 from .codes import INPUT_PET, SUPER_RESOLVED, codes_of
-from .measures import COLUMNS, MTV, lesion_rows, measure_lesions
+from .measures import COLUMNS, INPUT, MTV, ON_GRID, lesion_rows, measure_lesions
 from .segments import HALF, Segment
 
 SEG_FILE, REPORT_FILE = "SEG.dcm", "SR.dcm"
-INPUT = "lr"  # the method of the rows that measure the input PET
 
 
 def beside(
@@ -41,14 +40,14 @@ def lesion_objects(
     """SEG and structured report of ``segments``, by file name.
 
     ``rows`` are of :func:`~.measures.lesion_rows` or a table of them: each segment's in the input PET (method ``lr``)
-    and in the super-resolved one. ``report`` is the reconstruction's. ``derived`` are the slices of ``volume``,
-    ``source`` those of the PET it was made from. The SEG lies on the derived series' grid, so that a segment outside
-    it is left out of both. Raises :class:`InputError` for a segment without a row.
+    and in the super-resolved one; other rows of the PET are left out. ``report`` is the reconstruction's. ``derived``
+    are the slices of ``volume``, ``source`` those of the PET it was made from. The SEG lies on the derived series'
+    grid, so that a segment outside it is left out of both. Raises :class:`InputError` for a segment without a row.
     """
     study = text(derived[0], "StudyInstanceUID")
     drawn: list[Drawn] = []
     groups: list[Group] = []
-    left = list(rows)
+    left = [row for row in rows if row["method"] != ON_GRID]
     for segment in segments:
         own = _take(left, segment.name)
         weights, block = segment.weights(volume)

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import GeometryError, InputError
+from ..grid import crop_to_region
 from ..volume import Volume
 from .segments import HALF, Block, Segment, segments_of
 
 PEAK_RADIUS_MM = 6.2  # of a sphere of 1 cm^3
 MTV = 2.5  # SUV from which a voxel counts towards MTV and TLG, unless another threshold is given
+INPUT, ON_GRID = "lr", "lr-on-grid"  # methods in tables: the PET as it is, and interpolated on the result's grid
+UNIT = "g/mL"  # of SUVs; of TLG g, as a volume in mL times it
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,14 @@ class Lesion:
     tlg_low: float | None = None
     tlg_high: float | None = None
     interval_note: str | None = None  # why an interval is wider than calibrated, or withheld
+    volume_ml: float | None = None  # of the segment within the volume
+    threshold: str | None = None  # from which a voxel counts towards MTV and TLG: an SUV, or a share of SUVmax
 
 
 MEASURES: dict[str, Measure] = {f.name: f.metadata["measure"] for f in fields(Lesion) if f.metadata}
 RECOVERED = tuple(f.name for f in fields(Lesion) if f.name.endswith("_recovered"))
 INTERVALS = tuple(f.name for f in fields(Lesion) if f.name.endswith(("_low", "_high", "_note")))
-COLUMNS = ("patient", "setting", "method", "lesion", *(f.name for f in fields(Lesion)[3:]))
+COLUMNS = ("patient", "setting", "method", "lesion", *(f.name for f in fields(Lesion)[3:]), "suv_unit")
 
 
 def measure_lesions(
@@ -114,6 +119,28 @@ def measure_lesions(
     return lesions
 
 
+def measure_on_grid(
+    pet: Volume, grid: Volume, segments: Sequence[Segment], threshold: float | str = MTV
+) -> list[Lesion]:
+    """SUVs of the segments in a PET interpolated linearly on another grid: what the voxels alone change.
+
+    Segments without a voxel inside the grid are left out.
+    """
+    margin = np.ceil(PEAK_RADIUS_MM / np.array(grid.spacing)).astype(int)
+    lesions = []
+    for segment in segments:
+        _, block = segment.weights(grid)
+        low, high = (np.array([getattr(s, end) for s in block[::-1]]) for end in ("start", "stop"))
+        if (high <= low).any():
+            continue
+        near = grid.crop(np.maximum(low - margin, 0), np.minimum(high + margin, grid.shape[::-1]))
+        corners = near.corners()
+        box = np.stack([corners.min(0), corners.max(0)], axis=1).ravel()
+        around = crop_to_region(pet, box.tolist(), 2 * max(pet.spacing))
+        lesions += measure_lesions(around.resample_to(near), [segment], threshold=threshold, skip_outside=True)
+    return lesions
+
+
 def peak_kernel(spacing: Sequence[float], radius_mm: float = PEAK_RADIUS_MM) -> np.ndarray:
     """(K, J, I) share of each voxel within a sphere centred on the middle voxel; ``spacing`` is (i, j, k) in mm."""
     parts = 9
@@ -127,33 +154,9 @@ def peak_kernel(spacing: Sequence[float], radius_mm: float = PEAK_RADIUS_MM) -> 
     return (distance <= radius_mm**2).mean((3, 4, 5))
 
 
-def compare(before: Iterable[Lesion], after: Iterable[Lesion]) -> list[dict[str, Any]]:
-    """One row per lesion found in both: each measure before and after, and the change in per cent (None from 0).
-
-    What was recovered of the lesion after is in the row too, under its fields' names.
-    """
-    rows = []
-    others = {lesion.label: lesion for lesion in after}
-    for old in before:
-        new = others.get(old.label)
-        if new is None:
-            continue
-        row: dict[str, Any] = {"lesion": old.name, "label": old.label}
-        for measure in MEASURES:
-            a, b = getattr(old, measure), getattr(new, measure)
-            row |= {f"{measure}_before": a, f"{measure}_after": b, f"{measure}_change_percent": _percent(b, a)}
-        row |= {
-            name: value
-            for name in (*RECOVERED, *INTERVALS, "evidence_sigma")
-            if (value := getattr(new, name)) is not None
-        }
-        rows.append(row)
-    return rows
-
-
 def lesion_rows(lesions: Iterable[Lesion], patient: str = "", setting: str = "", method: str = "") -> list[dict]:
     """Rows with the keys of :data:`COLUMNS` for :func:`write_csv`."""
-    labels = {"patient": patient, "setting": setting, "method": method}
+    labels = {"patient": patient, "setting": setting, "method": method, "suv_unit": f"SUVbw {UNIT}"}
     return [{c: (labels | asdict(lesion) | {"lesion": lesion.name})[c] for c in COLUMNS} for lesion in lesions]
 
 
@@ -182,6 +185,8 @@ def _figures(
         "suvpeak": _peak(volume, core, block),
         "mtv_ml": float(hot.sum(dtype=np.float64) * volume.voxel_ml),
         "tlg": float((hot * values).sum(dtype=np.float64) * volume.voxel_ml),
+        "volume_ml": float(weights.sum(dtype=np.float64) * volume.voxel_ml),
+        "threshold": str(threshold).replace(" ", ""),
     }
 
 
@@ -196,8 +201,8 @@ def _against(
     error = (weights * (volume.resample_to(near).array - near.array) ** 2).sum(dtype=np.float64)
     power = (weights * near.array**2).sum(dtype=np.float64)
     return {
-        "delta_suvmax_percent": _percent(own["suvmax"], true["suvmax"]),
-        "delta_suvmean_percent": _percent(own["suvmean"], true["suvmean"]),
+        "delta_suvmax_percent": percent(own["suvmax"], true["suvmax"]),
+        "delta_suvmean_percent": percent(own["suvmean"], true["suvmean"]),
         "nmse": float(error / power) if power > 0 else None,
     }
 
@@ -246,5 +251,6 @@ def check_threshold(threshold: float | str) -> tuple[float, bool]:
     return value, relative
 
 
-def _percent(value: float, reference: float) -> float | None:
+def percent(value: float, reference: float) -> float | None:
+    """How far a value is from a reference, in per cent of it; None from 0."""
     return 100.0 * (value - reference) / reference if reference else None

@@ -9,7 +9,8 @@ filter of known width leaves of them.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,11 @@ class ImageNoise:
     def to_dict(self) -> dict[str, Any]:
         """For the report."""
         return asdict(self) | {"percent_at_suv_1": round(self.percent(), 2)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageNoise:
+        """Inverse of :meth:`to_dict`; raises KeyError for anything else."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 def image_noise(pet: Volume, fwhm_mm: float, stated_percent: float | None = None, exponent: float = 1.0) -> ImageNoise:

@@ -47,7 +47,7 @@ def test_every_case_has_its_folder_and_the_tables_have_all(data, prior_file, tmp
     assert [(s["case"], s["result"], s["scanner"]) for s in states] == [
         ("one", "sr.nii.gz", SCANNER), ("two", "sr.nii.gz", SCANNER)]  # fmt: skip
     assert {(r["patient"], r["method"]) for r in table(out / "lesions.csv")} == {
-        (case, method) for case in ("one", "two") for method in ("lr", "ours-draft")}  # fmt: skip
+        (case, method) for case in ("one", "two") for method in ("lr", "lr-on-grid", "ours-draft")}  # fmt: skip
     one, two = (Volume.read(out / case / "sr.nii.gz", "SUVbw").array for case in ("one", "two"))
     assert one.shape == two.shape and not np.allclose(one, two)
     assert json.loads((out / "one" / "report.json").read_text(encoding="utf-8"))["lesions"]
@@ -229,9 +229,12 @@ def test_a_wide_table_a_picture_of_each_case_and_an_index_show_all(data, prior_f
     out = tmp_path / "out"
     assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 0
     rows, long = table(out / "lesions_wide.csv"), table(out / "lesions.csv")
-    assert len(rows) == len(long) / 2 and {row["case"] for row in rows} == {"one", "two"}
-    first, (before, after) = rows[0], [r for r in long if (r["patient"], r["lesion"]) == ("one", rows[0]["lesion"])]
-    assert (first["pet_suvmax"], first["sr_suvmax"]) == (before["suvmax"], after["suvmax"])
+    assert len(rows) == len(long) / 3 and {row["case"] for row in rows} == {"one", "two"}
+    first, found = rows[0], [r for r in long if (r["patient"], r["lesion"]) == ("one", rows[0]["lesion"])]
+    assert [first[f"{image}_suvmax"] for image in ("pet", "pet_on_grid", "sr")] == [r["suvmax"] for r in found]
+    before, _, after = found
+    names = ("suvmean_recovered", "suvmean_low", "suvmean_high", "evidence_sigma", "volume_ml", "threshold", "suv_unit")
+    assert all(first[name] and first[name] == after[name] for name in names)
     change = 100 * (float(after["suvmax"]) / float(before["suvmax"]) - 1)
     assert float(first["suvmax_change_percent"]) == pytest.approx(change, rel=1e-3)
     page = (out / "index.html").read_text(encoding="utf-8")

@@ -24,7 +24,8 @@ from PETSuperResLib import __version__
 from PETSuperResLib.cli import cli, run
 from PETSuperResLib.commands.common import Bar, in_time
 from PETSuperResLib.errors import Cancelled
-from PETSuperResLib.lesions.measures import compare, measure_lesions
+from PETSuperResLib.lesions.measures import measure_lesions
+from PETSuperResLib.lesions.tables import wide_rows
 from PETSuperResLib.results import Result
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
@@ -60,7 +61,7 @@ def backend(monkeypatch) -> SimpleNamespace:
         maps = {"std": state.std or volume} if inputs.request.samples > 1 else {}
         after = measure_lesions(volume, inputs.segments, skip_outside=inputs.region is not None)
         lesions = {"lr": inputs.lesions, "ours-standard": after} if inputs.segments else {}
-        facts = {"lesions": compare(inputs.lesions, after), **inputs.provenance, **state.report}
+        facts = {"lesions": wide_rows(pet=inputs.lesions, sr=after), **inputs.provenance, **state.report}
         return Result(volume, (), maps, lesions, facts)
 
     module = ModuleType("PETSuperResLib.reconstruction")

@@ -88,7 +88,7 @@ def test_evidence_says_what_data_and_ct_support(run):
     strongest = max(blob["evidence_sigma"] for blob in found["blobs"])
     assert result.maps["evidence"].array.max() == pytest.approx(strongest, abs=0.01)
     assert np.abs(result.maps["residual"].array).max() > 0.5
-    (lesions,) = (found for name, found in result.lesions.items() if name != "lr")
+    (lesions,) = (found for name, found in result.lesions.items() if not name.startswith("lr"))
     assert all(lesion.evidence_sigma > 3 for lesion in lesions)
     assert [row["evidence_sigma"] for row in plain.report["lesions"]] == [one.evidence_sigma for one in lesions]
 
@@ -144,7 +144,8 @@ def test_lesions_are_measured_before_and_after_and_those_outside_a_region_are_le
     phantom = small_phantom()
     whole = run(segmentation=phantom.labels)
     np.testing.assert_array_equal(whole.volume.array, result.volume.array)
-    assert [len(found) for found in whole.lesions.values()] == [2, 2] and set(whole.lesions) == {"lr", "ours-quick"}
+    assert [len(found) for found in whole.lesions.values()] == [2, 2, 2]
+    assert set(whole.lesions) == {"lr", "lr-on-grid", "ours-quick"}
     recovered = [lesion.suvmean_recovered for lesion in whole.lesions["ours-quick"]]
     assert min(recovered) > 0 and [row["suvmean_recovered"] for row in whole.report["lesions"]] == recovered
     assert all(lesion.suvmean_recovered is None for lesion in whole.lesions["lr"])

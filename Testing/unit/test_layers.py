@@ -30,7 +30,7 @@ LAYERS = (  # from the ground up; a module imports from its own room, its own la
     },
     {"physics", "prior", "lesions"},
     {"problem", "sampling", "residual", "support", "spread"},
-    {"request", "inputs", "checks", "alignment", "reconstruction", "results"},
+    {"request", "inputs", "checks", "alignment", "reconstruction", "remeasure", "results"},
     {"phantoms"},
     {"followup"},
     {"cohort", "worker"},

@@ -13,7 +13,8 @@ from geometry import GEOMETRIES, ball, data_dir, radius, rotation
 
 from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.files import write_csv
-from PETSuperResLib.lesions.measures import COLUMNS, compare, lesion_rows, measure_lesions, peak_kernel
+from PETSuperResLib.lesions import tables
+from PETSuperResLib.lesions.measures import COLUMNS, lesion_rows, measure_lesions, measure_on_grid, peak_kernel
 from PETSuperResLib.lesions.nrrd import nrrd_segments
 from PETSuperResLib.lesions.segments import Segment, region_around, segments_of, split_segments
 from PETSuperResLib.volume import Volume
@@ -149,10 +150,22 @@ def test_comparison_gives_the_change_of_every_measure(sphere_pet):
     mask = ball((2, 2, 2), 10)
     before = measure_lesions(sphere_pet, mask)
     after = measure_lesions(sphere_pet.with_array(1.2 * sphere_pet.array), mask)
-    (row,) = compare(before, after)
-    assert row["lesion"] == "Lesion 1"
-    assert row["suvpeak_after"] == pytest.approx(1.2 * row["suvpeak_before"])
+    (row,) = tables.wide_rows(pet=before, sr=after)
+    assert row["lesion"] == "Lesion 1" and row["pet_on_grid_suvmax"] is None
+    assert row["sr_suvpeak"] == pytest.approx(1.2 * row["pet_suvpeak"])
     assert row["suvmax_change_percent"] == pytest.approx(20, rel=1e-5)
+    assert tuple(row) == tables.COLUMNS and row["volume_ml"] == pytest.approx(mask.array.sum() * mask.voxel_ml)
+
+
+def test_a_pet_on_a_finer_grid_is_interpolated_before_it_is_measured(sphere_pet):
+    coarse = sphere_pet.resample_to(sphere_pet.grid((6.0, 6.0, 6.0)))
+    segments = segments_of(ball((2, 2, 2), 10))
+    (own,), (fine,) = measure_lesions(coarse, segments), measure_on_grid(coarse, sphere_pet, segments)
+    (whole,) = measure_lesions(coarse.resample_to(sphere_pet), segments)
+    assert fine.suvmean != own.suvmean
+    assert (fine.suvpeak, fine.tlg) == pytest.approx((whole.suvpeak, whole.tlg), rel=1e-5)
+    far = replace(sphere_pet, origin=(500.0, 0.0, 0.0))
+    assert measure_on_grid(coarse, far, segments) == []
 
 
 def test_table_has_the_agreed_columns_and_empty_cells_where_nothing_is_known(sphere_pet, tmp_path):

@@ -193,5 +193,5 @@ def _tables(
                 )
     write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
     if lesions:
-        write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference", "volume_ml", "input", "told"))
+        write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference", "input", "told"))
     return metrics, lesions, refused

@@ -137,11 +137,7 @@ def run_trial(trial: Trial, methods: dict[str, Method], prior: Prior, fit: dict[
         if mask is not None:
             found = measure_lesions(volume, mask, simulation.truth, skip_outside=True)
             rows = lesion_rows(found, trial.subject.name, condition.setting, name)
-            voxel_ml = float(np.prod(volume.spacing)) / 1000
-            results.lesions[name] = [
-                row | place | {"volume_ml": round(lesion.voxels * voxel_ml, 3)}
-                for row, lesion in zip(rows, found, strict=True)
-            ]
+            results.lesions[name] = [row | place for row in rows]
         results.slices[name] = volume.array[hot].astype(np.float32)
         results.write(folder, trial.name)
     return results

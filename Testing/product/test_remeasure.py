@@ -1,0 +1,68 @@
+"""Lesions of a result that are measured again later are those of the run, and changed ones follow."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny import small_phantom, tiny_prior
+
+from PETSuperResLib.errors import InputError
+from PETSuperResLib.files import to_json
+from PETSuperResLib.grid import reordered
+from PETSuperResLib.lesions.segments import region_around, segments_of
+from PETSuperResLib.physics.simulation import simulate
+from PETSuperResLib.reconstruction import reconstruct
+from PETSuperResLib.remeasure import Remeasurement, measurement_of
+from PETSuperResLib.sampling import Standard
+
+QUICK = Standard("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    prior = tiny_prior(tmp_path_factory.mktemp("prior"))
+    prior.info["pixel_mm"] = 4.0
+
+    def go(pet, ct, labels, **options):
+        return reconstruct(pet, ct, quality=QUICK, prior=prior, device="cpu", segmentation=labels, **options)
+
+    return go
+
+
+def values(lesion):
+    return [getattr(lesion, name) for name in ("suvmean_recovered", "suvmean_low", "tlg_high", "evidence_sigma")]
+
+
+@pytest.mark.parametrize("how", ["whole", "region", "sagittal"])
+def test_the_report_and_the_images_give_what_the_run_recovered(run, how):
+    phantom = small_phantom()
+    pet, ct, labels = phantom.pet, phantom.ct, phantom.labels
+    if how == "sagittal":
+        pet = reordered(pet, (1, 2, 0))
+    options = {"region": region_around(segments_of(labels)[:1], 10)} if how == "region" else {}
+    result = run(pet, ct, labels, scanner="Siemens Biograph mCT", **options)
+    report = json.loads(to_json(result.report))
+    again = Remeasurement(result.volume, measurement_of(pet, report)).lesions(segments_of(labels))
+    wanted = result.lesions["ours-quick"]
+    assert [lesion.label for lesion in again] == [lesion.label for lesion in wanted]
+    for one, other in zip(again, wanted, strict=True):
+        assert values(one) == pytest.approx(values(other), rel=1e-3)
+
+
+def test_a_sinogram_serves_and_a_report_of_one_describes_no_image(run):
+    phantom = small_phantom()
+    scan = simulate(phantom.pet, phantom.ct, "standard", "high", seed=0, device="cpu")
+    result = run(scan.lr, phantom.ct, phantom.labels, measurement=scan.measurement)
+    segments = segments_of(phantom.labels)
+    data = Remeasurement(result.volume, scan.measurement)
+    for one, other in zip(data.lesions(segments), result.lesions["ours-quick"], strict=True):
+        assert values(one) == pytest.approx(values(other), rel=1e-3)
+    half = segments[0].mask.with_array(np.where(np.arange(segments[0].mask.shape[2]) < 1, segments[0].mask.array, 0))
+    changed = data.lesions([replace(segments[0], mask=half), *segments[1:]])
+    assert changed[0].volume_ml < 0.9 * result.lesions["ours-quick"][0].volume_ml
+    assert changed[0].suvmean_recovered != result.lesions["ours-quick"][0].suvmean_recovered
+    with pytest.raises(InputError, match="run the reconstruction again"):
+        measurement_of(scan.lr, result.report)
