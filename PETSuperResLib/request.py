@@ -152,7 +152,7 @@ class Request:
         None,
         metavar="FILE",
         shared=False,
-        help="Sinogram of a simulation, in place of the one made from the PET; sets the scanner.",
+        help="Sinogram of a simulation, whose counts are taken in place of the PET; sets the scanner.",
     )
     spacing: float | None = option(
         "number", None, low=0.5, high=10, help="In-plane voxel size of the result in mm.", default_text="the prior's"

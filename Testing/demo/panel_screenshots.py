@@ -20,7 +20,8 @@ FOLDER = _HERE.parents[1] / "Resources" / "Screenshots"
 
 
 def main(folder: Path = FOLDER, quality: str = "standard") -> None:
-    """Write panel.png (comparison and lesions), running.png (preview), advanced.png (settings) and followup.png."""
+    """Write start.png (PET over CT), running.png (preview), panel.png (comparison), and the sections' pictures:
+    advanced.png, lesions.png and followup.png."""
     host = slicer_host.start()
     panel = host.open_module()
     host.window.resize(1500, 1040)
@@ -37,6 +38,10 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     host.screenshot(panel.parent, folder / "advanced.png")
     panel.ui.advancedButton.collapsed = True
     panel.ui.lesionsButton.collapsed = panel.ui.resultButton.collapsed = False
+    panel.ui.petctButton.click()
+    host.spin(1)
+    host.screenshot(host.window, folder / "start.png")
+    panel.ui.petctButton.click()
     panel.ui.applyButton.click()
     wait(host, lambda: panel.run.preview is not None, 600)
     host.spin(0.3)
@@ -50,6 +55,7 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     panel.ui.lesionsTable.selectRow(1)
     host.spin(0.5)
     host.screenshot(host.window, folder / "panel.png")
+    host.screenshot(panel.ui.lesionsButton, folder / "lesions.png")
     follow_up(host, panel, folder)
     for problem in (*host.errors, *host.messages):
         print(problem)
