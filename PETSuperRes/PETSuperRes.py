@@ -88,6 +88,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from PETSuperResSlicer.panel.run import RunPanel
         from PETSuperResSlicer.panel.selectors import Selectors
         from PETSuperResSlicer.panel.settings import SettingsPanel
+        from PETSuperResSlicer.panel.spheres import SpheresPanel
         from PETSuperResSlicer.panel.status import Status
         from PETSuperResSlicer.panel.units import UnitsPanel
 
@@ -98,6 +99,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.lesions = LesionsPanel(self.ui, self.status)
         self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions)
         self.petct = PetCtPanel(self.ui, self.status.say)
+        self.spheres = SpheresPanel(self.ui, self.status)
         self.run = RunPanel(self.ui, self.logic, self.status, self.result.take)
         self.followUp = FollowUpPanel(self.ui, self.logic, self.status)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -168,7 +170,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setParameterNode(self, params: Any) -> None:
         """Bind the widgets to other parameters; None unbinds them."""
         if self.params is not None:
-            for part in (self.run, self.result, self.lesions, self.petct, self.followUp):
+            for part in (self.run, self.result, self.lesions, self.petct, self.spheres, self.followUp):
                 part.close()
             self.removeObservers(self.onParameters)
         self.params = params
@@ -191,6 +193,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.result.update(self.params)
             self.lesions.update(self.params)
             self.petct.update(self.params, self.units.found)
+            self.spheres.update(self.params, self.units.found)
             self.run.update(self.params, self.units.found)
             self.followUp.update(self.params)
         finally:

@@ -295,6 +295,20 @@ class PETSuperResLogic(_Base):
 
         return self._start(job, finish, *callbacks)
 
+    def sphere(self, volumeNode: Any, centre: Any, diameter: float = 12.4) -> Any:
+        """SUVs of a sphere in a volume: a :class:`PETSuperResLib.lesions.sphere.SphereFigures`.
+
+        ``centre`` is in RAS mm, as of a control point; ``diameter`` in mm (12.4: 1 mL). Each voxel counts with its part
+        inside. Raises :class:`GeometryError` for a sphere outside the volume.
+        """
+        from PETSuperResLib.errors import GeometryError
+        from PETSuperResSlicer.mrml.spheres import figures
+
+        found = figures(volumeNode, tuple(centre), diameter)
+        if found is None:
+            raise GeometryError(f"The sphere lies outside '{volumeNode.GetName()}': give a centre in it (RAS mm).")
+        return found
+
     def saveAsDicom(
         self,
         srNode: Any,

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import GeometryError, InputError
 from ..grid import crop_to_region
 from ..volume import Volume
-from .segments import HALF, Block, Segment, segments_of
+from .segments import HALF, Block, Region, Segment, segments_of
 
 PEAK_RADIUS_MM = 6.2  # of a sphere of 1 cm^3
 MTV = 2.5  # SUV from which a voxel counts towards MTV and TLG, unless another threshold is given
@@ -89,7 +89,7 @@ COLUMNS = ("patient", "setting", "method", "lesion", *(f.name for f in fields(Le
 
 def measure_lesions(
     volume: Volume,
-    mask: Volume | Sequence[Segment],
+    mask: Volume | Sequence[Region],
     reference: Volume | None = None,
     names: Mapping[int, str] | None = None,
     threshold: float | str = MTV,
@@ -161,7 +161,7 @@ def lesion_rows(lesions: Iterable[Lesion], patient: str = "", setting: str = "",
 
 
 def _figures(
-    volume: Volume, segment: Segment, weights: np.ndarray, block: Block, threshold: float | str
+    volume: Volume, segment: Region, weights: np.ndarray, block: Block, threshold: float | str
 ) -> dict[str, Any]:
     """The fields of a :class:`Lesion` that need no reference; ``weights`` and ``block`` as of Segment.weights."""
     where = str(volume.metadata.get("file") or "the PET volume")
@@ -191,7 +191,7 @@ def _figures(
 
 
 def _against(
-    own: Mapping[str, Any], volume: Volume, segment: Segment, reference: Volume, threshold: float | str
+    own: Mapping[str, Any], volume: Volume, segment: Region, reference: Volume, threshold: float | str
 ) -> dict[str, float | None]:
     """The fields of a :class:`Lesion` that compare it with a reference."""
     weights, block = segment.weights(reference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +17,21 @@ HALF = 0.5  # a voxel belongs to the segment (for SUVmax and SUVpeak) when half 
 SHARE_TOLD = 0.01  # of a segment outside the PET
 DOUBT = "check that the segmentation belongs to this scan"  # of one that lies mostly outside the PET
 Block = tuple[slice, slice, slice]
+
+
+class Region(Protocol):
+    """What can be measured: a segment, or a region given by a formula."""
+
+    @property
+    def label(self) -> int:
+        """Its number."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    def weights(self, volume: Volume) -> tuple[np.ndarray, Block]:
+        """The part (0 to 1) of each voxel of a volume within the region, and the (K, J, I) block it covers."""
 
 
 @dataclass(frozen=True)

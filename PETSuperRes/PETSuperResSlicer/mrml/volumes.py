@@ -6,8 +6,8 @@ the measured position is that of the slice views; results need no transform.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,6 +108,19 @@ class Voxels:
 
         array = self.array.astype(np.float32, copy=copy)
         return Volume(array, unit=self.unit, metadata=dict(self.metadata), **self.geometry)
+
+    def around(self, point: Sequence[float], reach_mm: float) -> Voxels | None:
+        """The voxels within ``reach_mm`` of a point (LPS mm) along each axis, in the same memory; None without any."""
+        spacing, direction = np.array(self.geometry["spacing"]), np.reshape(self.geometry["direction"], (3, 3))
+        origin, size = np.array(self.geometry["origin"]), self.array.shape[::-1]
+        middle = np.linalg.solve(direction, np.subtract(point, origin)) / spacing
+        first = np.clip(np.floor(middle - reach_mm / spacing), 0, size).astype(int)
+        last = np.clip(np.ceil(middle + reach_mm / spacing) + 1, 0, size).astype(int)
+        if (last <= first).any():
+            return None
+        (i0, j0, k0), (i1, j1, k1) = first, last
+        place = {**self.geometry, "origin": tuple(float(v) for v in origin + direction @ (first * spacing))}
+        return replace(self, array=self.array[k0:k1, j0:j1, i0:i1], geometry=place)
 
 
 def voxels_of_node(node: Any, unit: str | None = None, transformed: bool = True) -> Voxels:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Union
 
 from slicer import (
     vtkMRMLLabelMapVolumeNode,
+    vtkMRMLMarkupsFiducialNode,
     vtkMRMLMarkupsROINode,
     vtkMRMLPlotChartNode,
     vtkMRMLScalarVolumeNode,
@@ -73,6 +74,7 @@ class PETSuperResParameters:
     petTop: Annotated[float, WithinRange(0.5, 100.0)] = SUV_TOP
     petOpacity: Annotated[float, WithinRange(0.0, 1.0)] = OPACITY
     followUp: vtkMRMLTableNode
+    spheres: vtkMRMLMarkupsFiducialNode
 
 
 def options_of(params: Any) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import overlays
+from . import markups, overlays
 from .pythonqt import stand_in
 from .watch import Watch
 
@@ -20,7 +21,31 @@ class qMRMLSliceView(QtWidgets.QWidget):
         super().__init__(parent)
         self._logic: Any = None
         self._picture = QtGui.QImage()
+        self._pointer = markups.Pointer()
+        self._watch, self._marked = Watch(self), Watch(self)
+        self._watch.scene(slicer.mrmlScene, self._watch_marks)
+        self.setMouseTracking(True)
         self.setMinimumSize(60, 60)
+
+    def _watch_marks(self) -> None:
+        """Paint again when a point moves or a model changes."""
+        self._marked.clear()
+        for kind in ("vtkMRMLMarkupsFiducialNode", "vtkMRMLModelNode"):
+            for node in slicer.util.getNodesByClass(kind):
+                self._marked.modified(node, self.update)
+
+    def _at(self, event: Any) -> tuple[float, float]:
+        place = event.position()
+        return place.x(), self.height - 1 - place.y()
+
+    def mousePressEvent(self, event: Any) -> None:
+        self._pointer.press(self._logic.GetSliceNode(), self._at(event))
+
+    def mouseMoveEvent(self, event: Any) -> None:
+        self._pointer.move(self._logic.GetSliceNode(), self._at(event))
+
+    def mouseReleaseEvent(self, _event: Any) -> None:
+        self._pointer.release()
 
     def scheduleRender(self) -> None:
         """Render in an event of its own, as Slicer's views do: clicks are taken between one view and the next."""
@@ -66,6 +91,7 @@ class qMRMLSliceView(QtWidgets.QWidget):
         if not self._picture.isNull():
             painter.drawImage(self.rect, self._picture)
             overlays.draw(painter, self._logic.GetSliceNode())
+            markups.draw(painter, self._logic.GetSliceNode())
             shown = self._logic.GetSliceCompositeNode().GetForegroundVolumeID()
             volume = self._logic.GetMRMLScene().GetNodeByID(shown or "")
             overlays.draw_colour_scale(painter, volume, self._logic.GetSliceNode(), self.width, self.height)
