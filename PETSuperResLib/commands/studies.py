@@ -43,10 +43,12 @@ def _folder(out: str, study: str, room: str = "evaluation") -> Path:
     from ..outputs import begins, check_folder, marked
     from ..studies.plotting import MADE_BY
 
-    columns = import_module(f"..studies.{room}.{study}", __package__).COLUMNS
-    own = {".csv": begins(columns), ".png": marked(MADE_BY), ".md": marked("PETSuperRes")}
-    own[".json"] = marked(f"petsuperres study {study}")
-    return check_folder(out, {study + suffix: recognised for suffix, recognised in own.items()})
+    module = import_module(f"..studies.{room}.{study}", __package__)
+    tables = {study: module.COLUMNS, **getattr(module, "FURTHER_TABLES", {})}
+    own = {f"{study}.png": marked(MADE_BY), f"{study}.md": marked("PETSuperRes")}
+    own[f"{study}.json"] = marked(f"petsuperres study {study}")
+    own |= {f"{name}.csv": begins(columns) for name, columns in tables.items()}
+    return check_folder(out, own)
 
 
 def _on_patients(run: Callable[..., Path]) -> Callable[..., None]:
@@ -142,12 +144,13 @@ def protocols(out: str, **chosen: Any) -> None:
 @study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")
 @click.option("--protocol", metavar="NAME", help="Clinical protocol (or a JSON file) in place of the standard setting.")
 @level_option("input", "sinogram", help="What is reconstructed: the counts, or only the clinic's image of them.")
+@click.option("--torsos", default=0, show_default=True, type=click.IntRange(0), help="Further torsos, of new seeds.")
 @_on_patients
-def robustness(cohort: Cohort, out: Path, progress: Bar) -> Path:
-    """The cost of a wrong model or CT: robustness.csv, robustness.md."""
+def robustness(cohort: Cohort, out: Path, progress: Bar, torsos: int) -> Path:
+    """The cost of a wrong model or CT, and the worth of evidence: robustness.csv, robustness.md."""
     from ..studies.evaluation.robustness import robustness_study
 
-    return robustness_study(cohort, out, progress=progress, command=command_line())
+    return robustness_study(cohort, out, torsos=torsos, progress=progress, command=command_line())
 
 
 @study.command(cls=VariadicCommand, short_help="Spread of samples against the error that it stands for.")

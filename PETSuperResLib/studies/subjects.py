@@ -24,6 +24,7 @@ REFERENCES = ("real", "sharp")
 TRAINING_SEED = 50_000  # of the paintings that compared methods learn from; the prior's are below 40 000
 SHARP_SEED = 90_000  # of the paintings and torsos that methods are measured against
 SHARP_TORSOS = 2
+FRESH_SEED = 95_000  # of torsos that nothing was chosen on
 PIXEL_MM = 2.0
 MIN_LESION_ML = 0.5  # smaller parts of a contour are specks of its resampling
 
@@ -84,7 +85,7 @@ def subjects(cases: Sequence[Case], reference: str, slices: int | None = None) -
         found = [real(case) for case in cases]
     else:
         found = [painted(case, SHARP_SEED + n, lesions=5) for n, case in enumerate(cases)]
-        found += [_torso(n) for n in range(SHARP_TORSOS)]
+        found += [_torso(f"torso_{n + 1}", SHARP_SEED + n) for n in range(SHARP_TORSOS)]
     return found if slices is None else [middle(subject, slices) for subject in found]
 
 
@@ -93,6 +94,11 @@ def training_subjects(data: str | Path, split: str | Path | None = None, limit: 
     cases = split_cases(data, "train", split)[:limit]
     found = [*map(real, cases), *(painted(case, TRAINING_SEED + n) for n, case in enumerate(cases))]
     return [replace(subject, name=f"{subject.name}-{subject.reference}") for subject in found]
+
+
+def fresh_torsos(count: int) -> list[Subject]:
+    """Generated torsos of seeds of their own."""
+    return [_torso(f"fresh_torso_{n + 1}", FRESH_SEED + n) for n in range(count)]
 
 
 def real(case: Case) -> Subject:
@@ -141,12 +147,12 @@ def _facts(case: Case) -> dict[str, Any]:
     return {"series": [case.pet_series, case.ct_series], "files": fingerprint(files, files[0].parent.parent)}
 
 
-def _torso(number: int) -> Subject:
+def _torso(name: str, seed: int) -> Subject:
     def load() -> tuple[Volume, Volume, Volume | None]:
-        made = torso_phantom(SHARP_SEED + number, (24, 128, 176), (PIXEL_MM, PIXEL_MM, 3.0))
+        made = torso_phantom(seed, (24, 128, 176), (PIXEL_MM, PIXEL_MM, 3.0))
         return made.pet, made.ct, made.labels
 
-    return Subject(f"torso_{number + 1}", {"torso": SHARP_SEED + number}, load, "sharp")
+    return Subject(name, {"torso": seed}, load, "sharp")
 
 
 def _large(mask: Volume) -> Volume:

@@ -125,7 +125,10 @@ def commands(folder: Path, out: Path) -> dict[str, tuple[list[str], list[str]]]:
         "benchmark": (["benchmark"], ["benchmark.json"]),
         "study nema": (["study", "nema"], ["nema.csv", "nema.png"]),
         "study bias-noise": (["study", "bias-noise"], ["bias_noise.csv", "bias_noise.png"]),
-        "study robustness": (["study", "robustness", "--data", data], ["robustness.csv", "robustness.md"]),
+        "study robustness": (
+            ["study", "robustness", "--data", data],
+            ["robustness.csv", "robustness.md", "robustness.png", "robustness_blobs.csv"],
+        ),
         "study spread": (["study", "spread", "--data", data], ["spread.csv", "spread.md", "spread.png", "spread.json"]),
         "study quality-vs-time": (
             ["study", "quality-vs-time", "--data", data],

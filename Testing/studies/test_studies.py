@@ -12,11 +12,12 @@ from scipy.ndimage import gaussian_filter
 from tiny import table, write_phantom
 
 from PETSuperResLib.cli import run
+from PETSuperResLib.lesions.blobs import find_blobs as blobs_of
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.sampling import PROFILES
 from PETSuperResLib.studies import subjects
 from PETSuperResLib.studies.benchmarks import scaling
-from PETSuperResLib.studies.evaluation import nema, quality_vs_time, robustness, spread
+from PETSuperResLib.studies.evaluation import blob_evidence, nema, quality_vs_time, robustness, spread
 from PETSuperResLib.studies.evaluation.false_lesions import contrast, false_lesions
 
 
@@ -80,6 +81,33 @@ def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_fi
     told = (tmp_path / "robustness.md").read_text()
     assert "another patient's CT" in told and f"in the {2 * int(found[0]['slices'])} slices without a lesion" in told
     assert all(int(r["slices"]) > 0 and float(r["false_contrast"]) > 0.8 for r in found)
+    blobs = table(tmp_path / "robustness_blobs.csv")
+    assert {r["variant"] for r in blobs} <= {r["variant"] for r in found} and {r["patient"] for r in blobs}
+    assert "Evidence of hot blobs" in told and (tmp_path / "robustness.png").is_file()
+
+
+def test_a_blob_is_false_where_the_reference_lacks_most_of_it():
+    reference = np.ones((9, 40, 40), np.float32)
+    reference[:, :, 20:] = 3.0  # an organ
+    k, j, i = np.ogrid[:9, :40, :40]
+    near = {x: (k - 4) ** 2 + (j - 20) ** 2 + (i - x) ** 2 <= 4 for x in (8, 21, 31)}
+    result = reference + 0.3
+    for place in near.values():
+        result[place] += 3.0
+    reference[near[8]] += 2.0  # two thirds of it
+    spacing = (2.0, 2.0, 2.0)
+    found = {
+        blob.peak[2]: blob_evidence.lacking(blob, result, reference, spacing) for blob in blobs_of(result, spacing)
+    }
+    assert len(found) == 3
+    for x, share in found.items():
+        assert share == pytest.approx(1 / 3 if x < 12 else 1.0, abs=0.2)
+
+
+def test_the_area_under_the_curve_is_the_chance_that_a_true_blob_has_more_evidence():
+    assert blob_evidence.roc_area(np.array([5.0, 9.0]), np.array([1.0, 2.0])) == 1
+    assert blob_evidence.roc_area(np.array([1.0, 4.0]), np.array([2.0, 3.0])) == 0.5
+    assert np.isnan(blob_evidence.roc_area(np.array([1.0]), np.array([])))
 
 
 def test_wrong_statements_on_an_image_are_tried_with_its_header_as_the_truth(data, prior_file, tmp_path):

@@ -1,28 +1,29 @@
-"""The effect of a wrong scanner, wrong counts, no CT or another patient's CT on the result."""
+"""The effect of a wrong scanner, wrong counts, no CT or another patient's CT on the result and on its evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...device import pick_device
 from ...files import write_csv, write_text
-from ...inputs import Inputs
 from ...physics.measurement import Measurement
 from ...prior import Prior
 from ...prior.denoiser import AIR_HU
+from ...problem import Problem
 from ...progress import Callback, Reporter
-from ...reconstruction import run, sample_measurement
-from ...request import Request
-from ...results import Result
+from ...reconstruction import solve
+from ...sampling import Sampler, Slabs
 from ...volume import Volume
 from ..methods import MethodCase
-from ..subjects import Cohort, Subject
+from ..subjects import Cohort, Subject, fresh_torsos, middle
+from . import blob_evidence
 from .false_lesions import FALSE, SPOT_MM, false_lesions
-from .image_input import effective_fwhm
+from .image_input import effective_fwhm, image_problem
 from .metrics import body_mask, whole_field, within_body
 from .summary import heading
 
@@ -30,6 +31,8 @@ COLUMNS = (
     *("patient", "reference", "setting", "counts", "variant", "psnr", "ssim", "nmse", "psnr_body", "change_db"),
     *("false_lesions", "false_contrast", "slices", "input"),
 )
+BLOBS = "robustness_blobs"
+FURTHER_TABLES = {BLOBS: blob_evidence.COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -70,40 +73,56 @@ def robustness_study(
     cohort: Cohort,
     out: str | Path,
     quality: str = "standard",
+    torsos: int = 0,
     progress: Callback | None = None,
     command: str = "",
 ) -> Path:
-    """Run every variant on the cohort's subjects; writes robustness.csv and robustness.md, returns the latter."""
+    """Run every variant on the cohort's subjects, and on so many ``torsos`` that no other study uses.
+
+    Writes robustness.csv, robustness_blobs.csv (a row per hot blob), robustness.png and robustness.md, and returns
+    the last.
+    """
     report, prior, out = Reporter(progress), Prior.load(cohort.prior), Path(out)
     chosen = cohort.subjects()
+    chosen += [s if cohort.slices is None else middle(s, cohort.slices) for s in fresh_torsos(torsos)]
     rows: list[dict[str, Any]] = []
+    blobs: list[dict[str, Any]] = []
     for number, subject in enumerate(chosen):
         other = chosen[(number + 1) % len(chosen)]
         report(f"{subject.name} ({subject.reference})", number / len(chosen))
-        rows += _one(subject, other, cohort, quality, prior)
+        found, seen = _one(subject, other, cohort, quality, prior)
+        rows, blobs = rows + found, blobs + seen
         write_csv(out / "robustness.csv", rows, COLUMNS)
+        write_csv(out / f"{BLOBS}.csv", blobs, blob_evidence.COLUMNS)
     what = "Images" if cohort.input == "image" else "Sinograms"
     lines = [
         *heading("Robustness", command, prior),
         f"{what} of {cohort.setting}, {cohort.counts} counts, {quality}.",
         "",
     ]
-    _summary(out / "robustness.md", rows, lines)
+    _summary(out / "robustness.md", rows, blobs, lines)
+    blob_evidence.plot_evidence(out / "robustness.png", blobs)
     report("done", 1.0)
     return out / "robustness.md"
 
 
-def _one(subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: Prior) -> list[dict[str, Any]]:
+def _one(
+    subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: Prior
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of the variants, and those of their blobs."""
     pet, ct, mask = subject.load()
     simulation = cohort.scan(pet, ct)
     truth, own = simulation.truth, ct.resample_to(simulation.truth, "linear", AIR_HU)
     body = body_mask(own)
     lesions = None if mask is None else mask.resample_to(truth, "nearest").array > 0
     rows: list[dict[str, Any]] = []
+    blobs: list[dict[str, Any]] = []
     case = MethodCase(simulation, ct, prior, cohort.seed, cohort.device, cohort.input)
-    restore = _from_image(case, quality) if cohort.input == "image" else _from_sinogram(case, quality)
+    sampler = Sampler.get(quality, cohort.input)
     for variant in VARIANTS[cohort.input]:
-        volume = restore(variant, _guide(variant, own, other))
+        problem = _problem(case, variant, _guide(variant, own, other))
+        estimate, _ = solve(Slabs(problem, prior), sampler, cohort.seed)
+        volume = case.on_grid(problem.grid.with_array(estimate, "SUVbw"))
         scores = whole_field(truth, volume) | within_body(truth, volume, body)
         first = rows[0]["psnr"] if rows else scores["psnr"]
         facts = {"patient": subject.name, "reference": subject.reference, "setting": cohort.setting}
@@ -111,39 +130,24 @@ def _one(subject: Subject, other: Subject, cohort: Cohort, quality: str, prior: 
         spots = false_lesions(truth.array, volume.array, body, lesions, (truth.spacing[1], truth.spacing[0]))
         found = dict(zip(("false_lesions", "false_contrast", "slices"), spots, strict=True))
         rows.append(facts | scores | {"change_db": scores["psnr"] - first} | found)
-    return rows
+        reference = truth.resample_to(problem.grid, "cubic").array
+        blobs += blob_evidence.blob_rows(problem, estimate, reference, facts)
+    return rows, blobs
 
 
-def _from_sinogram(case: MethodCase, quality: str) -> Callable[[Variant, Volume], Volume]:
-    def restore(variant: Variant, ct: Volume) -> Volume:
+def _problem(case: MethodCase, variant: Variant, ct: Volume) -> Problem:
+    """Of a sinogram, or as a user has it of the clinic's image; but for the variant's statements and CT."""
+    if case.input == "sinogram":
         measurement = _mismatched(case.simulation.measurement, variant)
-        return sample_measurement(measurement, case.simulation.truth, ct, case.prior, quality, case.seed, case.device)
-
-    return restore
-
-
-def _from_image(case: MethodCase, quality: str) -> Callable[[Variant, Volume], Volume]:
-    """As a user runs it on the clinic's image and CT, but for the variant's statements and CT, which is not checked."""
-    image, spacing = case.simulation.lr, case.simulation.truth.spacing[0]
-    common = {"quality": quality, "seed": case.seed, "device": case.device, "prior": case.prior, "spacing": spacing}
-
-    def result(ct: Volume, **stated: float) -> Result:
-        inputs = Inputs.of(Request(image, case.ct, case.scanner, **common, **stated))  # type: ignore[arg-type]
-        return run(replace(inputs, ct=ct))
-
-    measured = result(case.ct).report["noise"]["percent_at_suv_1"]
-
-    def restore(variant: Variant, ct: Volume) -> Volume:
-        stated = {}
-        if variant.told == "truth":
-            stated["fwhm"] = effective_fwhm(case.simulation)
-        if variant.fwhm != 1:
-            stated["fwhm"] = variant.fwhm * case.resolution.fwhm_mm[0]
-        if variant.noise != 1:
-            stated["noise"] = variant.noise * measured
-        return case.on_grid(result(ct, **stated).volume)
-
-    return restore
+        return Problem.make(measurement, case.simulation.truth, ct, pick_device(case.device))
+    stated = {}
+    if variant.told == "truth":
+        stated["fwhm"] = effective_fwhm(case.simulation)
+    if variant.fwhm != 1:
+        stated["fwhm"] = variant.fwhm * case.resolution.fwhm_mm[0]
+    if variant.noise != 1:
+        stated["noise"] = variant.noise * image_problem(case).facts["noise"]["percent_at_suv_1"]
+    return image_problem(case, ct, **stated)
 
 
 def _guide(variant: Variant, own: Volume, other: Subject) -> Volume:
@@ -178,7 +182,8 @@ def _mismatched(measurement: Measurement, variant: Variant) -> Measurement:
     )
 
 
-def _summary(path: Path, rows: list[dict[str, Any]], lines: list[str]) -> None:
+def _summary(path: Path, rows: Sequence[dict[str, Any]], blobs: Sequence[dict[str, Any]], lines: Sequence[str]) -> None:
+    lines = list(lines)
     for reference in dict.fromkeys(r["reference"] for r in rows):
         mine = [r for r in rows if r["reference"] == reference]
         cases = len({r["patient"] for r in mine})
@@ -202,4 +207,4 @@ def _summary(path: Path, rows: list[dict[str, Any]], lines: list[str]) -> None:
             f"reference's or more (or {FALSE}, where the reference has none), in the {slices} slices without a lesion.",
             "",
         ]
-    write_text(path, "\n".join(lines))
+    write_text(path, "\n".join([*lines, *blob_evidence.evidence_lines(blobs)]))

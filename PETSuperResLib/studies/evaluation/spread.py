@@ -11,14 +11,12 @@ import numpy as np
 
 from ...device import pick_device
 from ...files import to_json, write_csv, write_text
-from ...inputs import Inputs
 from ...physics.simulation import Simulation
 from ...prior import Prior
 from ...prior.denoiser import AIR_HU
 from ...problem import Problem
 from ...progress import Callback, Reporter
 from ...reconstruction import draw, solve
-from ...request import Request
 from ...sampling import Sampler, Slabs
 from ...spread import spread_of
 from ...version import __version__
@@ -26,6 +24,7 @@ from ...volume import Volume
 from ..methods import MethodCase
 from ..plotting import save_figure
 from ..subjects import Cohort
+from .image_input import image_problem
 from .metrics import body_mask
 from .summary import heading
 
@@ -102,12 +101,9 @@ def _spread_and_error(
 
 def _problem(simulation: Simulation, ct: Volume, cohort: Cohort, prior: Prior) -> Problem:
     """As a user has it: the sinogram, or the clinic's image of which the header alone is known."""
-    device, spacing = pick_device(cohort.device), simulation.truth.spacing[0]
     if cohort.input == "sinogram":
-        return Problem.make(simulation.measurement, simulation.truth, ct, device)
-    scanner = MethodCase(simulation, ct, prior, input="image").scanner
-    request = Request(simulation.lr, ct, scanner, QUALITY, device=cohort.device, prior=prior, spacing=spacing)
-    return Inputs.of(request).problem(spacing, device)
+        return Problem.make(simulation.measurement, simulation.truth, ct, pick_device(cohort.device))
+    return image_problem(MethodCase(simulation, ct, prior, device=cohort.device, input="image"))
 
 
 def _tenths(spread: np.ndarray, error: np.ndarray) -> list[dict[str, Any]]:
