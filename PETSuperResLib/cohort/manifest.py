@@ -91,7 +91,7 @@ def read_split(folder: str | Path, part: str, split: str | Path | None = None) -
     Without ``split`` it is ``split.json`` or else ``manifest.json`` in the folder.
     """
     path = _split_file(Path(folder), split)
-    names = _read(path).get(part)
+    names = read_split_file(path).get(part)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path} is not a split file with a list '{part}': {REMEDY}.", "split")
     return names
@@ -103,7 +103,7 @@ def split_cases(folder: str | Path, part: str, split: str | Path | None = None) 
     path = _split_file(Path(folder), split)
     if not names:
         raise InputError(f"{path} names no case to {part} with: {REMEDY}.", "split")
-    content = _read(path)
+    content = read_split_file(path)
     if content.get("format") != FORMAT:
         return find_cases(folder, names)
     try:
@@ -127,7 +127,7 @@ def _parts_of(folder: Path, split: str | Path | None, cases: Sequence[Case]) -> 
     if split is None and not (folder / "split.json").is_file():
         return None
     path = _split_file(folder, split)
-    content = _read(path)
+    content = read_split_file(path)
     known = [part for part in PARTS if part in content]
     if not known:
         raise InputError(f"{path} is not a split file with lists {', '.join(PARTS)}: {REMEDY}.", "split")
@@ -160,7 +160,8 @@ def _split_file(folder: Path, split: str | Path | None) -> Path:
     return next((path for path in own if path.is_file()), own[0])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_split_file(path: Path) -> dict[str, Any]:
+    """The content of a split file or manifest; :class:`InputError` for what is none."""
     if not path.is_file():
         raise InputError(f"There is no split file {path}: {REMEDY}.", "split")
     try:

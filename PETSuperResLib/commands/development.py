@@ -36,13 +36,14 @@ def demo(out: str) -> None:
 
 @click.command(short_help="Train a prior on high-quality PET/CT.")
 @click.option("--data", metavar="DIR", help="Folder of case folders; without it, phantoms alone.")
+@click.option("--cts", metavar="DIR", help="Folder of torso CTs to paint uptake into (recipes with a torso_share).")
 @click.option("--split", metavar="FILE", help="JSON with train, validation and test patients.")
 @click.option(
     *("--config",),
     default="bundled",
     show_default=True,
     metavar="FILE|NAME",
-    help="JSON with training settings (see any run's config.json), or bundled, large or huge.",
+    help="JSON with training settings (see any run's config.json), or bundled, torso, large or huge.",
 )
 @click.option(
     "--conditioning",
@@ -76,7 +77,7 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
         from ..studies.training.train import FILES, is_finished, shortened
         from ..studies.training.train import train as run
 
-        read = [config, given["data"], given["split"], *(stage.start_from for stage in stages)]
+        read = [config, given["data"], given["cts"], given["split"], *(stage.start_from for stage in stages)]
         folder = check_folder(out, FILES, read)
         if is_finished(folder, recipe_json(stages)):
             bar.echo(f"{folder} holds this run, trained to its end: choose another folder to train anew.")

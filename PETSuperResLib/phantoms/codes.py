@@ -6,5 +6,6 @@ from __future__ import annotations
 TISSUES = (
     *("air", "fat", "muscle", "lung", "node_bed", "liver", "spleen", "kidney"),
     *("bone", "blood", "heart", "bowel", "bladder", "brain", "other", "skin", "marrow"),
+    *("stomach", "disc", "brown_fat", "gas"),
 )
 CODE = {name: number for number, name in enumerate(TISSUES)}

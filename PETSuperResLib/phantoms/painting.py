@@ -7,62 +7,29 @@ voxel size of the grid. The result depends on the seed alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
-from skimage.segmentation import watershed
 
-from ..volume import Volume
+from .acquisition import add_arms, breathe, vary_ct
+from .anatomy import Anatomy
 from .codes import CODE
 from .lesions import Lesion, random_lesion
 from .shapes import Canvas, Noise
 from .torso import Phantom
+from .uptake import paint_organs
 
 # (HU, lowest and highest SUV) of the smooth uptake curve: FDG in air, lung, fat, soft tissue, bone
 UPTAKE = ((-950, 0.0, 0.02), (-800, 0.25, 0.7), (-250, 0.2, 0.5), (-90, 0.12, 0.45), (10, 0.5, 1.0),
           (60, 0.6, 1.3), (160, 0.6, 1.8), (400, 0.4, 1.2), (1200, 0.15, 0.7))  # fmt: skip
+TORSO_VARIATION = 0.35  # exponent of the variation between compartments where organs have their own
+BREATHING_SHARE, ARMS_SHARE = 0.6, 0.25  # of the paintings of torsos
 BLEND_MM = 4.0  # standard deviation of the smoothing between compartments of one tissue
 # sites of lesions: the kind of lesion, and its frequency
 SITES = {"lung": ("lung", 3.0), "fat": ("fat", 1.0), "muscle": ("muscle", 3.0), "marrow": ("bone", 2.0),
-         "bone": ("bone", 1.0)}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """A CT's anatomy without uptake: computed once per patient, painted many times.
-
-    ``ct`` is the patient's CT (HU) on the target grid, ``smooth`` its edge-preserving average, ``grain``
-    the rest (noise and finest detail), ``tissue`` the code (:data:`~.codes.CODE`) of every voxel,
-    ``compartments`` basins of the CT's gradient (muscles, organs), numbered from 1, and ``tumour`` the
-    covered fraction (0 to 1) of the contoured tumour, or None.
-    """
-
-    ct: Volume
-    smooth: np.ndarray
-    grain: np.ndarray
-    tissue: np.ndarray
-    compartments: np.ndarray
-    tumour: np.ndarray | None = None
-
-
-def anatomy_of(ct: Volume, tumour: Volume | None = None, seed: int = 0) -> Anatomy:
-    """Tissues and compartments of a CT (HU, on the grid to be painted) and a tumour contour on any grid."""
-    smooth = _edge_preserving(ct)
-    tissue = _tissues(smooth, ct.spacing)
-    cover = None
-    if tumour is not None:
-        wide = tumour.with_array((tumour.array > 0).astype(np.float32), "")
-        near = wide.resample_to(ct, "linear").array
-        # round off the contour's stairs, then make its border one voxel wide again
-        sigma = [0.6 * old / new for old, new in zip(tumour.spacing[::-1], ct.spacing[::-1], strict=True)]
-        rounded = ndimage.gaussian_filter(near, sigma)
-        cover = np.clip((rounded - 0.5) * 4 * max(sigma) + 0.5, 0, 1).astype(np.float32)
-        cover *= tissue != CODE["air"]
-        cover = cover if (cover > 0.5).any() else None
-    compartments = _compartments(smooth, tissue, ct.spacing, seed)
-    return Anatomy(ct, smooth, ct.array - smooth, tissue, compartments, cover)
+         "bone": ("bone", 1.0), "liver": ("liver", 2.0), "node_bed": ("node_bed", 3.0), "bowel": ("other", 0.7),
+         "spleen": ("spleen", 0.2), "kidney": ("kidney", 0.2)}  # fmt: skip
 
 
 def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
@@ -70,13 +37,20 @@ def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
 
     ``lesions`` is the number of drawn lesions (None: 2 to 9); the patient's own tumour, if contoured, is
     painted as label 1 beside them. Lesions differ in shape, size (4 to 110 mm), contrast, necrosis,
-    border (sharp or infiltrating) and in whether the CT shows them.
+    border (sharp or infiltrating) and in whether the CT shows them. In a torso
+    (:func:`~.ct_organs.torso_anatomy`) organs have their uptake, the PET is mostly moved and blurred by breathing, and
+    the CT may show contrast agent, metal or arms.
     """
     rng = np.random.default_rng([seed, 7])
     ct = anatomy.ct
     spacing = np.array(ct.spacing)
     x, y, z = (np.arange(n) * s for n, s in zip(ct.shape[::-1], spacing, strict=True))
     uptake = _tissue_uptake(anatomy, rng)
+    scan = np.random.default_rng([seed, 9])
+    if anatomy.torso is not None:
+        lung = anatomy.tissue == CODE["lung"]  # the CT's noise is no uptake
+        uptake = np.where(lung, _blended(uptake, lung, anatomy.ct.spacing), uptake)
+        paint_organs(anatomy, uptake, scan)
     textures = [(Noise(scale, tuple(rng.uniform(0, 48, 3))), strength * rng.uniform(0.3, 1.5))
                 for scale, strength in ((40.0, 0.12), (14.0, 0.06), (5.0, 0.05))]  # fmt: skip
     labels = np.zeros(ct.shape, np.int16)
@@ -96,6 +70,12 @@ def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
             lesion.draw(canvas, number)
         canvas.pet[outside], canvas.label[outside], canvas.ct[outside] = 0, 0, anatomy.smooth[k][outside]
     seen = (shown + anatomy.grain).astype(np.float32)
+    if anatomy.torso is not None:
+        if scan.random() < BREATHING_SHARE:
+            breathe(anatomy, uptake, labels, scan)
+        vary_ct(anatomy, seen, scan)
+        if scan.random() < ARMS_SHARE:
+            add_arms(anatomy, uptake, seen, scan)
     return Phantom(
         ct.with_array(uptake.astype(np.float32), "SUVbw"),
         ct.with_array(seen, "HU"),
@@ -103,59 +83,6 @@ def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
         ct.with_array(anatomy.tissue.astype(np.int16), "label"),
         tuple(drawn),
     )
-
-
-def _edge_preserving(ct: Volume) -> np.ndarray:
-    """The CT without its noise: anisotropic diffusion, with bone and air clipped to limit their weight."""
-    clipped = ct.array.clip(-1000, 1500)
-    middle = sitk.GetImageFromArray(clipped.clip(-250, 350))
-    middle.SetSpacing((1.0, 1.0, max(1.0, ct.spacing[2] / ct.spacing[0])))
-    kept = sitk.GradientAnisotropicDiffusion(middle, timeStep=0.06, conductanceParameter=1.4, numberOfIterations=8)
-    smooth = sitk.GetArrayFromImage(kept)
-    beyond = (clipped < -250) | (clipped > 350)
-    return np.where(beyond, clipped, smooth).astype(np.float32)
-
-
-def _tissues(smooth: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """Tissue codes by HU, depth under the skin and the width of soft-tissue islands in fat."""
-    across = max(1, round(3 / spacing[0]))
-    disc = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), across)
-    filled = np.stack([ndimage.binary_fill_holes(layer) for layer in smooth > -300])
-    thick = np.stack([ndimage.binary_opening(layer, disc, iterations=3) for layer in filled])
-    parts, _ = ndimage.label(thick)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    core = np.isin(parts, np.flatnonzero(sizes > 0.1 * sizes.max())) & thick  # both legs, without table and sheets
-    body = np.stack([ndimage.binary_dilation(layer, disc) for layer in core]) & filled
-    depth = np.stack([ndimage.distance_transform_edt(layer, spacing[:2][::-1]) for layer in body])
-    tissue = np.full(smooth.shape, CODE["muscle"], np.int8)
-    tissue[smooth < -30] = CODE["fat"]
-    tissue[smooth < -350] = CODE["lung"]
-    soft = (smooth >= -30) & (smooth < 150) & body
-    wide = np.stack([ndimage.binary_opening(layer, disc, iterations=2) for layer in soft])
-    wide = np.stack([ndimage.binary_dilation(layer, disc) for layer in wide])
-    tissue[soft & ~wide & (depth > 8)] = CODE["blood"]
-    bone = (smooth > 180) & body
-    hollow = np.stack([ndimage.binary_fill_holes(layer) for layer in bone])
-    tissue[hollow & (smooth < 350)] = CODE["marrow"]
-    tissue[bone & (smooth >= 350)] = CODE["bone"]
-    tissue[soft & (depth <= 4)] = CODE["skin"]
-    tissue[~body] = CODE["air"]
-    return tissue
-
-
-def _compartments(smooth: np.ndarray, tissue: np.ndarray, spacing: tuple[float, float, float], seed: int) -> np.ndarray:
-    """Basins of the CT's gradient around random seeds, about one per 12 mL: muscles, organs, lobes."""
-    rng = np.random.default_rng([seed, 8])
-    body = tissue != CODE["air"]
-    slope = ndimage.gaussian_gradient_magnitude(smooth.clip(-200, 300), [0.7, 1.0, 1.0])
-    inside = np.flatnonzero(body)
-    markers = np.zeros(smooth.shape, np.int32)
-    count = int(len(inside) * np.prod(spacing) / 12e3) + 1
-    if len(inside):
-        places = rng.choice(inside, min(count, len(inside)), replace=False)
-        markers.ravel()[places] = np.arange(1, len(places) + 1)
-    return np.asarray(watershed(slope + 2 * rng.random(smooth.shape), markers, mask=body), np.int32)
 
 
 def _tissue_uptake(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
@@ -170,6 +97,8 @@ def _tissue_uptake(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
     factor = np.exp(rng.normal(0, rng.uniform(0.05, 0.3), count))
     active = rng.random(count) < rng.choice([0.0, 0.03, 0.08])  # bowel, glands, ureters, worked muscles
     factor[active] *= np.exp(rng.uniform(np.log(1.5), np.log(7.0), int(active.sum())))
+    if anatomy.torso is not None:
+        factor **= TORSO_VARIATION
     lean = np.isin(anatomy.tissue, [CODE["muscle"], CODE["blood"], CODE["marrow"]])
     varied = factor.astype(np.float32)[anatomy.compartments]
     # fat has no such uptake; without a border in the CT the uptake has none
@@ -215,6 +144,7 @@ def _choose_lesions(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generat
     if not names:
         return []
     weights = np.array([SITES[name][1] for name in names])
+    large = 0.15 if anatomy.torso is None else 0.0
     chosen: list[Lesion] = []
     for _ in range(6 * count):
         if len(chosen) == count:
@@ -222,7 +152,7 @@ def _choose_lesions(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generat
         name = str(rng.choice(names, p=weights / weights.sum()))
         place = np.unravel_index(int(rng.choice(places[name])), uptake.shape)
         x, y, z = (float(v) for v in np.array(place[::-1]) * spacing + rng.uniform(-1, 1, 3))
-        lesion = random_lesion(rng, SITES[name][0], (x, y, z), float(uptake[place]), limb=rng.random() < 0.15)
+        lesion = random_lesion(rng, SITES[name][0], (x, y, z), float(uptake[place]), limb=rng.random() < large)
         if rng.random() < 0.15:  # photopenic or faint: not every lesion is bright
             lesion = replace(lesion, suv=float(uptake[place]) * rng.uniform(0.3, 1.6))
         if all(lesion.gap(old) > 4 for old in chosen):

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
 
 from ..cohort.case import Case
 from ..cohort.manifest import split_cases
 from ..files import fingerprint
 from ..lesions.segments import split_segments
-from ..phantoms.painting import Anatomy, anatomy_of, paint
+from ..phantoms.anatomy import Anatomy, anatomy_of
+from ..phantoms.ct_organs import torso_anatomy
+from ..phantoms.painting import paint
 from ..phantoms.torso import torso_phantom
 from ..physics.protocols import Protocol
 from ..physics.simulation import Simulation, simulate
@@ -26,6 +30,7 @@ SHARP_SEED = 90_000  # of the paintings and torsos that methods are measured aga
 SHARP_TORSOS = 2
 FRESH_SEED = 95_000  # of torsos that nothing was chosen on
 PIXEL_MM = 2.0
+CT_MARGIN_MM = 30.0  # around the body
 MIN_LESION_ML = 0.5  # smaller parts of a contour are specks of its resampling
 
 
@@ -125,6 +130,19 @@ def case_anatomy(case: Case, pet: Volume, pixel_mm: float, seed: int, slice_mm: 
     """The anatomy of a case's CT and contour on the grid of ``pet`` with pixels of ``pixel_mm``, to be painted."""
     grid = pet.grid((pixel_mm, pixel_mm, slice_mm or pet.spacing[2]))
     return anatomy_of(case.ct().resample_to(grid, "linear", AIR_HU), case.lesions(), seed)
+
+
+def ct_anatomy(ct: Volume, pixel_mm: float, slice_mm: float, seed: int) -> Anatomy:
+    """The anatomy with organs of a torso's CT (HU) alone, cut to the body, on axial slices to be painted."""
+    ct = Volume.from_sitk(sitk.DICOMOrient(ct.to_sitk(), "LPS"), ct.unit)
+    ct = ct.resample_to(ct.grid((pixel_mm, pixel_mm, slice_mm)), "linear", AIR_HU)
+    body = ndimage.binary_opening(ct.array > -300, np.ones((1, 5, 5)))
+    places = np.argwhere(body.any(0))
+    if len(places):
+        margin = round(CT_MARGIN_MM / pixel_mm)
+        low, high = (places.min(0) - margin).clip(0), places.max(0) + margin + 1
+        ct = ct.crop((*low[::-1], 0), (*high[::-1], ct.shape[0]))
+    return torso_anatomy(ct, seed)
 
 
 def middle(subject: Subject, slices: int) -> Subject:

@@ -177,7 +177,7 @@ def test_a_configuration_that_is_nowhere_is_refused_with_the_names_of_those_ther
 def test_the_recipes_that_come_along_train(name, tmp_path):
     config = read_recipe(name)[-1]
     millions = sum(p.numel() for p in NoiseNetwork(config.network).parameters()) / 1e6
-    low, high = {"bundled": (5, 8), "large": (20, 30), "huge": (50, 70)}[name]
+    low, high = {"bundled": (5, 8), "torso": (5, 8), "large": (20, 30), "huge": (50, 70)}[name]
     assert low < millions < high
     small = replace(config, steps=2, batch=2, size=16, pixel_mm=8.0, phantom_slices=2, log_every=1, validate_every=0)
     train(None, tmp_path, small, device="cpu")

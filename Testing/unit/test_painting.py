@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from PETSuperResLib.phantoms.anatomy import anatomy_of
 from PETSuperResLib.phantoms.codes import CODE
-from PETSuperResLib.phantoms.painting import anatomy_of, paint
+from PETSuperResLib.phantoms.painting import paint
 from PETSuperResLib.phantoms.torso import torso_phantom
 
 

@@ -21,7 +21,8 @@ from ...cohort.manifest import split_cases
 from ...device import pick_device
 from ...files import atomic_path, fingerprint, hash_of
 from ...inputs import Inputs
-from ...phantoms.painting import anatomy_of, paint
+from ...phantoms.anatomy import anatomy_of
+from ...phantoms.painting import paint
 from ...phantoms.torso import Phantom, torso_phantom
 from ...physics.protocols import protocols
 from ...physics.simulation import Simulation, simulate

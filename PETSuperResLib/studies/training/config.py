@@ -13,7 +13,7 @@ from ...prior import STRIDE, NetworkConfig
 from .loop import LoopConfig
 
 FOLDER = Path(__file__).parent / "recipes"
-RECIPES = ("bundled", "large", "huge")  # that come along, as JSON files
+RECIPES = ("bundled", "torso", "large", "huge")  # that come along, as JSON files
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class TrainingConfig(LoopConfig):
     uniform_share: float = 0.25  # the others draw t uniformly
     painted_share: float = 0.35  # patches of sharp uptake painted into the patients' CTs
     paintings: int = 6  # of every patient
+    torso_share: float = 0.0  # patches of uptake painted into torso CTs, where there are any
+    ct_paintings: int = 12  # of every torso CT
     phantom_share: float = 0.2
     phantom_slices: int = 3000
     stated_share: float = 0.0  # patches whose resolution the network receives; 0: it has no such input
@@ -40,7 +42,7 @@ class TrainingConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("size", "paintings"):
+        for name in ("size", "paintings", "ct_paintings"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more")
         if self.size % STRIDE:

@@ -1,4 +1,4 @@
-"""The slices a prior learns from: patients' own, painted into their CTs, and procedural phantoms."""
+"""The slices a prior learns from: patients' own, painted into their CTs and into torso CTs, and phantoms."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ...cohort.cases import Case
+from ...cohort.cts import CT, split_cts
 from ...cohort.manifest import split_cases
 from ...cohort.parallel import spread
 from ...errors import PETSuperResError
@@ -25,22 +26,24 @@ from ...prior.denoiser import AIR_HU
 from ...progress import Reporter
 from ...suv.volumes import check_suv
 from ...volume import Volume
-from ..subjects import case_anatomy
+from ..subjects import case_anatomy, ct_anatomy
 from .cache import Stack, StoredSlices, cache_folder, entry_name, is_whole, write_entry
 from .config import TrainingConfig
 from .data import Resolutions, SliceBatches
 
 GAPS_MM = (2.0, 2.5, 4.0, 5.0)  # slice spacings for a prior with neighbours, beside the patients' own
+TORSO_SEED = 500_000  # of the first painting of a torso CT
 PART_SLICES = 100  # of a phantom source that is made in parts, under a time limit
+CT_GAPS = 2  # slice spacings of every torso CT for such a prior
 PHANTOM_DEPTH = 8  # slices of a phantom volume for such a prior
 
 
 @dataclass(frozen=True)
 class SliceSource:
-    """How one array of slices is made: ``real`` and ``painted`` from a case, ``phantom`` from nothing.
+    """How one array of slices is made: ``real`` and ``painted`` from a case, ``torso`` from a CT, ``phantom``.
 
     ``number`` is how many paintings or phantom volumes, ``size`` a phantom slice's side in pixels, ``depth``
-    its volume's slices and ``slice_mm`` their distance (0 for a painting: the patient's).
+    its volume's slices and ``slice_mm`` their distance (for a painting 0: the patient's; a CT's at least its own).
     """
 
     kind: str
@@ -50,7 +53,7 @@ class SliceSource:
     size: int = 0
     depth: int = 1
     slice_mm: float = 0.0
-    case: Case | None = None
+    case: Case | CT | None = None
 
     @property
     def title(self) -> str:
@@ -69,15 +72,19 @@ class SliceSource:
             yield Stack(_pairs(pet.reshape(shape), ct.reshape(shape)), self.depth, self.slice_mm)
             return
         try:
-            yield from (_real(self.case, self.pixel_mm) if self.kind == "real" else self._painted())
+            real = self.kind == "real" and isinstance(self.case, Case)
+            yield from (_real(self.case, self.pixel_mm) if real else self._painted())  # type: ignore[arg-type]
         except PETSuperResError as error:
-            raise type(error)(
-                f"Case {self.case.name}: {error} Or leave it out, as 'petsuperres manifest' does."
-            ) from error
+            remedy = "as 'petsuperres manifest' does" if isinstance(self.case, Case) else "by a split"
+            raise type(error)(f"Case {self.case.name}: {error} Or leave it out, {remedy}.") from error
 
     def _painted(self) -> Iterator[Stack]:
-        assert self.case is not None
-        anatomy = case_anatomy(self.case, self.case.pet(), self.pixel_mm, self.seed, self.slice_mm or None)
+        if isinstance(self.case, CT):
+            ct = self.case.volume()
+            anatomy = ct_anatomy(ct, self.pixel_mm, max(self.slice_mm, ct.spacing[2]), self.seed)
+        else:
+            assert self.case is not None
+            anatomy = case_anatomy(self.case, self.case.pet(), self.pixel_mm, self.seed, self.slice_mm or None)
         for number in range(self.number):
             made = paint(anatomy, self.seed + number)
             yield Stack(_pairs(made.pet.array, made.ct.array), len(made.pet.array), made.pet.spacing[2])
@@ -88,6 +95,10 @@ class SliceSource:
         decides |= {"depth": self.depth, "slice_mm": self.slice_mm}
         if self.case is None:
             return entry_name("phantom", decides | {"size": self.size})
+        if isinstance(self.case, CT):
+            place = self.case.place
+            decides["files"] = fingerprint(self.case.sources(), place if place.is_dir() else place.parent)
+            return entry_name(f"{self.case.name}-{self.kind}", decides)
         # a patient's own slices do not depend on the contour
         files = self.case.sources(lesions=self.kind == "painted")
         decides |= {"series": [self.case.pet_series, self.case.ct_series], "files": fingerprint(files, folder)}
@@ -102,8 +113,9 @@ def training_slices(
     cache: str | Path | None = None,
     workers: int | None = None,
     until: float = math.inf,
+    cts: str | Path | None = None,
 ) -> tuple[SliceBatches, str]:
-    """The slices of the training patients and of the phantoms, and a line that describes them.
+    """The slices of the training patients, of the torso CTs in ``cts`` and of the phantoms, and a line about them.
 
     With a ``cache`` folder (or the environment's PETSUPERRES_CACHE) slices are kept there, at about
     4 bytes a pixel, and read as they are needed; else all are held in memory. The slices are the same.
@@ -119,6 +131,8 @@ def training_slices(
             gap = GAPS_MM[n // 2 % len(GAPS_MM)] if neighbours and n % 2 else 0.0
             seed = config.seed + 1000 * n
             sources.append(SliceSource("painted", config.pixel_mm, seed, config.paintings, slice_mm=gap, case=case))
+    if cts is not None and config.torso_share > 0:
+        sources += _torsos(split_cts(cts, "train", split), config)
     if config.phantom_share > 0 or data is None:
         gaps, depth = (GAPS_MM, PHANTOM_DEPTH) if neighbours else ((0.0,), 1)
         volumes = -(-config.phantom_slices // (depth * len(gaps)))
@@ -135,14 +149,17 @@ def training_slices(
     else:
         made = _in_cache(sources, folder, Path(data or "."), report, workers, until)
     cases = [case for case in cases if any(source.case == case for source in made)]
+    torsos = {source.case for source in made if source.kind == "torso"}
     groups = {
         kind: StoredSlices([entry for source, entry in made.items() if source.kind == kind])
         for kind in dict.fromkeys(source.kind for source in made)
     }
+    rest = 1 - config.phantom_share - config.painted_share - config.torso_share
     shares = {
-        "real": max(0.0, 1 - config.phantom_share - config.painted_share),
+        "real": max(0.0, rest),
         "painted": config.painted_share,
-        "phantom": config.phantom_share if data is not None else 1.0,
+        "torso": config.torso_share,
+        "phantom": config.phantom_share if data is not None else 1 - config.torso_share,
     }
     chosen, resolutions = [shares[kind] for kind in groups], None
     if config.stated_share:
@@ -150,14 +167,32 @@ def training_slices(
         blurred = [0.0 if kind == "real" else config.blurred_share for kind in groups]
         resolutions = Resolutions(mm, blurred, config.stated_share, config.pixel_mm)
     batches = SliceBatches(list(groups.values()), chosen, config.size, config.seed, neighbours, resolutions)
-    return batches, _described(groups, cases, data)
+    return batches, _described(groups, cases, data, len(torsos))
 
 
-def _described(groups: dict[str, StoredSlices], cases: Sequence[Case], data: str | Path | None) -> str:
+def _torsos(cts: Sequence[CT], config: TrainingConfig) -> list[SliceSource]:
+    """The paintings of every CT, in slices of several spacings for a prior with neighbours."""
+    gaps = CT_GAPS if config.network.neighbours else 1
+    each = -(-config.ct_paintings // gaps)
+    return [
+        SliceSource(
+            "torso",
+            config.pixel_mm,
+            config.seed + TORSO_SEED + 1000 * n + 100 * g,
+            each,
+            slice_mm=GAPS_MM[(n + g * len(GAPS_MM) // gaps) % len(GAPS_MM)] if gaps > 1 else 0.0,
+            case=ct,
+        )
+        for n, ct in enumerate(cts)
+        for g in range(gaps)
+    ]
+
+
+def _described(groups: dict[str, StoredSlices], cases: Sequence[Case], data: str | Path | None, torsos: int) -> str:
     patients = len({case.patient or case.name for case in cases})
     whose = f"{patients} patients" if patients == len(cases) else f"{len(cases)} studies of {patients} patients"
     texts = {"real": f"slices of {whose} in {Path(data or '').name}", "phantom": "phantom slices"}
-    texts["painted"] = "slices painted into their CTs"
+    texts |= {"painted": "slices painted into their CTs", "torso": f"slices painted into {torsos} torso CTs"}
     return " and ".join(f"{len(slices)} {texts[kind]}" for kind, slices in groups.items())
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ...cohort.distributed import Team, team_on
+from ...errors import InputError
 from ...files import write_text
 from ...outputs import begins, marked
 from ...prior import Prior
@@ -47,6 +48,7 @@ def train(
     device: str = "auto",
     progress: Callback | None = None,
     cache: str | Path | None = None,
+    cts: str | Path | None = None,
 ) -> Path:
     """Train a prior on the ``train`` patients of ``data`` (and phantoms) and write ``out/prior.safetensors``.
 
@@ -57,13 +59,16 @@ def train(
     rate is annealed to zero by then, and the stages to come share the time by their work. A stage before the last one
     whose share would be too short is left out, and the batch is smaller where few steps would fit. An interruption
     (Ctrl-C, SIGTERM) of the steps saves the state before it is raised as :class:`KeyboardInterrupt`. Under torchrun the
-    processes share every batch. ``cache`` is a folder that keeps the slices (:func:`~.sources.training_slices`).
+    processes share every batch. ``cache`` is a folder that keeps the slices (:func:`~.sources.training_slices`);
+    ``cts`` is a folder of torso CTs (:func:`~PETSuperResLib.cohort.cts.split_cts`) for stages with a ``torso_share``.
     Returns the checkpoint's path.
     """
     if isinstance(config, TrainingConfig):
         stages: tuple[TrainingConfig, ...] = (config,)
     else:
         stages = read_recipe(config) if config is None or isinstance(config, (str, Path)) else tuple(config)
+    if cts is not None and not any(stage.torso_share for stage in stages):
+        raise InputError("The configuration trains on no torso CTs: give it a 'torso_share', or leave out --cts.")
     out, limit = Path(out), Limit(limit_minutes)
     folders = [*(out / f"stage_{n + 1}" for n in range(len(stages) - 1)), out]
     with team_on(device, math.gcd(*(stage.batch for stage in stages))) as team:
@@ -83,7 +88,7 @@ def train(
                 stage = replace(stage, start_from=[stages[0].start_from, *before][-1])
             part = report.part(sum(work[:n]) / sum(work), sum(work[: n + 1]) / sum(work))
             title = f"stage {n + 1} of {len(stages)}" if len(stages) > 1 else ""
-            prepared = _Stage(data, folder, stage, split, team, part, cache, title, own)
+            prepared = _Stage(data, folder, stage, split, team, part, cache, title, own, cts)
             if team.first:  # an interrupted preparation leaves nothing
                 write_text(out / "config.json", recipe)
             prepared.run()
@@ -129,19 +134,20 @@ class _Stage:
         cache: str | Path | None,
         title: str,
         limit: Limit,
+        cts: str | Path | None,
     ):
         self.out, self.team, self.title, self.limit = out, team, title, limit
         loading = report.part(0.0, 0.02)
 
         def load() -> tuple[SliceBatches, str]:
-            return training_slices(data, split, config, loading, cache, until=limit.prepared_by)
+            return training_slices(data, split, config, loading, cache, until=limit.prepared_by, cts=cts)
 
         self.batches, self.described = team.first_then_others(load) if cache_folder(cache) else load()
         self.scans: list[Scan] = []
         self.note, self.needed_s = "", 0.0
         if team.first and config.validate_every:
             own = report.part(0.02, 0.02)
-            self.scans, self.note = validation_scans(data, split, config, team.device, own, limit.prepared_by)
+            self.scans, self.note = validation_scans(data, split, config, team.device, own, limit.prepared_by, cts)
         self.report = report.part(0.02, 1.0)
         limit.check()
         config = self.config = replace(config, batch=self._batch(config))

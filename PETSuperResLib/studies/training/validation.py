@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...cohort.cases import Case
+from ...cohort.cts import CT, split_cts
 from ...cohort.manifest import read_split, split_cases
 from ...errors import InputError
 from ...phantoms.painting import paint
@@ -31,7 +32,7 @@ from ...progress import Reporter
 from ...sampling import Sampler
 from ...volume import Volume
 from ..evaluation.metrics import psnr
-from ..subjects import case_anatomy
+from ..subjects import case_anatomy, ct_anatomy
 from .config import TrainingConfig
 
 SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6)  # noise over signal at which the loss is taken
@@ -46,7 +47,7 @@ class Scan:
     """One validation volume and its simulated acquisition at the standard setting.
 
     ``pet`` (SUV, the truth) and ``ct`` (HU) are ``(S, J, I)``, ``counts`` ``(S, views, bins)``; ``lr`` is the
-    LR image on the truth's grid. ``kind``: ``real``, ``painted`` or ``phantom``.
+    LR image on the truth's grid. ``kind``: ``real``, ``painted``, ``torso`` or ``phantom``.
     """
 
     name: str
@@ -93,10 +94,12 @@ def validation_scans(
     device: torch.device,
     report: Reporter,
     until: float = math.inf,
+    cts: str | Path | None = None,
 ) -> tuple[list[Scan], str]:
     """The scans that a run is validated on, and a note: which they are, or why there are none.
 
-    At the time ``until`` (:func:`time.monotonic`) no further ones are made.
+    ``cts`` is the folder of torso CTs, of which the ``validation`` ones are painted. At the time ``until``
+    (:func:`time.monotonic`) no further scans are made.
     """
     make = partial(_scan, pixel_mm=config.pixel_mm, device=device)
     if time.monotonic() > until:
@@ -121,7 +124,14 @@ def validation_scans(
         pet, ct = case.pet(), case.ct()
         scans.append(make(case.name, "real", _middle(pet, SLICES), ct))
         scans.append(make(case.name, "painted", *_painted(case, pet, config.pixel_mm, SEED + n)))
-    return scans, f"{len(scans) // 2} validation patients"
+    patients = len(scans) // 2
+    for n, kept in enumerate([] if cts is None else split_cts(cts, "validation", split)):
+        if time.monotonic() > until:
+            break
+        report("validation CTs", n, kept.name)
+        scans.append(make(kept.name, "torso", *_painted_ct(kept, config.pixel_mm, SEED + 500 + n)))
+    more = f" and {len(scans) - 2 * patients} torso CTs" if len(scans) > 2 * patients else ""
+    return scans, f"{patients} validation patients{more}"
 
 
 def validate(prior: Prior, scans: list[Scan], show: Callable[[float], None] = lambda done: None) -> Outcome:
@@ -177,6 +187,13 @@ def _torso(seed: int, pixel_mm: float) -> tuple[Volume, Volume]:
 
 def _painted(case: Case, pet: Volume, pixel_mm: float, seed: int) -> tuple[Volume, Volume]:
     made = paint(case_anatomy(case, _middle(pet, SLICES + 2 * MARGIN), pixel_mm, seed), seed)
+    return _middle(made.pet, SLICES), _middle(made.ct, SLICES)
+
+
+def _painted_ct(ct: CT, pixel_mm: float, seed: int) -> tuple[Volume, Volume]:
+    volume = ct.volume()
+    anatomy = ct_anatomy(volume, pixel_mm, max(3.0, volume.spacing[2]), seed)
+    made = paint(anatomy, seed)
     return _middle(made.pet, SLICES), _middle(made.ct, SLICES)
 
 

@@ -1,0 +1,183 @@
+"""Organs of a torso CT by rules: CT number, thickness, connection, place relative to lungs, spine and diaphragm.
+
+An organ that is not found with confidence is left out. The rules are for painting plausible uptake, not for measuring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from ..volume import Volume
+from .anatomy import Anatomy, Torso, anatomy_of
+from .codes import CODE
+from .ct_landmarks import COARSE_MM, Landmarks, find_landmarks, inner_depth
+
+DOME_MM = 12.0  # from the slice by which a dome is found to its top
+WALL_MM = 18.0  # thickness of the trunk's wall of muscle and ribs
+ORGANS = ("liver", "spleen", "kidney", "heart", "bowel", "stomach", "bladder")
+SURE_MM = 4.0  # further inside than this, the coarse organs hold; nearer the border the CT's edges decide
+
+
+def torso_anatomy(ct: Volume, seed: int = 0) -> Anatomy:
+    """The anatomy of a torso's CT (HU, axial slices, LPS, on the grid to be painted) with the organs that are found.
+
+    Without a spine in view it has no organs.
+    """
+    plain = anatomy_of(ct, None, seed)
+    marks = find_landmarks(ct, plain.tissue)
+    if marks is None:
+        return plain
+    tissue = _refined(plain, marks, _coarse_organs(marks))
+    depth = np.zeros(tissue.shape, np.float32)
+    for name in ORGANS:
+        if (own := tissue == CODE[name]).any():
+            depth += inner_depth(own, ct.spacing)
+    return replace(plain, tissue=tissue, torso=Torso(depth, _fine(marks, _breathing(marks), ct)))
+
+
+def _coarse_organs(m: Landmarks) -> np.ndarray:
+    found = np.zeros(m.hu.shape, np.int8)
+    inside = m.body & ~m.lung & ~m.spine
+    lean = inside & (m.hu > -20)
+    soft = lean & ~m.bright
+    right, left = m.domes
+    media = m.between_lungs & lean & (m.x > -60) & (m.depth > 15) & ~(m.z < right - 25)
+    heart = m.largest(m.opened(media & (m.x > -45), 16), 150)
+    below_right, below_left = (m.z <= dome + DOME_MM if np.isfinite(dome) else soft & False for dome in (right, left))
+    liver = _liver(m, soft & ~heart & below_right)
+    spleen = _spleen(m, soft & ~liver & below_left, left)
+    kidneys = [_kidney(m, lean & ~liver & ~spleen & (below_right | below_left), side) for side in (-1, 1)]
+    heart |= _near(m, heart, 25) & lean & ~liver & (m.z > left - 20) & (m.depth > 12) & (m.y < -45) & (m.x > -45)
+    taken = liver | spleen | heart | kidneys[0] | kidneys[1]
+    bladder = _bladder(m, soft & ~taken)
+    taken |= bladder
+    vessels = media & ~taken
+    window = (m.x > -35) & (m.x < 30) & (m.y > -78) & (m.y < -38)
+    trunk = m.opened(lean & ~taken & ~m.between_lungs & window & (below_right | below_left), 5)
+    below = np.where(m.x < 0, m.z <= right, m.z <= left)
+    cavity = (m.depth > WALL_MM) & (m.y < -35) & ~m.between_lungs & below
+    visceral = m.opened(lean & cavity & ~taken & ~trunk, 4)
+    stomach = m.largest(m.opened(visceral & (m.x > -5) & (m.z > left - 120) & (m.z < left + 5), 9), 60)
+    for name, mask in (("bowel", visceral), ("stomach", stomach), ("blood", vessels | trunk), ("heart", heart),
+                       ("liver", liver), ("spleen", spleen), ("kidney", kidneys[0] | kidneys[1]),
+                       ("bladder", bladder)):  # fmt: skip
+        found[mask] = CODE[name]
+    return found
+
+
+def _liver(m: Landmarks, soft: np.ndarray) -> np.ndarray:
+    """Below the right lung: a thick part of one CT number, grown as far as that CT number reaches."""
+    seed = m.under_lung() & soft & (m.x < -20) & (m.hu > 15) & (m.depth > 12)
+    seed = m.largest(seed & (inner_depth(seed, m.grid.spacing) > 10), 8)
+    if not seed.any():
+        return seed
+    mean, sd = float(np.median(m.hu[seed])), float(m.hu[seed].std())
+    like = soft & (np.abs(m.hu - mean) < max(22.0, 2.5 * sd)) & (m.x < 95) & (m.depth > 6)
+    grown = m.opened(like & ((m.x < -10) | (m.y < -55)), 8)
+    parts, _ = ndimage.label(grown)
+    names = np.unique(parts[seed & grown])
+    liver = np.isin(parts, names[names > 0])
+    return liver if liver.sum() * m.grid.voxel_ml > 150 else np.zeros_like(liver)
+
+
+def _kidney(m: Landmarks, lean: np.ndarray, side: int) -> np.ndarray:
+    """Beside the spine: a part of plausible length and volume, by side (-1: right); bright under contrast agent."""
+    x = side * m.x
+    place = lean & (x > 28) & (x < 105) & (m.y > -80) & (m.y < 25) & (m.depth > 12)
+    for least_hu, thick in ((130, 6.0), (5, 8.0), (5, 4.5)):
+        here = place & (m.hu > least_hu)
+        parts, number = ndimage.label(here & (inner_depth(here, m.grid.spacing) > thick))
+        best, volume = np.zeros_like(here), 3.0
+        for n in range(1, number + 1):
+            part = parts == n
+            ml, height = part.sum() * m.grid.voxel_ml, np.ptp(m.z[part]) + COARSE_MM
+            beside = 45 < x[part].mean() < 85 and m.y[part].mean() > -48
+            if volume < ml < 150 and 20 < height < 125 and beside:
+                best, volume = part, ml
+        if best.any():
+            return place & (m.hu > min(least_hu, 90)) & (inner_depth(~best, m.grid.spacing) <= thick + 2)
+    return np.zeros_like(place)
+
+
+def _spleen(m: Landmarks, soft: np.ndarray, dome: float) -> np.ndarray:
+    """Close below the left dome, at the back and at the wall."""
+    here = soft & (m.x > 40) & (m.y > -110) & (m.hu > 25) & (m.depth > 5)
+    parts, number = ndimage.label(here & (inner_depth(here, m.grid.spacing) > 8))
+    best, volume = np.zeros_like(here), 3.0
+    for n in range(1, number + 1):
+        part = parts == n
+        ml = part.sum() * m.grid.voxel_ml
+        high, back = m.z[part].max() > dome - 85, m.y[part].mean() > -75
+        if high and back and m.depth[part].min() < 32 and m.hu[part].std() < 30 and ml > volume:
+            best, volume = part, ml
+    if not best.any():
+        return best
+    like = here & (inner_depth(~best, m.grid.spacing) <= 11) & (np.abs(m.hu - np.median(m.hu[best])) < 28)
+    return m.largest(m.opened(like, 6))
+
+
+def _bladder(m: Landmarks, soft: np.ndarray) -> np.ndarray:
+    """A thick part of water's CT number in the middle, between the bones of the pelvis."""
+    bones = m.bright & (m.y < -10) & (np.abs(m.x) > 50)
+    pelvic = (bones & (m.x < 0)).sum((1, 2)) * COARSE_MM**2 > 500
+    pelvic &= (bones & (m.x > 0)).sum((1, 2)) * COARSE_MM**2 > 500
+    here = soft & pelvic[:, None, None] & ~m.under_lung() & (np.abs(m.hu - 8) < 22) & (np.abs(m.x) < 60)
+    here &= m.y < -20
+    core = m.largest(here & (inner_depth(here, m.grid.spacing) > 12), 4)
+    return here & (inner_depth(~core, m.grid.spacing) <= 14) if core.any() else core
+
+
+def _refined(plain: Anatomy, m: Landmarks, coarse: np.ndarray) -> np.ndarray:
+    """Tissue codes on the CT's own grid: the coarse organs, with borders where the CT has its edges."""
+    ct, smooth, tissue = plain.ct, plain.smooth, plain.tissue
+    names = [0, *(int(n) for n in np.unique(coarse) if n)]
+    lung, spine, media = (_fine(m, mask, ct) > 0.5 for mask in (_near(m, m.lung, 4), m.spine, m.between_lungs))
+    lean = (tissue != CODE["air"]) & (smooth > -30) & (tissue != CODE["skin"])
+    markers = np.zeros(tissue.shape, np.int32)
+    for number, n in enumerate(names, 1):
+        own = coarse == n
+        deep = _fine(m, inner_depth(own, m.grid.spacing) - inner_depth(~own, m.grid.spacing), ct)
+        markers[lean & (deep > (0 if n == CODE["bowel"] else SURE_MM))] = number
+    slope = ndimage.gaussian_gradient_magnitude(smooth.clip(-150, 350), [0.5, 0.8, 0.8])
+    which = watershed(slope, markers, mask=lean)
+    out = tissue.copy()
+    out[(tissue == CODE["blood"]) & (_fine(m, m.depth, ct) < 15)] = CODE["muscle"]  # thin ones of the wall
+    out[(tissue == CODE["lung"]) & (~lung | (media & (smooth < -900)))] = CODE["gas"]
+    for number, n in enumerate(names[1:], 2):
+        out[(which == number) & ~spine] = n
+    body = ndimage.gaussian_filter(smooth.clip(-200, 500), [2.5 / s for s in ct.spacing[::-1]])
+    vertebra = spine & lean & (smooth < 350)
+    out[vertebra & (body > 110)] = CODE["marrow"]
+    out[vertebra & (body <= 110) & (_fine(m, m.y, ct) < -8)] = CODE["disc"]
+    fat = out == CODE["fat"]
+    vessels = _fine(m, _near(m, coarse == CODE["blood"], 12), ct) > 0.5
+    out[fat & (media | vessels)] = CODE["node_bed"]
+    apex = m.z[m.lung].max() if m.lung.any() else np.inf
+    high = (m.z > apex - 45) & (np.abs(m.x) > 20) & (np.abs(m.x) < 125) & (m.depth > 3)
+    out[fat & (_fine(m, high, ct) > 0.5)] = CODE["brown_fat"]
+    return out
+
+
+def _breathing(m: Landmarks) -> np.ndarray:
+    """Share of the diaphragm's motion: organs move, most near the diaphragm, walls and spine do not."""
+    dome = np.nanmax([*m.domes, -np.inf])
+    if not np.isfinite(dome):
+        return np.zeros(m.hu.shape, np.float32)
+    reach = np.where(m.z < dome, 90.0, 55.0)
+    inside = np.clip((m.depth - 12) / 20, 0, 1) * ~m.spine * np.clip(-(m.y + 5) / 20 + (np.abs(m.x) > 30), 0, 1)
+    share = ndimage.gaussian_filter(inside.astype(np.float32), 8 / COARSE_MM)
+    return (share * np.exp(-(((m.z - dome) / reach) ** 2))).astype(np.float32)
+
+
+def _near(m: Landmarks, mask: np.ndarray, mm: float) -> np.ndarray:
+    """``mask`` and all within ``mm`` of it."""
+    return inner_depth(~mask, m.grid.spacing) <= mm if mask.any() else mask
+
+
+def _fine(m: Landmarks, coarse: np.ndarray, ct: Volume) -> np.ndarray:
+    """Coarse values on the CT's grid."""
+    return m.grid.with_array(coarse, "").resample_to(ct, "linear").array

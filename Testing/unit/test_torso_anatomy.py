@@ -1,0 +1,106 @@
+"""Organs found in a torso's CT by rules, and what is painted into them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from PETSuperResLib.phantoms.acquisition import add_arms, breathe, vary_ct
+from PETSuperResLib.phantoms.anatomy import anatomy_of
+from PETSuperResLib.phantoms.codes import CODE
+from PETSuperResLib.phantoms.ct_organs import torso_anatomy
+from PETSuperResLib.phantoms.painting import paint
+from PETSuperResLib.phantoms.torso import torso_phantom
+
+
+@pytest.fixture(scope="module")
+def person():
+    return torso_phantom(3, (60, 92, 120), (4.0, 4.0, 5.0), lesions=0)
+
+
+@pytest.fixture(scope="module")
+def anatomy(person):
+    return torso_anatomy(person.ct)
+
+
+def overlap(anatomy, person, name: str, *found: str) -> float:
+    """Dice coefficient of the organ and what was found as it."""
+    truth = person.organs.array == CODE[name]
+    mine = np.isin(anatomy.tissue, [CODE[n] for n in found or (name,)])
+    return 2 * (truth & mine).sum() / (truth.sum() + mine.sum())
+
+
+def test_organs_of_a_generated_torso_are_found(anatomy, person):
+    assert overlap(anatomy, person, "liver") > 0.8 and overlap(anatomy, person, "lung") > 0.9
+    assert overlap(anatomy, person, "spleen") > 0.6
+    assert overlap(anatomy, person, "bowel", "bowel", "stomach") > 0.6
+    muscle = (person.organs.array == CODE["heart"]) & (anatomy.tissue != CODE["heart"])
+    assert muscle.sum() < 0.1 * (person.organs.array == CODE["heart"]).sum()
+
+
+def test_without_a_spine_there_are_no_organs():
+    leg = torso_phantom(4, (10, 96, 128), (3.0, 3.0, 5.0), lesions=0, region="thigh")
+    found, plain = torso_anatomy(leg.ct), anatomy_of(leg.ct)
+    assert found.torso is None and np.array_equal(found.tissue, plain.tissue)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_organs_have_the_uptake_of_fdg(anatomy, seed, monkeypatch):
+    monkeypatch.setattr("PETSuperResLib.phantoms.painting.BREATHING_SHARE", 0.0)
+    pet = paint(anatomy, seed, lesions=0).pet.array
+    middle = {n: np.median(pet[anatomy.tissue == CODE[n]]) for n in ("liver", "spleen", "heart", "lung", "fat")}
+    assert 1.3 < middle["liver"] < 3.3 and middle["spleen"] < 1.1 * middle["liver"]
+    assert 0.8 < middle["heart"] < 8 and 0.2 < middle["lung"] < 0.9 and middle["fat"] < 0.6
+    assert np.isfinite(pet).all() and np.median(pet[(anatomy.tissue == CODE["gas"]) & (anatomy.smooth < -850)]) < 0.5
+
+
+def test_the_seed_decides_the_painting(anatomy):
+    one, same, other = (paint(anatomy, seed) for seed in (3, 3, 4))
+    assert np.array_equal(one.pet.array, same.pet.array) and np.array_equal(one.ct.array, same.ct.array)
+    assert not np.allclose(one.pet.array, other.pet.array)
+
+
+def test_breathing_moves_organs_near_the_diaphragm_and_not_the_spine(anatomy):
+    pet = (np.arange(60.0)[:, None, None] + np.zeros(anatomy.ct.shape)).astype(np.float32)
+    before, labels = pet.copy(), np.zeros(pet.shape, np.int16)
+    breathe(anatomy, pet, labels, np.random.default_rng(0))
+    moved = 5.0 * np.abs(pet - before)
+    liver, spine = anatomy.tissue == CODE["liver"], anatomy.tissue == CODE["marrow"]
+    assert 2 < np.percentile(moved[liver], 90) < 21 and np.median(moved[spine]) < 0.5
+
+
+def test_lesions_and_their_labels_move_together(anatomy):
+    pet, labels = np.zeros(anatomy.ct.shape, np.float32), np.zeros(anatomy.ct.shape, np.int16)
+    k, j, i = (int(a) for a in ndimage.center_of_mass(anatomy.tissue == CODE["liver"]))
+    pet[k - 3 : k + 4, j - 3 : j + 4, i - 3 : i + 4] = 8
+    labels[pet > 0] = 1
+    breathe(anatomy, pet, labels, np.random.default_rng(5))
+    centres = [ndimage.center_of_mass(a) for a in (pet, labels)]
+    assert abs(centres[0][0] - centres[1][0]) < 0.6 and centres[0][0] != k
+
+
+def test_the_couch_is_removed_and_contrast_agent_goes_to_the_blood(anatomy):
+    grown, bare = [], []
+    for seed in range(12):
+        ct = anatomy.ct.array.copy()
+        vary_ct(anatomy, ct, np.random.default_rng(seed))
+        grown.append(np.median((ct - anatomy.ct.array)[anatomy.tissue == CODE["heart"]]))
+        bare.append(ct[anatomy.tissue == CODE["air"]].max() == -1000)
+    assert sum(bare) > 4 and not all(bare)
+    assert sum(g > 15 for g in grown) in range(0, 10)
+
+
+def test_arms_lie_beside_the_trunk(anatomy):
+    alone = replace(anatomy, tissue=np.where(np.arange(120) % 119 > 0, anatomy.tissue, CODE["air"]))
+    pet, ct = np.zeros(anatomy.ct.shape, np.float32), np.full(anatomy.ct.shape, -1000, np.float32)
+    body = alone.tissue != CODE["air"]
+    add_arms(alone, pet, ct, np.random.default_rng(1))
+    assert pet[body].max() == 0 and ct[body].max() == -1000
+
+
+def test_lesions_grow_in_organs(anatomy):
+    organs = {lesion.organ for seed in range(4) for lesion in paint(anatomy, seed, 12).lesions}
+    assert {"liver", "lung", "node_bed"} <= organs
