@@ -22,7 +22,7 @@ class PETSuperResTest(_Base):
 
     def runTest(self) -> None:
         """Run every test."""
-        for test in (self.test_phantom, self.test_panel):
+        for test in (self.test_phantom, self.test_panel, self.test_view):
             self.setUp()
             test()
 
@@ -63,6 +63,31 @@ class PETSuperResTest(_Base):
         self.assertEqual(panel.lesions.table.GetNumberOfRows(), segmentation.GetSegmentation().GetNumberOfSegments())
         panel.ui.compareButton.click()
         panel.ui.plotButton.click()
+        self.delayDisplay("Test passed")
+
+    def test_view(self) -> None:
+        """PET/CT is shown and put back; a placed sphere is measured."""
+        from PETSuperResSlicer.mrml import spheres
+        from PETSuperResSlicer.mrml import volumes as mrml
+
+        pet, ct, _segmentation = self.phantom()
+        slicer.util.selectModule("PETSuperRes")
+        panel = slicer.modules.PETSuperResWidget
+        panel.initializeParameterNode()
+        panel.params.pet, panel.params.ct = pet, ct
+        panel.ui.petctButton.click()
+        self.assertTrue(panel.petct.display.is_on)
+        self.delayDisplay("PET/CT")
+        panel.params.spheres = spheres.new_list(slicer.mrmlScene)
+        middle = mrml.ras_bounds(pet).mean(0)
+        panel.params.spheres.AddControlPoint(*middle)
+        self.waitUntil(lambda: panel.spheres.figures, 10)
+        (figures,) = next(iter(panel.spheres.figures.values()))
+        self.assertEqual(figures, panel.logic.sphere(pet, middle))
+        panel.params.spheres = None
+        panel.ui.petctButton.click()
+        self.assertFalse(panel.petct.display.is_on)
+        self.assertEqual(len(slicer.util.getNodesByClass("vtkMRMLVolumeRenderingDisplayNode")), 0)
         self.delayDisplay("Test passed")
 
     def waitUntil(self, done: Any, seconds: float) -> None:

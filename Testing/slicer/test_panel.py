@@ -21,6 +21,8 @@ def test_the_modules_own_test_passes_in_the_panel(panel, host):
     test.setUp()
     test.test_panel()
     assert panel.params.result is not None
+    test.setUp()
+    test.test_view()
 
 
 def test_progress_preview_and_result(panel, host, fake, case):

@@ -123,6 +123,16 @@ def rendered_nodes():
     return len(slicer.util.getNodesByClass("vtkMRMLVolumeRenderingDisplayNode"))
 
 
+def test_a_rendering_of_the_users_own_is_hidden_meanwhile(panel, host, chosen):
+    logic = slicer.modules.volumerendering.logic()
+    own = logic.CreateDefaultVolumeRenderingNodes(chosen.pet)
+    own.SetVisibility(True)
+    panel.ui.petctButton.click()
+    assert not own.GetVisibility() and rendered_nodes() == 2
+    panel.ui.petctButton.click()
+    assert own.GetVisibility() and own.GetVolumeNode() is chosen.pet and rendered_nodes() == 1
+
+
 def test_without_volume_rendering_and_colours_there_are_slices(panel, host, chosen, monkeypatch):
     monkeypatch.delattr(slicer.modules, "volumerendering")
     monkeypatch.delattr(slicer.modules, "colors")

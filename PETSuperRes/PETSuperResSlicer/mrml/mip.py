@@ -11,6 +11,7 @@ from PETSuperResSlicer.mrml.changes import Changes
 
 FROM_ANTERIOR = 3  # axis of qMRMLThreeDView.rotateToViewAxis: -X, +X, -Y, +Y, -Z, +Z
 WHITE = (1.0, 1.0, 1.0)
+GPU = "vtkMRMLGPURayCastVolumeRenderingDisplayNode"  # Slicer's method where none was chosen in the settings
 
 
 class Mip:
@@ -18,7 +19,7 @@ class Mip:
 
     def __init__(self) -> None:
         self._changes = Changes()
-        self._made: dict[Any, list[Any]] = {}  # volume: its rendering's nodes, the display node first
+        self._made: dict[Any, tuple[Any, Any]] = {}  # volume: display node and property node of its rendering
         self.volume: Any = None  # the one shown
 
     def show(self, volume: Any, views: list[Any]) -> None:
@@ -29,12 +30,10 @@ class Mip:
         if self.volume is None:
             self._prepare(views)
         if volume not in self._made:
-            display = logic.CreateDefaultVolumeRenderingNodes(volume)
-            display.SetFollowVolumeDisplayNode(False)
-            self._made[volume] = [display, display.GetVolumePropertyNode(), display.GetROINode()]
+            self._made[volume] = _rendering(volume, logic.GetDefaultRenderingMethod() or GPU)
         self.volume = volume
         self.follow_window()
-        for other, (display, *_rest) in self._made.items():
+        for other, (display, _properties) in self._made.items():
             display.SetVisibility(other is volume)
 
     def follow_window(self) -> None:
@@ -56,7 +55,7 @@ class Mip:
         self._changes.undo()
         for nodes in self._made.values():
             for node in nodes:
-                if node is not None and node.GetScene() is not None:
+                if node.GetScene() is not None:
                     node.GetScene().RemoveNode(node)
         self._made, self.volume = {}, None
 
@@ -75,6 +74,21 @@ class Mip:
             with slicer.util.NodeModify(view):
                 for name, value in look.items():
                     self._changes.set(view, name, value)
+
+
+def _rendering(volume: Any, method: str) -> tuple[Any, Any]:
+    """A rendering of its own beside one that the volume may have, hidden; not the logic's default one, which goes
+    through all voxels."""
+    scene = volume.GetScene()
+    display = scene.AddNewNodeByClass(method)
+    properties = scene.AddNewNodeByClass("vtkMRMLVolumePropertyNode")
+    for node in (display, properties):
+        node.SetSaveWithScene(False)
+    display.SetVisibility(False)
+    display.SetFollowVolumeDisplayNode(False)
+    display.SetAndObserveVolumePropertyNodeID(properties.GetID())
+    volume.AddAndObserveDisplayNodeID(display.GetID())
+    return display, properties
 
 
 def look_from_anterior() -> None:

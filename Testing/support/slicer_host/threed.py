@@ -23,6 +23,7 @@ class qMRMLThreeDView(QtWidgets.QWidget):
         super().__init__(parent)
         self._node = node
         self._axis = -1  # from where it is looked at, once it was said
+        self._projected: tuple[Any, Any] = (None, None)  # a volume's ID and time, and its projection
         self._watch, self._parts = Watch(self), Watch(self)
         self._watch.modified(node, self.update)
         self._watch.scene(node.GetScene(), self._follow)
@@ -71,7 +72,10 @@ class qMRMLThreeDView(QtWidgets.QWidget):
         volume, rendering = display.GetVolumeNode(), display.GetVolumePropertyNode().GetVolumeProperty()
         volume.GetIJKToRASDirectionMatrix(matrix := vtk.vtkMatrix4x4())
         directions = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
-        highest = slicer.util.arrayFromVolume(volume).max(1)  # (K, I) of a volume with rows along A
+        key = volume.GetID(), volume.GetImageData().GetMTime()
+        if key != self._projected[0]:  # a graphics card would do it each time
+            self._projected = key, slicer.util.arrayFromVolume(volume).max(1)  # (K, I) of a volume with rows along A
+        highest = self._projected[1]
         highest = highest[::-1] if directions[2, 2] > 0 else highest
         highest = highest[:, ::-1] if directions[0, 0] > 0 else highest
         opacity, colour = rendering.GetScalarOpacity(), rendering.GetRGBTransferFunction()
