@@ -103,16 +103,18 @@ def _group(
 def _measurement(value: Value, used: Sequence[sr.SourceImageForMeasurement]) -> sr.Measurement:
     from highdicom import sr
 
-    properties = None
+    unit, properties = sr.CodedConcept(*value.unit), None
     if value.low is not None and value.high is not None:
         properties = sr.MeasurementProperties(
             upper_measurement_uncertainty=value.high - value.value,
             lower_measurement_uncertainty=value.value - value.low,
         )
+        for end in properties:  # to highdicom they have no unit; it is the measure's (PS3.16 TID 310)
+            end.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [unit]
     return sr.Measurement(
         name=sr.CodedConcept(*value.concept),
         value=value.value,
-        unit=sr.CodedConcept(*value.unit),
+        unit=unit,
         derivation=None if value.derivation is None else sr.CodedConcept(*value.derivation),
         method=None if value.method is None else sr.CodedConcept(*value.method),
         properties=properties,

@@ -17,6 +17,7 @@ SUL_UNIT: Coded = ("g/ml{SUVlbm(Janma)}", "UCUM", "Standardized Uptake Value lea
 MAXIMUM: Coded = ("56851009", "SCT", "Maximum")
 MEAN: Coded = ("373098007", "SCT", "Mean")
 PEAK: Coded = ("126031", "DCM", "Peak Value Within ROI")
+VOLUME: Coded = ("118565006", "SCT", "Volume")
 METABOLIC_VOLUME: Coded = ("126032", "DCM", "Metabolic Volume")
 GLYCOLYSIS: Coded = ("126033", "DCM", "Total Lesion Glycolysis")
 VOLUME_UNIT: Coded = ("cm3", "UCUM", "cubic centimeter")
@@ -44,6 +45,7 @@ CODES = {
     "suvpeak": Codes(SUVBW, SUV_UNIT, PEAK),
     "mtv_ml": Codes(METABOLIC_VOLUME, VOLUME_UNIT),
     "tlg": Codes(GLYCOLYSIS, MASS_UNIT),
+    "volume_ml": Codes(VOLUME, VOLUME_UNIT),
     "evidence_sigma": Codes(EVIDENCE, NO_UNIT),
 }
 

@@ -27,6 +27,7 @@ from PETSuperResLib.version import NOTICE, __version__
 from PETSuperResLib.volume import Volume
 
 SCAN = Scan(spacing=(4.0, 4.0, 5.0), origin=(-30.0, -20.0, 100.0))
+MEASURED = (*MEASURES, "volume_ml")
 RECOVERED = ("suvmax_recovered", "suvmean_recovered", "suvpeak_recovered", "tlg_recovered")
 
 
@@ -96,8 +97,8 @@ def test_the_report_has_every_value_of_the_table_to_four_digits(source, pet, res
     assert run(["report", *words, "--segmentation", str(labels)]) == 0
     assert "SEG.dcm, SR.dcm" in capsys.readouterr().out
     found = values_of(hd.sr.srread(tmp_path / "out" / "SR.dcm"), "ours-standard")
-    wanted = {(row["method"], row["lesion"], name): float(row[name]) for row in rows for name in MEASURES}
-    assert found.keys() == wanted.keys() and len(found) == 20
+    wanted = {(row["method"], row["lesion"], name): float(row[name]) for row in rows for name in MEASURED}
+    assert found.keys() == wanted.keys() and len(found) == 24
     for key, value in wanted.items():
         assert found[key] == pytest.approx(value, rel=5e-5), key
 
@@ -216,7 +217,7 @@ def test_what_was_recovered_is_told_with_its_method(source, pet, result, tmp_pat
         assert found == ({name: row[name] for name in RECOVERED} if group.method.value == "SR_PET" else {})
         sigma = [m.value for m in group.get_measurements() if m.name.value == "EVIDENCE"]
         assert sigma == ([3.5] if found else [])
-        assert len(group.get_measurements()) == len(MEASURES) + len(found) + len(sigma)
+        assert len(group.get_measurements()) == len(MEASURED) + len(found) + len(sigma)
 
 
 def test_the_threshold_is_not_stated_for_the_fitted_tlg(source, pet, result, tmp_path):
@@ -239,9 +240,9 @@ def test_the_interval_of_a_recovered_measure_is_its_uncertainty(source, pet, res
         row |= {"suvmean_recovered": 7.0, "suvmean_low": 6.75, "suvmean_high": 7.5, "tlg": None}
     _, report = objects(pet, result, source, tmp_path / "out", rows=rows)
     for group in groups(report):
-        plain = {field(measurement): ends_of(measurement) for measurement in group.get_measurements()[:4]}
-        assert plain == dict.fromkeys(("suvmax", "suvmean", "suvpeak", "mtv_ml"), {})
-        [recovered] = group.get_measurements()[4:]
+        [recovered] = [measurement for measurement in group.get_measurements() if is_recovered(measurement)]
+        plain = {field(m): ends_of(m) for m in group.get_measurements() if not is_recovered(m)}
+        assert plain == dict.fromkeys(("suvmax", "suvmean", "suvpeak", "mtv_ml", "volume_ml"), {})
         assert recovered.value == 7.0 and ends_of(recovered) == pytest.approx({"+": 0.5, "-": 0.25})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import highdicom as hd
 
 DERIVATIONS = {"Maximum": "suvmax", "Mean": "suvmean", "Peak Value Within ROI": "suvpeak"}
-CONCEPTS = {"Metabolic Volume": "mtv_ml", "Total Lesion Glycolysis": "tlg"}
+CONCEPTS = {"Volume": "volume_ml", "Metabolic Volume": "mtv_ml", "Total Lesion Glycolysis": "tlg"}
 
 
 def groups(report: hd.sr.ComprehensiveSR) -> list[Any]:
@@ -26,12 +26,14 @@ def is_recovered(measurement: hd.sr.Measurement) -> bool:
 
 
 def ends_of(measurement: hd.sr.Measurement) -> dict[str, float]:
-    """How far the interval reaches above and below, by the sign."""
-    return {
-        item.ConceptNameCodeSequence[0].CodeMeaning[0]: float(item.MeasuredValueSequence[0].NumericValue)
-        for item in measurement[0].ContentSequence
-        if "uncertainty" in item.ConceptNameCodeSequence[0].CodeMeaning
-    }
+    """How far the interval reaches above and below, by the sign, in the measure's unit."""
+    found = {}
+    for item in measurement[0].ContentSequence:
+        meaning, [stated] = item.ConceptNameCodeSequence[0].CodeMeaning, item.get("MeasuredValueSequence", [None])
+        if "uncertainty" in meaning:
+            assert stated.MeasurementUnitsCodeSequence[0].CodeValue == measurement.unit.value
+            found[meaning[0]] = float(stated.NumericValue)
+    return found
 
 
 def values_of(report: hd.sr.ComprehensiveSR, method: str) -> dict[tuple[str, str, str], float]:
