@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import threading
 import time
@@ -204,15 +205,15 @@ def _options(context: click.Context) -> dict[str, click.Option]:
 def command_line() -> str:
     """The running command with the options that were given, for a document: the option's name stands for a path."""
     context = click.get_current_context()
-    words = [context.command_path]
+    words: list[str] = []
     for option in context.command.params:
         name = option.name or ""
         if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
             continue
         value = name.upper() if option.metavar in ("DIR", "FILE") else context.params[name]
-        values = value if isinstance(value, tuple) else () if value is True else (value,)
-        words += [option.opts[0], *map(str, values)]
-    return " ".join(words)
+        values = value if isinstance(value, tuple) else () if isinstance(value, bool) else (value,)
+        words += [option.secondary_opts[0] if value is False else option.opts[0], *map(str, values)]
+    return f"{context.command_path} {shlex.join(words)}".rstrip()
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:

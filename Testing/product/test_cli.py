@@ -17,12 +17,13 @@ from types import ModuleType, SimpleNamespace
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from geometry import ROOT, ball
 from tiny import small_phantom
 
 from PETSuperResLib import __version__
 from PETSuperResLib.cli import cli, run
-from PETSuperResLib.commands.common import Bar, in_time
+from PETSuperResLib.commands.common import Bar, command_line, in_time
 from PETSuperResLib.errors import Cancelled
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.tables import wide_rows
@@ -543,3 +544,19 @@ def test_threads_do_not_wait_actively_unless_the_user_says_so(own, monkeypatch):
     code = "import os, PETSuperResLib, sys; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.split() == ["False", own or "1000"]
+
+
+def test_a_document_names_the_command_that_made_it_as_a_shell_takes_it():
+    """Values with blanks are quoted, a switch that was turned off has its own name, and paths are left out."""
+
+    @click.command("made")
+    @click.option("--scanner")
+    @click.option("--psf/--no-psf", default=None)
+    @click.option("--limit", type=int)
+    @click.option("--out", metavar="DIR")
+    def made(**_given: object) -> None:
+        click.echo(command_line())
+
+    words = ["--scanner", "GE Signa PET/MR", "--no-psf", "--out", "/home/somebody"]
+    told = CliRunner().invoke(made, words, prog_name="petsuperres made").output
+    assert told == "petsuperres made --scanner 'GE Signa PET/MR' --no-psf --out OUT\n"

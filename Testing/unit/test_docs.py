@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 
+import click
 import pytest
 from geometry import ROOT
+
+from PETSuperResLib.cli import cli
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
@@ -42,3 +46,32 @@ def test_every_equation_is_where_the_method_says():
             text = (ROOT / "PETSuperResLib" / file).read_text(encoding="utf-8")
             for name in re.findall(r"`[\w.]*?(\w+)`", names):
                 assert re.search(rf"^\s*(?:def|class) {name}\b", text, re.MULTILINE), f"{numbers}: {file} has no {name}"
+
+
+def shell_commands(text: str) -> list[list[str]]:
+    """The words of every whole ``petsuperres`` command in a page's shell blocks, up to a pipe or a redirection."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = "\n".join(block for language, block in blocks if language in ("", "bash")).replace("\\\n", " ")
+    found = re.findall(r"^petsuperres (.*?)(?:\s[|<>&].*)?$", lines, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in found if "..." not in line]
+
+
+def of_words(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command or subcommand that the first words name, and those after them."""
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words:
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_that_a_page_shows_are_taken(page):
+    """Subcommand, options and their values; nothing is run."""
+    text = page.read_text(encoding="utf-8")
+    for words in shell_commands(text):
+        command, left = of_words(words)
+        command.make_context("petsuperres", left)
+    for line in re.findall(r"`petsuperres ([a-z][^`]*)`", text):
+        command, left = of_words(line.split())
+        known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+        assert {word for word in left if word.startswith("--")} <= known, line
