@@ -21,6 +21,7 @@ from .slabs import SlabState
 
 SHIFTS = ((0, 0), (3, 5), (6, 2), (1, 7))  # pixels by which a step's image is moved over the network's grid
 SLACK = max(map(max, SHIFTS))  # of padding, so that the two ends of a moved image never touch
+USUAL_FWHM_MM = 8.0  # of the model, to which ``prior_width`` belongs
 TISSUE_FWHM_MM, TISSUE_GAMMA = 2.0, 10.0  # of the CT before it chooses neighbours, and of the relative difference
 
 
@@ -30,9 +31,9 @@ class Standard(ProgressiveSampler):
 
     PSF-OSEM runs past its best iteration, so that it contains detail, and noise that the prior removes. The noise
     levels fall from far above the image's noise, where the prior depends on the CT most, to a level that keeps the last
-    texture. The anchor is wider than that of Bayes' rule (1), as the network's estimates are smoother than the truth.
-    The CT-guided penalty, as in Bowsher's MAP, removes the noise that a wider anchor admits: the wider the anchor, the
-    stronger the penalty.
+    texture. The anchor is wider than that of Bayes' rule (1), as the network's estimates are smoother than the truth,
+    the more so the wider the measurement's blur: with the root of its FWHM. The CT-guided penalty, as in Bowsher's MAP,
+    removes the noise that a wider anchor admits: the wider the anchor, the stronger the penalty.
 
     With ``memory`` the departures of the data-consistent image from the network's estimate are the dual variable of
     plug-and-play ADMM (Venkatakrishnan et al., GlobalSIP 2013, 945), damped: they are added to the network's input and
@@ -40,16 +41,19 @@ class Standard(ProgressiveSampler):
     """
 
     steps: int = 6
+    inner_first: int = 12
+    inner_last: int = 44
     start_sigma: float = 3.0  # noise over signal at the first step
     end_sigma: float = 0.18  # at the last step
     noise: float = 0.0  # in x_t: 0 for a deterministic path near the posterior mean, 1 for posterior samples
     start_iterations: int = 12  # accelerated PSF-OSEM updates that make the starting estimate
-    stop_below: float = 0.003  # fewer updates, once one gains less than this share of the loss' deviation by noise
-    memory: float = 0.0  # share of the earlier steps' departures from the prior that the next step keeps
-    prior_width: float = 2.5  # standard deviation of the anchor, in units of the step's noise level
-    tissue_beta: float = 0.07  # weight of the CT-guided penalty on differences in a tissue, per SUV; 0: none
+    stop_below: float = 0.0015  # fewer updates, once one gains less than this share of the loss' deviation by noise
+    memory: float = 0.2  # share of the earlier steps' departures from the prior that the next step keeps
+    prior_width: float = 2.6  # standard deviation of the anchor, in units of the step's noise level, at USUAL_FWHM_MM
+    width_power: float = 0.5  # of the model's FWHM, with which the anchor widens; 0: the same for all
+    tissue_beta: float = 0.1  # weight of the CT-guided penalty on differences in a tissue, per SUV; 0: none
     tissue_neighbours: int = 9  # of a voxel's 26, those whose CT is most similar
-    axial_fwhm_slices: float = 0.8  # Gaussian across slices on every Tweedie estimate
+    axial_fwhm_slices: float = 0.6  # Gaussian across slices on every Tweedie estimate
     shifts: bool = True  # move the image by other pixels at every step, so that the network's grid leaves no pattern
     flips: int = 1  # network evaluations per step over mirrored images (1, 2 or 4), averaged
 
@@ -105,6 +109,7 @@ def sample_standard(
     callback(0, profile.steps, z)
     state.meet(z)
 
+    ease = profile.prior_width * (model.fwhm_mm[0] / USUAL_FWHM_MM) ** profile.width_power
     dual = torch.zeros_like(z)
     eps = denoiser.noise(random) if profile.noise else torch.zeros_like(denoiser.pad(z))
     for step, sigma in enumerate(np.geomspace(profile.start_sigma, profile.end_sigma, profile.steps)):
@@ -118,7 +123,7 @@ def sample_standard(
         prior_mean = axial_mean(denoiser.crop(x0))
         anchor = transform.to_activity(prior_mean - dual).clamp_min(0)  # (3)
         if inner := profile.inner(step):  # in place of (8), (9)
-            width = profile.prior_width * schedule.ratio(t) * transform.slope(anchor)
+            width = ease * schedule.ratio(t) * transform.slope(anchor)
             ties = None if penalty is None else quadratic_surrogate(penalty, anchor, profile.tissue_beta)
             psf, least = profile.full_psf(step), profile.stop_below
             linear = (counts - model.excess(z)).clamp_min(0)

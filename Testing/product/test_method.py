@@ -147,10 +147,11 @@ def test_an_edge_that_the_prior_sees_is_spared_where_the_ct_shows_none():
 PROFILE_TABLE = {  # of docs/method.md
     "draft": {"start_iterations": 12, "steps": 2, "start_sigma": 1.8, "end_sigma": 0.25, "noise": 0.0,
               "inner_first": 16, "inner_last": 24, "prior_width": 4.0, "tissue_beta": 0.2, "psf_from": 0.0,
-              "axial_fwhm_slices": 0.8, "tissue_neighbours": 9, "stop_below": 0.003},
+              "axial_fwhm_slices": 0.8, "tissue_neighbours": 9, "stop_below": 0.003, "memory": 0.0, "width_power": 0.5},
     "standard": {"start_iterations": 12, "steps": 6, "start_sigma": 3.0, "end_sigma": 0.18, "noise": 0.0,
-                 "inner_first": 16, "inner_last": 24, "prior_width": 2.5, "tissue_beta": 0.07, "psf_from": 0.0,
-                 "axial_fwhm_slices": 0.8, "tissue_neighbours": 9, "stop_below": 0.003},
+                 "inner_first": 12, "inner_last": 44, "prior_width": 2.6, "tissue_beta": 0.1, "psf_from": 0.0,
+                 "axial_fwhm_slices": 0.6, "tissue_neighbours": 9, "stop_below": 0.0015, "memory": 0.2,
+                 "width_power": 0.5},
     "paper": {"steps": 50, "eta": 0.0, "inner_first": 2, "inner_last": 20, "psf_from": 0.7, "momentum": 0.9,
               "warm_start": 0.3, "step_size": 0.05},
 }  # fmt: skip

@@ -344,6 +344,15 @@ def test_a_wider_anchor_lets_the_counts_decide_more():
     assert losses[0] > losses[1] > losses[2]
 
 
+def test_the_anchor_widens_with_the_root_of_the_fwhm():
+    denoiser, model, y = gaussian_case(mean=3.0)
+    model.fwhm_mm = (2.0, 2.0)
+    by_fwhm = run(replace(QUICK, prior_width=1.0, width_power=0.5), denoiser, model, y)
+    stated = run(replace(QUICK, prior_width=0.5, width_power=0.0), denoiser, model, y)
+    assert relative(by_fwhm, stated) < 1e-4
+    assert relative(run(replace(QUICK, prior_width=1.0, width_power=0.0), denoiser, model, y), stated) > 1e-3
+
+
 def test_with_memory_a_noise_level_ends_nearer_the_mode_of_the_posterior():
     """Without it the anchor's penalty is weaker than the prior's own by s^2 / (s^2 + sigma^2)."""
     mean, std, sigma = 1.0, 0.3, 0.5
