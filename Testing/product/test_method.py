@@ -39,7 +39,7 @@ def test_the_network_has_the_neighbouring_slices_mirrored_at_the_ends_and_their_
         assert torch.equal(noisy[n, 0], noisy[below, 1]) and torch.equal(noisy[n, 2], noisy[above, 1])
 
 
-def test_estimates_are_averaged_over_the_slices_by_a_gaussian_of_0_8_slices():
+def test_estimates_are_averaged_over_the_slices_by_a_gaussian_of_0_6_slices():
     pet, ct = person(7)
     marked = ct.array.copy()
     marked[3, 18:22, 18:22] = 900.0
@@ -47,7 +47,7 @@ def test_estimates_are_averaged_over_the_slices_by_a_gaussian_of_0_8_slices():
         lambda noisy, hu: (hu > 600)[:, None].float(), changes=PRIOR_ONLY, pet=pet, ct=ct.with_array(marked), slices=7
     )
     x = np.arcsinh(unscaled(result)[:, 20, 20]) / 0.5
-    edges = [math.erf((k + 0.5) / (0.8 / 2.3548) / math.sqrt(2)) for k in range(3)]
+    edges = [math.erf((k + 0.5) / (0.6 / 2.3548) / math.sqrt(2)) for k in range(3)]
     spread = [edges[0], (edges[1] - edges[0]) / 2, (edges[2] - edges[1]) / 2]
     assert x[3:6] == pytest.approx(spread, abs=2e-3) and x[1:3] == pytest.approx(spread[:0:-1], abs=2e-3)
 
