@@ -29,7 +29,7 @@ protocols_option = click.option(
 LEVELS = {
     "setting": ("standard", "ood"),
     "counts": ("realistic", "high"),
-    "reference": ("real", "sharp"),
+    "reference": ("real", "sharp", "cts"),
     "input": ("sinogram", "image"),
     "told": ("header", "truth"),
 }

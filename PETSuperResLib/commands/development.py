@@ -102,7 +102,8 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
 @level_option("input", "sinogram", help="What methods get: the counts, or only the clinic's image of them.")
 @level_option("told", "header", help="What methods know of an image: its header, or also the FWHM that fits the truth.")
 @level_option("counts", "realistic", many=True)
-@level_option("reference", "real", many=True)
+@level_option("reference", "real", many=True, help="cts: uptake painted into torso CTs.")
+@click.option("--cts", metavar="DIR", help="Folder of torso CTs for --reference cts.")
 @click.option(
     *("--methods",),
     multiple=True,

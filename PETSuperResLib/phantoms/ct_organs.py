@@ -157,7 +157,7 @@ def _refined(plain: Anatomy, m: Landmarks, coarse: np.ndarray) -> np.ndarray:
     vessels = _fine(m, _near(m, coarse == CODE["blood"], 12), ct) > 0.5
     out[fat & (media | vessels)] = CODE["node_bed"]
     apex = m.z[m.lung].max() if m.lung.any() else np.inf
-    high = (m.z > apex - 45) & (np.abs(m.x) > 20) & (np.abs(m.x) < 125) & (m.depth > 3)
+    high = (((np.abs(m.x) - 70) / 50) ** 2 + ((m.z - apex - 10) / 45) ** 2 < 1) & (m.depth > 3)
     out[fat & (_fine(m, high, ct) > 0.5)] = CODE["brown_fat"]
     return out
 

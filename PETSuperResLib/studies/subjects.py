@@ -1,4 +1,4 @@
-"""What studies train on and measure against: patients' own PET, sharp noise-free uptake in their anatomy, torsos."""
+"""What studies train on and measure against: patients' own PET, sharp uptake in their and in torsos' CTs, torsos."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..cohort.case import Case
+from ..cohort.cts import CT
 from ..cohort.manifest import split_cases
 from ..files import fingerprint
 from ..lesions.segments import split_segments
@@ -28,6 +29,8 @@ REFERENCES = ("real", "sharp")
 TRAINING_SEED = 50_000  # of the paintings that compared methods learn from; the prior's are below 40 000
 SHARP_SEED = 90_000  # of the paintings and torsos that methods are measured against
 SHARP_TORSOS = 2
+CTS = "cts"  # the reference of uptake painted into torso CTs
+CT_STACKS, CT_SLICES, CT_SLICE_MM, CT_LESIONS = 2, 24, 3.0, 14  # measured of each CT; lesions in the whole of it
 FRESH_SEED = 95_000  # of torsos that nothing was chosen on
 PIXEL_MM = 2.0
 CT_MARGIN_MM = 30.0  # around the body
@@ -39,7 +42,7 @@ class Subject:
     """One image of a study: ``load`` gives PET (SUVbw, taken as the truth), CT (HU) and lesion labels (or None).
 
     ``decides`` is all that decides them, as plain JSON values: what is made of them is kept under its hash.
-    ``reference``: ``real``, the patient's own PET, or ``sharp``, uptake without noise.
+    ``reference``: ``real``, the patient's own PET, ``sharp``, uptake without noise, or ``cts``, such in torso CTs.
     """
 
     name: str
@@ -124,6 +127,25 @@ def painted(case: Case, seed: int, lesions: int | None = None) -> Subject:
         return made.pet, made.ct, made.labels if made.labels.array.any() else None
 
     return Subject(case.name, _facts(case) | {"painting": [seed, lesions]}, load, "sharp")
+
+
+def painted_cts(cts: Sequence[CT], slices: int | None = None) -> list[Subject]:
+    """Sharp uptake painted into torso CTs: :data:`CT_STACKS` stacks of :data:`CT_SLICES` slices of each."""
+    found = [_painted_ct(ct, SHARP_SEED + 2000 + n, stack) for n, ct in enumerate(cts) for stack in range(CT_STACKS)]
+    return found if slices is None else [middle(subject, slices) for subject in found]
+
+
+def _painted_ct(ct: CT, seed: int, stack: int) -> Subject:
+    def load() -> tuple[Volume, Volume, Volume | None]:
+        volume = ct.volume()
+        made = paint(ct_anatomy(volume, PIXEL_MM, max(CT_SLICE_MM, volume.spacing[2]), seed), seed, CT_LESIONS)
+        spare = max(0, made.pet.shape[0] - CT_SLICES)
+        first = round(spare * (stack + 0.5) / CT_STACKS)
+        pet, shown, labels = (v.slices(first, first + CT_SLICES) for v in (made.pet, made.ct, made.labels))
+        return pet, shown, labels if labels.array.any() else None
+
+    files = fingerprint(ct.sources(), ct.place if ct.place.is_dir() else ct.place.parent)
+    return Subject(f"{ct.name}_{stack + 1}", {"files": files, "painting": [seed, CT_LESIONS, stack]}, load, CTS)
 
 
 def case_anatomy(case: Case, pet: Volume, pixel_mm: float, seed: int, slice_mm: float | None = None) -> Anatomy:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from study_factory import body
 from tiny import table, write_phantom
 
 from PETSuperResLib import __version__
@@ -203,3 +204,17 @@ def test_packages_that_tables_need_are_named_before_the_work(data, tmp_path, mon
     monkeypatch.setattr(module, "find_spec", lambda package: None)
     with pytest.raises(InputError, match="pandas and jinja2"):
         evaluate(data, tmp_path)
+
+
+def test_uptake_painted_into_torso_cts_is_a_reference_of_its_own(data, prior_file, tmp_path):
+    (folder := tmp_path / "cts").mkdir()
+    body(0, (60, 24, 24))[1].write(folder / "A" / "CT_HU.nii.gz")
+    body(1, (60, 24, 24))[1].write(folder / "B" / "CT_HU.nii.gz")
+    given = dict(settings=["standard"], prior=prior_file, methods=["lr"], references=["cts"])
+    evaluate(data, tmp_path / "out", cts=folder, slices=4, **given)
+    rows = table(tmp_path / "out" / "metrics.csv")
+    assert [(r["patient"], r["reference"]) for r in rows] == [("B_1", "cts"), ("B_2", "cts")]  # A is trained on
+    assert rows[0]["psnr"] != rows[1]["psnr"]
+    assert "## Painted torso CT references" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="--cts"):
+        evaluate(data, tmp_path / "out", **given)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ...cohort.cts import split_cts
 from ...cohort.distributed import Team, team_on
 from ...cohort.manifest import split_cases
 from ...errors import InputError
@@ -20,7 +21,7 @@ from ...prior import Prior
 from ...progress import Callback, Reporter
 from ..methods import INPUTS, METHODS, FitOptions, Method, named
 from ..plotting import MADE_BY
-from ..subjects import REFERENCES, Subject, subjects, training_subjects
+from ..subjects import CTS, REFERENCES, Subject, painted_cts, subjects, training_subjects
 from ..training.cache import cache_folder
 from .expectations import write_expectations
 from .figures import method_figure
@@ -72,6 +73,7 @@ def evaluate(
     input: str = "sinogram",
     protocols: Sequence[str | Protocol] = (),
     told: str = "header",
+    cts: str | Path | None = None,
 ) -> Path:
     """Run ``methods`` on the ``part`` patients of ``data`` and write tables and figures into ``out``.
 
@@ -79,11 +81,11 @@ def evaluate(
     None takes :data:`DEFAULT_METHODS`. ``protocols`` take the place of ``settings``. All methods of a patient get the
     same simulated counts or, with ``input="image"``, only the image of them, and of its resolution what is ``told``
     (:data:`.image_input.TOLD`); then the interpolated image is always among the methods, as the baseline. Those that
-    learn are first trained on the ``train`` patients, each for at most ``fit_minutes`` and once for every count
-    level; ``cache`` (or the environment's PETSUPERRES_CACHE, else ``out/trained``) keeps what they learnt,
-    ``out/cases`` the results, and an equal call continues a stopped one. ``quick`` shows that it works rather than
-    how well: few patients, slices, training images and minutes. Under torchrun the processes share the scans.
-    ``command`` is at the head of ``summary.md``, whose path is returned.
+    learn are first trained on the ``train`` patients, each for at most ``fit_minutes`` and once for every count level;
+    ``cts`` is the folder of torso CTs for the reference ``cts``; ``cache`` (or the environment's PETSUPERRES_CACHE,
+    else ``out/trained``) keeps what they learnt, ``out/cases`` the results, and an equal call continues a stopped one.
+    ``quick`` shows that it works rather than how well: few patients, slices, training images and minutes. Under
+    torchrun the processes share the scans. ``command`` is at the head of ``summary.md``, whose path is returned.
     """
     names = _methods(methods, input)
     if missing := [package for package in ("pandas", "jinja2") if find_spec(package) is None]:
@@ -92,16 +94,21 @@ def evaluate(
         )
     for what, chosen, known in (
         ("count level", counts, COUNT_LEVELS),
-        ("reference", references, REFERENCES),
+        ("reference", references, (*REFERENCES, CTS)),
         ("value of told", [told], TOLD),
     ):
         for value in chosen:
             if value not in known:
                 raise InputError(f"The {what} '{value}' is not in this version: use {', '.join(known)}.")
+    if (cts is None) != (CTS not in references):
+        raise InputError("Painted torso CTs need both: --reference cts and the folder --cts.")
     if quick:
         limit, fit_minutes, slices = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES, slices or QUICK_SLICES
     patients = split_cases(data, part, split)[:limit]
-    chosen_subjects = [subject for reference in references for subject in subjects(patients, reference, slices)]
+    known = [reference for reference in references if reference != CTS]
+    chosen_subjects = [subject for reference in known for subject in subjects(patients, reference, slices)]
+    if cts is not None:
+        chosen_subjects += painted_cts(split_cts(cts, part, split)[:limit], slices)
     scans: list[tuple[str, Protocol | None]] = [(one.name, one) for one in map(Protocol.get, protocols)]
     scans = scans or [(setting, None) for setting in settings]
     told = told if input == "image" else ""

@@ -26,6 +26,7 @@ GAIN_HEADING = (
 )
 BASELINE = "interpolated"  # the clinic's image on the SR grid
 MEASURABLE_ML = 1.0  # lesions of which more than a hint is asked
+TITLES = {"cts": "Painted torso CT"}  # of references
 TESTED_CASES = 6  # with fewer, the paired test cannot reach p < 0.05
 WORDS = (
     "patient",
@@ -63,7 +64,7 @@ class Condition:
 
     Parameters
     ----------
-    reference : of :data:`~PETSuperResLib.studies.subjects.REFERENCES`.
+    reference : of :data:`~PETSuperResLib.studies.subjects.REFERENCES`, or ``cts``.
     setting : name of the paper's setting, or of the protocol.
     input : ``"sinogram"`` or ``"image"``.
     told : of an image, what the methods know of its resolution (:data:`.image_input.TOLD`); empty for a sinogram.
@@ -85,7 +86,8 @@ class Condition:
         """In words, for headings."""
         what = f"setting {self.setting}" if self.input == "sinogram" else f"images of {self.setting}"
         told = ", true FWHM told" if self.told == "truth" else ""
-        return f"{self.reference.capitalize()} references, {what}, {self.counts} counts{told}"
+        reference = TITLES.get(self.reference, self.reference.capitalize())
+        return f"{reference} references, {what}, {self.counts} counts{told}"
 
     def case(self, patient: str) -> str:
         """Name of a patient's files."""
