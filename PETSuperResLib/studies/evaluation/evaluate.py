@@ -105,8 +105,8 @@ def evaluate(
     if quick:
         limit, fit_minutes, slices = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES, slices or QUICK_SLICES
     patients = split_cases(data, part, split)[:limit]
-    known = [reference for reference in references if reference != CTS]
-    chosen_subjects = [subject for reference in known for subject in subjects(patients, reference, slices)]
+    of_patients = [reference for reference in references if reference != CTS]
+    chosen_subjects = [subject for reference in of_patients for subject in subjects(patients, reference, slices)]
     if cts is not None:
         chosen_subjects += painted_cts(split_cts(cts, part, split)[:limit], slices)
     scans: list[tuple[str, Protocol | None]] = [(one.name, one) for one in map(Protocol.get, protocols)]
