@@ -131,8 +131,11 @@ class Inputs:
     def problem(self, spacing_mm: float, device: torch.device) -> Problem:
         """The counts and the CT on the SR grid with pixels of ``spacing_mm``: of the measurement, or of the PET.
 
+        Counts that are not Poisson have the weight that their dispersion gives (:mod:`.dispersion`).
+
         Raises the library's errors for a region outside the PET, or a measurement that is not this PET's.
         """
+        from .dispersion import with_measured_dispersion
         from .problem import Problem
 
         if self.measurement is None:
@@ -142,7 +145,7 @@ class Inputs:
         problem = Problem.make(measurement, image_grid(measurement.grid, spacing_mm), self.ct, device)
         warnings = check_measurement(measurement, self.pet, self.ct, problem.grid, problem.projector)
         facts = {"trues_per_slice": round(measurement.trues_per_slice)}
-        return replace(problem, facts=facts, warnings=tuple(warnings))
+        return with_measured_dispersion(replace(problem, facts=facts, warnings=tuple(warnings)))
 
     def _image_problem(self, resolution: ImageResolution, spacing_mm: float, device: torch.device) -> Problem:
         """The problem of the PET itself, on its own voxels."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...device import pick_device
+from ...dispersion import with_measured_dispersion
 from ...files import write_csv, write_text
 from ...physics.measurement import Measurement
 from ...prior import Prior
@@ -42,6 +43,7 @@ class Variant:
     name: str
     fwhm: float = 1.0  # factor of the PSF's width
     counts: float = 1.0  # factor of the effective counts that the image is taken to have
+    believed: bool = False  # the counts are taken as they are stated, whatever their dispersion
     noise: float = 1.0  # factor of the noise that is measured in the image
     told: str = "header"  # what is known of the image's resolution, of TOLD
     ct: str = "own"  # "own", "withheld", "another"
@@ -59,6 +61,7 @@ VARIANTS = {
         *COMMON,
         Variant("half the counts assumed", counts=0.5),
         Variant("twice the counts assumed", counts=2.0),
+        Variant("twice the counts, their dispersion not measured", counts=2.0, believed=True),
     ),
     "image": (
         *COMMON,
@@ -136,10 +139,11 @@ def _one(
 
 
 def _problem(case: MethodCase, variant: Variant, ct: Volume) -> Problem:
-    """Of a sinogram, or as a user has it of the clinic's image; but for the variant's statements and CT."""
+    """As a user has it of the sinogram or the clinic's image, but for the variant's statements and CT."""
     if case.input == "sinogram":
         measurement = _mismatched(case.simulation.measurement, variant)
-        return Problem.make(measurement, case.simulation.truth, ct, pick_device(case.device))
+        problem = Problem.make(measurement, case.simulation.truth, ct, pick_device(case.device))
+        return problem if variant.believed else with_measured_dispersion(problem)
     stated = {}
     if variant.told == "truth":
         stated["fwhm"] = effective_fwhm(case.simulation)
