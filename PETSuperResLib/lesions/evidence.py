@@ -3,6 +3,9 @@
 The blob is taken out of the result, its surroundings are continued smoothly, and two amplitudes are fitted to the
 measurement: the blob's and that of its surroundings. Twice the log-likelihood gained by the blob is chi-square with one
 degree of freedom where there is no blob (Wilks), so its signed root is in sigma of a normal variable.
+
+The evidence of a blob is no more than what it shows is worth: its uptake over the standard deviation that the data
+leave of it. The prior holds noise back, so that the data demand more of a blob of noise than the result shows.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..physics.amplitudes import Data, Template
+from ..physics.likelihood import Fit
 from ..volume import Volume
 from .blobs import Blob, smooth_inside
 from .measures import Lesion
@@ -26,7 +30,11 @@ NEAR_MM, FAR_MM = 4.0, 12.0  # distance from a blob up to which its surroundings
 
 def blob_evidence(data: Data, estimate: np.ndarray, blobs: Sequence[Blob]) -> list[float]:
     """Sigma of every blob of an estimate ``(K, J, I)`` in SUV."""
-    return [_sigma(data, estimate, blob.block, blob.inside, blob.excess) for blob in blobs]
+    found = []
+    for blob in blobs:
+        fit = _fit(data, estimate, blob.block, blob.inside, blob.excess)
+        found.append(min(fit.sigma, 1 / math.sqrt(fit.covariance[0, 0])))  # an amplitude of 1 is what it shows
+    return found
 
 
 def lesion_evidence(data: Data, estimate: np.ndarray, segments: Sequence[Segment]) -> list[float | None]:
@@ -35,7 +43,7 @@ def lesion_evidence(data: Data, estimate: np.ndarray, segments: Sequence[Segment
     for segment in segments:
         weights, block = segment.weights(data.grid)
         reached = weights.size > 0 and bool(weights.any())
-        found.append(_sigma(data, estimate, block, weights > 0, weights) if reached else None)
+        found.append(_fit(data, estimate, block, weights > 0, weights).sigma if reached else None)
     return found
 
 
@@ -48,8 +56,8 @@ def with_evidence(
     return [replace(lesion, evidence_sigma=found[lesion.label]) for lesion in lesions]
 
 
-def _sigma(data: Data, estimate: np.ndarray, block: Block, inside: np.ndarray, shape: np.ndarray) -> float:
-    """Of uptake of a ``shape`` in place of what the estimate has in the voxels ``inside`` a block."""
+def _fit(data: Data, estimate: np.ndarray, block: Block, inside: np.ndarray, shape: np.ndarray) -> Fit:
+    """Amplitude of a ``shape`` in place of what the estimate has in the voxels ``inside`` a block."""
     grid = data.grid
     near, (inside, shape) = _widened(block, (inside, shape), grid)
     values = estimate[near]
@@ -60,7 +68,7 @@ def _sigma(data: Data, estimate: np.ndarray, block: Block, inside: np.ndarray, s
     images = [excess, shape, window * smooth]
     removed, *added = data.project([Template.of(image, near, grid.shape) for image in images])
     amplitude = float((excess * shape).sum() / (shape * shape).sum())
-    return data.fit(removed, added, [max(amplitude, 0.0), 0.0]).sigma
+    return data.fit(removed, added, [max(amplitude, 0.0), 0.0])
 
 
 def _widened(block: Block, arrays: Sequence[np.ndarray], grid: Volume) -> tuple[Block, list[np.ndarray]]:

@@ -96,6 +96,16 @@ def test_a_blob_that_the_data_hold_is_supported_and_one_that_they_do_not_hold_is
     assert real > 3 * SUPPORTED and added < SUPPORTED
 
 
+def test_a_blob_gets_no_more_evidence_than_what_it_shows_is_worth():
+    """The data hold a sphere of 6 SUV: an estimate that shows a fifth of its excess has a fifth of the evidence."""
+    shown = {suv: with_sphere(suv) for suv in (6.0, 2.2)}
+    found = {}
+    for suv, estimate in shown.items():
+        blobs = find_blobs(estimate, SPACING)
+        (found[suv],) = blob_evidence(data_of(sinogram(with_sphere(6.0)), estimate), estimate, blobs)
+    assert found[2.2] / found[6.0] == pytest.approx(1.2 / 5, rel=0.3)
+
+
 def test_sigma_grows_with_the_root_of_the_counts_and_not_with_the_estimate():
     truth, faint = with_sphere(3.0), with_sphere(1.3)
     few, many = (lesion_evidence(data_of(sinogram(truth, s, None), truth), truth, SPHERE)[0] for s in (0.05, 0.8))

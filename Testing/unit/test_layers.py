@@ -29,7 +29,7 @@ LAYERS = (  # from the ground up; a module imports from its own room, its own la
         "suv",
     },
     {"physics", "prior", "lesions"},
-    {"problem", "sampling", "residual", "support", "spread"},
+    {"problem", "dispersion", "sampling", "residual", "support", "spread"},
     {"request", "inputs", "checks", "alignment", "reconstruction", "remeasure", "results"},
     {"phantoms"},
     {"followup"},
