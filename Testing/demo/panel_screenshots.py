@@ -17,11 +17,12 @@ import slicer  # noqa: E402
 import slicer_host  # noqa: E402
 
 FOLDER = _HERE.parents[1] / "Resources" / "Screenshots"
+LIVER_RAS = (76.0, -4.0, -8.0)  # mm, in the phantom
 
 
 def main(folder: Path = FOLDER, quality: str = "standard") -> None:
-    """Write start.png (PET over CT), running.png (preview), panel.png (comparison), and the sections' pictures:
-    advanced.png, lesions.png and followup.png."""
+    """Write start.png (PET over CT), running.png (preview), petct.png (spheres), panel.png (comparison), and the
+    sections' pictures: advanced.png, lesions.png and followup.png."""
     host = slicer_host.start()
     panel = host.open_module()
     host.window.resize(1500, 1040)
@@ -48,6 +49,7 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     host.screenshot(host.window, folder / "running.png")
     wait(host, lambda: not panel.run.running, 900)
     wait(host, lambda: panel.lesions.measured is not None, 60)
+    pet_ct(host, panel, folder)
     panel.ui.plotButton.click()
     panel.ui.compareButton.click()
     wait(host, lambda: panel.params.result.GetNodeReference("PETSuperRes.Difference") is not None, 60)
@@ -60,6 +62,30 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     for problem in (*host.errors, *host.messages):
         print(problem)
     host.reset()
+
+
+def pet_ct(host: Any, panel: Any, folder: Path) -> None:
+    """Write petct.png: the result over the CT with its projection, a lesion and a reference in spheres."""
+    from PETSuperResSlicer.mrml import spheres
+    from PETSuperResSlicer.mrml.lesion_table import jump_to
+
+    sections = (panel.ui.scannerButton, panel.ui.lesionsButton)
+    for section in sections:
+        section.collapsed = True
+    panel.ui.petctButton.click()
+    panel.params.spheres = points = spheres.new_list(slicer.mrmlScene)
+    centre = panel.lesions.measured.centres[2]  # in the liver's dome
+    for name, place, diameter in (("lesion", centre, spheres.ML_MM), ("liver", LIVER_RAS, 30.0)):
+        index = points.AddControlPoint(*place, name)
+        points.SetNthControlPointDescription(index, f"{diameter:g}")
+    jump_to(slicer.mrmlScene, centre)
+    host.spin(1)
+    host.screenshot(host.window, folder / "petct.png")
+    panel.ui.petctButton.click()
+    slicer.mrmlScene.RemoveNode(points)
+    for section in sections:
+        section.collapsed = False
+    host.spin(0.3)
 
 
 def follow_up(host: Any, panel: Any, folder: Path) -> None:

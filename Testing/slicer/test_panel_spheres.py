@@ -124,7 +124,7 @@ def test_several_spheres_have_names_sizes_and_circles(panel, host, chosen):
     host.spin(0.1)
     assert [s.name for s in panel.spheres.figures] == ["Liver"]
     place(panel, host, middle(chosen))
-    assert [s.name for s in panel.spheres.figures] == ["Liver", "S1"]
+    assert [s.name for s in panel.spheres.figures] == ["Liver", "S3"]
 
 
 def test_the_figures_are_copied_with_all_digits(panel, host, chosen):

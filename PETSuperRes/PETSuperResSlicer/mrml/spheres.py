@@ -110,15 +110,10 @@ class SphereList(VTKObservationMixin):
             for index in self._defined():
                 if not self.node.GetNthControlPointDescription(index):  # a new one
                     self.node.SetNthControlPointDescription(index, f"{self._diameter:g}")
-                    self.node.SetNthControlPointLabel(index, self._free_name())
             self._draw()
         finally:
             self._updating = False
         self._changed()
-
-    def _free_name(self) -> str:
-        taken = {self.node.GetNthControlPointLabel(index) for index in self._defined()}
-        return next(name for number in range(1, len(taken) + 2) if (name := f"S{number}") not in taken)
 
     def _draw(self) -> None:
         """The model: the spheres' surfaces, of which slice views show the section as a circle."""
@@ -140,6 +135,7 @@ class SphereList(VTKObservationMixin):
 def new_list(scene: Any) -> Any:
     """An empty point list for spheres."""
     node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", scene.GenerateUniqueName("SUV spheres"))
+    node.SetControlPointLabelFormat("S%d")
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetColor(*COLOUR)
