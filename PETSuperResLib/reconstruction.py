@@ -33,7 +33,7 @@ from .sampling import Sampler
 from .sampling.slabs import Slabs
 from .scanner import Scanner
 from .spread import Calibration, spread_of
-from .support import support_of, without_ct
+from .support import support_of, with_ct_test, without_ct
 from .version import NOTICE, __version__
 from .volume import Volume
 
@@ -41,7 +41,7 @@ UNCALIBRATED = (
     "The spread of the samples (std) is calibrated for quality standard and the bundled prior alone: here it may be "
     "much narrower than the error."
 )
-UNITS = {"std": "SUVbw"}  # of the maps that are no sigma
+UNITS = {"std": "SUVbw", "ct_effect": "SUVbw"}  # of the maps that are no sigma
 UNEXPLAINED = 4.0  # chi_square_hot from which the user is told: twice the noise, as chi-square is a mean square
 
 
@@ -107,16 +107,19 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         estimate = np.mean(samples, axis=0)
         expected = slabs.problem.expected(estimate)
     grid, problem = problem.grid, slabs.problem
-    support = None
+    support, blind = None, None
     if request.evidence:
-        other = Slabs(without_ct(problem), slabs.prior)
+        other, before = Slabs(without_ct(problem), slabs.prior), time.monotonic()
         blind, _ = solve(other, sampler, request.seed, report.part((runs - 1) / runs, 1))
         support = support_of(problem, estimate, expected, blind)
+        support_seconds = round(time.monotonic() - before, 2)
     volume = grid.with_array(estimate, "SUVbw")
     lesions: dict[str, Sequence[Any]] = {}
     if inputs.segments:
         measured = inputs.segments, request.threshold
         after = lesions_of_result(problem.data(expected), volume, *measured)
+        if blind is not None:
+            after = with_ct_test(after, volume, inputs.segments, blind)
         on_grid = measure_on_grid(inputs.pet, volume, *measured)
         lesions = {INPUT: inputs.lesions, ON_GRID: on_grid, f"ours-{sampler.name}": after}
     report("done", 1.0)
@@ -156,7 +159,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         **problem.facts,
         "conservation_factor": factor,
         "residual": residual,
-        **({"evidence": support.report()} if support else {}),
+        **({"evidence": support.report() | {"seconds": support_seconds}} if support else {}),
         **({"std_factor": scale} if samples else {}),
         "grid": {"shape": list(stored.shape), "spacing_mm": list(stored.spacing)},
         "region": None if inputs.region is None else list(inputs.region),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .dispersion import with_measured_dispersion
 from .errors import InputError
 from .grid import axial, crop_to_region
 from .lesions.evidence import with_evidence
@@ -41,6 +42,7 @@ class Remeasurement:
         no_ct = torch.zeros(1).expand(self.volume.shape)  # which the data do not depend on
         projector = measurement.projector(self.volume, device)
         problem = Problem(self.volume, measurement, no_ct, projector, device)
+        problem = problem if measurement.kind == "image" else with_measured_dispersion(problem)
         self.data = problem.data(problem.expected(np.ascontiguousarray(self.volume.array, np.float32)))
 
     def lesions(self, segments: Sequence[Segment], threshold: float | str = MTV) -> list[Lesion]:

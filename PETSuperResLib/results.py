@@ -29,7 +29,7 @@ class Result:
 
     ``volume``: the estimate (SUVbw). ``samples``: the posterior samples, where the request has more than one.
     ``maps``: further volumes on its grid by name; ``std`` is the spread of the samples (:mod:`.spread`),
-    ``evidence`` and ``residual`` are those of :class:`~.support.Support`.
+    ``evidence``, ``residual`` and ``ct_effect`` are those of :class:`~.support.Support`.
     ``lesions``: by method (``lr`` for the PET), where there is a segmentation. ``report``: provenance and checks,
     JSON-ready.
     """
@@ -104,7 +104,7 @@ def check_results(out: str | Path, request: Request, inputs: Iterable[str | Path
     """
     path, keys = Path(out), ["sr", "report"]
     keys += ["std"] if request.samples > 1 else []
-    keys += ["evidence", "residual"] if request.evidence else []
+    keys += ["evidence", "residual", "ct_effect"] if request.evidence else []
     keys += ["lesions"] if request.segmentation is not None else []
     check_folder(target(out, "sr").parent)
     earlier = earlier_results(out)

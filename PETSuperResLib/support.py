@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from .lesions.blobs import Blob, find_blobs, smooth_inside
 from .lesions.evidence import SUPPORTED, blob_evidence
+from .lesions.measures import Lesion
+from .lesions.segments import Block, Segment
 from .problem import UNKNOWN_HU, Problem
 from .residual import residual_sigma
 from .volume import Volume
@@ -45,7 +48,8 @@ class Support:
     """The findings of a result, ``only_without_ct`` those of the result without the CT that it lacks, and maps.
 
     ``maps`` ``(K, J, I)``: ``evidence``, the sigma of every blob in its voxels and 0 elsewhere; ``residual``, the sigma
-    of what the data demand and the result lacks (:mod:`.residual`).
+    of what the data demand and the result lacks (:mod:`.residual`); ``ct_effect``, the SUV that the result has more
+    than the one without the CT.
     """
 
     findings: tuple[Finding, ...]
@@ -92,24 +96,44 @@ def support_of(problem: Problem, estimate: np.ndarray, expected: Tensor, other: 
     for blob, sigma in reversed([*zip(blobs, sigmas, strict=True)]):  # where two overlap, the hotter one's
         evidence[blob.block][blob.inside] = sigma
     findings = [_finding(blob, sigma, other, grid) for blob, sigma in zip(blobs, sigmas, strict=True)]
-    appeared = [b for b in find_blobs(other, grid.spacing) if _share(b, estimate, grid) < REMAINS]
-    maps = {"evidence": evidence, "residual": residual_sigma(problem, expected)}
+    appeared = [b for b in find_blobs(other, grid.spacing) if _blob_share(b, estimate, grid) < REMAINS]
+    maps = {"evidence": evidence, "residual": residual_sigma(problem, expected), "ct_effect": estimate - other}
     return Support(tuple(findings), tuple(_place(blob, grid) for blob in appeared), maps)
 
 
 def _finding(blob: Blob, sigma: float, other: np.ndarray, grid: Volume) -> Finding:
     volume = float(blob.inside.sum() * grid.voxel_ml)
-    share = _share(blob, other, grid)
+    share = _blob_share(blob, other, grid)
     rounded = (round(float(x), 3) for x in (blob.suvmax, blob.surroundings, volume, sigma))
     suvmax, surroundings, volume, shown = rounded
     return Finding(_place(blob, grid), suvmax, surroundings, volume, shown, sigma >= SUPPORTED, round(share, 3))
 
 
-def _share(blob: Blob, image: np.ndarray, grid: Volume) -> float:
+def with_ct_test(
+    lesions: Sequence[Lesion], volume: Volume, segments: Sequence[Segment], other: np.ndarray
+) -> list[Lesion]:
+    """Lesions of a result with the share of their uptake above the surroundings that the one without the CT has.
+
+    None where the result has no uptake above the surroundings. ``other`` ``(K, J, I)`` is the result without the CT.
+    """
+    by_label = {segment.label: segment for segment in segments}
+    found = []
+    for lesion in lesions:
+        weights, block = by_label[lesion.label].weights(volume)
+        with_ct, without = (_excess(image, block, weights > 0, volume) for image in (volume.array, other))
+        found.append(replace(lesion, without_ct=round(without / with_ct, 3) if with_ct > 0 else None))
+    return found
+
+
+def _blob_share(blob: Blob, image: np.ndarray, grid: Volume) -> float:
     """The uptake that an image has above its surroundings in a blob, over the blob's own."""
-    values = image[blob.block]
-    excess = values - smooth_inside(values, blob.inside, grid.spacing)
-    return float(excess[blob.inside].sum() / blob.excess[blob.inside].sum())
+    return _excess(image, blob.block, blob.inside, grid) / float(blob.excess[blob.inside].sum())
+
+
+def _excess(image: np.ndarray, block: Block, inside: np.ndarray, grid: Volume) -> float:
+    """Sum over the voxels ``inside`` a block of what an image has above its surroundings, in SUV."""
+    values = image[block]
+    return float((values - smooth_inside(values, inside, grid.spacing))[inside].sum())
 
 
 def _place(blob: Blob, grid: Volume) -> tuple[float, float, float]:

@@ -121,9 +121,10 @@ class PETSuperResLogic(_Base):
         place of the DICOM header's; with ``fwhm`` the preset may be None). The node enters the scene only on success,
         beside the PET in the subject hierarchy, shown with the PET's window and colours, marked as SUVbw and with its
         provenance as node attributes ``PETSuperRes.*``; with ``samples`` above 1 a second node holds their spread (node
-        reference ``PETSuperRes.StandardDeviation``), with ``evidence`` two more hold the evidence of its blobs and the
-        residual, in sigma (``PETSuperRes.Evidence``, ``PETSuperRes.Residual``). Raises the library's errors;
-        ``progress`` gets :class:`PETSuperResLib.progress.Event` and may raise Cancelled.
+        reference ``PETSuperRes.StandardDeviation``), with ``evidence`` three more hold the evidence of its blobs and
+        the residual, in sigma, and the effect of the CT in SUV (``PETSuperRes.Evidence``, ``PETSuperRes.Residual``,
+        ``PETSuperRes.CTEffect``). Raises the library's errors; ``progress`` gets
+        :class:`PETSuperResLib.progress.Event` and may raise Cancelled.
 
         With ``waitForCompletion=False`` a process of its own does the work, and what returns at once is a
         :class:`PETSuperResSlicer.worker.task.Task`. On the main thread are called, in the end, ``onDone(node)`` or

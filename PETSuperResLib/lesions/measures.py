@@ -79,6 +79,7 @@ class Lesion:
     interval_note: str | None = None  # why an interval is wider than calibrated, or withheld
     volume_ml: float | None = None  # of the segment within the volume
     threshold: str | None = None  # from which a voxel counts towards MTV and TLG: an SUV, or a share of SUVmax
+    without_ct: float | None = None  # share of its uptake above the surroundings that a result without the CT has
 
 
 MEASURES: dict[str, Measure] = {f.name: f.metadata["measure"] for f in fields(Lesion) if f.metadata}

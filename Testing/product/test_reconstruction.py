@@ -82,7 +82,7 @@ def test_evidence_says_what_data_and_ct_support(run):
     labels = small_phantom().labels
     plain, result = run(segmentation=labels), run(segmentation=labels, evidence=True)
     np.testing.assert_array_equal(result.volume.array, plain.volume.array)
-    assert set(result.maps) == {"evidence", "residual"} and set(plain.maps) == set()
+    assert set(result.maps) == {"evidence", "residual", "ct_effect"} and set(plain.maps) == set()
     found = result.report["evidence"]
     assert found["blobs"] and found["not_supported"] == sum(b["evidence_sigma"] < 3 for b in found["blobs"])
     strongest = max(blob["evidence_sigma"] for blob in found["blobs"])
@@ -90,6 +90,9 @@ def test_evidence_says_what_data_and_ct_support(run):
     assert np.abs(result.maps["residual"].array).max() > 0.5
     (lesions,) = (found for name, found in result.lesions.items() if not name.startswith("lr"))
     assert all(lesion.evidence_sigma > 3 for lesion in lesions)
+    assert np.abs(result.maps["ct_effect"].array).max() > 1e-3 and found["seconds"] > 0
+    assert all(0 < lesion.without_ct < 3 for lesion in lesions)
+    assert all(row["without_ct"] is None for row in plain.report["lesions"])
     assert [row["evidence_sigma"] for row in plain.report["lesions"]] == [one.evidence_sigma for one in lesions]
 
 

@@ -68,7 +68,7 @@ def test_a_background_job_is_handed_over_whole_and_ends_with_its_node(scene, cas
     assert case.seen[0][1].fraction == 0.5 and case.seen[0][1].remaining_s == 3.0
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before  # nothing before success
     doubled = case.volume.with_array(2 * case.volume.array)
-    maps = dict.fromkeys(("std", "evidence", "residual"), case.volume)
+    maps = dict.fromkeys(("std", "evidence", "residual", "ct_effect"), case.volume)
     case.runner.say("result", volumes={"sr": doubled, **maps}, report={"prior_sha256": "ab12"})
     case.runner.deliver()
     kind, node = case.seen[-1]
@@ -76,7 +76,7 @@ def test_a_background_job_is_handed_over_whole_and_ends_with_its_node(scene, cas
     assert node.GetName() == "PET SR (Small)" and node.GetAttribute("PETSuperRes.report.prior_sha256") == "ab12"
     assert node.GetAttribute("PETSuperRes.preset") == "Small" and node.GetAttribute("PETSuperRes.seed") == "5"
     np.testing.assert_array_equal(mrml.volume_from_node(node).array, doubled.array)
-    for role in ("StandardDeviation", "Evidence", "Residual"):
+    for role in ("StandardDeviation", "Evidence", "Residual", "CTEffect"):
         beside = node.GetNodeReference(f"PETSuperRes.{role}")
         np.testing.assert_array_equal(mrml.volume_from_node(beside).array, case.volume.array)
 

@@ -23,6 +23,7 @@ MAPS = {  # volumes beside a result, by their names there: role and kind
     "std": (SPREAD, DEVIATION_IMAGE),
     "evidence": ("PETSuperRes.Evidence", "evidence in sigma"),
     "residual": ("PETSuperRes.Residual", "residual in sigma"),
+    "ct_effect": ("PETSuperRes.CTEffect", "effect of the CT"),
 }
 REPORT = "PETSuperRes.report."
 
