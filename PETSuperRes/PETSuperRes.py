@@ -98,7 +98,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.units = UnitsPanel(self.ui, self.logic, self.onConverted, self.status)
         self.lesions = LesionsPanel(self.ui, self.status)
         self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions)
-        self.petct = PetCtPanel(self.ui, self.status.say)
+        self.petct = PetCtPanel(self.ui, self.status)
         self.spheres = SpheresPanel(self.ui, self.status)
         self.run = RunPanel(self.ui, self.logic, self.status, self.result.take)
         self.followUp = FollowUpPanel(self.ui, self.logic, self.status)

@@ -50,6 +50,7 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     wait(host, lambda: not panel.run.running, 900)
     wait(host, lambda: panel.lesions.measured is not None, 60)
     pet_ct(host, panel, folder)
+    panel.ui.viewButton.collapsed = panel.ui.spheresButton.collapsed = True
     panel.ui.plotButton.click()
     panel.ui.compareButton.click()
     wait(host, lambda: panel.params.result.GetNodeReference("PETSuperRes.Difference") is not None, 60)

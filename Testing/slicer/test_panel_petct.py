@@ -67,10 +67,11 @@ def test_a_second_click_puts_everything_back(panel, host, chosen):
     panel.ui.petctButton.click()
     panel.ui.ctWindowComboBox.setCurrentIndex(1)
     host.spin(0.1)
-    assert look() != before and panel.ui.petctButton.checked
+    assert look() != before and panel.ui.petctButton.checked and "press again" in panel.ui.statusLabel.text
     panel.ui.petctButton.click()
     host.spin(0.1)
     assert look() == before and nodes_in_scene() == nodes and not panel.ui.petctButton.checked
+    assert panel.ui.statusLabel.text == ""
 
 
 def test_window_presets_opacity_and_fit(panel, host, chosen):

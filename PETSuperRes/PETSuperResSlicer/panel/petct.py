@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml.petct import PetCt
+from PETSuperResSlicer.panel.status import Status
 
 
 class PetCtPanel:
-    """The button, and window and opacity while it is pressed. ``say(text, ...)`` tells what is missing."""
+    """The button, and window and opacity while it is pressed."""
 
-    def __init__(self, ui: Any, say: Callable[..., None]) -> None:
-        self.ui, self.say = ui, say
+    def __init__(self, ui: Any, status: Status) -> None:
+        self.ui, self.status = ui, status
+        self._told = ""
         self.params: Any = None
         self.found: Any = None
         self.display = PetCt(self._changed)
@@ -47,7 +48,8 @@ class PetCtPanel:
         else:
             self._show(*self._volumes())
             names = {"pet": self.display.pets[-1].GetName(), "ct": self.display.ct.GetName()}
-            self.say(_("Shown: {pet} over {ct}; press again to put the views back.").format(**names))
+            self._told = _("Shown: {pet} over {ct}; press again to put the views back.").format(**names)
+            self.status.say(self._told)
         self._button()
 
     def on_fit(self, *_unused: Any) -> None:
@@ -80,3 +82,5 @@ class PetCtPanel:
     def _button(self) -> None:
         self.ui.petctButton.setChecked(self.display.is_on)
         self.ui.fitButton.setEnabled(self.display.is_on)
+        if not self.display.is_on:
+            self.status.withdraw(self._told)

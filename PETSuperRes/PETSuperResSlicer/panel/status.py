@@ -30,6 +30,11 @@ class Status:
         self.ui.statusLabel.setText(text)
         self.ui.statusLabel.setStyleSheet(style)
 
+    def withdraw(self, text: str) -> None:
+        """Remove a message that is no longer true, where it is still shown."""
+        if text and self.ui.statusLabel.text == text:
+            self.show("")
+
     def hint(self, text: str) -> None:
         """Show what is missing before a job can start; an empty text ends the hint."""
         if text:
