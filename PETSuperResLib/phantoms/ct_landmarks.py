@@ -15,6 +15,7 @@ COARSE_MM = 3.0
 LUNG_ML = 100.0  # smaller parts of gas are bowel's or airways'
 CANAL_MM2 = (60.0, 450.0)
 BONE_MM2, BEHIND_MM = 300.0, 6.0  # least bone of a vertebra; from its middle back to that of the canal
+PELVIS_MM2 = 500.0
 BODY_MM = 22.0  # from the middle of the spinal canal forwards to the middle of a vertebral body
 
 
@@ -50,6 +51,14 @@ class Landmarks:
         right = np.logical_or.accumulate(self.lung, axis=2)
         left = np.logical_or.accumulate(self.lung[:, :, ::-1], axis=2)[:, :, ::-1]
         return right & left & ~self.lung & (self.y < -BODY_MM)
+
+    @property
+    def pelvic(self) -> np.ndarray:
+        """(K,): slices with much bone on both sides, in front of the spine and below the lungs."""
+        bone = self.bright & (self.y < -10) & (np.abs(self.x) > 50)
+        sides = [(bone & side).sum((1, 2)) * COARSE_MM**2 > PELVIS_MM2 for side in (self.x < 0, self.x > 0)]
+        lowest = self.z[self.lung].min(initial=np.inf)
+        return sides[0] & sides[1] & (self.z[:, 0, 0] < lowest - 60)
 
     def under_lung(self) -> np.ndarray:
         """Voxels with lung above them, but none below."""

@@ -17,6 +17,7 @@ from .codes import CODE
 from .ct_landmarks import COARSE_MM, Landmarks, find_landmarks, inner_depth
 
 DOME_MM = 12.0  # from the slice by which a dome is found to its top
+MASS_MM = 28.0  # no loop of bowel has this radius
 WALL_MM = 18.0  # thickness of the trunk's wall of muscle and ribs
 ORGANS = ("liver", "spleen", "kidney", "heart", "bowel", "stomach", "bladder")
 SURE_MM = 4.0  # further inside than this, the coarse organs hold; nearer the border the CT's edges decide
@@ -40,33 +41,49 @@ def torso_anatomy(ct: Volume, seed: int = 0) -> Anatomy:
 
 
 def _coarse_organs(m: Landmarks) -> np.ndarray:
+    """Codes of organs on the landmarks' grid, 0 elsewhere."""
     found = np.zeros(m.hu.shape, np.int8)
-    inside = m.body & ~m.lung & ~m.spine
-    lean = inside & (m.hu > -20)
-    soft = lean & ~m.bright
+    lean = m.body & ~m.lung & ~m.spine & (m.hu > -20)
     right, left = m.domes
-    media = m.between_lungs & lean & (m.x > -60) & (m.depth > 15) & ~(m.z < right - 25)
-    heart = m.largest(m.opened(media & (m.x > -45), 16), 150)
-    below_right, below_left = (m.z <= dome + DOME_MM if np.isfinite(dome) else soft & False for dome in (right, left))
-    liver = _liver(m, soft & ~heart & below_right)
-    spleen = _spleen(m, soft & ~liver & below_left, left)
-    kidneys = [_kidney(m, lean & ~liver & ~spleen & (below_right | below_left), side) for side in (-1, 1)]
-    heart |= _near(m, heart, 25) & lean & ~liver & (m.z > left - 20) & (m.depth > 12) & (m.y < -45) & (m.x > -45)
-    taken = liver | spleen | heart | kidneys[0] | kidneys[1]
-    bladder = _bladder(m, soft & ~taken)
-    taken |= bladder
-    vessels = media & ~taken
-    window = (m.x > -35) & (m.x < 30) & (m.y > -78) & (m.y < -38)
-    trunk = m.opened(lean & ~taken & ~m.between_lungs & window & (below_right | below_left), 5)
-    below = np.where(m.x < 0, m.z <= right, m.z <= left)
-    cavity = (m.depth > WALL_MM) & (m.y < -35) & ~m.between_lungs & below
-    visceral = m.opened(lean & cavity & ~taken & ~trunk, 4)
-    stomach = m.largest(m.opened(visceral & (m.x > -5) & (m.z > left - 120) & (m.z < left + 5), 9), 60)
-    for name, mask in (("bowel", visceral), ("stomach", stomach), ("blood", vessels | trunk), ("heart", heart),
-                       ("liver", liver), ("spleen", spleen), ("kidney", kidneys[0] | kidneys[1]),
-                       ("bladder", bladder)):  # fmt: skip
-        found[mask] = CODE[name]
+    below_right, below_left = (m.z <= np.nan_to_num(dome, nan=-np.inf) + DOME_MM for dome in (right, left))
+    below = below_right | below_left
+
+    def take(name: str, mask: np.ndarray) -> None:
+        found[mask & (found == 0)] = CODE[name]
+
+    between = m.between_lungs & lean & (m.x > -60) & (m.depth > 15) & ~(m.z < right - 25)
+    heart = m.largest(m.opened(between & (m.x > -45), 16), 150)
+    take("heart", heart)
+    soft = lean & ~m.bright
+    take("liver", _liver(m, soft & ~heart & below_right))
+    take("spleen", _spleen(m, soft & (found == 0) & below_left, left))
+    for side in (-1, 1):
+        take("kidney", _kidney(m, lean & (found == 0) & below, side))
+    around = (m.depth > 12) & (m.y < -45) & (m.x > -45) & ~(m.z <= left - 20)
+    take("heart", _near(m, heart, 25) & lean & around)
+    take("bladder", _bladder(m, soft & (found == 0)))
+    take("blood", between | _aorta(m, lean & (found == 0), below))
+    visceral = _visceral(m, lean & (found == 0))
+    upper = (m.x > -5) & (m.z > left - 120) & (m.z < left + 5)
+    take("stomach", m.largest(m.opened(visceral & upper, 9), 60))
+    take("bowel", visceral)
     return found
+
+
+def _aorta(m: Landmarks, lean: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """The descending aorta left of the spine; below the diaphragm, aorta and vena cava in front of it."""
+    beside = (m.x > 8) & (m.x < 62) & (m.y > -70) & (m.y < -4) & (m.depth > 15) & ~(m.z <= m.domes[1])
+    front = (m.x > -35) & (m.x < 30) & (m.y > -78) & (m.y < -38) & below & ~m.between_lungs & ~m.pelvic[:, None, None]
+    return m.largest(m.opened(lean & beside, 6)) | m.opened(lean & front, 5)
+
+
+def _visceral(m: Landmarks, lean: np.ndarray) -> np.ndarray:
+    """Soft tissue within the abdomen's wall and in front of the spine, but neither bone nor a mass."""
+    right, left = m.domes
+    inside = (m.depth > WALL_MM) & (m.y < -35) & ~m.between_lungs & np.where(m.x < 0, m.z <= right, m.z <= left)
+    inside &= ~m.pelvic[:, None, None] | (~m.bright & (np.abs(m.x) < 60))
+    thick = m.opened(lean & inside, 4)
+    return thick & ~m.opened(thick, MASS_MM)
 
 
 def _liver(m: Landmarks, soft: np.ndarray) -> np.ndarray:
@@ -88,7 +105,7 @@ def _kidney(m: Landmarks, lean: np.ndarray, side: int) -> np.ndarray:
     """Beside the spine: a part of plausible length and volume, by side (-1: right); bright under contrast agent."""
     x = side * m.x
     place = lean & (x > 28) & (x < 105) & (m.y > -80) & (m.y < 25) & (m.depth > 12)
-    for least_hu, thick in ((130, 6.0), (5, 8.0), (5, 4.5)):
+    for least_hu, thick in ((130, 6.0), (85, 5.0), (5, 8.0), (5, 4.5)):
         here = place & (m.hu > least_hu)
         parts, number = ndimage.label(here & (inner_depth(here, m.grid.spacing) > thick))
         best, volume = np.zeros_like(here), 3.0
@@ -99,7 +116,7 @@ def _kidney(m: Landmarks, lean: np.ndarray, side: int) -> np.ndarray:
             if volume < ml < 150 and 20 < height < 125 and beside:
                 best, volume = part, ml
         if best.any():
-            return place & (m.hu > min(least_hu, 90)) & (inner_depth(~best, m.grid.spacing) <= thick + 2)
+            return place & (m.hu > min(least_hu, 80)) & (inner_depth(~best, m.grid.spacing) <= thick + 2)
     return np.zeros_like(place)
 
 
@@ -121,14 +138,12 @@ def _spleen(m: Landmarks, soft: np.ndarray, dome: float) -> np.ndarray:
 
 
 def _bladder(m: Landmarks, soft: np.ndarray) -> np.ndarray:
-    """A thick part of water's CT number in the middle, between the bones of the pelvis."""
-    bones = m.bright & (m.y < -10) & (np.abs(m.x) > 50)
-    pelvic = (bones & (m.x < 0)).sum((1, 2)) * COARSE_MM**2 > 500
-    pelvic &= (bones & (m.x > 0)).sum((1, 2)) * COARSE_MM**2 > 500
-    here = soft & pelvic[:, None, None] & ~m.under_lung() & (np.abs(m.hu - 8) < 22) & (np.abs(m.x) < 60)
-    here &= m.y < -20
+    """In the lower pelvis: a thick part of water's CT number in the middle."""
+    low = m.z < m.z[m.pelvic].min(initial=np.inf) + 110
+    here = soft & low & m.pelvic[:, None, None] & (np.abs(m.hu - 8) < 22) & (np.abs(m.x) < 60) & (m.y < -20)
     core = m.largest(here & (inner_depth(here, m.grid.spacing) > 12), 4)
-    return here & (inner_depth(~core, m.grid.spacing) <= 14) if core.any() else core
+    bladder = here & (inner_depth(~core, m.grid.spacing) <= 14) if core.any() else core
+    return bladder if bladder.sum() * m.grid.voxel_ml < 600 else np.zeros_like(bladder)
 
 
 def _refined(plain: Anatomy, m: Landmarks, coarse: np.ndarray) -> np.ndarray:
