@@ -6,6 +6,7 @@ reconstruction nor another projection of the whole image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from .physics.measurement import Measurement
 from .problem import Problem
 from .resolution import ImageResolution
 from .volume import Volume
+
+HALO_MM = 60.0  # axially around segments, beyond which nothing enters what is recovered of them
 
 
 class Remeasurement:
@@ -48,6 +51,22 @@ class Remeasurement:
     def lesions(self, segments: Sequence[Segment], threshold: float | str = MTV) -> list[Lesion]:
         """The SUVs of every segment that the result holds, with what is recovered of it, interval and evidence."""
         return lesions_of_result(self.data, self.volume, segments, threshold)
+
+
+def remeasured(
+    volume: Volume, pet: Volume, report: Mapping[str, Any], segments: Sequence[Segment], threshold: float | str = MTV
+) -> list[Lesion]:
+    """The same as :meth:`Remeasurement.lesions` gives, once: only the slices that the segments depend on are projected.
+
+    ``pet`` (SUVbw) and ``report`` are those of the result ``volume``; errors as of :func:`measurement_of`.
+    """
+    measurement, result = measurement_of(pet, report), axial(volume)
+    slices = [block[0] for _, block in (segment.weights(result) for segment in segments) if block[0].stop]
+    if not slices:
+        return []
+    halo = math.ceil(HALO_MM / result.spacing[2])
+    low, high = max(0, min(s.start for s in slices) - halo), min(len(result.array), max(s.stop for s in slices) + halo)
+    return Remeasurement(result.slices(low, high), measurement.part(low, high)).lesions(segments, threshold)
 
 
 def lesions_of_result(

@@ -1,10 +1,11 @@
-"""SUVs in Slicer's module Segment Statistics: SUVpeak, SULpeak, and MTV and TLG by the rules in use.
+"""SUVs in Slicer's module Segment Statistics: SUVpeak, SULpeak, MTV and TLG by the rules in use, recovered SUVmean.
 
 Imported only where that module is there, when Slicer starts; so what takes time to load is imported at its use.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class _Shown:
     quantity: codes.Coded
     unit_code: codes.Coded
     derivation: codes.Coded
+    method: codes.Coded | None = None
 
 
 def _shown() -> dict[str, _Shown]:
@@ -49,14 +51,34 @@ def _shown() -> dict[str, _Shown]:
             # the derivation heads the column in Slicer's table
             derivation = (f"{key}_{rule}", codes.OWN, name)
             found[f"{key}_{rule}"] = _Shown(name, name, unit, about.concept, about.unit, derivation)
+    for key, (column, name, description) in _recovered().items():
+        evidence = column == "evidence_sigma"
+        about = codes.CODES["evidence_sigma" if evidence else "suvmean"]
+        derivation, method = (key, codes.OWN, name), None if evidence else codes.RECOVERED
+        unit = "1" if evidence else "g/mL"
+        found[key] = _Shown(name, description, unit, about.concept, about.unit, derivation, method)
     return found
+
+
+def _recovered() -> dict[str, tuple[str, str, str]]:
+    """What is known of a result of this module alone: the lesion's field, name and meaning, by key."""
+    mean = _("SUVmean of the segment, fitted to the PET that the result was made from")
+    end = _("End of its interval of 90 %")
+    evidence = _("Evidence of that PET for uptake above the surroundings, in sigma")
+    return {
+        "recovered": ("suvmean_recovered", _("SUVmean recovered"), mean),
+        "recovered_low": ("suvmean_low", _("SUVmean recovered, low"), end),
+        "recovered_high": ("suvmean_high", _("SUVmean recovered, high"), end),
+        "evidence": ("evidence_sigma", _("Evidence [sigma]"), evidence),
+    }
 
 
 class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
     """Measures of every segment in a PET in SUV; a measure that is not known, or a volume in no SUV, shows nothing.
 
     The threshold of the fixed rule is a parameter. PERCIST's needs a segment named liver, SULpeak a PET in the DICOM
-    database whose header has weight, height and sex.
+    database whose header has weight, height and sex. What is recovered needs a result of this module whose PET is in
+    the scene; it is computed for all segments at once. ``note`` says why it is not known.
     """
 
     def __init__(self) -> None:
@@ -65,6 +87,8 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
         self.title = _("PET SUV")
         self.shown = _shown()
         self.keys = list(self.shown)
+        self.note, self.noteLabel = "", None
+        self._kept: tuple[Any, dict[str, Any]] = (None, {})  # what was recovered, by segment's ID, and of which images
         self.defaultKeys = ["SUVpeak", "SULpeak", "MTV_41", "TLG_41"]
 
     def computeStatistics(self, segmentID: str) -> dict[str, float]:
@@ -106,7 +130,28 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
                 if threshold is not None:
                     lesion = measured(threshold)
                     found |= {f"MTV_{rule}": lesion.mtv_ml, f"TLG_{rule}": lesion.tlg}
+        asked = {key: column for key, (column, *_words) in _recovered().items() if key in keys}
+        if asked:
+            lesion = self._recovered_lesions(segmentation, pet).get(segmentID)
+            values = {key: getattr(lesion, column, None) for key, column in asked.items()}
+            found |= {key: value for key, value in values.items() if value is not None}
         return {key: value for key, value in found.items() if key in keys}
+
+    def _recovered_lesions(self, segmentation: Any, result: Any) -> dict[str, Any]:
+        """The lesions of all segments with what is recovered of them, by ID; computed anew when an image changes."""
+        from PETSuperResSlicer.mrml.recovered import recovered_lesions, state_of
+
+        state = state_of(result, segmentation)
+        if state != self._kept[0]:
+            self._kept = state, {}
+            try:
+                self._kept, self.note = (state, recovered_lesions(result, segmentation)), ""
+            except PETSuperResError as error:
+                self.note = str(error)
+                logging.warning("PETSuperRes: %s", error)
+            if self.noteLabel is not None:
+                self.noteLabel.setText(self.note)
+        return self._kept[1]
 
     def _threshold(self, rule: str, volume: Any, segmentation: Any) -> float | str | None:
         if rule == "fixed":
@@ -132,6 +177,7 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
             quantityDicomCode=entry(*about.quantity, True),
             unitsDicomCode=entry(*about.unit_code, True),
             derivationDicomCode=entry(*about.derivation, True),
+            measurementMethodDicomCode=None if about.method is None else entry(*about.method, True),
         )
 
     def setDefaultParameters(self, parameterNode: Any, overwriteExisting: bool = False) -> None:
@@ -150,6 +196,9 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
         self.thresholdBox.setValue(float(self.getParameterNode().GetParameter(self.toLongKey(THRESHOLD)) or SUV))
         self.thresholdBox.connect("valueChanged(double)", self._take_threshold)
         self.optionsWidget.layout().addRow(_("SUV of the fixed rule:"), self.thresholdBox)
+        self.noteLabel = qt.QLabel(self.note, self.optionsWidget)
+        self.noteLabel.setWordWrap(True)
+        self.optionsWidget.layout().addRow(self.noteLabel)
 
     def _take_threshold(self, value: float) -> None:
         self.getParameterNode().SetParameter(self.toLongKey(THRESHOLD), f"{value:g}")

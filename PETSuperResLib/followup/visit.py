@@ -108,13 +108,14 @@ class Visit:
 
 def _recovered(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """What rows of a table of lesions have of recovered SUVs, by the lesion's name."""
-    known = [row for row in rows if row.get(RECOVERED[0])]
+    return {row["lesion"]: recovered_of(row) for row in rows if row.get(RECOVERED[0])}
+
+
+def recovered_of(lesion: Mapping[str, Any]) -> dict[str, Any]:
+    """What was recovered of a lesion, with intervals, their note and the evidence, by a table's row or its fields."""
     names = (*RECOVERED, *INTERVALS, "evidence_sigma")
-    return {row["lesion"]: {n: _value(n, row[n]) for n in names if row.get(n)} for row in known}
-
-
-def _value(name: str, text: str) -> Any:
-    return text if name.endswith("_note") else float(text)
+    known = {name: lesion[name] for name in names if lesion.get(name) not in (None, "")}
+    return {name: value if name.endswith("_note") else float(value) for name, value in known.items()}
 
 
 def _empty(segmentation: Volume | str | Path) -> bool:

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from ..files import file_hash, write_together
 from ..lesions.measures import MTV
 from ..lesions.segments import Segment
 from ..outputs import check_folder, marked
-from ..progress import Event
+from ..progress import Callback, Event
 from ..request import option
 from ..volume import Volume
 from .job import Answer, Job, Tools
@@ -32,8 +33,8 @@ class FollowUpJob(Job):
     ``rows`` (the table of lesions) and ``links`` (the pairing, with ``place_mm``, a point in each segment).
 
     ``studies``: an object for each, with ``name``, ``about`` (what the PET's header says: ``patient``, ``series_date``,
-    ``series_uid``, ``weight_kg``, ``height_m``, ``sex``, where it is known), ``masks`` (the names of its lesions),
-    ``report`` (of the reconstruction, where it was super-resolved) and ``recovered`` (by a lesion's name).
+    ``series_uid``, ``weight_kg``, ``height_m``, ``sex``, where it is known), ``masks`` (the names of its lesions) and
+    ``report`` (of the reconstruction, where it was super-resolved); by it the lesions' uptake is recovered.
     ``pets`` and, of all studies or none, ``cts``: their files. ``results``: those of the studies that have a report.
     ``masks``: of all studies' lesions, in their order. ``pairs``: the lesion of each, or none to pair them here.
     Registered CTs are written into ``out``, without compression: ``first`` and ``later2``, ``later3`` and so on.
@@ -56,7 +57,7 @@ class FollowUpJob(Job):
 
         folder = check_folder(self.out)
         tools.progress(Event("reading", 0.0, "reading the images"))
-        visits = self._visits()
+        visits = self._visits(tools.progress)
         keys = self._keys()
         known = {number: _registrations[key] for number, key in keys.items() if key in _registrations}
         pairs = None
@@ -78,14 +79,16 @@ class FollowUpJob(Job):
         write_together({files[name]: partial(write_raw, volume) for name, volume in shown.items()})
         places = {(n, s.label): s.centre() for n, visit in enumerate(visits, 1) for s in visit.segments}
         links = [row | {"place_mm": places[row["visit"], row["label"]]} for row in rows(done.links)]
-        return files, {**done.report(), "rows": done.rows, "links": links}
+        notes = [f"{visit.name}: {note}" for visit in visits for note in visit.notes]
+        warnings = {"warnings": [*done.warnings, *notes]}
+        return files, {**done.report(), **warnings, "rows": done.rows, "links": links}
 
     def _keys(self) -> dict[int, tuple[str, str]]:
         """What names the registration of each later study."""
         hashes = [file_hash(Path(file)) for file in self.cts]
         return {number: (hashes[0], later) for number, later in enumerate(hashes[1:], 2)}
 
-    def _visits(self) -> list[Visit]:
+    def _visits(self, progress: Callback) -> list[Visit]:
         from ..followup.visit import Body, Visit
 
         cts: Sequence[str | None] = self.cts or [None] * len(self.pets)
@@ -94,23 +97,31 @@ class FollowUpJob(Job):
         for study, pet, ct in zip(self.studies, self.pets, cts, strict=True):
             volume = read_raw(pet)
             volume = replace(volume, metadata={**volume.metadata, **_known(study.get("about"))})
-            images, report = {"pet": volume}, study.get("report")
-            if report is not None:
-                images["sr"] = read_raw(next(results))
             named = enumerate(study.get("masks", ()), 1)
             segments = tuple(Segment(label, name, read_raw(next(masks))) for label, name in named)
-            visits.append(
-                Visit(
-                    study["name"],
-                    images,
-                    segments,
-                    None if ct is None else read_raw(ct),
-                    Body.of(volume, Body()),
-                    recovered=study.get("recovered") or {},
-                    report=report or {},
-                )
+            images, report = {"pet": volume}, study.get("report")
+            visit = Visit(
+                study["name"], images, segments, None if ct is None else read_raw(ct), Body.of(volume, Body())
             )
+            if report is not None:
+                progress(Event("recovering", 0.0, f"recovering the uptake of {visit.name}"))
+                visit = _with_result(visit, read_raw(next(results)), report, self.threshold)
+            visits.append(visit)
         return visits
+
+
+def _with_result(visit: Visit, result: Volume, report: dict[str, Any], threshold: float | str) -> Visit:
+    """A visit with its result, and what is recovered of its lesions; a note where that is not known."""
+    from ..followup.visit import recovered_of
+    from ..remeasure import remeasured
+
+    found, notes = {}, visit.notes
+    try:
+        lesions = remeasured(result, visit.pet, report, visit.segments, threshold)
+        found = {lesion.name: recovered_of(vars(lesion)) for lesion in lesions}
+    except InputError as error:
+        notes = (*notes, f"The uptake cannot be recovered: {error}")
+    return replace(visit, images={**visit.images, "sr": result}, recovered=found, report=report, notes=notes)
 
 
 def _known(about: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from PETSuperResLib.grid import reordered
 from PETSuperResLib.lesions.segments import region_around, segments_of
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.reconstruction import reconstruct
-from PETSuperResLib.remeasure import Remeasurement, measurement_of
+from PETSuperResLib.remeasure import Remeasurement, measurement_of, remeasured
 from PETSuperResLib.sampling import Standard
 
 QUICK = Standard("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
@@ -46,6 +46,8 @@ def test_the_report_and_the_images_give_what_the_run_recovered(run, how):
     result = run(pet, ct, labels, scanner="Siemens Biograph mCT", **options)
     report = json.loads(to_json(result.report))
     again = Remeasurement(result.volume, measurement_of(pet, report)).lesions(segments_of(labels))
+    once = remeasured(result.volume, pet, report, segments_of(labels))
+    assert [values(lesion) for lesion in once] == [pytest.approx(values(lesion), rel=1e-3) for lesion in again]
     wanted = result.lesions["ours-quick"]
     assert [lesion.label for lesion in again] == [lesion.label for lesion in wanted]
     for one, other in zip(again, wanted, strict=True):

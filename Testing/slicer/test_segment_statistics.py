@@ -7,12 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
+import torch
 from dicom_factory import Scan, pet_slices, write_series
 from SegmentStatistics import SegmentStatisticsLogic
 
+from PETSuperResLib import remeasure
+from PETSuperResLib.inputs import Inputs
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.rules import percist_threshold
 from PETSuperResLib.lesions.segments import segments_of
+from PETSuperResLib.remeasure import remeasured
+from PETSuperResLib.request import Request
 from PETSuperResLib.suv.body import lean_body_mass_kg, sul_factor
 from PETSuperResLib.volume import Volume
 
@@ -118,16 +123,57 @@ def test_sulpeak_follows_from_the_header(known, tmp_path, monkeypatch, lacking):
     assert sul_factor(slices) == (None if lacking else pytest.approx(factor))
 
 
+@pytest.fixture
+def result(known, scene):
+    """The known PET 1.2 times as hot on pixels of 2 mm, as a result of it with a report."""
+    from PETSuperResSlicer.mrml import provenance
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    hu = np.full(known.volume.shape, -1000.0)
+    hu[:, 2:28, 1:38] = 40.0
+    ct = mrml.node_from_volume(known.volume.with_array(hu, "HU"), "CT", scene)
+    inputs = Inputs.of(Request(known.volume, mrml.volume_from_node(ct), fwhm=7.0, noise=10.0))
+    problem = inputs.problem(2.0, torch.device("cpu"))
+    fine = known.volume.resample_to(problem.grid, "nearest")
+    volume = fine.with_array(1.2 * fine.array, "SUVbw")
+    report = {"resolution": inputs.resolution.to_dict(), **problem.facts}
+    node = mrml.add_derived(volume, "SR", provenance.SUPER_RESOLVED, known.pet, scene)
+    provenance.record(node, known.pet, ct, {}, report)
+    known.pet, known.source, known.report = node, known.pet, report
+    return volume
+
+
+RECOVERED = ("recovered", "recovered_low", "recovered_high", "evidence")
+
+
+def test_what_is_recovered_of_a_result_is_the_library_s(known, result, monkeypatch):
+    lesion = remeasured(result, known.volume, known.report, segments_of(known.labels))[1]
+    calls = []
+    monkeypatch.setattr(remeasure, "remeasured", lambda *given: calls.append(1) or remeasured(*given))
+    found, plugin = statistics(known, *RECOVERED)
+    wanted = (lesion.suvmean_recovered, lesion.suvmean_low, lesion.suvmean_high, lesion.evidence_sigma)
+    assert [found[key] for key in RECOVERED] == pytest.approx(wanted) and len(calls) == 1  # for both segments
+    assert found["recovered_low"] < found["recovered"] < found["recovered_high"] and plugin.note == ""
+
+
+def test_why_nothing_is_recovered_is_told(known, result, scene):
+    found, plugin = statistics(known, *RECOVERED)
+    scene.RemoveNode(known.source)
+    lost, plugin = statistics(known, *RECOVERED)
+    assert not set(RECOVERED) & set(lost) and "MTV_41" in lost
+    assert "no result of this module with its PET" in plugin.note and plugin.noteLabel.text == plugin.note
+
+
 def test_every_measure_has_codes_of_dicom_and_ucum(known):
     _, plugin = statistics(known)
     for key in plugin.keys:
         info = plugin.getMeasurementInfo(key)
-        assert info["name"] and info["description"] and info["units"] in ("g/mL", "mL", "g")
+        assert info["name"] and info["description"] and info["units"] in ("g/mL", "mL", "g", "1")
         entries = {}
         for kind in ("Quantity", "Units", "Derivation"):
             entries[kind] = slicer.vtkCodedEntry()
             assert entries[kind].SetFromString(info[f"DICOM.{kind}Code"])
-        assert entries["Quantity"].GetCodingSchemeDesignator() == "DCM"
+        assert entries["Quantity"].GetCodingSchemeDesignator() == ("99PETSUPERRES" if key == "evidence" else "DCM")
         assert entries["Units"].GetCodingSchemeDesignator() == "UCUM"
     meanings = [plugin.getMeasurementInfo(key)["DICOM.DerivationCode"] for key in plugin.keys]
     assert len(set(meanings)) == len(plugin.keys) - 1  # SUVpeak and SULpeak differ in their units

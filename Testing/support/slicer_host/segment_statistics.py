@@ -33,7 +33,7 @@ class SegmentStatisticsPluginBase:
     def createMeasurementInfo(name: str, description: str, units: str, **dicomCodes: Any) -> dict[str, Any]:
         """What is told of a measure: ``quantityDicomCode`` becomes ``DICOM.QuantityCode``, and so the others."""
         info = {"name": name, "description": description, "units": units}
-        for key, value in dicomCodes.items():
+        for key, value in ((key, value) for key, value in dicomCodes.items() if value):
             kind = key.removesuffix("DicomCode")
             info[f"DICOM.{kind[0].upper()}{kind[1:]}Code"] = value
         return info
