@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 @click.group(
-    short_help="Experiments: nema, phantom, protocols, robustness, spread, lesions, quality-vs-time, bias-noise, "
-    "scaling."
+    short_help="Experiments: nema, phantom, protocols, robustness, spread, lesions, changes, quality-vs-time, "
+    "bias-noise, scaling."
 )
 def study() -> None:
     """Experiments on simulated scans and a real phantom: quality, wrong models, quality against time, bias, noise."""
@@ -216,6 +216,24 @@ def lesions(out: str, **chosen: Any) -> None:
     folder = _folder(out, "lesions")
     with Bar() as bar:
         path = lesions_study(folder, progress=bar, command=command_line(), **chosen)
+    click.echo(f"Wrote {path}.")
+
+
+@study.command("changes", short_help="Changes between two visits and their intervals against known ones.")
+@click.option("--data", required=True, metavar="DIR", help="Folder of case folders with a split.")
+@click.option("--cts", metavar="DIR", help="Folder of folders with CT_HU.nii.gz: further anatomies.")
+@click.option("--draws", default=1, show_default=True, type=click.IntRange(1), help="Of the noise of each anatomy.")
+@click.option("--quality", default="draft", show_default=True, type=click.Choice(["draft", "standard"]))
+@click.option("--limit", type=click.IntRange(1), help="Only so many scans of each visit.")
+@request_options("prior", "device")
+@_out
+def changes(out: str, **chosen: Any) -> None:
+    """Compare two visits with known changes of painted lesions: changes.csv, changes.md, changes.png."""
+    from ..studies.evaluation.changes import changes_study
+
+    folder = _folder(out, "changes")
+    with Bar() as bar:
+        path = changes_study(folder, progress=bar, command=command_line(), **chosen)
     click.echo(f"Wrote {path}.")
 
 

@@ -1,0 +1,269 @@
+"""Known changes between two simulated visits: pairing, and how many lie in the intervals of what is recovered.
+
+The visits are the painted anatomies that no interval was calibrated on (:mod:`.lesion_scenes`), scanned twice. In turn
+a lesion has lost 30 % of its uptake above the surroundings at the second visit, is as it was, has gained 15 %, has
+vanished, or is new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from ...files import hash_of, to_json, write_csv, write_text
+from ...followup.compare import FollowUp, compare
+from ...followup.visit import Visit
+from ...lesions.blobs import smooth_inside
+from ...lesions.intervals import CALIBRATION_FILE, LEVEL, with_recovered
+from ...lesions.measures import INTERVALS, RECOVERED, measure_lesions
+from ...lesions.recovery import recover
+from ...lesions.segments import segments_of
+from ...prior import Prior
+from ...progress import Callback, Reporter
+from ...volume import Volume
+from ..plotting import save_figure
+from ..subjects import Subject
+from .lesion_scenes import Scan, scans
+from .summary import heading, markdown
+from .tables import Cell, Table
+
+FACTORS = (0.7, 1.0, 1.15, 0.0, np.inf)  # of the contrast at the second visit to that at the first
+TITLES = {0.7: "-30 %", 1.0: "none", 1.15: "+15 %"}
+ANOTHER_SEED = 500  # of the second visit's noise, and of each further draw
+QUALITY = "draft"  # what is recovered hardly depends on the image's quality
+MEASURES = ("suvmean", "suvpeak", "suvmax", "tlg")
+IMAGES = ("pet", "sr", "recovered")  # that a change is read from
+COLUMNS = (
+    *("patient", "subject", "input", "condition", "seed", "lesion", "factor", "status", "paired", "volume_ml"),
+    *("true_suvmean_percent", *(f"{image}_suvmean_percent" for image in IMAGES)),
+    *(f"pet_suvmean_{end}" for end in ("low", "high", "real")),
+    *(f"true_{name}_ratio" for name in MEASURES),
+    *(f"{name}_recovered_{part}" for name in MEASURES for part in ("percent", "low", "high", "real")),
+)
+Row = dict[str, Any]
+
+
+def changes_study(
+    out: str | Path,
+    data: str | Path,
+    cts: str | Path | None = None,
+    draws: int = 1,
+    quality: str = QUALITY,
+    limit: int | None = None,
+    prior: str | Path | None = None,
+    device: str = "auto",
+    progress: Callback | None = None,
+    command: str = "",
+) -> Path:
+    """Compare two visits of every test anatomy: changes.csv, changes.md, changes.png; returns the second.
+
+    ``draws`` of noise of each; ``limit``: only so many anatomies and inputs. What each scan gave is kept in ``out`` for
+    a run that goes on.
+    """
+    report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
+    first = scans("test", data, cts)[:limit]
+    chosen = [replace(scan, seed=scan.seed + 2 * ANOTHER_SEED * n) for n in range(draws) for scan in first]
+    rows: list[Row] = []
+    for number, scan in enumerate(chosen):
+        report(f"{scan.subject.name}, {scan.condition}", number / len(chosen))
+        rows += pair_rows(scan, loaded, quality, out / "kept", device)
+        write_csv(out / "changes.csv", rows, COLUMNS)
+    report("done", 1.0)
+    changes_figure(out / "changes.png", rows)
+    return write_text(out / "changes.md", "\n".join([*heading("Changes", command, loaded), *changes_lines(rows)]))
+
+
+def pair_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str) -> list[Row]:
+    """A row for every lesion of a subject: its true change, and what a comparison of both visits says of it."""
+    pet, ct, labels = scan.subject.load()
+    if labels is None:
+        return []
+    surroundings = _without(pet, labels)
+    visits, truths, factors = [], [], dict[str, float]()
+    for number in (0, 1):
+        seen = Subject(scan.subject.name, {**scan.subject.decides, "visit": number}, scan.subject.load, "sharp")
+        own = replace(scan, subject=seen, seed=scan.seed + ANOTHER_SEED * number)
+        images, factors = _painted(pet, surroundings, labels, number)
+        visit, truth = _visit(own, images, ct, prior, quality, folder, device)
+        visits.append(visit)
+        truths.append(truth)
+    return _rows(scan, compare(visits, aligned=True), truths, factors)
+
+
+def _without(pet: Volume, labels: Volume) -> Volume:
+    """A PET whose lesions are replaced by a smooth continuation of their surroundings."""
+    inside = ndimage.binary_dilation(labels.array > 0)
+    return pet.with_array(smooth_inside(pet.array, inside, pet.spacing).astype(np.float32), "SUVbw")
+
+
+def _painted(
+    pet: Volume, without: Volume, labels: Volume, visit: int
+) -> tuple[tuple[Volume, Volume], dict[str, float]]:
+    """PET and labels of a visit (0 or 1), and the factor of every lesion by its name."""
+    around = ndimage.grey_dilation(labels.array, footprint=ndimage.generate_binary_structure(3, 1))
+    owner = np.where(labels.array > 0, labels.array, around)
+    numbers = [int(n) for n in np.unique(labels.array) if n > 0]
+    factors = {n: FACTORS[place % len(FACTORS)] for place, n in enumerate(numbers)}
+    image, drawn = without.array.copy(), np.zeros_like(labels.array)
+    for n, factor in factors.items():
+        part = (0.0 if np.isinf(factor) else 1.0) if visit == 0 else 1.0 if np.isinf(factor) else factor
+        inside = owner == n
+        image[inside] += part * (pet.array - without.array)[inside]
+        drawn[(labels.array == n) & (part > 0)] = n
+    named = {f"Lesion {n}": factor for n, factor in factors.items()}
+    return (pet.with_array(image.clip(0), "SUVbw"), labels.with_array(drawn, "label")), named
+
+
+def _visit(
+    scan: Scan, images: tuple[Volume, Volume], ct: Volume, prior: Prior, quality: str, folder: Path, device: str
+) -> tuple[Visit, dict[str, dict[str, float]]]:
+    """A scanned and reconstructed visit, and the true figures of its lesions by name."""
+    simulation = scan.simulate(images[0], ct, device)
+    segments = segments_of(images[1]) if images[1].array.any() else []
+    true = measure_lesions(simulation.truth, segments, skip_outside=True)
+    truth = {one.name: {name: getattr(one, name) for name in MEASURES} for one in true}
+    calibration = CALIBRATION_FILE.read_text(encoding="utf-8")
+    file = folder / f"{hash_of(scan.decides(prior, quality) | {'calibration': calibration})}.json"
+    problem = scan.problem(simulation, ct, device)
+    image = scan.restored(problem, ct, prior, quality, folder)
+    if file.is_file():
+        recovered = json.loads(file.read_text(encoding="utf-8"))
+    else:
+        data = problem.data(problem.expected(image.array))
+        lesions = measure_lesions(image, segments, skip_outside=True)
+        found = with_recovered(lesions, recover(data, image, segments), scan.input)
+        recovered = {one.name: {name: getattr(one, name) for name in (*RECOVERED, *INTERVALS)} for one in found}
+        write_text(file, to_json(recovered))
+    for name, one in recovered.items():
+        volume = one["tlg_recovered"] / one["suvmean_recovered"]
+        truth[name]["volume_ml"], truth[name]["tlg"] = volume, truth[name]["suvmean"] * volume
+    images_of = {"pet": simulation.lr, "sr": image}
+    return Visit(f"visit {scan.seed}", images_of, tuple(segments), recovered=recovered), truth
+
+
+def _rows(
+    scan: Scan, done: FollowUp, truths: Sequence[dict[str, dict[str, float]]], factors: dict[str, float]
+) -> list[Row]:
+    place = {"patient": scan.patient, "subject": scan.subject.name, "input": scan.input, "seed": scan.seed}
+    lesions = [{link.name: link.lesion for link in done.links if link.visit == n} for n in (1, 2)]
+    found = {(r["lesion"], r["visit"], r["image"]): r for r in done.rows}
+    rows = []
+    for name, factor in factors.items():
+        at = [of.get(name) for of in lesions]
+        number = at[0] or at[1]
+        last = found.get((number, 2, "sr"), {})
+        status = "vanished" if factor == 0 else "new" if np.isinf(factor) else "paired"
+        right = last.get("status") == status and (status != "paired" or at[0] == at[1])
+        row = place | {"condition": scan.condition, "lesion": name, "factor": factor, "status": status}
+        row |= {"paired": "yes" if right else "no"}
+        if status == "paired":
+            first, second = (truth[name] for truth in truths)
+            row |= {"volume_ml": first["volume_ml"], "true_suvmean_percent": _percent(first, second, "suvmean")}
+            row |= {f"true_{m}_ratio": second[m] / first[m] for m in MEASURES}
+            pet = found.get((number, 2, "pet"), {})
+            row["pet_suvmean_percent"] = pet.get("suvmean_change_percent")
+            row["sr_suvmean_percent"] = last.get("suvmean_change_percent")
+            row |= {f"pet_suvmean_{end}": pet.get(f"suvmean_change_{end}") for end in ("low", "high", "real")}
+            for m in MEASURES:
+                parts = ("percent", "low", "high", "real")
+                row |= {f"{m}_recovered_{part}": last.get(f"{m}_recovered_change_{part}") for part in parts}
+            row["recovered_suvmean_percent"] = row["suvmean_recovered_percent"]
+        rows.append(row)
+    return rows
+
+
+def _percent(first: dict[str, float], second: dict[str, float], name: str) -> float:
+    return 100 * (second[name] / first[name] - 1)
+
+
+def changes_lines(rows: Sequence[Row]) -> list[str]:
+    """Pairing, and errors and coverage by change and by volume."""
+    kinds = list(dict.fromkeys(row["input"] for row in rows))
+    right = {kind: [row["paired"] == "yes" for row in rows if row["input"] == kind] for kind in kinds}
+    told = "; ".join(f"{kind}s {sum(of)} of {len(of)}" for kind, of in right.items())
+    paired = [row for row in rows if row["status"] == "paired" and row["suvmean_recovered_low"] is not None]
+    return [
+        "Two visits of painted anatomies that nothing was tuned on, aligned, with the lesions' true masks. Errors are "
+        "of the change of SUVmean, in per cent of the first visit: the median without sign. Coverage is the share of "
+        f"lesions whose true change lies in the interval that those of both visits give ({100 * LEVEL:.0f} % are "
+        "aimed at); width is the median of that interval in per cent of the first visit. *Real* is the share of which "
+        "the interval leaves out 0.",
+        "",
+        f"Paired rightly, new and vanished ones included: {told}.",
+        "",
+        "## By change",
+        "",
+        *_table(paired, "change", lambda row: TITLES[row["factor"]], list(TITLES.values())),
+        "",
+        "## By volume",
+        "",
+        *_table(paired, "volume", _size, ["below 1 mL", "from 1 mL"]),
+        "",
+    ]
+
+
+def _size(row: Row) -> str:
+    return "below 1 mL" if row["volume_ml"] < 1 else "from 1 mL"
+
+
+def _table(rows: Sequence[Row], title: str, group: Any, names: Sequence[str]) -> list[str]:
+    covered = (f"{name} covered %" for name in ("SUVmean", "SUVpeak", "SUVmax", "TLG"))
+    heads = ("Input", title, "lesions", "anatomies", "PET", "result", "recovered", "width %", *covered, "real %")
+    body = []
+    for kind in dict.fromkeys(row["input"] for row in rows):
+        of_kind = [row for row in rows if row["input"] == kind]
+        for name in [*names, "all"]:
+            mine = [row for row in of_kind if name in ("all", group(row))]
+            if not mine:
+                continue
+            true = np.array([row["true_suvmean_percent"] for row in mine])
+            errors = [np.array([row[f"{image}_suvmean_percent"] for row in mine]) - true for image in IMAGES]
+            widths = [row["suvmean_recovered_high"] - row["suvmean_recovered_low"] for row in mine]
+            cells = [kind, name, str(len(mine)), str(len({row["patient"] for row in mine}))]
+            cells += [f"{np.median(np.abs(error)):.1f}" for error in errors] + [f"{np.median(widths):.0f}"]
+            cells += [f"{coverage(mine, measure):.0f}" for measure in MEASURES]
+            cells.append(f"{100 * np.mean([row['suvmean_recovered_real'] == 'yes' for row in mine]):.0f}")
+            body.append(tuple(map(Cell, cells)))
+    return markdown(Table(heads, tuple(body)))
+
+
+def coverage(rows: Sequence[Row], measure: str) -> float:
+    """Per cent of the intervals of a recovered measure's change that hold the true one; NaN without intervals."""
+    ends = partial(_ends, measure=measure)
+    held = [low <= 100 * (row[f"true_{measure}_ratio"] - 1) <= high for row in rows for low, high in ends(row)]
+    return 100 * float(np.mean(held)) if held else float("nan")
+
+
+def _ends(row: Row, measure: str) -> list[tuple[float, float]]:
+    low, high = (row.get(f"{measure}_recovered_{end}") for end in ("low", "high"))
+    return [] if low is None or high is None else [(low, high)]
+
+
+def changes_figure(path: Path, rows: Sequence[Row]) -> Path:
+    """Draw recovered over true change of SUVmean with its interval, and the change in the PET."""
+    from matplotlib.figure import Figure
+
+    paired = [row for row in rows if row["status"] == "paired" and row["suvmean_recovered_low"] is not None]
+    kinds = list(dict.fromkeys(row["input"] for row in paired))
+    figure = Figure((5.5 * max(1, len(kinds)), 4.6), layout="tight")
+    for axis, kind in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False, sharey=True)[0], kinds, strict=False):
+        mine = [row for row in paired if row["input"] == kind]
+        true, found, pet = (np.array([r[f"{n}_suvmean_percent"] for r in mine]) for n in ("true", "recovered", "pet"))
+        ends = np.array([[row[f"suvmean_recovered_{end}"] for row in mine] for end in ("low", "high")])
+        place = true + np.linspace(-2, 2, len(mine))
+        axis.errorbar(place, found, np.abs(ends - found), fmt="o", color="tab:green", ms=3, lw=0.6, label="recovered")
+        axis.plot(place, pet, "x", color="0.5", ms=4, label="PET")
+        axis.axline((0, 0), slope=1, color="0.3", lw=0.8)
+        axis.set(xlabel="true change of SUVmean, %", title=f"from {kind}s", xlim=(-40, 25), ylim=(-80, 80))
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=8)
+    figure.axes[0].set_ylabel("found, %")
+    figure.suptitle(f"Two visits with {100 * LEVEL:.0f} % intervals. Research use only.", fontsize=9)
+    return save_figure(figure, path)

@@ -1,0 +1,59 @@
+"""The study of changes between two visits: what is painted, its rows, and how many intervals hold the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import small_phantom, table, tiny_prior
+
+from PETSuperResLib.studies.evaluation import changes
+from PETSuperResLib.studies.evaluation.lesion_scenes import Scan
+from PETSuperResLib.studies.subjects import Subject
+from PETSuperResLib.volume import Volume
+
+GRID = Volume(np.zeros((10, 30, 60)), (2.0, 2.0, 3.0))
+
+
+def row(**values):
+    found = {"patient": "p", "input": "image", "status": "paired", "paired": "yes", "factor": 0.7, "volume_ml": 2.0}
+    found |= {f"{image}_suvmean_percent": -30.0 for image in ("true", *changes.IMAGES)}
+    for name in changes.MEASURES:
+        ends = {"percent": -30.0, "low": -40.0, "high": -20.0, "real": "yes"}
+        found |= {f"{name}_recovered_{end}": v for end, v in ends.items()} | {f"true_{name}_ratio": 0.7}
+    return found | values
+
+
+def test_lesions_change_by_their_factors_and_their_surroundings_stay():
+    labels, pet = np.zeros(GRID.shape, np.float32), np.full(GRID.shape, 1.5, np.float32)
+    for n in range(5):
+        block = (slice(3, 7), slice(10, 18), slice(4 + 11 * n, 10 + 11 * n))
+        labels[block], pet[block] = n + 1, 6.5
+    given = GRID.with_array(pet, "SUVbw"), GRID.with_array(labels, "label")
+    without = changes._without(*given)
+    assert np.abs(without.array - 1.5).max() < 1e-3
+    seen = [changes._painted(given[0], without, given[1], visit) for visit in (0, 1)]
+    contrast = [[image.array[labels == n].mean() - 1.5 for n in range(1, 6)] for (image, _), _ in seen]
+    assert contrast[0] == pytest.approx([5, 5, 5, 5, 0], abs=1e-3)
+    assert contrast[1] == pytest.approx([3.5, 5, 5.75, 0, 5], abs=1e-3)
+    assert [sorted(np.unique(drawn.array)) for (_, drawn), _ in seen] == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 5]]
+
+
+def test_coverage_counts_the_true_changes_within_their_intervals():
+    rows = [row(), row(true_suvmean_ratio=0.85), row(suvmean_recovered_low=None), row(true_suvmean_ratio=0.75)]
+    assert changes.coverage(rows, "suvmean") == pytest.approx(200 / 3) and changes.coverage(rows, "tlg") == 100
+    lines = changes.changes_lines([row(), row(paired="no")])
+    assert "Paired rightly, new and vanished ones included: images 1 of 2." in lines
+    assert "| image | -30 % | 2 | 1 | 0.0 | 0.0 | 0.0 | 20 | 100 | 100 | 100 | 100 | 100 |" in lines
+
+
+def test_the_study_compares_two_visits_of_a_subject(tmp_path, monkeypatch):
+    phantom, prior = small_phantom(), tiny_prior(tmp_path)
+    scan = Scan(Subject("one painting 1", {"a": 1}, lambda: (phantom.pet, phantom.ct, phantom.labels)), "standard")
+    monkeypatch.setattr(changes, "scans", lambda *_: [scan])
+    monkeypatch.setattr(changes.Prior, "load", lambda *_: prior)
+    written = changes.changes_study(tmp_path / "out", "data", device="cpu")
+    rows = table(tmp_path / "out" / "changes.csv")
+    assert [r["status"] for r in rows] == ["paired"] * len(rows) and {r["paired"] for r in rows} == {"yes"}
+    assert all(float(r["suvmean_recovered_low"]) < float(r["suvmean_recovered_high"]) for r in rows)
+    assert float(rows[0]["true_suvmean_percent"]) < -15 and "## By change" in written.read_text()
+    assert (tmp_path / "out" / "changes.png").is_file()
