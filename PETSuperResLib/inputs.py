@@ -43,7 +43,7 @@ class Inputs:
     measurement : a sinogram, or None where the PET itself is what was measured.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm, or None for the whole PET.
     segments, lesions : the lesions' masks and their SUVs in the PET; empty without a segmentation.
-    provenance : the files and their SHA-256, for the report; empty where all inputs are objects.
+    provenance : the files and their SHA-256, and the UIDs of DICOM series, for the report; empty without any.
     order : of the given PET's axes that made its slices axial (:func:`~.grid.axial_order`).
     """
 
@@ -91,6 +91,8 @@ class Inputs:
         region = region_around(segments, margin) if request.region == SEGMENTS else request.region
         files = request.files()
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
+        series = {name: image.metadata.get("series_uid") for name, image in (("pet", pet), ("ct", ct))}
+        provenance |= {"series_uids": series} if any(series.values()) else {}
         known = (request, pet, ct, scanner, resolution, measurement)
         return cls(*known, region, segments, tuple(lesions), tuple(warnings), provenance, order)  # type: ignore[arg-type]
 

@@ -90,6 +90,11 @@ def lesions(
     for one in (*volumes.values(), *([truth] if truth else [])):
         for warning in check_suv(one):
             click.echo(f"Note: {warning}")
+    if after and min(volumes["after"].spacing[:2]) > 1.01 * min(volume.spacing[:2]):
+        click.echo(
+            "Note: the volume after has larger pixels than the PET, which no result has: if their order is swapped, "
+            "give the PET as --pet and the result as --after."
+        )
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
     if truth:

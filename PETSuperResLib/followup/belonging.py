@@ -56,16 +56,20 @@ def _patient(image: Volume) -> str:
 
 
 def _check_results(number: int, visits: Sequence[Visit], hashes: Sequence[str]) -> None:
-    """Raise where the report of a visit's results names another PET: by its SHA-256, or as the PET of another visit."""
+    """Raise where the report of a visit's results names another PET: by series, SHA-256, or as another visit's PET."""
     visit, own = visits[number], hashes[number]
-    file, recorded = (_part(visit.report, name).get("pet") for name in ("files", "files_sha256"))
-    if recorded and own and "series_uid" not in visit.pet.metadata:
+    file, recorded, uid = (_part(visit.report, n).get("pet") for n in ("files", "files_sha256", "series_uids"))
+    series = visit.pet.metadata.get("series_uid")
+    if uid and series:
+        wrong = uid != series
+    elif recorded and own and not series:
         wrong = recorded != own
     else:  # of a DICOM folder there is no hash
         wrong = not _same(file, visit.file) and any(_same(file, other.file) for other in visits)
     if wrong:
         raise InputError(
-            f"The results of {visit.name} were made from another PET ({file}): give those of its own PET.", "results"
+            f"The results of {visit.name} were made from another PET ({file or uid}): give those of its own PET.",
+            "results",
         )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..volume import Volume
-from .change import FOLLOWED
+from .change import FOLLOWED, ends_of
 from .references import AORTA_LONG_MM, AORTA_MM, LIVER_MM, Reference, upright
 from .registration import Registration, body_of
 
@@ -21,7 +21,8 @@ CT_WINDOW = (-200.0, 300.0)  # HU
 PICTURE_MM = 2.0
 HOT_SUV = 2.5  # from which the PET covers the CT
 SIZES = {"liver": (LIVER_MM, LIVER_MM), "blood": (AORTA_MM, AORTA_LONG_MM)}  # across and along the body
-PLOTTED = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg")
+PLOTTED = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg", "suvmean_recovered")
+LINES = {"pet": "-", "sr": "--"}
 DPI = 110
 ABSENT = ("vanished", "not yet")  # statuses of lesions that are measured at their place alone
 
@@ -44,36 +45,53 @@ def registration_figure(registrations: Mapping[str, Registration], path: Path) -
 
 
 def time_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Measures of every lesion over the visits: solid lines of the PET, dashed ones of the super-resolved PET.
-
-    A hollow marker is the place of a lesion that is not drawn.
-    """
+    """Measures of every lesion over the visits, and the recovered SUVmean with its intervals where it is known."""
     from matplotlib.figure import Figure
 
-    known = [m for m in PLOTTED if any(row[m] is not None for row in rows)]
+    known = [m for m in PLOTTED if any(row.get(m) is not None for row in rows)]
     shown = [m for m in known if m != "suvpeak" or "sulpeak" not in known]
-    figure = Figure(figsize=(3.6 * len(shown), 4.2), layout="constrained")
     names = dict(sorted({row["visit"]: row["visit_name"] for row in rows}.items()))
     lesions = sorted({row["lesion"] for row in rows})
+    figure = Figure(figsize=(3.2 * len(shown) + 2.4, max(4.2, 0.24 * (len(lesions) + 4))), layout="constrained")
     for axis, measure in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for number, lesion in enumerate(lesions):
-            for image, line in (("pet", "-"), ("sr", "--")):
-                found = [row for row in rows if row["lesion"] == lesion and row["image"] == image]
-                label = f"{lesion} {found[0]['name']}" if found and image == "pet" else None
-                colour = f"C{number % 10}"
-                at, values = [row["visit"] for row in found], [row[measure] for row in found]
-                axis.plot(at, values, line, color=colour, label=label)
-                for row in found:
-                    fill = "white" if row["status"] in ABSENT else colour
-                    axis.plot(row["visit"], row[measure], "o", color=colour, markerfacecolor=fill)
-        unit = FOLLOWED[measure].unit
-        axis.set_title(f"{FOLLOWED[measure].title} ({unit})")
+            for image in LINES:
+                found = [r for r in rows if (r["lesion"], r["image"]) == (lesion, image) and r.get(measure) is not None]
+                _line(axis, found, measure, image, f"C{number % 10}")
+        about = FOLLOWED[measure]
+        axis.set_title(f"{about.title}{' recovered' if measure.endswith('_recovered') else ''} ({about.unit})")
         axis.set_xticks(list(names), list(names.values()))
         axis.set_ylim(bottom=0)
         axis.margins(x=0.15)
+        axis.grid(axis="y", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize="small", frameon=False)
+    named = {lesion: next(row["name"] for row in rows if row["lesion"] == lesion) for lesion in lesions}
+    figure.legend(handles=_keys(named, {row["image"] for row in rows}), loc="outside right upper", fontsize="small")
     save(figure, path)
+
+
+def _line(axis: Axes, rows: Sequence[Mapping[str, Any]], measure: str, image: str, colour: str) -> None:
+    """A lesion in one image: a hollow marker where it is not drawn, bars of what has an interval."""
+    values = [row[measure] for row in rows]
+    how: dict[str, Any] = {"color": colour, "clip_on": False}  # the marker of a value of 0 lies half below the axis
+    axis.plot([row["visit"] for row in rows], values, LINES[image], **how)
+    for row, value in zip(rows, values, strict=True):
+        ends = ends_of(measure, row)
+        if ends is not None:
+            axis.errorbar(row["visit"], value, [[value - ends[0]], [ends[1] - value]], capsize=3, **how)
+        fill = "white" if row["status"] in ABSENT else colour
+        axis.plot(row["visit"], value, "o", markerfacecolor=fill, **how)
+
+
+def _keys(lesions: Mapping[int, str], images: Iterable[str]) -> list[Any]:
+    """The entries of the legend: lesions by colour, images by line, and the hollow marker."""
+    from matplotlib.lines import Line2D
+
+    keys = [Line2D([], [], color=f"C{n % 10}", lw=2, label=f"{k} {v}") for n, (k, v) in enumerate(lesions.items())]
+    titles = {"pet": "PET", "sr": "super-resolved"}
+    keys += [Line2D([], [], color="0.3", ls=LINES[i], label=titles[i]) for i in LINES if i in images]
+    hollow: dict[str, Any] = {"marker": "o", "ls": "", "markerfacecolor": "white", "label": "its place, not drawn"}
+    return [*keys, Line2D([], [], color="0.3", **hollow)]
 
 
 def plane(volume: Volume, view: str, at: int) -> np.ndarray:

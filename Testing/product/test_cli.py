@@ -344,6 +344,14 @@ def test_the_headings_tell_the_threshold(case, capsys):
     assert capsys.readouterr().out.count("MTV mL (>= 41% of max)") == 2
 
 
+def test_a_pet_after_a_result_is_told(case, capsys, tmp_path):
+    pet = Volume.read(case["pet"])
+    fine = str(pet.resample_to(pet.grid([s / 2 for s in pet.spacing]), "nearest").write(tmp_path / "fine.nii.gz"))
+    for order, told in (((case["pet"], fine), False), ((fine, case["pet"]), True)):
+        assert run(["lesions", "--pet", order[0], "--segmentation", case["mask"], "--after", order[1]]) == 0
+        assert ("larger pixels than the PET" in capsys.readouterr().out) == told
+
+
 def test_lesions_of_another_patient_name_the_file_that_does_not_fit(case, capsys, tmp_path):
     pet = Volume.read(case["pet"])
     later = Volume(pet.array, pet.spacing, (900.0, 0.0, 0.0)).write(tmp_path / "later.nii.gz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -142,6 +143,14 @@ def test_the_report_names_the_files_with_their_hashes_and_the_region(tmp_path):
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     assert [report["files_sha256"][name] for name in ("pet", "ct")] == hashes
     assert report["region"] == [60, 120, 50, 100, 0, 12] and report["files"]["pet"] == str(paths[0])
+    assert "series_uids" not in report
+
+
+def test_the_report_names_the_dicom_series():
+    pet, ct = person()
+    pet = replace(pet, metadata={**pet.metadata, "series_uid": "1.2.3"})
+    report = run(as_it_is, changes=STILL, pet=pet, ct=ct).report
+    assert report["series_uids"] == {"pet": "1.2.3", "ct": None}
 
 
 @pytest.mark.parametrize(("spacing", "warned"), [(4.8, False), (5.2, True)])

@@ -58,6 +58,7 @@ def answer(fake, tmp_path, host):
         fake.say("result", volumes=volumes, report=strict(report))
         if panel is not None:
             assert host.spin(10, until=lambda: not panel.followUp.running)
+            assert host.spin(5, until=lambda: panel.ui.followUpClassesLabel.text)
 
     return give
 
@@ -153,6 +154,7 @@ def test_moving_a_reference_updates_the_classes(panel, host, compared):
     )
     references.place(table, panel.followUp.studies, found * 2)
     panel.followUp.show()
+    assert host.spin(5, until=lambda: panel.ui.followUpClassesLabel.text)
     text = panel.ui.followUpClassesLabel.text
     assert "before: liver 2.00 +- 0.00; blood 1.50 +- 0.00; Deauville 5" in text
     liver = references.markups(table, 2)[0]["liver"]

@@ -119,3 +119,10 @@ def test_results_of_dicom_folders_are_told_apart_by_their_places(tmp_path):
     with pytest.raises(InputError, match="results of a were made from another PET"):
         check_studies([replace(both[0], report=both[1].report), both[1]])
     assert check_studies([replace(both[0], report={"files": {"pet": "moved"}}), both[1]]) == []
+
+
+def test_results_of_another_dicom_series_are_refused():
+    own = replace(study("before", series_uid="1.2"), report={"series_uids": {"pet": "1.2", "ct": None}})
+    assert check_studies([own, study("after", series_uid="1.3")]) == []
+    with pytest.raises(InputError, match=r"results of before were made from another PET \(1.4\)"):
+        check_studies([replace(own, report={"series_uids": {"pet": "1.4"}}), study("after", series_uid="1.3")])

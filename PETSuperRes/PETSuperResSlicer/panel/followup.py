@@ -19,7 +19,7 @@ from PETSuperResSlicer.panel.run import progress_text
 from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.worker.steps import Steps
 
-DELAY_MS = 100  # of silence after a reference was moved
+DELAY_MS = 100  # until the classes follow, of silence after a reference was moved
 ROWS = 6  # of a table that are seen without scrolling
 BUTTONS = {
     "studyAddButton": "on_add",
@@ -228,7 +228,8 @@ class FollowUpPanel(VTKObservationMixin):
         notes = report.get("warnings", [])
         self._tell("\n".join([provenance.RESEARCH_USE, *notes]) if report else "")
         self._watch(studies if report else ())
-        self.show_classes()
+        self.ui.followUpClassesLabel.setText("")
+        self.timer.start()
         self._enable()
 
     def _measure(self) -> str:
