@@ -25,6 +25,7 @@ MASS_UNIT: Coded = ("g", "UCUM", "gram")
 INPUT_PET: Coded = ("INPUT_PET", OWN, "Input PET")
 SUPER_RESOLVED: Coded = ("SR_PET", OWN, "Super-resolved PET")
 EVIDENCE: Coded = ("EVIDENCE", OWN, "Evidence for uptake above the surroundings, in sigma")
+WITHOUT_CT: Coded = ("WITHOUT_CT", OWN, "Share of the uptake above its surroundings without the CT")
 NO_UNIT: Coded = ("1", "UCUM", "no units")
 RECOVERED: Coded = ("RECOVERED", OWN, "Fitted to the measurement")
 
@@ -47,6 +48,7 @@ CODES = {
     "tlg": Codes(GLYCOLYSIS, MASS_UNIT),
     "volume_ml": Codes(VOLUME, VOLUME_UNIT),
     "evidence_sigma": Codes(EVIDENCE, NO_UNIT),
+    "without_ct": Codes(WITHOUT_CT, NO_UNIT),
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import highdicom as hd
 
+OWN = {"EVIDENCE": "evidence_sigma", "WITHOUT_CT": "without_ct"}
 DERIVATIONS = {"Maximum": "suvmax", "Mean": "suvmean", "Peak Value Within ROI": "suvpeak"}
 CONCEPTS = {"Volume": "volume_ml", "Metabolic Volume": "mtv_ml", "Total Lesion Glycolysis": "tlg"}
 
@@ -43,8 +44,8 @@ def values_of(report: hd.sr.ComprehensiveSR, method: str) -> dict[tuple[str, str
         image = {"INPUT_PET": "lr", "SR_PET": method}[group.method.value]
         for measurement in group.get_measurements():
             value = float(measurement.value)
-            if measurement.name.value == "EVIDENCE":
-                columns = {"evidence_sigma": value}
+            if measurement.name.value in OWN:
+                columns = {OWN[measurement.name.value]: value}
             elif is_recovered(measurement):
                 name, ends = field(measurement), ends_of(measurement)
                 columns = {f"{name}_recovered": value}
