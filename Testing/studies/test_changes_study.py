@@ -15,7 +15,8 @@ GRID = Volume(np.zeros((10, 30, 60)), (2.0, 2.0, 3.0))
 
 
 def row(**values):
-    found = {"patient": "p", "input": "image", "status": "paired", "paired": "yes", "factor": 0.7, "volume_ml": 2.0}
+    found = {"patient": "p", "input": "image", "status": "paired", "paired": "yes", "factor": 0.7}
+    found |= {"volume_ml": 2.0, "mask": "true"}
     found |= {f"{image}_suvmean_percent": -30.0 for image in ("true", *changes.IMAGES)}
     for name in changes.MEASURES:
         ends = {"percent": -30.0, "low": -40.0, "high": -20.0, "real": "yes"}
@@ -42,7 +43,7 @@ def test_coverage_counts_the_true_changes_within_their_intervals():
     rows = [row(), row(true_suvmean_ratio=0.85), row(suvmean_recovered_low=None), row(true_suvmean_ratio=0.75)]
     assert changes.coverage(rows, "suvmean") == pytest.approx(200 / 3) and changes.coverage(rows, "tlg") == 100
     lines = changes.changes_lines([row(), row(paired="no")])
-    assert "Paired rightly, new and vanished ones included: images 1 of 2." in lines
+    assert "Paired rightly, new and vanished ones and all masks included: images 1 of 2." in lines
     assert "| image | -30 % | 2 | 1 | 0.0 | 0.0 | 0.0 | 20 | 100 | 100 | 100 | 100 | 100 |" in lines
 
 
@@ -54,6 +55,7 @@ def test_the_study_compares_two_visits_of_a_subject(tmp_path, monkeypatch):
     written = changes.changes_study(tmp_path / "out", "data", device="cpu")
     rows = table(tmp_path / "out" / "changes.csv")
     assert [r["status"] for r in rows] == ["paired"] * len(rows) and {r["paired"] for r in rows} == {"yes"}
+    assert {r["mask"] for r in rows} == set(changes.MASKS)
     assert all(float(r["suvmean_recovered_low"]) < float(r["suvmean_recovered_high"]) for r in rows)
     assert float(rows[0]["true_suvmean_percent"]) < -15 and "## By change" in written.read_text()
     assert (tmp_path / "out" / "changes.png").is_file()

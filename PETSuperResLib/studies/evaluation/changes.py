@@ -7,7 +7,6 @@ vanished, or is new.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,12 +16,12 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ...files import hash_of, to_json, write_csv, write_text
+from ...files import write_csv, write_text
 from ...followup.compare import FollowUp, compare
-from ...followup.visit import Visit
+from ...followup.visit import Visit, recovered_of
 from ...lesions.blobs import smooth_inside
-from ...lesions.intervals import CALIBRATION_FILE, LEVEL, with_recovered
-from ...lesions.measures import INTERVALS, RECOVERED, measure_lesions
+from ...lesions.intervals import LEVEL, with_recovered
+from ...lesions.measures import measure_lesions
 from ...lesions.recovery import recover
 from ...lesions.segments import segments_of
 from ...prior import Prior
@@ -31,9 +30,11 @@ from ...volume import Volume
 from ..plotting import save_figure
 from ..subjects import Subject
 from .lesion_scenes import Scan, scans
+from .lesions import moved_labels
 from .summary import heading, markdown
 from .tables import Cell, Table
 
+MASKS = {"true": 0, "one voxel larger": 1}  # of the second visit
 FACTORS = (0.7, 1.0, 1.15, 0.0, np.inf)  # of the contrast at the second visit to that at the first
 TITLES = {0.7: "-30 %", 1.0: "none", 1.15: "+15 %"}
 ANOTHER_SEED = 500  # of the second visit's noise, and of each further draw
@@ -41,7 +42,7 @@ QUALITY = "draft"  # what is recovered hardly depends on the image's quality
 MEASURES = ("suvmean", "suvpeak", "suvmax", "tlg")
 IMAGES = ("pet", "sr", "recovered")  # that a change is read from
 COLUMNS = (
-    *("patient", "subject", "input", "condition", "seed", "lesion", "factor", "status", "paired", "volume_ml"),
+    *("patient", "subject", "input", "condition", "seed", "mask", "lesion", "factor", "status", "paired", "volume_ml"),
     *("true_suvmean_percent", *(f"{image}_suvmean_percent" for image in IMAGES)),
     *(f"pet_suvmean_{end}" for end in ("low", "high", "real")),
     *(f"true_{name}_ratio" for name in MEASURES),
@@ -64,8 +65,8 @@ def changes_study(
 ) -> Path:
     """Compare two visits of every test anatomy: changes.csv, changes.md, changes.png; returns the second.
 
-    ``draws`` of noise of each; ``limit``: only so many anatomies and inputs. What each scan gave is kept in ``out`` for
-    a run that goes on.
+    ``draws`` of noise of each; ``limit``: only so many anatomies and inputs. The images are kept in ``out`` for a run
+    that goes on.
     """
     report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
     first = scans("test", data, cts)[:limit]
@@ -81,20 +82,23 @@ def changes_study(
 
 
 def pair_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str) -> list[Row]:
-    """A row for every lesion of a subject: its true change, and what a comparison of both visits says of it."""
+    """A row for every lesion of a subject and mask: its true change, and what a comparison of the visits says of it."""
     pet, ct, labels = scan.subject.load()
     if labels is None:
         return []
     surroundings = _without(pet, labels)
-    visits, truths, factors = [], [], dict[str, float]()
+    visits: list[dict[str, Visit]] = []
+    truths, factors = [], dict[str, float]()
     for number in (0, 1):
         seen = Subject(scan.subject.name, {**scan.subject.decides, "visit": number}, scan.subject.load, "sharp")
         own = replace(scan, subject=seen, seed=scan.seed + ANOTHER_SEED * number)
         images, factors = _painted(pet, surroundings, labels, number)
-        visit, truth = _visit(own, images, ct, prior, quality, folder, device)
-        visits.append(visit)
+        masks = list(MASKS) if number else ["true"]
+        found, truth = _visit(own, images, ct, prior, quality, folder, device, masks)
+        visits.append(found)
         truths.append(truth)
-    return _rows(scan, compare(visits, aligned=True), truths, factors)
+    compared = {mask: compare([visits[0]["true"], visits[1][mask]], aligned=True) for mask in MASKS}
+    return [{**row, "mask": mask} for mask, done in compared.items() for row in _rows(scan, done, truths, factors)]
 
 
 def _without(pet: Volume, labels: Volume) -> Volume:
@@ -122,30 +126,37 @@ def _painted(
 
 
 def _visit(
-    scan: Scan, images: tuple[Volume, Volume], ct: Volume, prior: Prior, quality: str, folder: Path, device: str
-) -> tuple[Visit, dict[str, dict[str, float]]]:
-    """A scanned and reconstructed visit, and the true figures of its lesions by name."""
+    scan: Scan,
+    images: tuple[Volume, Volume],
+    ct: Volume,
+    prior: Prior,
+    quality: str,
+    folder: Path,
+    device: str,
+    masks: Sequence[str],
+) -> tuple[dict[str, Visit], dict[str, dict[str, float]]]:
+    """A scanned and reconstructed visit by mask, and the true figures of its lesions by name."""
     simulation = scan.simulate(images[0], ct, device)
-    segments = segments_of(images[1]) if images[1].array.any() else []
-    true = measure_lesions(simulation.truth, segments, skip_outside=True)
-    truth = {one.name: {name: getattr(one, name) for name in MEASURES} for one in true}
-    calibration = CALIBRATION_FILE.read_text(encoding="utf-8")
-    file = folder / f"{hash_of(scan.decides(prior, quality) | {'calibration': calibration})}.json"
     problem = scan.problem(simulation, ct, device)
     image = scan.restored(problem, ct, prior, quality, folder)
-    if file.is_file():
-        recovered = json.loads(file.read_text(encoding="utf-8"))
-    else:
-        data = problem.data(problem.expected(image.array))
+    data = problem.data(problem.expected(image.array))
+    truth, visits = {}, {}
+    for mask in masks:
+        labels = moved_labels(images[1], MASKS[mask])
+        segments = segments_of(labels) if labels.array.any() else []
+        if mask == "true":
+            true = measure_lesions(simulation.truth, segments, skip_outside=True)
+            truth = {one.name: {name: getattr(one, name) for name in MEASURES} for one in true}
         lesions = measure_lesions(image, segments, skip_outside=True)
         found = with_recovered(lesions, recover(data, image, segments), scan.input)
-        recovered = {one.name: {name: getattr(one, name) for name in (*RECOVERED, *INTERVALS)} for one in found}
-        write_text(file, to_json(recovered))
-    for name, one in recovered.items():
-        volume = one["tlg_recovered"] / one["suvmean_recovered"]
-        truth[name]["volume_ml"], truth[name]["tlg"] = volume, truth[name]["suvmean"] * volume
-    images_of = {"pet": simulation.lr, "sr": image}
-    return Visit(f"visit {scan.seed}", images_of, tuple(segments), recovered=recovered), truth
+        recovered = {one.name: recovered_of(vars(one)) for one in found}
+        if mask == "true":
+            for name, one in recovered.items():
+                volume = one["tlg_recovered"] / one["suvmean_recovered"]
+                truth[name] |= {"volume_ml": volume, "tlg": truth[name]["suvmean"] * volume}
+        seen = {"pet": simulation.lr, "sr": image}
+        visits[mask] = Visit(f"visit {scan.seed}", seen, tuple(segments), recovered=recovered)
+    return visits, truth
 
 
 def _rows(
@@ -184,27 +195,31 @@ def _percent(first: dict[str, float], second: dict[str, float], name: str) -> fl
 
 
 def changes_lines(rows: Sequence[Row]) -> list[str]:
-    """Pairing, and errors and coverage by change and by volume."""
+    """Pairing, and errors and coverage by change, by volume and by mask."""
     kinds = list(dict.fromkeys(row["input"] for row in rows))
     right = {kind: [row["paired"] == "yes" for row in rows if row["input"] == kind] for kind in kinds}
     told = "; ".join(f"{kind}s {sum(of)} of {len(of)}" for kind, of in right.items())
-    paired = [row for row in rows if row["status"] == "paired" and row["suvmean_recovered_low"] is not None]
+    known = [row for row in rows if row["status"] == "paired" and row["suvmean_recovered_low"] is not None]
+    true = [row for row in known if row["mask"] == "true"]
     return [
-        "Two visits of painted anatomies that nothing was tuned on, aligned, with the lesions' true masks. Errors are "
-        "of the change of SUVmean, in per cent of the first visit: the median without sign. Coverage is the share of "
-        f"lesions whose true change lies in the interval that those of both visits give ({100 * LEVEL:.0f} % are "
-        "aimed at); width is the median of that interval in per cent of the first visit. *Real* is the share of which "
-        "the interval leaves out 0.",
+        "Two visits of painted anatomies that nothing was tuned on, aligned. Errors are of the change of SUVmean, in "
+        "per cent of the first visit: the median without sign. Coverage is the share of lesions whose true change "
+        f"lies in the interval that those of both visits give ({100 * LEVEL:.0f} % are aimed at); width is the median "
+        "of that interval in per cent of the first visit. *Real* is the share of which the interval leaves out 0.",
         "",
-        f"Paired rightly, new and vanished ones included: {told}.",
+        f"Paired rightly, new and vanished ones and all masks included: {told}.",
         "",
-        "## By change",
+        "## By change, with the true masks",
         "",
-        *_table(paired, "change", lambda row: TITLES[row["factor"]], list(TITLES.values())),
+        *_table(true, "change", lambda row: TITLES[row["factor"]], list(TITLES.values())),
         "",
-        "## By volume",
+        "## By volume, with the true masks",
         "",
-        *_table(paired, "volume", _size, ["below 1 mL", "from 1 mL"]),
+        *_table(true, "volume", _size, ["below 1 mL", "from 1 mL"]),
+        "",
+        "## By the mask of the second visit",
+        "",
+        *_table(known, "mask", lambda row: row["mask"], list(MASKS), whole=False),
         "",
     ]
 
@@ -213,13 +228,13 @@ def _size(row: Row) -> str:
     return "below 1 mL" if row["volume_ml"] < 1 else "from 1 mL"
 
 
-def _table(rows: Sequence[Row], title: str, group: Any, names: Sequence[str]) -> list[str]:
+def _table(rows: Sequence[Row], title: str, group: Any, names: Sequence[str], whole: bool = True) -> list[str]:
     covered = (f"{name} covered %" for name in ("SUVmean", "SUVpeak", "SUVmax", "TLG"))
     heads = ("Input", title, "lesions", "anatomies", "PET", "result", "recovered", "width %", *covered, "real %")
     body = []
     for kind in dict.fromkeys(row["input"] for row in rows):
         of_kind = [row for row in rows if row["input"] == kind]
-        for name in [*names, "all"]:
+        for name in [*names, *(["all"] if whole else [])]:
             mine = [row for row in of_kind if name in ("all", group(row))]
             if not mine:
                 continue
@@ -250,7 +265,8 @@ def changes_figure(path: Path, rows: Sequence[Row]) -> Path:
     """Draw recovered over true change of SUVmean with its interval, and the change in the PET."""
     from matplotlib.figure import Figure
 
-    paired = [row for row in rows if row["status"] == "paired" and row["suvmean_recovered_low"] is not None]
+    seen = [row for row in rows if row["status"] == "paired" and row["mask"] == "true"]
+    paired = [row for row in seen if row["suvmean_recovered_low"] is not None]
     kinds = list(dict.fromkeys(row["input"] for row in paired))
     figure = Figure((5.5 * max(1, len(kinds)), 4.6), layout="tight")
     for axis, kind in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False, sharey=True)[0], kinds, strict=False):
