@@ -17,6 +17,9 @@ from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.reconstruction import reconstruct
 from PETSuperResLib.remeasure import Remeasurement, measurement_of, remeasured
 from PETSuperResLib.sampling import Standard
+from PETSuperResLib.worker.job import Tools
+from PETSuperResLib.worker.jobs import JOBS
+from PETSuperResLib.worker.raw_arrays import write_raw
 
 QUICK = Standard("quick", steps=2, start_sigma=0.3, end_sigma=0.1, start_iterations=3, inner_first=2, inner_last=2)
 
@@ -68,3 +71,21 @@ def test_a_sinogram_serves_and_a_report_of_one_describes_no_image(run):
     assert changed[0].suvmean_recovered != result.lesions["ours-quick"][0].suvmean_recovered
     with pytest.raises(InputError, match="run the reconstruction again"):
         measurement_of(scan.lr, result.report)
+
+
+def test_a_follow_up_in_the_worker_recovers_the_lesions_of_its_results(run, tmp_path):
+    phantom = small_phantom()
+    result = run(phantom.pet, phantom.ct, phantom.labels, scanner="Siemens Biograph mCT")
+    segments = segments_of(phantom.labels)
+    study = {"name": "a", "masks": [s.name for s in segments], "report": json.loads(to_json(result.report))}
+    images = {"pets": [phantom.pet] * 2, "results": [result.volume] * 2, "masks": [s.mask for s in segments] * 2}
+    files = {
+        key: [str(write_raw(volume, tmp_path / f"{key}{n}.nrrd")) for n, volume in enumerate(volumes)]
+        for key, volumes in images.items()
+    }
+    job = JOBS["followup"].from_message({"studies": [study, study], "out": str(tmp_path / "out"), **files})
+    _, report = job.run(Tools(None, lambda event: None, lambda file: None))
+    found = [row for row in report["rows"] if row["image"] == "sr"]
+    wanted = [lesion for lesion in result.lesions["ours-quick"] for _ in (1, 2)]
+    assert [row["suvmean_recovered"] for row in found] == pytest.approx([w.suvmean_recovered for w in wanted], rel=1e-3)
+    assert all(row["suvmean_recovered_change_real"] == "no" for row in found if row["visit"] == 2)

@@ -28,7 +28,7 @@ def place(table: Any, studies: Sequence[Study], found: Sequence[Mapping[str, Any
             x, y, z = about["centre"]
             node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", f"{name} {study.name}")
             provenance.mark(node)
-            node.AddControlPoint([-x, -y, z])
+            node.AddControlPoint(-x, -y, z)
             node.SetNthControlPointLabel(0, f"{name} {study.name}")
             node.CreateDefaultDisplayNodes()
             display = node.GetDisplayNode()
