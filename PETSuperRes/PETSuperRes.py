@@ -96,7 +96,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.settings = SettingsPanel(self.ui, self.logic, self.status)
         self.selectors = Selectors(self.ui, self.onParameters)
         self.units = UnitsPanel(self.ui, self.logic, self.onConverted, self.status)
-        self.lesions = LesionsPanel(self.ui, self.status)
+        self.lesions = LesionsPanel(self.ui, self.logic, self.status)
         self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions)
         self.petct = PetCtPanel(self.ui, self.status)
         self.spheres = SpheresPanel(self.ui, self.status)

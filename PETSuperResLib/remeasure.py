@@ -6,21 +6,26 @@ reconstruction nor another projection of the whole image.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse.csgraph import connected_components
 
 from .dispersion import with_measured_dispersion
 from .errors import InputError
 from .grid import axial, crop_to_region
+from .lesions.doubts import with_doubts
 from .lesions.evidence import with_evidence
 from .lesions.intervals import with_recovered
 from .lesions.measures import MTV, Lesion, measure_lesions
-from .lesions.recovery import recover
+from .lesions.recovery import REACH_MM, recover
 from .lesions.segments import Segment
+from .physics.amplitudes import Data
 from .physics.image_model import ImageMeasurement, image_measurement
 from .physics.image_noise import ImageNoise
 from .physics.measurement import Measurement
@@ -47,10 +52,25 @@ class Remeasurement:
         problem = Problem(self.volume, measurement, no_ct, projector, device)
         problem = problem if measurement.kind == "image" else with_measured_dispersion(problem)
         self.data = problem.data(problem.expected(np.ascontiguousarray(self.volume.array, np.float32)))
+        self._known: dict[tuple[str, ...], list[Lesion]] = {}  # by the masks of a neighbourhood
 
     def lesions(self, segments: Sequence[Segment], threshold: float | str = MTV) -> list[Lesion]:
-        """The SUVs of every segment that the result holds, with what is recovered of it, interval and evidence."""
-        return lesions_of_result(self.data, self.volume, segments, threshold)
+        """The SUVs of every segment that the result holds, with what is recovered of it, interval and evidence.
+
+        Only neighbourhoods in which a segment has changed since the last call are fitted again.
+        """
+        known, found = self._known, {}
+        self._known = {}
+        for group in neighbourhoods(segments, max(self.volume.spacing)):
+            key = (str(threshold), *map(_digest, group))
+            if key not in known:
+                numbered = [replace(segment, label=number) for number, segment in enumerate(group)]
+                known[key] = lesions_of_result(self.data, self.volume, numbered, threshold)
+            self._known[key] = known[key]
+            for lesion in known[key]:
+                segment = group[lesion.label]
+                found[segment.label] = replace(lesion, label=segment.label, name=segment.name)
+        return [found[segment.label] for segment in segments if segment.label in found]
 
 
 def remeasured(
@@ -70,14 +90,37 @@ def remeasured(
 
 
 def lesions_of_result(
-    data: Any, volume: Volume, segments: Sequence[Segment], threshold: float | str = MTV
+    data: Data, volume: Volume, segments: Sequence[Segment], threshold: float | str = MTV
 ) -> list[Lesion]:
-    """The SUVs of every segment within a result ``volume`` whose :meth:`~.problem.Problem.data` are given."""
+    """The SUVs of every segment within a result ``volume`` whose ``data`` are given, with what supports them.
+
+    Of a lesion smaller than the resolution no SUVmax is recovered (:func:`~.lesions.doubts.doubts_of`).
+    """
     lesions = measure_lesions(volume, segments, threshold=threshold, skip_outside=True)
     held = {lesion.label for lesion in lesions}
     inside = [segment for segment in segments if segment.label in held]
     lesions = with_recovered(lesions, recover(data, volume, inside), data.measurement.kind)
-    return with_evidence(lesions, data, volume.array, inside)
+    lesions = with_evidence(lesions, data, volume.array, inside)
+    return [with_doubts(lesion, data.measurement.model_fwhm_mm[0]) for lesion in lesions]
+
+
+def neighbourhoods(segments: Sequence[Segment], voxel_mm: float) -> list[list[Segment]]:
+    """Segments in groups whose boxes lie so close that one may matter for what is recovered of another."""
+    if not segments:
+        return []
+    corners = np.stack([segment.mask.corners() for segment in segments])
+    low, high = corners.min(1), corners.max(1)
+    gaps = np.maximum(low[:, None] - high, low - high[:, None]).max(-1)
+    count, number = connected_components(gaps < 2 * (REACH_MM + voxel_mm), directed=False)
+    return [[s for s, of in zip(segments, number, strict=True) if of == group] for group in range(count)]
+
+
+def _digest(segment: Segment) -> str:
+    """What tells a mask from another one."""
+    mask = segment.mask
+    digest = hashlib.sha256(mask.array.tobytes())
+    digest.update(repr((mask.shape, mask.spacing, mask.origin, mask.direction)).encode())
+    return digest.hexdigest()
 
 
 def measurement_of(pet: Volume, report: Mapping[str, Any]) -> ImageMeasurement:

@@ -66,6 +66,8 @@ class PETSuperResLogic(_Base):
         self._task: Any = None
         self._petct: Any = None  # display of PET and CT
         self._apart: list[Any] = []  # tasks in processes of their own
+        self._recovery: Any = None
+        self._sinograms: dict[Any, Any] = {}  # measurements that results were made from, by their nodes
 
     @property
     def runner(self) -> Any:
@@ -84,6 +86,8 @@ class PETSuperResLogic(_Base):
             task.runner.close(grace_s=GRACE_S)
         if self._runner is not None:
             self._runner.close()
+        if self._recovery is not None:
+            self._recovery.close()
 
     def askDevices(self, onFacts: Callable[[dict[str, Any]], None]) -> None:
         """Get ``devices`` and ``versions`` from a worker process; ``onFacts`` gets its message (or an error)."""
@@ -146,7 +150,11 @@ class PETSuperResLogic(_Base):
         scene = petNode.GetScene() or slicer.mrmlScene
 
         def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
-            return self._add_result((petNode, ctNode, scene), volumes, request, report)
+            node = self._add_result((petNode, ctNode, scene), volumes, request, report)
+            self._sinograms = {known: one for known, one in self._sinograms.items() if known.GetScene() is not None}
+            if request.measurement is not None:
+                self._sinograms[node] = request.measurement
+            return node
 
         if waitForCompletion and not self._injected:
             from PETSuperResLib import reconstruct
@@ -208,16 +216,67 @@ class PETSuperResLogic(_Base):
     def compareLesions(self, petNode: Any, srNode: Any, segmentationNode: Any, referenceNode: Any = None) -> Any:
         """Lesion SUVs in the PET and the super-resolved PET; returns a new vtkMRMLTableNode.
 
-        One row per segment; SUVmax, SUVmean, SUVpeak, MTV and TLG in both and the change in per cent,
-        and, with ``referenceNode``, in the reference. The same mask is measured on each image's own
-        voxels. Raises :class:`InputError` for an empty segmentation and :class:`GeometryError` for a
-        segment outside the PET.
+        One row per segment, with the columns of ``lesions_wide.csv``: SUVmax, SUVmean, SUVpeak, MTV and TLG in the PET
+        (``pet_suvmax``), in the PET on the result's grid (``pet_on_grid_suvmax``) and in the result (``sr_suvmax``),
+        the change in per cent, and, with ``referenceNode``, in the reference. The same mask is measured on each image's
+        own voxels. Where the result's data are at hand, what is recovered from them stands beside it, with intervals
+        and evidence. Raises :class:`InputError` for an empty segmentation and :class:`GeometryError` for a segment
+        outside the PET.
         """
         from PETSuperResLib.progress import at_once
         from PETSuperResSlicer.mrml.lesion_table import measure, new_table
 
-        images = [("PET", petNode), ("SR", srNode), *([] if referenceNode is None else [("reference", referenceNode)])]
-        return new_table(at_once(measure(images, segmentationNode)).columns, petNode)
+        measured = at_once(measure(petNode, srNode, segmentationNode, reference=referenceNode))
+        return new_table(self._with_recovered(srNode, measured), petNode)
+
+    def recoverLesions(
+        self,
+        srNode: Any,
+        measured: Any,
+        onDone: Callable[[Any], None],
+        onError: Callable[[Exception], None],
+    ) -> None:
+        """Recover the SUVs of ``measured`` lesions (:mod:`PETSuperResSlicer.mrml.lesion_table`) from a result's data.
+
+        A process of its own does it; ``onDone`` gets them with what was recovered, from the event loop, unless another
+        call came meanwhile. Raises :class:`InputError` where the data are not at hand.
+        """
+        from PETSuperResSlicer.worker.recovery import Recovery
+
+        data = provenance.data_of(srNode, self._sinograms.get(srNode))
+        if self._recovery is None:
+            self._recovery = Recovery()
+        self._recovery.start(
+            srNode,
+            data,
+            measured.segments,
+            measured.threshold,
+            lambda lesions: onDone(measured.recovered(lesions)),
+            onError,
+        )
+
+    def dropRecovery(self) -> None:
+        """Forget what :meth:`recoverLesions` was asked."""
+        if self._recovery is not None:
+            self._recovery.drop()
+
+    def _with_recovered(self, srNode: Any, measured: Any) -> Any:
+        """Measured lesions with what is recovered of them in this process, as they are where the data are lacking."""
+        from PETSuperResLib.physics.measurement import Measurement
+        from PETSuperResLib.remeasure import Remeasurement, measurement_of
+        from PETSuperResSlicer.mrml.volumes import volume_from_node
+
+        try:
+            data = provenance.data_of(srNode, self._sinograms.get(srNode))
+        except InputError:
+            return measured
+        source = data.get("measurement")
+        if source is None:
+            source = measurement_of(volume_from_node(data["pet"]), provenance.report_of(srNode))
+        elif not hasattr(source, "counts"):
+            source = Measurement.read(source)
+        result = Remeasurement(volume_from_node(srNode, "SUVbw"), source)
+        return measured.recovered(result.lesions(measured.segments, measured.threshold))
 
     def showPETCT(
         self,
@@ -356,7 +415,7 @@ class PETSuperResLogic(_Base):
         pet = provenance.inputs_of(srNode)[0]
         if pet is None:
             raise InputError("The PET of this result is no longer in the scene: load it, or leave the lesions out.")
-        return at_once(measure([("PET", pet), ("SR", srNode)], segmentationNode))
+        return self._with_recovered(srNode, at_once(measure(pet, srNode, segmentationNode)))
 
     def suvFromDicom(
         self,

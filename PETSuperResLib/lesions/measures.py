@@ -78,6 +78,7 @@ class Lesion:
     tlg_high: float | None = None
     interval_note: str | None = None  # why an interval is wider than calibrated, or withheld
     volume_ml: float | None = None  # of the segment within the volume
+    doubts: str | None = None  # what of a result is not to be trusted, in words (:mod:`.doubts`)
     threshold: str | None = None  # from which a voxel counts towards MTV and TLG: an SUV, or a share of SUVmax
     without_ct: float | None = None  # share of its uptake above the surroundings that a result without the CT has
 

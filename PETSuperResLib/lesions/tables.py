@@ -13,7 +13,7 @@ from typing import Any
 from .measures import INTERVALS, MEASURES, RECOVERED, UNIT, Lesion, percent
 
 IMAGES = ("pet", "pet_on_grid", "sr")
-OF_RESULT = (*RECOVERED, *INTERVALS, "evidence_sigma", "volume_ml", "threshold", "without_ct")
+OF_RESULT = (*RECOVERED, *INTERVALS, "evidence_sigma", "without_ct", "volume_ml", "doubts", "threshold")
 COLUMNS = (
     "lesion",
     *(f"{image}_{measure}" for image in IMAGES for measure in MEASURES),

@@ -1,4 +1,4 @@
-"""The jobs of the worker, from files to files: a reconstruction, the demo case, a DICOM series, a follow-up."""
+"""The jobs of the worker: a reconstruction, the demo case, a DICOM series, SUV, a follow-up, lesions of a result."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ..results import check_results, target
 from ..volume import Volume
 from .followup import FollowUpJob
 from .job import Answer, Job, Tools
+from .lesions import LesionsJob
 from .raw_arrays import MARK, read_raw, write_raw
 
 PREVIEW_SECONDS = 2.0  # at least so much time between two previews
@@ -169,4 +170,5 @@ JOBS: dict[str, type[Job]] = {
     "dicom": DicomJob,
     "suv": SuvJob,
     "followup": FollowUpJob,
+    "lesions": LesionsJob,
 }

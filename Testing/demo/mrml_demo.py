@@ -172,18 +172,19 @@ def _picture(
 
 
 def _text(table: Any) -> str:
-    """The table's SUVmax, SUVpeak and MTV as aligned text."""
+    """The table's SUVmean, SUVpeak and MTV as aligned text, with what was recovered and its interval."""
     from PETSuperResLib.commands.common import table as aligned
 
-    columns = {"Lesion": "lesion"}
-    for measure in ("SUVmax", "SUVpeak", "MTV"):
-        unit = " mL" if measure == "MTV" else ""
-        columns |= {f"{measure} {image}": f"{measure}{unit} {image}" for image in ("PET", "SR", "reference")}
+    headings = {"lesion": "lesion", "volume_ml": "mL"}
+    for measure, title in (("suvmean", "SUVmean"), ("suvpeak", "SUVpeak"), ("mtv_ml", "MTV mL")):
+        names = {f"{image}_{measure}": image.upper() for image in ("pet", "sr")}
+        names |= {f"{measure}_{what}": what for what in ("recovered", "low", "high")} if measure == "suvmean" else {}
+        headings |= {name: f"{title} {what}" for name, what in {**names, f"reference_{measure}": "reference"}.items()}
     rows = []
     for row in range(table.GetNumberOfRows()):
-        cells = {name: table.GetTable().GetValueByName(row, name) for name in columns}
-        rows.append({n: v.ToString() if n == "Lesion" else float(v.ToDouble()) for n, v in cells.items()})
-    return aligned(rows, columns)
+        cells = {name: table.GetTable().GetValueByName(row, name) for name in headings}
+        rows.append({n: v.ToString() if n == "lesion" else float(v.ToDouble()) for n, v in cells.items()})
+    return aligned(rows, headings)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ def test_the_lesion_table_has_a_row_for_every_lesion(run):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(run.phantom.lesions)
     for row, number in zip(rows, range(1, 1 + len(rows)), strict=True):
-        assert row["Lesion"].startswith(str(number))
-        assert float(row["SUVmax reference"]) == pytest.approx(
+        assert row["lesion"].startswith(str(number))
+        assert float(row["reference_suvmax"]) == pytest.approx(
             run.phantom.pet.array[run.phantom.labels.array == number].max(), rel=0.35
         )
 

@@ -149,15 +149,15 @@ def test_the_lesion_table_holds_suvs_before_and_after(case, backend):
         return [float(table.GetTable().GetValueByName(row, name).ToDouble()) for row in range(table.GetNumberOfRows())]
 
     assert [table.GetCellText(row, 0) for row in range(table.GetNumberOfRows())] == ["Liver", "Node"]
-    np.testing.assert_allclose(column("SUVmax PET"), [4, 7], rtol=1e-5)
-    np.testing.assert_allclose(column("SUVmax SR"), [8, 14], rtol=1e-5)
-    np.testing.assert_allclose(column("SUVmean SR"), [8, 14], rtol=1e-5)
-    np.testing.assert_allclose(column("SUVmax change"), [100, 100], rtol=1e-5)
-    np.testing.assert_allclose(column("SUVmax reference"), [4, 7], rtol=1e-5)
+    np.testing.assert_allclose(column("pet_suvmax"), [4, 7], rtol=1e-5)
+    np.testing.assert_allclose(column("sr_suvmax"), [8, 14], rtol=1e-5)
+    np.testing.assert_allclose(column("sr_suvmean"), [8, 14], rtol=1e-5)
+    np.testing.assert_allclose(column("suvmax_change_percent"), [100, 100], rtol=1e-5)
+    np.testing.assert_allclose(column("reference_suvmax"), [4, 7], rtol=1e-5)
     volumes = [float((case.labels.array == n).sum()) * case.labels.voxel_ml for n in (1, 2)]
-    np.testing.assert_allclose(column("MTV PET"), volumes, rtol=1e-4)
-    np.testing.assert_allclose(column("MTV SR"), volumes, rtol=1e-4)
-    assert table.GetColumnUnitLabel("SUVmax SR") == "g/mL"
+    np.testing.assert_allclose(column("pet_mtv_ml"), volumes, rtol=1e-4)
+    np.testing.assert_allclose(column("sr_mtv_ml"), volumes, rtol=1e-4)
+    assert table.GetColumnUnitLabel("sr_suvmax") == "g/mL" and table.GetColumnTitle("sr_suvmax") == "SUVmax SR"
 
 
 def test_a_label_map_serves_as_well_as_a_segmentation(scene, case, backend):

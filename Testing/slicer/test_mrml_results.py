@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 from PETSuperResSlicer import sample_data as sample
-from PETSuperResSlicer.mrml import compare, inputs, provenance, units
+from PETSuperResSlicer.mrml import compare, inputs, lesion_chart, provenance, units
 from PETSuperResSlicer.mrml import lesion_table as lesions
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import masks_from_node
@@ -20,7 +20,7 @@ from PETSuperResLib.volume import Volume
 def measured(nodes):
     """The two cubes measured in the PET and in a result with doubled values."""
     mrml.set_voxels(nodes.result, nodes.volume.with_array(nodes.volume.array * 2))
-    return at_once(lesions.measure([("PET", nodes.pet), ("SR", nodes.result)], nodes.segments, "2.5"))
+    return at_once(lesions.measure(nodes.pet, nodes.result, nodes.segments, "2.5"))
 
 
 def test_a_lesion_partly_outside_the_pet_is_told_with_its_share(nodes):
@@ -28,7 +28,7 @@ def test_a_lesion_partly_outside_the_pet_is_told_with_its_share(nodes):
     slices = np.flatnonzero((nodes.labels.array == 1).any((1, 2)))
     part = nodes.volume.slices(0, int(slices[len(slices) // 2]))
     mrml.set_voxels(nodes.pet, part)
-    told = at_once(lesions.measure([("PET", nodes.pet)], nodes.segments, "2.5")).notes
+    told = at_once(lesions.measure(nodes.pet, nodes.result, nodes.segments, "2.5")).notes
     assert len(told) >= 1 and "lies outside the PET: what is measured is the rest" in told[0]
 
 
@@ -49,7 +49,7 @@ def series_of(chart):
 
 @pytest.fixture
 def chart(nodes, measured):
-    return lesions.update_chart(None, lesions.update_table(None, measured, nodes.pet, nodes.result), "SUVmax")
+    return lesion_chart.update_chart(None, lesions.update_table(None, measured, nodes.pet, nodes.result), "suvmax")
 
 
 def test_the_plots_axis_has_the_numbers_of_the_table_and_says_which_lesion_is_which(chart):
@@ -67,9 +67,9 @@ def test_a_chart_that_lost_a_series_is_repaired(scene, chart, lost):
     scene.RemoveNode(series_of(chart)[lost])
     stray = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", "SR")
     chart.AddAndObservePlotSeriesNodeID(stray.GetID())
-    lesions.update_chart(chart, table, "SUVmax")
+    lesion_chart.update_chart(chart, table, "suvmax")
     shown = [(s.GetName(), s.GetYColumnName(), s.GetColor()) for s in series_of(chart)]
-    assert shown == [(title, f"SUVmax {title}", lesions.COLOURS[title]) for title in ("PET", "SR")]
+    assert shown == [(title, f"{title.lower()}_suvmax", lesion_chart.COLOURS[title]) for title in ("PET", "SR")]
     assert scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 2
 
 

@@ -253,7 +253,7 @@ def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, 
     assert panel.params.pet.GetName() == "PET" and panel.params.ct.GetName() == "CT"
     assert panel.params.result.GetName() == made
     series = [panel.params.chart.GetNthPlotSeriesNode(n) for n in range(2)]
-    assert [(s.GetName(), s.GetYColumnName()) for s in series] == [("PET", "SUVmax PET"), ("SR", "SUVmax SR")]
+    assert [(s.GetName(), s.GetYColumnName()) for s in series] == [("PET", "pet_suvpeak"), ("SR", "sr_suvpeak")]
     displays = [node.GetDisplayNode() for node in (panel.params.pet, panel.params.result)]
     displays[0].AutoWindowLevelOff()
     displays[0].SetWindowLevel(20, 9)

@@ -20,17 +20,31 @@ from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 from PETSuperResSlicer.worker import client
 
 from PETSuperResLib import suv_volume
+from PETSuperResLib.lesions.measures import COLUMNS
+
+
+def shown(panel, row):
+    return [text(panel, row, column) for column in range(panel.ui.lesionsTable.columnCount)]
+
+
+def tip(panel, row):
+    return panel.ui.lesionsTable.item(row, 0).toolTip()
 
 
 def test_the_lesion_table_follows_the_segments(panel, host, fake, case, result):
     ui, table = panel.ui, panel.lesions.table
     assert ui.lesionsTable.rowCount == 2 and text(panel, 0, 0) == "1 Liver"
-    assert text(panel, 0, 2) == "4.00\n8.00\n+100 %" and table.GetNumberOfRows() == 2
+    name, volume, pet, _, sr, *recovered = shown(panel, 0)
+    assert (name, volume, recovered) == ("1 Liver", "1.73", ["-", "-"]) and table.GetNumberOfRows() == 2
+    assert float(sr) == pytest.approx(2 * float(pet), rel=0.1) and "run it again" in ui.lesionsLabel.text
+    panel.ui.plotMeasureComboBox.setCurrentIndex(2)
+    host.spin(0.05)
+    assert shown(panel, 0)[2:5] == ["4.00", "4.00", "8.00"] and "SUVmean [g/mL]: PET 4.00" in tip(panel, 0)
     hot = case.segments.GetSegmentation().GetNthSegmentID(0)
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(case.segments, hot, case.pet)
     mask[:] = case.labels.array == 2  # redraw the first segment over the second lesion
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, case.segments, hot, case.pet)
-    assert host.spin(5, until=lambda: text(panel, 0, 2).startswith("7.00"))
+    assert host.spin(5, until=lambda: text(panel, 0, 2) == "7.00")
     assert panel.lesions.table is table
     case.segments.GetSegmentation().RemoveSegment(hot)
     assert host.spin(5, until=lambda: ui.lesionsTable.rowCount == 1) and table.GetNumberOfRows() == 1
@@ -69,7 +83,9 @@ def test_a_wrong_threshold_is_told_and_a_right_one_is_used(panel, host, fake, ca
     assert panel.ui.lesionsTable.rowCount == 0
     panel.ui.thresholdEdit.setText("6.5")
     assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 2)
-    assert text(panel, 0, 5).startswith("0.00")  # 4 SUV is below the threshold in the PET
+    panel.ui.plotMeasureComboBox.setCurrentIndex(3)
+    host.spin(0.05)
+    assert text(panel, 0, 2) == "0.00"  # 4 SUV is below the threshold in the PET
 
 
 def test_a_click_on_a_row_jumps_to_the_lesion(panel, host, fake, case, result):
@@ -85,13 +101,14 @@ def test_a_click_on_a_row_jumps_to_the_lesion(panel, host, fake, case, result):
 
 def test_copy_and_csv(panel, host, fake, case, result, tmp_path):
     panel.ui.copyButton.click()
-    assert slicer.app.clipboard().text().splitlines()[0].startswith("Lesion\tNo.\tSUVmax PET [g/mL]\tSUVmax SR [g/mL]")
+    assert slicer.app.clipboard().text().splitlines()[0] == "\t".join(COLUMNS)
     path = tmp_path / "lesions.csv"
     host.files.append(str(path))
     panel.ui.csvButton.click()
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-    assert [float(row["SUVmax SR [g/mL]"]) for row in rows] == pytest.approx([8, 14])
-    assert float(rows[0]["SUVmax change [%]"]) == pytest.approx(100) and rows[1]["Lesion"] == "Node"
+    assert [row["method"] for row in rows[::2]] == ["lr", "lr-on-grid", "ours-standard"]
+    assert [float(row["suvmax"]) for row in rows if row["method"] == "ours-standard"] == pytest.approx([8, 14])
+    assert {(row["threshold"], row["suv_unit"]) for row in rows} == {("2.5", "SUVbw g/mL")}
     panel.lesions.export(str(path / "lesions.csv"))  # no folder
     assert "choose another folder" in panel.ui.statusLabel.text
 
@@ -116,7 +133,7 @@ def test_compare_shows_pet_result_difference_and_plot(panel, host, case, compare
     assert panel.params.chart is not None and view.GetPlotChartNodeID() == panel.params.chart.GetID()
     panel.ui.plotMeasureComboBox.setCurrentIndex(3)
     host.spin(0.05)
-    assert panel.params.chart.GetNthPlotSeriesNode(1).GetYColumnName() == "MTV SR"
+    assert panel.params.chart.GetNthPlotSeriesNode(1).GetYColumnName() == "sr_mtv_ml"
     view.SetPlotChartNodeID(None)
     panel.ui.plotButton.click()
     assert view.GetPlotChartNodeID() == panel.params.chart.GetID()
@@ -171,16 +188,16 @@ def test_the_key_exchanges_pet_and_result_and_the_view_says_what_it_shows(panel,
 
 
 def test_the_rows_have_their_height_before_the_table_is_shown(panel, host, fake, case):
-    """Three lines of text each; rows sized by a table without a width once were 86 pixels high."""
+    """Rows sized by a table without a width once were 86 pixels high."""
     choose(panel, host, case)
     panel.ui.lesionsButton.collapsed = True
     finish(panel, host, fake, case)
     table = panel.ui.lesionsTable
     line = table.fontMetrics().lineSpacing()
-    assert [table.rowHeight(row) for row in range(2)] == [3 * line + 8] * 2
+    assert [table.rowHeight(row) for row in range(2)] == [line + 8] * 2
     panel.ui.lesionsButton.collapsed = False
     host.spin(0.1)
-    assert table.viewport().height >= 2 * (3 * line + 8)
+    assert table.viewport().height >= 2 * (line + 8)
 
 
 def test_a_result_whose_pet_was_deleted_asks_for_the_pet(panel, host, fake, case, result):
@@ -247,8 +264,12 @@ def test_save_as_dicom_writes_the_lesions_of_the_table(panel, host, saved, tmp_p
     report = hd.sr.srread(tmp_path / "out" / "SR.dcm")
     groups = report.content.get_volumetric_roi_measurement_groups()
     found = {(g.tracking_identifier, g.method.meaning): g.get_measurements()[0].value for g in groups}
-    columns = zip(("Input PET", "Super-resolved PET"), panel.lesions.measured.columns, strict=True)
-    wanted = {(lesion.name, title): lesion.suvmax for title, (_, lesions) in columns for lesion in lesions}
+    columns = {"Input PET": "pet", "Super-resolved PET": "sr"}
+    wanted = {
+        (lesion.name, title): lesion.suvmax
+        for title, image in columns.items()
+        for lesion in panel.lesions.measured.columns[image]
+    }
     assert found == pytest.approx(wanted) and len(found) == 4
     assert "MTV and measured TLG from 41% of SUVmax" in {e.value for e in report.iterall() if e.keyword == "TextValue"}
     written = panel.logic.saveAsDicom(panel.params.result, tmp_path / "console", lesions=segments)

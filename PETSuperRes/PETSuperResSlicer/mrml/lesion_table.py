@@ -1,166 +1,201 @@
-"""Lesion SUVs in the panel: measured again when segments change, as a table, a bar plot, text and CSV."""
+"""Lesion SUVs in Slicer: measured when segments change, as the panel's cells, a table node, text and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 
-from PETSuperResLib.lesions import measures
+from PETSuperResLib.lesions import measures, tables
+from PETSuperResLib.lesions.measures import Lesion
 from PETSuperResLib.lesions.segments import Segment, within
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import mask_steps
 
-NUMBER = "No."  # column of a lesion's number, which the plot's axis shows
-COLOURS = {"PET": (0.55, 0.60, 0.66), "SR": (0.85, 0.37, 0.10)}
-SHORT = [m.short for m in measures.MEASURES.values()]  # headings of narrow columns
-MEASURES = [m.title for m in measures.MEASURES.values()]
-Columns = Sequence[tuple[str, Sequence[Any]]]  # (image, lesions)
+NUMBER = "number"  # column of a lesion's number, which the plot's axis shows
+ORDER = ("suvpeak", "suvmean", "suvmax", "mtv_ml", "tlg")  # as they are offered: SUVmax is the noisiest of the SUVs
+MEASURES = {measures.MEASURES[name].title: name for name in ORDER}  # by the title that the panel shows
+TITLES = {"pet": "PET", "pet_on_grid": "PET on grid", "sr": "SR", "reference": "reference"}
+METHODS = {"pet": measures.INPUT, "pet_on_grid": measures.ON_GRID}
+HEADINGS = ["Lesion", "mL", "PET", "on grid", "SR", "recovered (90 %)", "sigma"]
+TIPS = [
+    "Number and name of the segment",
+    "Volume of the segment",
+    "The PET as it is",
+    "The PET interpolated on the result's grid: what its voxels alone change",
+    "The super-resolved PET",
+    "Fitted to the measurement, with its 90 % interval",
+    "Evidence of the data for uptake above the surroundings; below 3 they do not support it",
+]
+Columns = Mapping[str, Sequence[Lesion]]  # by image, a key of TITLES
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Lesions of several images, as (title, lesions), the middle of each segment in RAS mm, and what is to be told.
+    """Lesions by image, the middle of each segment in RAS mm, and what is to be told.
 
     ``segments`` and ``threshold`` are what was measured with.
     """
 
-    columns: list[tuple[str, list[Any]]]
+    columns: dict[str, list[Lesion]]
     centres: list[tuple[float, float, float]]
     notes: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
     threshold: float | str = measures.MTV
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Of the first image (the input PET) and the second, as of a reconstruction's table."""
-        methods = zip(("lr", "sr"), self.columns, strict=False)
-        return [row for method, (_, lesions) in methods for row in measures.lesion_rows(lesions, method=method)]
+    def recovered(self, lesions: Sequence[Lesion]) -> Measured:
+        """The same with lesions of the result that have what was recovered of them."""
+        return replace(self, columns={**self.columns, "sr": list(lesions)})
+
+    def rows(self, setting: str = "", method: str = "sr") -> list[dict[str, Any]]:
+        """As of a reconstruction's lesions.csv; ``setting`` is the scanner, ``method`` the one of the result."""
+        found = {METHODS.get(image, method): own for image, own in self.columns.items() if image != "reference"}
+        return [row for name, own in found.items() for row in measures.lesion_rows(own, "", setting, name)]
+
+    def wide(self) -> list[dict[str, Any]]:
+        """A row per lesion of the PET, with the keys of :data:`~PETSuperResLib.lesions.tables.COLUMNS`."""
+        found = {image: {lesion.label: lesion for lesion in own} for image, own in self.columns.items()}
+        return [
+            tables.wide_row({i: {**asdict(of[n]), "lesion": of[n].name} for i, of in found.items() if n in of})
+            for n in found["pet"]
+        ]
 
 
 def measure(
-    images: Sequence[tuple[str, Any]], segmentation: Any, threshold: float | str = measures.MTV
+    pet: Any, result: Any, segmentation: Any, threshold: float | str = measures.MTV, reference: Any = None
 ) -> Generator[None, None, Measured]:
-    """Measure every segment of a node in every image; a generator that stops after each segment of each image.
+    """Measure every segment of a node in volume nodes in SUV; a generator that stops after each segment of each image.
 
-    ``images`` are (title, volume node in SUV), the first one the input. A segment outside it is left out with a note,
-    one outside a later image (a result of a region) only there. Raises the library's errors.
+    A segment outside the PET is left out with a note, one outside a later image (a result of a region) only there.
+    Raises the library's errors.
     """
-    volumes = [(title, mrml.voxels_of_node(node).volume()) for title, node in images]
+    nodes = {"pet": pet, "sr": result, **({} if reference is None else {"reference": reference})}
+    volumes = {image: mrml.voxels_of_node(node).volume() for image, node in nodes.items()}
     masks = yield from mask_steps(segmentation)
     drawn = tuple(Segment(label, name, mask) for label, (name, mask) in enumerate(masks, 1))
-    segments, notes = within(drawn, volumes[0][1])
-    columns: list[tuple[str, list[Any]]] = []
-    for number, (title, volume) in enumerate(volumes):
-        columns.append((title, []))
+    segments, notes = within(drawn, volumes["pet"])
+    columns: dict[str, list[Lesion]] = {image: [] for image in TITLES if image in {*volumes, "pet_on_grid"}}
+    for image, found in columns.items():
         for segment in segments:
             yield
-            found = measures.measure_lesions(volume, [segment], threshold=threshold, skip_outside=number > 0)
-            columns[-1][1].extend(found)
+            if image == "pet_on_grid":
+                found += measures.measure_on_grid(volumes["pet"], volumes["sr"], [segment], threshold)
+                continue
+            skip = image != "pet"
+            found += measures.measure_lesions(volumes[image], [segment], threshold=threshold, skip_outside=skip)
     centres = [segment.centre() for segment in segments]
     return Measured(columns, [(-x, -y, z) for x, y, z in centres], tuple(notes), tuple(segments), threshold)
 
 
-def fill_lesion_table(table: Any, columns: Columns) -> None:
-    """Fill a table node: a row per lesion; for each measure a column per image, and the change in per cent.
-
-    ``columns`` are (image name, lesions), the first one the input; lesions are matched by label.
-    """
+def fill_lesion_table(table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Fill a table node with :meth:`Measured.wide` rows; titles head the columns, units and meanings are theirs."""
     for old in reversed(range(table.GetNumberOfColumns())):
         table.RemoveColumn(old)
-    titles, lesions = [title for title, _lesions in columns], columns[0][1]
-    names, numbers = vtk.vtkStringArray(), vtk.vtkIntArray()
-    names.SetName("Lesion")
-    numbers.SetName(NUMBER)
-    for number, lesion in enumerate(lesions, 1):
-        names.InsertNextValue(lesion.name)
-        numbers.InsertNextValue(number)
-    table.AddColumn(names)
-    table.AddColumn(numbers)
-    for name, measure in measures.MEASURES.items():
-        values = _values(columns, name)
-        for title, figures in zip(titles, values, strict=True):
-            _add(table, f"{measure.title} {title}", figures, measure.unit, f"{measure.description}, in {title}")
-        if len(columns) > 1:
-            _add(table, f"{measure.title} change", _changes(*values[:2]), "%", f"{titles[1]} against {titles[0]}")
+    numbers = [{NUMBER: number, **row} for number, row in enumerate(rows, 1)]
+    for name in dict.fromkeys(("lesion", NUMBER, *tables.COLUMNS, *(rows[0] if rows else ()))):
+        column = vtk.vtkStringArray() if name in TEXTS else vtk.vtkDoubleArray()
+        column.SetName(name)
+        for row in numbers:
+            value = row.get(name)
+            column.InsertNextValue((value or "") if name in TEXTS else np.nan if value is None else float(value))
+        table.AddColumn(column)
+        title, unit, description = _about(name)
+        table.SetColumnTitle(name, title)
+        table.SetColumnUnitLabel(name, unit)
+        table.SetColumnDescription(name, description)
     use_header = getattr(table, "SetUseColumnTitleAsColumnHeader", None) or table.SetUseColumnNameAsColumnHeader
     use_header(True)
     table.Modified()
 
 
-def _values(columns: Columns, name: str) -> list[list[float]]:
-    """A measure of the first image's lesions in every image; NaN where an image lacks the lesion."""
-    found = [{lesion.label: float(getattr(lesion, name)) for lesion in lesions} for _title, lesions in columns]
-    return [[values.get(lesion.label, np.nan) for lesion in columns[0][1]] for values in found]
+TEXTS = ("lesion", "interval_note", "doubts", "threshold", "suv_unit")  # columns of text
 
 
-def _changes(before: Sequence[float], after: Sequence[float]) -> list[float]:
-    return [100 * (b - a) / a if a else np.nan for a, b in zip(before, after, strict=True)]
+def _about(name: str) -> tuple[str, str, str]:
+    """Title, unit and meaning of a column."""
+    for measure, about in measures.MEASURES.items():
+        of_image = {f"{image}_{measure}": title for image, title in TITLES.items()}
+        if name in of_image:
+            return f"{about.title} {of_image[name]}", about.unit, f"{about.description}, in {of_image[name]}"
+        if name == f"{measure}_change_percent":
+            return f"{about.title} change", "%", "SR against PET"
+        ends = {f"{measure}_recovered": "recovered", f"{measure}_low": "low", f"{measure}_high": "high"}
+        if name in ends:
+            return f"{about.title} {ends[name]}", about.unit, "Fitted to the measurement, and the ends of its interval"
+    known = {"volume_ml": ("Volume", "mL", TIPS[1]), "evidence_sigma": ("Evidence", "sigma", TIPS[6])}
+    return known.get(name, (name.capitalize().replace("_", " "), "", ""))
 
 
-def _add(table: Any, name: str, values: Sequence[float], unit: str, description: str) -> None:
-    column = vtk.vtkDoubleArray()
-    column.SetName(name)
-    for value in values:
-        column.InsertNextValue(value)
-    table.AddColumn(column)
-    table.SetColumnUnitLabel(name, unit)
-    table.SetColumnDescription(name, description)
+@dataclass(frozen=True)
+class Shown:
+    """Of a lesion the texts under :data:`HEADINGS`, what is not to be trusted, and every measure in lines."""
+
+    texts: list[str]
+    doubts: str
+    tip: str
 
 
-def cells(columns: Columns) -> list[list[str]]:
-    """Text of the panel's table: a row per lesion; number and name, the lines' titles, the lines of each measure."""
-    rows = [[_numbered(number, lesion.name), "PET\nSR\nchange"] for number, lesion in enumerate(columns[0][1], 1)]
-    for name in measures.MEASURES:
-        before, after = _values(columns, name)
-        for row, old, new, change in zip(rows, before, after, _changes(before, after), strict=True):
-            row.append("\n".join([_short(old), _short(new), f"{change:+.0f} %" if np.isfinite(change) else ""]))
-    return rows
+def cells(measured: Measured, measure: str) -> list[Shown]:
+    """What the panel shows of every lesion for a measure."""
+    found = []
+    for number, row in enumerate(measured.wide(), 1):
+        recovered, low, high = (row.get(f"{measure}_{end}") for end in ("recovered", "low", "high"))
+        interval = "" if low is None or high is None else f" ({short(low)} to {short(high)})"
+        volume = measured.columns["pet"][number - 1].volume_ml
+        texts = [numbered(number, row["lesion"]), short(volume)]
+        texts += [short(row[f"{image}_{measure}"]) for image in ("pet", "pet_on_grid", "sr")]
+        texts += [f"{short(recovered)}{interval}", short(row["evidence_sigma"])]
+        found.append(Shown(texts, row["doubts"] or "", _all_measures(row)))
+    return found
 
 
-def _numbered(number: int, name: str) -> str:
+def _all_measures(row: Mapping[str, Any]) -> str:
+    """Every measure of a lesion as lines of text, with units."""
+    lines = []
+    for title, measure in MEASURES.items():
+        parts = [f"{TITLES[image]} {short(row[f'{image}_{measure}'])}" for image in ("pet", "pet_on_grid", "sr")]
+        change, recovered = row[f"{measure}_change_percent"], row.get(f"{measure}_recovered")
+        parts += [] if change is None else [f"({change:+.0f} %)"]
+        if recovered is not None:
+            low, high = (row.get(f"{measure}_{end}") for end in ("low", "high"))
+            parts.append(f"recovered {short(recovered)}" + ("" if low is None else f" ({short(low)} to {short(high)})"))
+        lines.append(f"{title} [{measures.MEASURES[measure].unit}]: {', '.join(parts)}")
+    return "\n".join(lines)
+
+
+def numbered(number: int, name: str) -> str:
     return name if name.split()[:1] == [str(number)] else f"{number} {name}"
 
 
-def _short(value: float) -> str:
-    if not np.isfinite(value):
+def short(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
         return "-"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def table_text(table: Any, delimiter: str = ",") -> str:
-    """A table node as delimited text with a header line; numbers with six digits, missing ones empty."""
+def table_text(rows: Sequence[Mapping[str, Any]], delimiter: str = ",") -> str:
+    """Rows of :meth:`Measured.rows` as delimited text, as lesions.csv."""
     text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    names = [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
-    units = [table.GetColumnUnitLabel(name) for name in names]
-    writer.writerow([f"{name} [{unit}]" if unit else name for name, unit in zip(names, units, strict=True)])
-    for row in range(table.GetNumberOfRows()):
-        values = [table.GetTable().GetValue(row, column) for column in range(len(names))]
-        writer.writerow([_field(value) for value in values])
+    writer = csv.DictWriter(text, measures.COLUMNS, delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     return text.getvalue()
 
 
-def _field(value: Any) -> str:
-    if not value.IsNumeric():
-        return value.ToString()
-    number = value.ToDouble()
-    return f"{number:.6g}" if np.isfinite(number) else ""
-
-
-def new_table(columns: Columns, pet: Any) -> Any:
+def new_table(measured: Measured, pet: Any) -> Any:
     """A lesion table as a new node beside the PET."""
     scene = pet.GetScene() or slicer.mrmlScene
     table = slicer.vtkMRMLTableNode()
     table.SetName(scene.GenerateUniqueName(f"{pet.GetName()} lesions"))
     provenance.mark(table)
-    fill_lesion_table(table, columns)
+    fill_lesion_table(table, measured.wide())
     scene.AddNode(table)
     mrml.place_beside(table, pet, scene)
     return table
@@ -169,52 +204,11 @@ def new_table(columns: Columns, pet: Any) -> Any:
 def update_table(table: Any, measured: Measured, pet: Any, result: Any) -> Any:
     """Fill ``table`` (None: a new node, referred to by the result); returns it."""
     if table is None or table.GetScene() is None:
-        table = new_table(measured.columns, pet)
+        table = new_table(measured, pet)
         result.SetNodeReferenceID(provenance.LESIONS, table.GetID())
     else:
-        fill_lesion_table(table, measured.columns)
+        fill_lesion_table(table, measured.wide())
     return table
-
-
-def update_chart(chart: Any, table: Any, measure_name: str, titles: Sequence[str] = ("PET", "SR")) -> Any:
-    """A bar plot of one measure (``chart`` None: a new one); a series for the PET and one for the result.
-
-    The axis shows the lesions' numbers in the table, because Slicer draws no names there; its title gives the names.
-    """
-    scene = table.GetScene()
-    if chart is None or chart.GetScene() is None:
-        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(f"{table.GetName()} plot"))
-    found = [chart.GetNthPlotSeriesNode(number) for number in range(chart.GetNumberOfPlotSeriesNodes())]
-    wanted = []
-    for title in titles:  # by column: a chart of a loaded scene may have lost a series
-        own = (s for s in found if s is not None and (s.GetYColumnName() or "").endswith(f" {title}"))
-        series = next(own, None) or scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
-        series.SetName(title)  # the legend
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatterBar)
-        series.SetAndObserveTableNodeID(table.GetID())
-        series.SetLabelColumnName("Lesion")
-        series.SetXColumnName(NUMBER)
-        series.SetYColumnName(f"{measure_name} {title}")
-        series.SetColor(*COLOURS[title])
-        wanted.append(series)
-    if found != wanted:
-        chart.RemoveAllPlotSeriesNodeIDs()
-        for series in wanted:
-            chart.AddAndObservePlotSeriesNodeID(series.GetID())
-        for stray in found:
-            if stray is not None and stray not in wanted:
-                scene.RemoveNode(stray)
-    unit = table.GetColumnUnitLabel(f"{measure_name} {titles[0]}")
-    chart.SetTitle(table.GetName())
-    chart.SetXAxisTitle(_axis_title([table.GetCellText(row, 0) for row in range(table.GetNumberOfRows())]))
-    chart.SetYAxisTitle(f"{measure_name} [{unit}]" if unit else measure_name)
-    chart.SetLegendVisibility(True)
-    return chart
-
-
-def _axis_title(names: Sequence[str], longest: int = 70) -> str:
-    text = "Lesion: " + ", ".join(_numbered(number, name) for number, name in enumerate(names, 1))
-    return text if len(text) <= longest else "Lesion, by its number in the table"
 
 
 def jump_to(scene: Any, ras: Sequence[float]) -> None:

@@ -102,3 +102,24 @@ def set_suv_evidence(node: Any, evidence: dict[str, Any]) -> None:
 def inputs_of(result: Any) -> tuple[Any, Any]:
     """(PET, CT) of a result; None where one was deleted."""
     return result.GetNodeReference(PET), result.GetNodeReference(CT)
+
+
+def data_of(result: Any, sinogram: Any = None) -> dict[str, Any]:
+    """What the lesions of a result are recovered from: ``pet``, the node, or ``measurement``, a sinogram or its file.
+
+    ``sinogram`` is the one that it was made from, where it is at hand. Raises :class:`InputError` where nothing is.
+    """
+    report, pet = report_of(result), inputs_of(result)[0]
+    if report.get("measurement") == "sinogram":
+        sinogram = sinogram or (report.get("files") or {}).get("measurement")
+        if sinogram is None:
+            raise InputError("The sinogram of this result is not at hand: run it again to recover uptake from it.")
+        return {"measurement": sinogram}
+    if pet is None or "noise" not in report or "resolution" not in report:
+        raise InputError("This result does not say how its PET was modelled: run it again to recover uptake from it.")
+    return {"pet": pet}
+
+
+def scanner_name(result: Any) -> str:
+    """The scanner in the report of a result, or an empty string."""
+    return str((report_of(result).get("scanner") or {}).get("name", ""))

@@ -11,24 +11,30 @@ from slicer.util import VTKObservationMixin
 
 from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.files import write_text
-from PETSuperResSlicer.mrml import compare, provenance
+from PETSuperResSlicer.mrml import compare, lesion_chart, provenance
 from PETSuperResSlicer.mrml import lesion_table as lesions
 from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.worker.steps import Steps
 
-DELAY_MS = 400  # of silence after the last change, so that a brush stroke is measured once
+DELAY_MS = 250  # of silence after the last change, so that a brush stroke is measured once
+SHOWN = 8  # rows that are seen without scrolling
+DOUBT = "#8A4B08"  # colour of what is not to be trusted
 
 
 class LesionsPanel(VTKObservationMixin):
-    """Table, plot, copy and CSV of one result."""
+    """Table, plot, copy and CSV of one result.
 
-    def __init__(self, ui: Any, status: Status) -> None:
+    The PET and the result are measured in this process; what is recovered from the data follows from another one.
+    """
+
+    def __init__(self, ui: Any, logic: Any, status: Status) -> None:
         VTKObservationMixin.__init__(self)
-        self.ui, self.say = ui, status.say
+        self.ui, self.logic, self.say = ui, logic, status.say
         self.params: Any = None
         self.measured: lesions.Measured | None = None
         self.steps = Steps()
         self._watched: tuple[Any, ...] = ()
+        self._lesion: list[int] = []  # the lesion of each row of the table
         self.timer = qt.QTimer()
         self.timer.setSingleShot(True)
         self.timer.setInterval(DELAY_MS)
@@ -37,15 +43,15 @@ class LesionsPanel(VTKObservationMixin):
 
     def _prepare(self) -> None:
         table = self.ui.lesionsTable
-        table.setColumnCount(2 + len(lesions.MEASURES))
-        table.setHorizontalHeaderLabels(["Lesion", "", *lesions.SHORT])
-        line = qt.QFontMetrics(table.font).lineSpacing()
-        self._heights = line + 10, 3 * line + 8  # of the header and of a row; the table is filled before it is shown
+        table.setColumnCount(len(lesions.HEADINGS))
+        table.setHorizontalHeaderLabels(lesions.HEADINGS)
+        for column, tip in enumerate(lesions.TIPS):
+            table.horizontalHeaderItem(column).setToolTip(_(tip))
+        self._line = qt.QFontMetrics(table.font).lineSpacing()  # the table is filled before it is shown
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
-        table.verticalHeader().setDefaultSectionSize(self._heights[1])
         header = table.horizontalHeader()
-        header.setFixedHeight(self._heights[0])
+        header.setFixedHeight(self._line + 10)
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)  # names are cut, numbers are not
         table.connect("cellClicked(int,int)", self.on_clicked)
@@ -80,13 +86,16 @@ class LesionsPanel(VTKObservationMixin):
             else:
                 self.timer.stop()
                 self.refresh()
-        elif params is not None and params.chart is not None:
-            self.chart()
+        elif self.measured is not None:
+            self._fill()
+            if params.chart is not None:
+                self.chart()
 
     def close(self) -> None:
         """Stop following."""
         self.timer.stop()
         self.steps.drop()
+        self.logic.dropRecovery()
         self.removeObservers()
         self._watched = ()
 
@@ -100,13 +109,32 @@ class LesionsPanel(VTKObservationMixin):
             self._clear(hint(result, pet, segmentation))
             return
         watched = self._watched
+        self.logic.dropRecovery()
         self.steps.run(
-            lesions.measure([("PET", pet), ("SR", result)], segmentation, threshold),
-            lambda measured: self._show(measured) if watched == self._watched else None,
+            lesions.measure(pet, result, segmentation, threshold),
+            lambda measured: self._recover(measured, watched) if watched == self._watched else None,
             self._failed,
         )
 
-    def _show(self, measured: lesions.Measured) -> None:
+    def _recover(self, measured: lesions.Measured, watched: tuple[Any, ...]) -> None:
+        """Show what was measured, and have recovered what the data hold."""
+
+        def done(recovered: lesions.Measured) -> None:
+            if watched == self._watched:
+                self._show(recovered)
+
+        def failed(error: Exception) -> None:
+            if watched == self._watched:
+                self._show(measured, _("Nothing is recovered: {error}").format(error=error))
+
+        try:
+            self.logic.recoverLesions(watched[0], measured, done, failed)
+        except PETSuperResError as error:
+            failed(error)
+        else:
+            self._show(measured, _("Recovering uptake from the data..."))
+
+    def _show(self, measured: lesions.Measured, note: str = "") -> None:
         result, pet = self._watched[:2]
         self.measured = measured
         lesions.update_table(self.table, measured, pet, result)
@@ -114,37 +142,54 @@ class LesionsPanel(VTKObservationMixin):
             compare.show_chart(self.chart())
         elif self.params.chart is not None:
             self.chart()
-        self._fill(lesions.cells(measured.columns))
+        self._fill()
         told = _("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName())
-        self.ui.lesionsLabel.setText("\n".join([told, *measured.notes]))
+        self.ui.lesionsLabel.setText("\n".join([told, *measured.notes, *([note] if note else [])]))
         self.ui.lesionsLabel.setStyleSheet("")
 
-    def _fill(self, rows: list[list[str]]) -> None:
+    def _fill(self) -> None:
+        """A row for every lesion, and one below it for what is not to be trusted."""
         table = self.ui.lesionsTable
+        found = [] if self.measured is None else lesions.cells(self.measured, lesions.MEASURES[self.params.plotMeasure])
+        rows = [(n, one, text) for n, one in enumerate(found) for text in ("", one.doubts)[: 1 + bool(one.doubts)]]
+        table.clearSpans()
         table.setRowCount(len(rows))
-        for row, texts in enumerate(rows):
-            for column, text in enumerate(texts):
+        self._lesion = [lesion for lesion, _one, _doubts in rows]
+        for row, (_lesion, one, doubts) in enumerate(rows):
+            for column, text in enumerate([doubts] if doubts else one.texts):
                 item = qt.QTableWidgetItem(text)
                 item.setTextAlignment(qt.Qt.AlignCenter if column else qt.Qt.AlignVCenter)
-                item.setToolTip(text if column == 0 else "")
+                item.setToolTip(one.tip)
+                if doubts:
+                    item.setForeground(qt.QBrush(qt.QColor(DOUBT)))
                 table.setItem(row, column, item)
-        header, each = self._heights
-        height = header + each * min(len(rows), 6) + 4
+            if doubts:
+                table.setSpan(row, 0, 1, len(lesions.HEADINGS))
+            table.setRowHeight(row, self._line * (self._lines(doubts) if doubts else 1) + 8)
+        seen = sum(table.rowHeight(row) for row in range(min(len(rows), 2 * SHOWN)))
+        height = self._line + 10 + min(seen, 20 * (self._line + 8)) + 4
         table.setVisible(bool(rows))
         table.setMinimumHeight(height)
         table.setMaximumHeight(height)
         for name in ("plotButton", "copyButton", "csvButton"):
             getattr(self.ui, name).setEnabled(bool(rows))
 
+    def _lines(self, text: str) -> int:
+        """Lines that a text takes up in the table's width."""
+        table = self.ui.lesionsTable
+        wide = qt.QFontMetrics(table.font).boundingRect(text).width()
+        return 1 + wide // max(200, table.viewport().width - 12)
+
     def _clear(self, text: str) -> None:
         """No numbers rather than numbers of something else."""
         self.steps.drop()
+        self.logic.dropRecovery()
         self.measured = None
-        self._fill([])
+        self._fill()
         self.ui.lesionsLabel.setText(text)
         self.ui.lesionsLabel.setStyleSheet("")
         if self.table is not None and self.table.GetNumberOfRows():
-            lesions.fill_lesion_table(self.table, [("PET", []), ("SR", [])])
+            lesions.fill_lesion_table(self.table, [])
 
     def _failed(self, error: Exception) -> None:
         self._clear(str(error))
@@ -153,32 +198,40 @@ class LesionsPanel(VTKObservationMixin):
 
     def on_clicked(self, row: int, _column: int) -> None:
         """Jump to the lesion of a row."""
-        if self.measured is not None and row < len(self.measured.centres):
-            lesions.jump_to(self._watched[0].GetScene(), self.measured.centres[row])
+        if self.measured is not None and row < len(self._lesion):
+            lesions.jump_to(self._watched[0].GetScene(), self.measured.centres[self._lesion[row]])
 
     def chart(self) -> Any:
         """The bar plot of the measured lesions, made or updated; None without any."""
         if self.table is None or not self.table.GetNumberOfRows():
             return None
-        self.params.chart = lesions.update_chart(self.params.chart, self.table, self.params.plotMeasure)
+        measure = lesions.MEASURES[self.params.plotMeasure]
+        self.params.chart = lesion_chart.update_chart(self.params.chart, self.table, measure)
         return self.params.chart
 
     def on_copy(self, *_unused: Any) -> None:
         """Put the table on the clipboard, for a spreadsheet."""
-        if self.table is not None:
-            slicer.app.clipboard().setText(lesions.table_text(self.table, "\t"))
+        if self.measured is not None:
+            slicer.app.clipboard().setText(lesions.table_text(self._rows(), "\t"))
             self.say(_("The lesion table is on the clipboard."))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """The measured lesions as in the command line's lesions.csv."""
+        assert self.measured is not None
+        result = self._watched[0]
+        quality = result.GetAttribute("PETSuperRes.quality") or ""
+        return self.measured.rows(provenance.scanner_name(result), f"ours-{quality}" if quality else "sr")
 
     def on_export(self, *_unused: Any) -> None:
         """Save the table as CSV in a file that the user chooses."""
         path = qt.QFileDialog.getSaveFileName(None, _("Save the lesion table"), "lesions.csv", "CSV (*.csv)")
-        if path and self.table is not None:
+        if path and self.measured is not None:
             self.export(path)
 
     def export(self, path: str) -> None:
         """Write the table to ``path``, or show the error."""
         try:
-            write_text(path, lesions.table_text(self.table))
+            write_text(path, lesions.table_text(self._rows()))
         except PETSuperResError as error:
             self.say(str(error), error=True)
             return

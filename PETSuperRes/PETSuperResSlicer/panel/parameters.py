@@ -68,7 +68,7 @@ class PETSuperResParameters:
     prior: str = ""  # a .safetensors file; empty: the bundled prior
     threshold: str = "2.5"  # SUV from which a voxel counts towards MTV, or a share of SUVmax ("41%")
     result: vtkMRMLScalarVolumeNode
-    plotMeasure: Annotated[str, Choice(MEASURES)] = MEASURES[0]
+    plotMeasure: Annotated[str, Choice(list(MEASURES))] = next(iter(MEASURES))  # of table and plot
     chart: vtkMRMLPlotChartNode
     ctWindow: Annotated[str, Choice(list(CT_WINDOWS))] = next(iter(CT_WINDOWS))  # of PET/CT, as the two below
     petTop: Annotated[float, WithinRange(0.5, 100.0)] = SUV_TOP

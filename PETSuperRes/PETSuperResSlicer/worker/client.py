@@ -208,7 +208,7 @@ class WorkerClient:
 def write_inputs(job: dict[str, Any], folder: Path) -> Generator[None, None, dict[str, Any]]:
     """Write a job's volumes into its private folder; returns the fields of the message."""
     fields: dict[str, Any] = {"type": "reconstruct", "private": str(folder), "out": str(folder)}
-    if "pet" in job:
+    if "pet" in job and "type" not in job:
         fields |= {"raw": True, "out": str(folder / "sr.nrrd")}
     for key, value in job.items():
         if hasattr(value, "volume"):  # still in its node

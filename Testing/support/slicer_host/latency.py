@@ -125,10 +125,13 @@ class Latency:
         return high
 
 
-def run_delay() -> float:
-    """Seconds in which this thread could have run but had no processor; 0 where the system does not count it."""
+def run_delay(process: int | None = None) -> float:
+    """Seconds in which this thread, or the main one of another process, could have run but had no processor.
+
+    0 where the system does not count it.
+    """
     try:
-        with open("/proc/thread-self/schedstat", encoding="ascii") as file:
+        with open(f"/proc/{process or 'thread-self'}/schedstat", encoding="ascii") as file:
             return int(file.read().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
         return 0.0

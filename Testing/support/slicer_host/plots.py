@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -72,47 +73,58 @@ class qMRMLPlotView(QtWidgets.QWidget):
         for part in range(5):
             value = bottom + span * part / 4
             painter.drawText(QtCore.QPointF(4, area.bottom() - area.height() * part / 4 + 4), f"{value:.3g}")
-        groups = max(len(values) for _, _, values in data)
-        for index, (series, labels, values) in enumerate(data):
-            colour = QtGui.QColor.fromRgbF(*series.GetColor())
-            wide = area.width() / groups / (len(data) + 1)
-            if series.GetPlotType() == series.PlotTypeScatter:
-                self._line(
-                    painter, area, series, labels, [area.bottom() - area.height() * (v - bottom) / span for v in values]
-                )
-            for n, value in enumerate(values if series.GetPlotType() != series.PlotTypeScatter else ()):
+        across, zero = self._across(data, area), area.bottom() + area.height() * bottom / span
+        bars = [one for one in data if one[0].GetPlotType() != one[0].PlotTypeScatter]
+        for index, (series, labels, values) in enumerate(bars):
+            wide = 0.8 / len(bars) if len(values) > 1 else 0.1
+            for n, (label, value) in enumerate(zip(labels, values, strict=True)):
+                if index == 0:
+                    painter.drawText(QtCore.QPointF(across(float(label)) - 3, area.bottom() + 14), labels[n])
                 if not math.isfinite(value):
                     continue
-                left = area.left() + area.width() * n / groups + wide * (index + 0.5)
-                high = area.height() * value / span
-                zero = area.bottom() + area.height() * bottom / span
-                painter.fillRect(QtCore.QRectF(left, zero - high, wide * 0.9, high).normalized(), colour)
-                if index == 0:
-                    painter.drawText(QtCore.QPointF(left, area.bottom() + 14), labels[n])
+                left = float(label) + wide * (index - len(bars) / 2)
+                width = across(left + 0.95 * wide) - across(left)
+                bar = QtCore.QRectF(across(left), zero, width, -area.height() * value / span).normalized()
+                painter.fillRect(bar, QtGui.QColor.fromRgbF(*series.GetColor()))
+        for series, labels, values in data:
+            if series.GetPlotType() == series.PlotTypeScatter:
+                heights = [area.bottom() - area.height() * (v - bottom) / span for v in values]
+                places = [QtCore.QPointF(across(float(x)), y) for x, y in zip(labels, heights, strict=True)]
+                self._line(painter, series, places)
+                for place, label in zip(places, labels, strict=True):
+                    if not bars:
+                        painter.drawText(QtCore.QPointF(place.x(), area.bottom() + 14), label)
         self._legend(painter, [series for series, _, _ in data])
         painter.drawText(QtCore.QPointF(4, 22), self._chart.GetYAxisTitle() or "")
         title = self.rect.adjusted(0, 0, 0, -26)
         painter.drawText(title, QtCore.Qt.AlignHCenter | QtCore.Qt.AlignBottom, self._chart.GetXAxisTitle() or "")
 
-    def _line(self, painter: Any, area: Any, series: Any, labels: list[str], heights: list[float]) -> None:
-        """Points at the numbers of the X column, and the line between them."""
-        numbers = [float(label) for label in labels]
-        low, reach = min(numbers), (max(numbers) - min(numbers)) or 1.0
-        across = [area.left() + area.width() * (0.1 + 0.8 * (number - low) / reach) for number in numbers]
-        places = [QtCore.QPointF(x, y) for x, y in zip(across, heights, strict=True) if math.isfinite(y)]
-        pen = QtGui.QPen(QtGui.QColor.fromRgbF(*series.GetColor()), 2)
+    def _across(self, data: list[Any], area: Any) -> Any:
+        """Where a number of the X columns lies; around bars there is room for a half."""
+        numbers = [float(label) for _, labels, _ in data for label in labels]
+        bars = any(series.GetPlotType() != series.PlotTypeScatter for series, _, _ in data)
+        low, high = min(numbers), max(numbers)
+        margin = 0.5 if bars else 0.1 * ((high - low) or 1.0)
+        if bars:
+            low, high = math.floor(low + 0.5), math.ceil(high - 0.5)
+        return lambda number: area.left() + area.width() * (number - low + margin) / (high - low + 2 * margin)
+
+    def _line(self, painter: Any, series: Any, places: list[Any]) -> None:
+        """Points, and the line between them, which ends where a value is missing."""
+        pen = QtGui.QPen(QtGui.QColor.fromRgbF(*series.GetColor()), series.GetLineWidth())
         painter.save()
         painter.setPen(pen)
-        for place in places if series.GetMarkerStyle() != series.MarkerStyleNone else ():
+        shown = [place for place in places if math.isfinite(place.y())]
+        for place in shown if series.GetMarkerStyle() != series.MarkerStyleNone else ():
             painter.drawEllipse(place, 4, 4)
         styles = {series.LineStyleDash: QtCore.Qt.PenStyle.DashLine, series.LineStyleDot: QtCore.Qt.PenStyle.DotLine}
         pen.setStyle(styles.get(series.GetLineStyle(), QtCore.Qt.PenStyle.SolidLine))
         painter.setPen(pen)
         if series.GetLineStyle() != series.LineStyleNone:
-            painter.drawPolyline(places)
+            for whole, part in groupby(places, lambda place: math.isfinite(place.y())):
+                if whole:
+                    painter.drawPolyline(list(part))
         painter.restore()
-        for x, label in zip(across, labels, strict=True):
-            painter.drawText(QtCore.QPointF(x, area.bottom() + 14), label)
 
     def _legend(self, painter: Any, series: list[Any]) -> None:
         """The names of the series along the lower edge, as many as there is room for."""

@@ -1,0 +1,46 @@
+"""What of a lesion's figures is not to be trusted, in plain words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from .evidence import SUPPORTED
+from .measures import MEASURES, Lesion
+
+
+def doubts_of(lesion: Lesion, fwhm_mm: float) -> list[str]:
+    """Sentences on a lesion of a result, the gravest first; ``fwhm_mm`` is the resolution in the slice of its data."""
+    found = []
+    if lesion.evidence_sigma is not None and lesion.evidence_sigma < SUPPORTED:
+        found.append(f"Not supported by the data ({lesion.evidence_sigma:.1f} sigma).")
+    if below_resolution(lesion, fwhm_mm):
+        found.append(f"Smaller than the resolution ({diameter_mm(lesion):.0f} of {fwhm_mm:.0f} mm): SUVmax is lost.")
+    outside = [MEASURES[name].title for name in ("suvpeak", "suvmean", "suvmax") if _outside(lesion, name)]
+    if outside:
+        found.append(f"SR's {', '.join(outside)} outside the interval.")
+    if lesion.interval_note:
+        found.append(lesion.interval_note)
+    return found
+
+
+def with_doubts(lesion: Lesion, fwhm_mm: float) -> Lesion:
+    """The lesion with its doubts in words; of one below the resolution no recovered SUVmax is told."""
+    if below_resolution(lesion, fwhm_mm):
+        lesion = replace(lesion, suvmax_recovered=None, suvmax_low=None, suvmax_high=None)
+    return replace(lesion, doubts=" ".join(doubts_of(lesion, fwhm_mm)) or None)
+
+
+def below_resolution(lesion: Lesion, fwhm_mm: float) -> bool:
+    """Whether the sphere of a lesion's volume is smaller than the FWHM."""
+    return lesion.volume_ml is not None and diameter_mm(lesion) < fwhm_mm
+
+
+def diameter_mm(lesion: Lesion) -> float:
+    """Of the sphere of a lesion's volume."""
+    return 10 * (6 * (lesion.volume_ml or 0.0) / math.pi) ** (1 / 3)
+
+
+def _outside(lesion: Lesion, measure: str) -> bool:
+    low, high = (getattr(lesion, f"{measure}_{end}") for end in ("low", "high"))
+    return low is not None and not low <= getattr(lesion, measure) <= high

@@ -1,0 +1,105 @@
+"""What is recovered from the data in the panel, with the real worker: the table follows segments without a wait."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import torch
+from PETSuperResSlicer import sample_data as sample
+from PETSuperResSlicer.mrml import lesion_chart, provenance
+from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+from slicer_host.latency import run_delay
+
+from PETSuperResLib.inputs import Inputs
+from PETSuperResLib.request import Request
+
+GROUND_S = 60.0
+
+
+@pytest.fixture
+def shown(panel, host):
+    """An interpolated phantom in the place of a result, with ten cubes as lesions."""
+    pet, ct, _ = sample.phantom_nodes(shape=(24, 96, 128), lesions=2)
+    volume = mrml.volume_from_node(pet)
+    inputs = Inputs.of(Request(volume, mrml.volume_from_node(ct), "Paper standard"))
+    problem = inputs.problem(2.0, torch.device("cpu"))
+    result = volume.resample_to(problem.grid)
+    labels = np.zeros(result.shape, np.float32)
+    for n in range(10):
+        k, j, i = 4 + 8 * (n % 2), 20 + 30 * (n % 3), 10 + 24 * (n // 2)
+        labels[k : k + 4, j : j + 6, i : i + 6] = n + 1
+    node = mrml.node_from_volume(result.with_array(result.array, "SUVbw"), "SR", slicer.mrmlScene)
+    report = {"measurement": "image", "resolution": inputs.resolution.to_dict(), **problem.facts}
+    provenance.record(node, pet, ct, {"quality": "standard"}, report)
+    segments = segmentation_from_labels(result.with_array(labels, "label"), pet, "Lesions")
+    panel.params.pet, panel.params.ct, panel.params.segmentation = pet, ct, segments
+    panel.params.result = node
+    assert host.spin(GROUND_S, until=lambda: recovered(panel) is not None), panel.ui.lesionsLabel.text
+    return segments
+
+
+def recovered(panel):
+    """The recovered SUVmeans by name; None while any is missing."""
+    lesions = [] if panel.lesions.measured is None else panel.lesions.measured.columns["sr"]
+    found = {lesion.name: lesion.suvmean_recovered for lesion in lesions}
+    return found if found and all(found.values()) else None
+
+
+def edit(segments, panel, name="Lesion 3"):
+    """Erase a voxel of a segment."""
+    identifier = segments.GetSegmentation().GetSegmentIdBySegmentName(name)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(segments, identifier, panel.params.result)
+    mask[tuple(np.argwhere(mask)[0])] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segments, identifier, panel.params.result)
+
+
+def test_the_table_has_recovered_values_intervals_and_evidence(panel, host, shown):
+    table = panel.ui.lesionsTable
+    rows = [row for row in range(table.rowCount) if table.columnSpan(row, 0) == 1]
+    assert len(rows) == 10
+    texts = [table.item(row, 5).text() for row in rows]
+    assert all(" to " in text for text in texts) and all(table.item(row, 6).text() != "-" for row in rows)
+    node = panel.lesions.table
+    assert node.GetTable().GetValueByName(0, "suvmean_low").ToDouble() > 0
+    panel.ui.compareButton.click()
+    panel.ui.plotButton.click()
+    host.spin(0.2)
+    chart = panel.params.chart
+    names = [chart.GetNthPlotSeriesNode(n).GetName() for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    assert names == list(lesion_chart.COLOURS)
+
+
+def test_only_the_changed_lesion_changes_and_the_others_stay(panel, host, shown):
+    before = recovered(panel)
+    edit(shown, panel)
+    assert host.spin(GROUND_S, until=lambda: (recovered(panel) or before) != before)
+    after = recovered(panel)
+    assert {name for name in before if after[name] != before[name]} == {"Lesion 3"}
+
+
+@pytest.mark.timing
+@pytest.mark.skipif(
+    not Path("/proc/self/schedstat").is_file(), reason="reads what processes wait for as Linux tells it"
+)
+def test_an_edit_is_followed_within_a_second_and_holds_no_click_up(panel, host, shown):
+    """Of ten lesions one changes: 95 % of the answers within a second, 99 % of the clicks within 100 ms.
+
+    The time in which this process or the worker was ready to go on but other programs had the processors is taken off.
+    """
+    took, waited, worker = [], [], panel.logic._recovery.client.process.pid
+    with host.latency() as seen:
+        for _ in range(12):
+            before, began = recovered(panel), time.perf_counter()
+            others = run_delay() + run_delay(worker)
+            edit(shown, panel)
+            assert host.spin(GROUND_S, until=lambda before=before: (recovered(panel) or before) != before)
+            waited.append(time.perf_counter() - began)
+            took.append(waited[-1] - (run_delay() + run_delay(worker) - others))
+    print(f"95 % of the edits within {np.percentile(took, 95):.2f} s, with others {np.percentile(waited, 95):.2f} s")
+    print(f"99 % of the clicks within {1000 * seen.own:.0f} ms, with others {1000 * seen.p99:.0f} ms")
+    assert np.percentile(took, 95) < 1.0 and seen.own <= 0.1
