@@ -161,6 +161,9 @@ class Inputs:
         measurement = image_measurement(image, resolution.fwhm_mm, noise, resolution.hot_part)
         problem = Problem.make(measurement, image_grid(image, spacing_mm), self.ct, device)
         scanner, warnings = self.scanner, []
+        if self.request.noise is not None:
+            measured = image_noise(self.pet, resolution.noise_fwhm_mm, exponent=resolution.noise_exponent)
+            warnings += noise.contradicts(measured)
         if scanner is not None and not resolution.stated and "fwhm_transaxial_mm" in scanner.unverified:
             warnings.append(
                 f"No source was found for the FWHM of {scanner.name}: {scanner.fwhm_transaxial_mm:g} mm is a working "

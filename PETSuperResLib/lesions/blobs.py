@@ -61,7 +61,8 @@ def find_blobs(
     numbers = range(1, count + 1)
     basins = watershed(-height, markers)
     peaks = ndimage.maximum_position(image, markers, numbers)
-    found = [_blob(image, basins == number, peak, spacing) for number, peak in zip(numbers, peaks, strict=True)]
+    high = [(number, peak) for number, peak in zip(numbers, peaks, strict=True) if image[peak] >= least_suv]
+    found = [_blob(image, basins == number, peak, spacing) for number, peak in high]
     hot = [blob for blob in found if blob is not None and blob.suvmax - blob.surroundings >= least_suv]
     return sorted(hot, key=lambda blob: -blob.suvmax)
 

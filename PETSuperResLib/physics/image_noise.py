@@ -25,6 +25,7 @@ BODY_SUV = 0.2  # local mean from which a voxel counts as body
 LEAST_VOXELS = 500  # to measure in
 LAG_MM = 4.0  # of the second differences: far enough for noise that a filter correlates, too near for organs
 NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
+CONTRADICTS = 1.5  # times the measured noise, or its inverse, from which a statement is doubted
 LEAST_RATIO = 1e-5  # in SUV: an image without noise
 
 
@@ -79,6 +80,16 @@ class ImageNoise:
         level = np.quantile(expected[body], 0.99) if body.any() else math.inf
         parts = {"chi_square_body": body, "chi_square_hot": body & (expected >= level)}
         return {n: float(scaled[part].mean(dtype=np.float64)) if part.any() else math.nan for n, part in parts.items()}
+
+    def contradicts(self, measured: ImageNoise) -> list[str]:
+        """A warning where it is far from the one measured in the image; none where none could be measured."""
+        times = math.sqrt(self.variance_ratio / measured.variance_ratio)
+        if measured.variance_ratio <= LEAST_RATIO or 1 / CONTRADICTS < times < CONTRADICTS:
+            return []
+        return [
+            f"The stated noise of {self.percent():.3g} % is {times:.2g} times the {measured.percent():.3g} % that the "
+            "image shows: leave the statement out unless it comes from a phantom."
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """For the report."""

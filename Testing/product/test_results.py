@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from known_prior import PRIOR_ONLY, STILL, as_it_is, body, known_prior, person, run, unscaled
+from tiny import small_phantom
 
 from PETSuperResLib import __version__
 from PETSuperResLib.inputs import Inputs
@@ -104,6 +105,16 @@ def test_negative_values_of_the_pet_count_as_zero():
     below = pet.with_array(np.where(pet.array > 0, pet.array, np.float32(-0.02)))
     one, other = (run(as_it_is, changes=STILL, pet=v).volume.array for v in (pet, below))
     np.testing.assert_allclose(other, one, atol=1e-4)
+
+
+def test_a_stated_noise_that_the_image_contradicts_is_told():
+    phantom = small_phantom()
+    random = np.random.default_rng(0).normal(0, 0.1, phantom.pet.shape)
+    noise = random * np.sqrt(phantom.pet.array)
+    pet = phantom.pet.with_array((phantom.pet.array + noise).clip(0).astype(np.float32), "SUVbw")
+    for percent in (None, 10.0, 30.0):
+        problem = Inputs.of(Request(pet, phantom.ct, "Paper standard", noise=percent)).problem(4.0, torch.device("cpu"))
+        assert any("stated noise" in warning for warning in problem.warnings) == (percent == 30)
 
 
 def test_pet_and_ct_meet_on_the_grid_by_physical_coordinates():

@@ -123,6 +123,15 @@ def test_noise_follows_its_statement_and_a_smooth_or_small_image_has_none():
     assert none.origin == "none could be measured"
 
 
+@pytest.mark.parametrize(("percent", "warned"), [(5.0, True), (9.0, False), (11.0, False), (20.0, True)])
+def test_stated_noise_far_from_the_measured_one_is_doubted(percent, warned):
+    pet = noisy(0.01, 5.0)
+    warnings = image_noise(pet, 5.0, percent).contradicts(image_noise(pet, 5.0))
+    assert bool(warnings) == warned and all(f"{percent:g} %" in warning for warning in warnings)
+    still = pet.with_array(np.ones_like(pet.array))
+    assert not image_noise(still, 5.0, percent).contradicts(image_noise(still, 5.0))
+
+
 def test_more_noise_means_fewer_counts_and_a_voxel_s_counts_grow_with_its_volume():
     pet = noisy(0.02, 5.0)
     quiet, loud = (image_measurement(pet, (6.0, 6.0), image_noise(pet, 5.0, percent)) for percent in (10, 20))

@@ -87,9 +87,10 @@ def evidence_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         true, false = _sigmas(mine)
         low, high = _interval(mine)
         clear = np.array([row["evidence_sigma"] for row in mine if row["lacking"] >= CLEAR])
+        interval = "" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
         lines.append(
-            f"| {variant} | {len(true)} | {len(false)} | {roc_area(true, false):.2f} | {low:.2f} to {high:.2f} "
-            f"| {len(clear)} | {roc_area(true, clear):.2f} "
+            f"| {variant} | {len(true)} | {len(false)} | {_shown(roc_area(true, false))} | {interval} "
+            f"| {len(clear)} | {_shown(roc_area(true, clear))} "
             f"| {(true < SUPPORTED).sum()} | {(false >= SUPPORTED).sum()} |"
         )
     return [*lines, "", "![Evidence of true and false blobs](robustness.png)", ""]
@@ -117,6 +118,11 @@ def plot_evidence(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     bars.set(xscale="log", xlabel="evidence, sigma (1 and less: 1)", ylabel="blobs of all variants")
     bars.legend()
     save_figure(figure, path)
+
+
+def _shown(area: float) -> str:
+    """Two digits, or nothing where there is none."""
+    return "" if np.isnan(area) else f"{area:.2f}"
 
 
 def _sigmas(rows: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:

@@ -49,12 +49,15 @@ class Variant:
     ct: str = "own"  # "own", "withheld", "another"
 
 
+NO_CT, OTHER_CT = "CT withheld", "another patient's CT"
+WRONG_MODEL = ("narrow", "wide", "assumed")  # how the names of the others end
+MODEL_DB, CT_DB = 0.5, 0.3  # aims: loss of PSNR at most, in the mean
 COMMON = (
     Variant("as it is"),
     Variant("FWHM 20 % too narrow", fwhm=0.8),
     Variant("FWHM 20 % too wide", fwhm=1.2),
-    Variant("CT withheld", ct="withheld"),
-    Variant("another patient's CT", ct="another"),
+    Variant(NO_CT, ct="withheld"),
+    Variant(OTHER_CT, ct="another"),
 )
 VARIANTS = {
     "sinogram": (
@@ -211,4 +214,29 @@ def _summary(path: Path, rows: Sequence[dict[str, Any]], blobs: Sequence[dict[st
             f"reference's or more (or {FALSE}, where the reference has none), in the {slices} slices without a lesion.",
             "",
         ]
-    write_text(path, "\n".join([*lines, *blob_evidence.evidence_lines(blobs)]))
+    write_text(path, "\n".join([*lines, *_aims(rows), *blob_evidence.evidence_lines(blobs)]))
+
+
+def _aims(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What was aimed at, and by how much each kind of reference misses it."""
+    lines = ["## Aims", ""]
+    for reference in dict.fromkeys(r["reference"] for r in rows):
+        mine = [r for r in rows if r["reference"] == reference]
+        names = dict.fromkeys(r["variant"] for r in mine)
+        loss = {n: -float(np.mean([r["change_db"] for r in mine if r["variant"] == n])) for n in names}
+        spots = {n: sum(r["false_lesions"] for r in mine if r["variant"] == n) for n in names}
+        wrong = {n: value for n, value in loss.items() if n.endswith(WRONG_MODEL)}
+        worst = max(wrong, key=lambda n: wrong[n])
+        aims = {
+            f"a wrong FWHM, counts or noise costs at most {MODEL_DB:g} dB: {wrong[worst]:.2f} dB ({worst})": wrong[
+                worst
+            ]
+            <= MODEL_DB,
+            f"another patient's CT costs at most {CT_DB:g} dB: {loss[OTHER_CT]:.2f} dB": loss[OTHER_CT] <= CT_DB,
+            f"it makes no more false lesions than no CT: {spots[OTHER_CT]} and {spots[NO_CT]}": spots[OTHER_CT]
+            <= spots[NO_CT],
+        }
+        lines += [f"{reference.capitalize()} references:", ""]
+        lines += [f"- {text}: {'reached' if reached else '**missed**'}." for text, reached in aims.items()]
+        lines.append("")
+    return lines
