@@ -153,8 +153,8 @@ def _canal(bright: np.ndarray, body: np.ndarray, grid: Volume) -> np.ndarray | N
 def _lean_depth(lean: np.ndarray) -> np.ndarray:
     """Depth in mm under the outline of muscles and lungs, in each slice."""
     cross = ndimage.generate_binary_structure(2, 1)
-    thick = np.stack([ndimage.binary_opening(layer, cross, iterations=2) for layer in lean])
-    closed = [ndimage.binary_closing(np.pad(layer, 8), cross, iterations=6)[8:-8, 8:-8] for layer in thick]
+    thick = np.stack([ndimage.binary_opening(layer, cross) for layer in lean])
+    closed = [ndimage.binary_closing(np.pad(layer, 9), cross, iterations=8)[9:-9, 9:-9] for layer in thick]
     filled = np.stack([ndimage.binary_fill_holes(layer) for layer in closed])
     return COARSE_MM * np.stack([ndimage.distance_transform_edt(layer) for layer in filled]).astype(np.float32)
 

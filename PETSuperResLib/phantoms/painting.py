@@ -35,11 +35,11 @@ SITES = {"lung": ("lung", 3.0), "fat": ("fat", 1.0), "muscle": ("muscle", 3.0), 
 def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
     """A random FDG distribution in this anatomy: ``pet`` (SUVbw), ``ct``, ``labels`` and ``organs`` (tissues).
 
-    ``lesions`` is the number of drawn lesions (None: 2 to 9); the patient's own tumour, if contoured, is
-    painted as label 1 beside them. Lesions differ in shape, size (4 to 110 mm), contrast, necrosis,
-    border (sharp or infiltrating) and in whether the CT shows them. In a torso
-    (:func:`~.ct_organs.torso_anatomy`) organs have their uptake, the PET is mostly moved and blurred by breathing, and
-    the CT may show contrast agent, metal or arms.
+    ``lesions`` is the number of drawn lesions (None: 2 to 9, in a torso 4 to 29); the patient's own tumour, if
+    contoured, is painted as label 1 beside them. Lesions differ in shape, size (4 to 110 mm), contrast, necrosis,
+    border (sharp or infiltrating) and in whether the CT shows them. In a torso (:func:`~.ct_organs.torso_anatomy`)
+    organs have their uptake, the PET is mostly moved and blurred by breathing, and the CT may show contrast agent,
+    metal or arms.
     """
     rng = np.random.default_rng([seed, 7])
     ct = anatomy.ct
@@ -60,7 +60,9 @@ def paint(anatomy: Anatomy, seed: int, lesions: int | None = None) -> Phantom:
             uptake[k] *= np.maximum(1 + strength * noise.slice(x, y, z[k]), 0.1)
     if anatomy.tumour is not None:
         _paint_tumour(anatomy.tumour, uptake, labels, spacing, rng)
-    drawn = _choose_lesions(anatomy, uptake, rng, int(rng.integers(2, 10)) if lesions is None else lesions)
+    if lesions is None:
+        lesions = int(rng.integers(2, 10) if anatomy.torso is None else scan.integers(4, 30))
+    drawn = _choose_lesions(anatomy, uptake, rng, lesions)
     first = int(labels.max())
     for k in range(ct.shape[0]):
         canvas = Canvas(x, y, float(z[k]), float(spacing[0]))

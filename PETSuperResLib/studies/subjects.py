@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..lesions.segments import split_segments
 from ..phantoms.anatomy import Anatomy, anatomy_of
 from ..phantoms.ct_organs import torso_anatomy
 from ..phantoms.painting import paint
-from ..phantoms.torso import torso_phantom
+from ..phantoms.torso import Phantom, torso_phantom
 from ..physics.protocols import Protocol
 from ..physics.simulation import Simulation, simulate
 from ..prior.denoiser import AIR_HU
@@ -135,10 +136,15 @@ def painted_cts(cts: Sequence[CT], slices: int | None = None) -> list[Subject]:
     return found if slices is None else [middle(subject, slices) for subject in found]
 
 
+@lru_cache(maxsize=1)  # all stacks and scans of a CT follow one another
+def _painting_of(ct: CT, seed: int) -> Phantom:
+    volume = ct.volume()
+    return paint(ct_anatomy(volume, PIXEL_MM, max(CT_SLICE_MM, volume.spacing[2]), seed), seed, CT_LESIONS)
+
+
 def _painted_ct(ct: CT, seed: int, stack: int) -> Subject:
     def load() -> tuple[Volume, Volume, Volume | None]:
-        volume = ct.volume()
-        made = paint(ct_anatomy(volume, PIXEL_MM, max(CT_SLICE_MM, volume.spacing[2]), seed), seed, CT_LESIONS)
+        made = _painting_of(ct, seed)
         spare = max(0, made.pet.shape[0] - CT_SLICES)
         first = round(spare * (stack + 0.5) / CT_STACKS)
         pet, shown, labels = (v.slices(first, first + CT_SLICES) for v in (made.pet, made.ct, made.labels))
