@@ -128,12 +128,14 @@ def test_studies_are_ordered_renamed_and_removed(panel, host, compared):
 def test_a_cancelled_comparison_leaves_the_studies(panel, host, fake, two):
     panel.ui.followUpCompareButton.click()
     assert host.spin(5, until=lambda: fake.running) and panel.ui.followUpCompareButton.text == "Cancel"
+    assert not panel.ui.studyAddButton.enabled and not panel.ui.studiesTable.enabled
     fake.say("progress", fraction=0.4, stage="registering, rigid", message="", remaining_s=8.0)
     assert host.spin(5, until=lambda: panel.ui.followUpProgressBar.value == 40)
     assert panel.ui.followUpLabel.text == "registering, rigid, 8 s left"
     panel.ui.followUpCompareButton.click()
     assert host.spin(5, until=lambda: not panel.followUp.running)
     assert panel.ui.followUpCompareButton.text == "Compare" and len(panel.followUp.studies) == 2
+    assert panel.ui.studyAddButton.enabled
 
 
 def test_what_cannot_be_compared_is_told(panel, host, fake):

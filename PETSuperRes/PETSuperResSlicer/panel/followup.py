@@ -1,4 +1,4 @@
-"""The follow-up section of the panel: studies in the order of time, their comparison, corrected pairs, references."""
+"""The follow-up section of the panel: the comparison of its studies, corrected pairs, references, plot and CTs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,11 @@ from PETSuperResSlicer.mrml.changes import Changes
 from PETSuperResSlicer.mrml.lesion_table import jump_to
 from PETSuperResSlicer.panel.run import progress_text
 from PETSuperResSlicer.panel.status import Status
+from PETSuperResSlicer.panel.studies import StudiesPanel, fill, prepare
 from PETSuperResSlicer.worker.steps import Steps
 
 DELAY_MS = 100  # until the classes follow, of silence after a reference was moved
-ROWS = 6  # of a table that are seen without scrolling
 BUTTONS = {
-    "studyAddButton": "on_add",
-    "studyUpButton": "on_up",
-    "studyRemoveButton": "on_remove",
     "followUpCompareButton": "on_compare",
     "followUpPlotButton": "on_plot",
     "followUpCtButton": "on_cts",
@@ -42,6 +39,7 @@ class FollowUpPanel(VTKObservationMixin):
         self.task: Any = None
         self.steps = Steps()
         self.cts = Changes()
+        self.list = StudiesPanel(ui, self._hide_cts, self.show, self._tell)
         self._shown: Any = None
         self._filling = False
         self.timer = qt.QTimer()
@@ -54,31 +52,23 @@ class FollowUpPanel(VTKObservationMixin):
         ui = self.ui
         for name, slot in BUTTONS.items():
             getattr(ui, name).connect("clicked(bool)", getattr(self, slot))
-        heads = {"studiesTable": ["Study", "PET", "Lesions", "CT", "SR"], "pairsTable": ["Study", "Segment", "Lesion"]}
-        for name in (*heads, "followUpTable"):
-            table = getattr(ui, name)
-            table.verticalHeader().setVisible(False)
-            table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-            if name in heads:
-                table.setColumnCount(len(heads[name]))
-                table.setHorizontalHeaderLabels(heads[name])
-        ui.studiesTable.connect("itemChanged(QTableWidgetItem*)", self.on_renamed)
+        prepare(ui.pairsTable, ("Study", "Segment", "Lesion"))
+        prepare(ui.followUpTable)
         ui.pairsTable.connect("itemChanged(QTableWidgetItem*)", self.on_paired)
         ui.followUpTable.connect("cellClicked(int,int)", self.on_clicked)
         ui.followUpMeasureComboBox.connect("currentIndexChanged(int)", self.on_measure)
-        ui.studySelector.connect("currentNodeChanged(vtkMRMLNode*)", self._enable)
         ui.followUpProgressBar.setVisible(False)
         self.show()
 
     @property
     def table(self) -> Any:
         """The table node of the follow-up, None before there is a study."""
-        return None if self.params is None else self.params.followUp
+        return self.list.table
 
     @property
     def studies(self) -> list[followup.Study]:
         """The studies in the order of time."""
-        return followup.studies_of(self.table)
+        return self.list.studies
 
     @property
     def running(self) -> bool:
@@ -87,7 +77,7 @@ class FollowUpPanel(VTKObservationMixin):
 
     def update(self, params: Any) -> None:
         """Follow the parameters."""
-        self.params = params
+        self.params = self.list.params = params
         if self.table is not self._shown:
             self.show()
 
@@ -101,49 +91,6 @@ class FollowUpPanel(VTKObservationMixin):
         self._hide_cts()
         self._end()
         self.removeObservers()
-
-    # -- the studies --------------------------------------------------------------------------------------
-    def on_add(self, *_unused: Any) -> None:
-        """Add what is selected as the latest study."""
-        ui = self.ui
-        chosen = (s.currentNode() for s in (ui.studySelector, ui.studySegmentationSelector, ui.studyCtSelector))
-        try:
-            study = followup.study_of(*chosen)
-        except PETSuperResError as error:
-            self._tell(str(error), error=True)
-            return
-        if self.table is None:
-            self.params.followUp = followup.new_table(study.pet.GetScene())
-        self._set([*self.studies, study])
-
-    def on_up(self, *_unused: Any) -> None:
-        """Move the selected study before the one above it."""
-        studies, row = self.studies, self.ui.studiesTable.currentRow()
-        if row > 0:
-            studies[row - 1 : row + 1] = studies[row], studies[row - 1]
-            self._set(studies)
-            self.ui.studiesTable.selectRow(row - 1)
-
-    def on_remove(self, *_unused: Any) -> None:
-        """Take the selected study out."""
-        studies, row = self.studies, self.ui.studiesTable.currentRow()
-        if row >= 0:
-            del studies[row]
-            self._set(studies)
-
-    def on_renamed(self, item: Any) -> None:
-        """A study has another name."""
-        studies, row = self.studies, item.row()
-        if self._filling or item.column() or not item.text().strip() or item.text() == studies[row].name:
-            return
-        studies[row] = followup.Study(item.text().strip(), *(getattr(studies[row], of) for of in followup.NODES))
-        self._set(studies)
-
-    def _set(self, studies: Sequence[followup.Study]) -> None:
-        self._hide_cts()
-        references.remove(self.table, len(self.studies))
-        followup.set_studies(self.table, studies)
-        self.show()
 
     # -- the comparison -----------------------------------------------------------------------------------
     def on_compare(self, *_unused: Any) -> None:
@@ -209,10 +156,10 @@ class FollowUpPanel(VTKObservationMixin):
             [node.GetName() if node is not None else "-" for node in (s.pet, s.segmentation, s.ct)] for s in studies
         ]
         rows = [[s.name, *of, "yes" if s.result else "-"] for s, of in zip(studies, names, strict=True)]
-        _fill(self.ui.studiesTable, rows, editable=0)
+        fill(self.ui.studiesTable, rows, editable=0)
         visits = [visit["name"] for visit in report.get("visits", ())]
         links = report.get("links", ())
-        _fill(self.ui.pairsTable, [[visits[a["visit"] - 1], a["name"], str(a["lesion"])] for a in links], editable=2)
+        fill(self.ui.pairsTable, [[visits[a["visit"] - 1], a["name"], str(a["lesion"])] for a in links], editable=2)
         box, chosen = self.ui.followUpMeasureComboBox, self._measure()
         measures = view.measures(report)
         box.clear()
@@ -227,7 +174,7 @@ class FollowUpPanel(VTKObservationMixin):
         self.on_measure()
         notes = report.get("warnings", [])
         self._tell("\n".join([provenance.RESEARCH_USE, *notes]) if report else "")
-        self._watch(studies if report else ())
+        self._watch(self.studies if report else ())
         self.ui.followUpClassesLabel.setText("")
         self.timer.start()
         self._enable()
@@ -240,7 +187,7 @@ class FollowUpPanel(VTKObservationMixin):
         if self._filling:
             return
         report, measure = followup.report_of(self.table), self._measure()
-        _fill(self.ui.followUpTable, view.cells(report, measure) if measure else [])
+        fill(self.ui.followUpTable, view.cells(report, measure) if measure else [])
         if measure and self.table.GetNodeReference(view.CHART) is not None:
             view.update_chart(self.table, measure)
 
@@ -267,9 +214,8 @@ class FollowUpPanel(VTKObservationMixin):
     def _enable(self, *_unused: Any) -> None:
         ui, count = self.ui, len(self.studies)
         there = bool(followup.report_of(self.table)) and not self.running
-        ui.studyAddButton.setEnabled(self.params is not None and ui.studySelector.currentNode() is not None)
-        for name in ("studyUpButton", "studyRemoveButton", "studiesTable"):
-            getattr(ui, name).setEnabled(count > 0 and not self.running)
+        self.list.busy = self.running
+        self.list.enable()
         ui.followUpCompareButton.setEnabled(count > 1)
         ui.followUpCompareButton.setText(_("Cancel") if self.running else _("Compare"))
         for name in ("followUpPlotButton", "followUpCsvButton", "pairsTable"):
@@ -332,26 +278,3 @@ class FollowUpPanel(VTKObservationMixin):
             self._tell(str(error), error=True)
             return
         self.say(_("Wrote {path}.").format(path=path))
-
-
-def _name(node: Any) -> str:
-    return "-" if node is None else str(node.GetName())
-
-
-def _fill(table: Any, rows: Sequence[Sequence[str]], editable: int | None = None) -> None:
-    """Put texts into a table as high as its rows need; ``editable`` is the column that can be edited."""
-    table.setRowCount(len(rows))
-    for row, texts in enumerate(rows):
-        for column, text in enumerate(texts):
-            item = qt.QTableWidgetItem(text)
-            if column != editable:
-                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-            item.setToolTip(text)
-            table.setItem(row, column, item)
-    table.setVisible(bool(rows))
-    line = qt.QFontMetrics(table.font).lineSpacing()
-    heights = [line * max(text.count("\n") + 1 for text in texts) + 8 for texts in rows]
-    for row, height in enumerate(heights):
-        table.setRowHeight(row, height)
-    table.horizontalHeader().setFixedHeight(line + 10)
-    table.setFixedHeight(line + 14 + sum(heights[:ROWS]))
