@@ -120,6 +120,22 @@ def test_another_layout_ends_it(panel, host, fake, chosen):
     assert slicer.app.layoutManager().layout == 8417
 
 
+def test_compared_pet_and_result_have_one_colour_bar(panel, host, fake, chosen):
+    finish(panel, host, fake, chosen)
+    panel.ui.petctButton.click()
+    panel.ui.compareButton.click()
+    assert host.spin(5, until=lambda: panel.params.result.GetNodeReference("PETSuperRes.Difference") is not None)
+    pet, result = bars(chosen.pet), bars(panel.params.result)
+    assert [bar.GetNthViewNodeID(0) for bar in (*pet, *result)] == ["vtkMRMLSliceNodePETSuperResLR"] * 2
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    assert not bars(chosen.pet) and not bars(panel.params.result)
+
+
+def bars(volume):
+    nodes = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+    return [node for node in nodes if node.GetDisplayableNode() is volume]
+
+
 def rendered_nodes():
     return len(slicer.util.getNodesByClass("vtkMRMLVolumeRenderingDisplayNode"))
 

@@ -8,7 +8,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.mrml import colour_bar, provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 
 LAYOUT_ID = 8417  # of the compare layout; any number that no other module uses
@@ -115,7 +115,7 @@ def show_chart(chart: Any) -> None:
 
 
 class Comparison(VTKObservationMixin):
-    """What holds as long as the compare layout is on: PET and result have one window, segments are outlines only.
+    """While the compare layout is on, PET and result have one window and one colour bar, and segments are outlines.
 
     Filled segments would hide the uptake and tint the difference. They are filled again when the layout is left.
     """
@@ -124,6 +124,7 @@ class Comparison(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._displays: list[Any] = []
         self._segments: dict[Any, bool] = {}  # display node: whether it was filled
+        self._bars: list[Any] = []
 
     def follow(self, pet: Any, result: Any) -> None:
         """Link PET and result, which takes the PET's window, until the layout is left; outline new segments."""
@@ -137,6 +138,7 @@ class Comparison(VTKObservationMixin):
                 self._link(displays[0], "")
             layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
             self.addObserver(layout, vtk.vtkCommand.ModifiedEvent, self._leave)
+        self._bars += filter(None, [colour_bar.add(node, "SUV", next(iter(VIEWS))) for node in (pet, result)])
         for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
             if display not in self._segments:
                 self._segments[display] = bool(display.GetVisibility2DFill())
@@ -148,7 +150,9 @@ class Comparison(VTKObservationMixin):
         for display, filled in self._segments.items():
             if filled:
                 display.SetVisibility2DFill(True)
-        self._displays, self._segments = [], {}
+        for bar in self._bars:
+            colour_bar.remove(bar)
+        self._displays, self._segments, self._bars = [], {}, []
 
     def _leave(self, *_unused: Any) -> None:
         if not layout_is_on():
@@ -191,8 +195,7 @@ def add_difference(volume: Any, pet: Any, result: Any) -> Any:
     name = f"{result.GetName()} - {pet.GetName()}"
     node = mrml.add_derived(volume, name, provenance.DIFFERENCE_IMAGE, result, scene, (2 * reach, 0.0))
     node.GetDisplayNode().SetAndObserveColorNodeID(difference_colours(scene).GetID())
-    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText("SR - PET (SUV)")
+    colour_bar.add(node, "SR - PET (SUV)")
     result.SetNodeReferenceID(provenance.DIFFERENCE, node.GetID())
     return node
 

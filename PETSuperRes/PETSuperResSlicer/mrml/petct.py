@@ -13,6 +13,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
+from PETSuperResSlicer.mrml import colour_bar
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.changes import Changes
 from PETSuperResSlicer.mrml.mip import Mip, look_from_anterior
@@ -44,7 +45,7 @@ class PetCt(VTKObservationMixin):
         self._composites: list[Any] = []
         self._layout: tuple[int, int] | None = None  # before, and while it is on
         self._views: list[Any] = []
-        self._legends: list[Any] = []
+        self._bars: list[Any] = []
 
     @property
     def is_on(self) -> bool:
@@ -74,14 +75,13 @@ class PetCt(VTKObservationMixin):
         """Put back what was there before; with ``layout`` the layout, too."""
         self.removeObservers()
         self._mip.end()
-        for legend in self._legends:
-            if legend.GetScene() is not None:
-                legend.GetScene().RemoveNode(legend)
+        for bar in self._bars:
+            colour_bar.remove(bar)
         self._changes.undo()
         manager = slicer.app.layoutManager()
         if layout and self._layout is not None and manager is not None and manager.layout == self._layout[1]:
             manager.setLayout(self._layout[0])
-        self.ct, self.pets, self._composites, self._legends, self._layout = None, (), [], [], None
+        self.ct, self.pets, self._composites, self._bars, self._layout = None, (), [], [], None
 
     def set_ct_window(self, name: str) -> None:
         """One of CT_WINDOWS."""
@@ -148,7 +148,8 @@ class PetCt(VTKObservationMixin):
                 display.SetAndObserveColorNodeID(mrml.HEAT)
             self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._share_window)
             display.SetWindowLevel(SUV_TOP, SUV_TOP / 2)
-            self._add_legend(pet)
+            if self._composites:
+                self._bars.append(colour_bar.add(pet, "SUV", self._composites[0].GetLayoutName()))
 
     def _keep_look(self, display: Any) -> None:
         """Remember window and colours of a volume."""
@@ -156,16 +157,6 @@ class PetCt(VTKObservationMixin):
         self._changes.set(display, "AutoWindowLevel", False)
         self._changes.set(display, "Window", display.GetWindow())
         self._changes.set(display, "Level", display.GetLevel())
-
-    def _add_legend(self, pet: Any) -> None:
-        colours = getattr(slicer.modules, "colors", None)
-        if colours is None or not self._composites or colours.logic().GetColorLegendDisplayNode(pet) is not None:
-            return
-        legend = colours.logic().AddDefaultColorLegendDisplayNode(pet)
-        legend.SetTitleText("SUV")
-        first = pet.GetScene().GetSingletonNode(self._composites[0].GetLayoutName(), "vtkMRMLSliceNode")
-        legend.AddViewNodeID(first.GetID())
-        self._legends.append(legend)
 
     def _share_window(self, display: Any, _event: str) -> None:
         """The window was changed, by the mouse or in the panel."""
