@@ -93,7 +93,7 @@ def evidence_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"| {len(clear)} | {_shown(roc_area(true, clear))} "
             f"| {(true < SUPPORTED).sum()} | {(false >= SUPPORTED).sum()} |"
         )
-    return [*lines, "", "![Evidence of true and false blobs](robustness.png)", ""]
+    return [*lines, ""]
 
 
 def plot_evidence(path: Path, rows: Sequence[dict[str, Any]]) -> None:
