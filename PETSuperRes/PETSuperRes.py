@@ -83,6 +83,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = PETSuperResLogic()
         from PETSuperResSlicer.panel.followup import FollowUpPanel
         from PETSuperResSlicer.panel.lesions import LesionsPanel
+        from PETSuperResSlicer.panel.overlay import OverlayPanel
         from PETSuperResSlicer.panel.petct import PetCtPanel
         from PETSuperResSlicer.panel.result import ResultPanel
         from PETSuperResSlicer.panel.run import RunPanel
@@ -97,6 +98,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.selectors = Selectors(self.ui, self.onParameters)
         self.units = UnitsPanel(self.ui, self.logic, self.onConverted, self.status)
         self.lesions = LesionsPanel(self.ui, self.logic, self.status)
+        self.overlay = OverlayPanel(self.ui)
         self.result = ResultPanel(self.ui, self.logic, self.status, self.lesions)
         self.petct = PetCtPanel(self.ui, self.status)
         self.spheres = SpheresPanel(self.ui, self.status)
@@ -170,7 +172,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setParameterNode(self, params: Any) -> None:
         """Bind the widgets to other parameters; None unbinds them."""
         if self.params is not None:
-            for part in (self.run, self.result, self.lesions, self.petct, self.spheres, self.followUp):
+            for part in (self.run, self.result, self.lesions, self.overlay, self.petct, self.spheres, self.followUp):
                 part.close()
             self.removeObservers(self.onParameters)
         self.params = params
@@ -192,6 +194,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.units.show(pet)
             self.result.update(self.params)
             self.lesions.update(self.params)
+            self.overlay.update(self.params)
             self.petct.update(self.params, self.units.found)
             self.spheres.update(self.params, self.units.found)
             self.run.update(self.params, self.units.found)

@@ -48,7 +48,7 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     host.spin(0.3)
     host.screenshot(host.window, folder / "running.png")
     wait(host, lambda: not panel.run.running, 900)
-    wait(host, lambda: panel.lesions.measured is not None, 60)
+    wait(host, lambda: panel.lesions.measured is not None and recovered(panel), 120)
     pet_ct(host, panel, folder)
     panel.ui.viewButton.collapsed = panel.ui.spheresButton.collapsed = True
     panel.ui.plotButton.click()
@@ -63,6 +63,11 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     for problem in (*host.errors, *host.messages):
         print(problem)
     host.reset()
+
+
+def recovered(panel: Any) -> bool:
+    """Whether the table has what was recovered of every lesion."""
+    return all(lesion.suvmean_recovered is not None for lesion in panel.lesions.measured.columns["sr"])
 
 
 def pet_ct(host: Any, panel: Any, folder: Path) -> None:

@@ -11,6 +11,7 @@ from slicer.util import VTKObservationMixin
 
 from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.files import write_text
+from PETSuperResLib.lesions.measures import MEASURES
 from PETSuperResSlicer.mrml import compare, lesion_chart, provenance
 from PETSuperResSlicer.mrml import lesion_table as lesions
 from PETSuperResSlicer.panel.status import Status
@@ -144,7 +145,8 @@ class LesionsPanel(VTKObservationMixin):
             self.chart()
         self._fill()
         told = _("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName())
-        self.ui.lesionsLabel.setText("\n".join([told, *measured.notes, *([note] if note else [])]))
+        lines = [told, *measured.notes, *([note] if note else []), _(provenance.RESEARCH_USE)]
+        self.ui.lesionsLabel.setText("\n".join(lines))
         self.ui.lesionsLabel.setStyleSheet("")
 
     def _fill(self) -> None:
@@ -152,6 +154,8 @@ class LesionsPanel(VTKObservationMixin):
         table = self.ui.lesionsTable
         found = [] if self.measured is None else lesions.cells(self.measured, lesions.MEASURES[self.params.plotMeasure])
         rows = [(n, one, text) for n, one in enumerate(found) for text in ("", one.doubts)[: 1 + bool(one.doubts)]]
+        about = MEASURES[lesions.MEASURES[self.params.plotMeasure]] if found else None
+        table.horizontalHeaderItem(0).setText(f"{about.title} [{about.unit}]" if about else lesions.HEADINGS[0])
         table.clearSpans()
         table.setRowCount(len(rows))
         self._lesion = [lesion for lesion, _one, _doubts in rows]

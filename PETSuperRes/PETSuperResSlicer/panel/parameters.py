@@ -63,6 +63,7 @@ class PETSuperResParameters:
     physicsOf: str = ""  # the preset whose values were put into the two fields above
     noise: Annotated[float, WithinRange(0.0, 200.0)] = 0.0  # of the PET in per cent; 0: measured
     samples: Annotated[int, WithinRange(1, 64)] = 1
+    evidence: bool = False  # also what supports the hot blobs, by a second run
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     device: str = "auto"  # torch's name; the worker lists the devices
     prior: str = ""  # a .safetensors file; empty: the bundled prior
@@ -79,8 +80,11 @@ class PETSuperResParameters:
 
 def options_of(params: Any) -> dict[str, Any]:
     """The options of the :class:`Request` that are parameters of the same name, without zero and empty values."""
-    names = [n for n, about in options(Request).items() if about.form in ("whole", "number", "text") or n == "prior"]
-    found = {name: getattr(params, name, None) for name in names if name != "post_filter"}
+    resolution = ("fwhm", "post_filter", "psf_modelled")
+    names = [
+        n for n, about in options(Request).items() if about.form in ("whole", "number", "text", "flag") or n == "prior"
+    ]
+    found = {name: getattr(params, name, None) for name in names if name not in resolution}
     found = {name: value.value if isinstance(value, Quality) else value for name, value in found.items() if value}
     return found | resolution_options(params)
 

@@ -1,0 +1,54 @@
+"""The choice of a map over the result: evidence, residual, spread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from PETSuperResSlicer.mrml import overlay
+
+
+class OverlayPanel:
+    """Fills the combo box with the maps of the result, and shows the chosen one."""
+
+    def __init__(self, ui: Any) -> None:
+        self.ui, self.overlay = ui, overlay.Overlay()
+        self._offered: tuple[Any, tuple[str, ...]] = (None, ())  # result, its maps
+        ui.overlayComboBox.connect("currentIndexChanged(int)", self.on_chosen)
+        self._offer(None)
+
+    def update(self, params: Any) -> None:
+        """Follow the parameters."""
+        self._offer(None if params is None else params.result)
+
+    def close(self) -> None:
+        """The scene closes."""
+        self.overlay.end()
+        self._offer(None)
+
+    def _offer(self, result: Any) -> None:
+        keys = () if result is None else tuple(overlay.maps_of(result))
+        box = self.ui.overlayComboBox
+        box.setEnabled(bool(keys))
+        box.setToolTip(
+            _("A map over the result in the slice views")
+            if keys
+            else _("This result has no maps: check the evidence, or draw samples, and press Apply")
+        )
+        if (result, keys) == self._offered and box.count:
+            return
+        self.overlay.end()
+        self._offered = (result, keys)
+        box.blockSignals(True)
+        box.clear()
+        box.addItems([_("none"), *(overlay.TITLES[key] for key in keys)])
+        box.blockSignals(False)
+
+    def on_chosen(self, index: int) -> None:
+        """Show the map of an entry, or none."""
+        result, keys = self._offered
+        if index > 0:
+            self.overlay.show(result, keys[index - 1])
+        else:
+            self.overlay.end()

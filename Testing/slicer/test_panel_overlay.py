@@ -1,0 +1,60 @@
+"""Evidence in the panel: asked for with a run, and laid over the result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import slicer
+from panel_case import choose, finer
+from PETSuperResSlicer.mrml import overlay
+
+
+@pytest.fixture
+def checked(panel, host, fake, case):
+    """A result with evidence and residual, asked for by the check box."""
+    choose(panel, host, case)
+    panel.ui.evidenceCheckBox.setChecked(True)
+    panel.ui.applyButton.click()
+    fine = finer(case)
+    evidence = fine.with_array(np.where(fine.array > 5, 6.0, 0.0).astype(np.float32), "")
+    volumes = {"sr": fine, "evidence": evidence, "residual": fine.with_array(fine.array - 2, "")}
+    fake.say("result", volumes=volumes, report={"warnings": []})
+    assert host.spin(5, until=lambda: not panel.run.running)
+    host.spin(0.1)
+    return panel.params.result
+
+
+def layers():
+    nodes = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    return [(n.GetForegroundVolumeID(), n.GetBackgroundVolumeID(), n.GetForegroundOpacity()) for n in nodes]
+
+
+def test_the_check_box_asks_for_the_evidence(panel, fake, checked):
+    assert fake.jobs[-1]["evidence"] is True
+    box = panel.ui.overlayComboBox
+    assert [box.itemText(n) for n in range(box.count)] == ["none", "Evidence (sigma)", "Residual (sigma)"]
+
+
+def test_a_map_lies_over_the_result_until_another_choice(panel, host, checked):
+    before, maps = layers(), overlay.maps_of(checked)
+    for index, key in ((1, "evidence"), (2, "residual")):
+        panel.ui.overlayComboBox.setCurrentIndex(index)
+        assert {layer[:2] for layer in layers()} == {(maps[key].GetID(), checked.GetID())}
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(maps["residual"])
+    assert legend.GetVisibility() and legend.GetTitleText() == "Residual (sigma)"
+    panel.ui.overlayComboBox.setCurrentIndex(0)
+    assert layers() == before and not legend.GetVisibility()
+
+
+def test_evidence_below_3_sigma_is_red_and_from_there_on_green(panel, checked):
+    panel.ui.overlayComboBox.setCurrentIndex(1)
+    display = overlay.maps_of(checked)["evidence"].GetDisplayNode()
+    assert display.GetApplyThreshold() and display.GetLowerThreshold() > 0  # no blob: nothing is drawn
+    colours, found = display.GetColorNode(), np.zeros(4)
+    for sigma, red in ((2.9, True), (4.0, False), (9.0, False)):
+        colours.GetColor(int(255 * sigma / display.GetWindow()), found)
+        assert (found[0] > 0.5 and found[1] < 0.2) == red
+
+
+def test_a_result_without_maps_offers_none(panel, result):
+    assert not panel.ui.overlayComboBox.enabled and "check the evidence" in panel.ui.overlayComboBox.toolTip
