@@ -16,6 +16,9 @@ KEPT = {
 }
 
 
+RAINBOW = "vtkMRMLPETProceduralColorNodePET-Rainbow"
+
+
 def look():
     """What a user had chosen of the display."""
     found = {"layout": slicer.app.layoutManager().layout}
@@ -79,7 +82,9 @@ def test_window_presets_opacity_and_fit(panel, host, chosen):
     for name, window in {"lung": (1500, -600), "bone": (2500, 480), "brain": (80, 40)}.items():
         panel.ui.ctWindowComboBox.setCurrentIndex(panel.ui.ctWindowComboBox.findText(name))
         assert (chosen.ct.GetDisplayNode().GetWindow(), chosen.ct.GetDisplayNode().GetLevel()) == window
+    chosen.ct.GetDisplayNode().SetWindowLevel(300, 50)  # as by the mouse
     panel.ui.petOpacitySlider.setValue(0.8)
+    assert chosen.ct.GetDisplayNode().GetWindow() == 300
     assert composite().GetForegroundOpacity() == pytest.approx(0.8)
     panel.ui.fitButton.click()
     assert panel.params.petTop == chosen.pet.GetDisplayNode().GetWindowLevelMax() == 7.0  # its hottest lesion
@@ -90,10 +95,12 @@ def test_window_presets_opacity_and_fit(panel, host, chosen):
 
 def test_pet_and_result_have_one_window_and_the_mip_follows_the_switch(panel, host, fake, chosen):
     finish(panel, host, fake, chosen)
+    chosen.pet.GetDisplayNode().SetAndObserveColorNodeID(RAINBOW)
     panel.ui.petctButton.click()
     host.spin(0.1)
     result = panel.params.result
     assert composite().GetForegroundVolumeID() == result.GetID() and rendered() is result
+    assert result.GetDisplayNode().GetColorNodeID() == chosen.pet.GetDisplayNode().GetColorNodeID() == RAINBOW
     result.GetDisplayNode().SetWindowLevel(10.0, 5.0)
     assert chosen.pet.GetDisplayNode().GetWindow() == 10.0 and panel.ui.petTopSpinBox.value == 10.0
     panel.ui.switchButton.click()
@@ -101,10 +108,14 @@ def test_pet_and_result_have_one_window_and_the_mip_follows_the_switch(panel, ho
 
 
 def test_a_new_result_is_shown_when_pet_ct_is_on(panel, host, fake, chosen):
+    manager, plain = slicer.app.layoutManager(), slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+    manager.setLayout(plain)
     panel.ui.petctButton.click()
     finish(panel, host, fake, chosen)
     assert panel.ui.petctButton.checked and rendered() is panel.params.result
     assert composite().GetForegroundVolumeID() == panel.params.result.GetID()
+    panel.ui.petctButton.click()
+    assert manager.layout == plain
 
 
 def test_another_layout_ends_it(panel, host, fake, chosen):

@@ -28,6 +28,7 @@ SUV_TOP = mrml.WINDOW[0]  # where the PET's window ends; it begins at 0
 OPACITY = 0.5  # of the PET over the CT
 FIT_PERCENTILE = 99.8  # of the voxels above AIR, of which a few are urine or another hot spot
 AIR = 0.2  # SUV
+NOTHING = (None, None, None)  # CT window, upper end and opacity before the first call of show
 
 
 class PetCt(VTKObservationMixin):
@@ -46,6 +47,7 @@ class PetCt(VTKObservationMixin):
         self._layout: tuple[int, int] | None = None  # before, and while it is on
         self._views: list[Any] = []
         self._bars: list[Any] = []
+        self._asked: tuple[Any, ...] = NOTHING  # of the last call of show
 
     @property
     def is_on(self) -> bool:
@@ -62,13 +64,17 @@ class PetCt(VTKObservationMixin):
     ) -> None:
         """Show the last one of ``pets`` (volume nodes in SUV) over the CT; ``window`` is a key of CT_WINDOWS."""
         if (ct, *pets) != (self.ct, *self.pets):
-            self.end()
+            layout = self._layout
+            self.end(layout=False)
             self.ct, self.pets = ct, tuple(pets)
             self._arrange()
+            self._layout = layout or self._layout  # of before the first volumes
             self._colour()
-        self.set_ct_window(window)
-        self.set_top(top)
-        self.set_opacity(opacity)
+        before, self._asked = self._asked, (window, top, opacity)
+        setters = (self._set_ct_window, self._set_top, self._set_opacity)
+        for setter, value, old in zip(setters, self._asked, before, strict=True):
+            if value != old:  # what the mouse has changed meanwhile stays
+                setter(value)
         self.outline()
 
     def end(self, layout: bool = True) -> None:
@@ -81,21 +87,7 @@ class PetCt(VTKObservationMixin):
         manager = slicer.app.layoutManager()
         if layout and self._layout is not None and manager is not None and manager.layout == self._layout[1]:
             manager.setLayout(self._layout[0])
-        self.ct, self.pets, self._composites, self._bars, self._layout = None, (), [], [], None
-
-    def set_ct_window(self, name: str) -> None:
-        """One of CT_WINDOWS."""
-        self.ct.GetDisplayNode().SetWindowLevel(*CT_WINDOWS[name])
-
-    def set_top(self, top: float) -> None:
-        """The PETs' window from 0 to ``top`` SUV, unless it ends there already."""
-        if abs(top - self.top) > 0.05:
-            self.pets[0].GetDisplayNode().SetWindowLevel(top, top / 2)
-
-    def set_opacity(self, opacity: float) -> None:
-        """Opacity of the PET over the CT, 0 to 1."""
-        for composite in self._composites:
-            self._changes.set(composite, "ForegroundOpacity", opacity)
+        self.ct, self.pets, self._composites, self._bars, self._layout, self._asked = None, (), [], [], None, NOTHING
 
     def outline(self) -> None:
         """Segments are outlines, so that the uptake under them stays visible."""
@@ -141,15 +133,28 @@ class PetCt(VTKObservationMixin):
         """CT in grey; PETs in one colour scale and one window, with one colour bar, in the first slice view."""
         self._keep_look(self.ct.GetDisplayNode())
         self.ct.GetDisplayNode().SetAndObserveColorNodeID(mrml.GREYS[0])
+        colours = self.pets[0].GetDisplayNode().GetColorNodeID()
+        if colours in (None, *mrml.GREYS) and self.ct.GetScene().GetNodeByID(mrml.HEAT) is not None:
+            colours = mrml.HEAT
         for pet in self.pets:
             display = pet.GetDisplayNode()
             self._keep_look(display)
-            if display.GetColorNodeID() in (None, *mrml.GREYS) and pet.GetScene().GetNodeByID(mrml.HEAT) is not None:
-                display.SetAndObserveColorNodeID(mrml.HEAT)
+            display.SetAndObserveColorNodeID(colours)
             self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._share_window)
             display.SetWindowLevel(SUV_TOP, SUV_TOP / 2)
             if self._composites:
                 self._bars.append(colour_bar.add(pet, "SUV", self._composites[0].GetLayoutName()))
+
+    def _set_ct_window(self, name: str) -> None:
+        self.ct.GetDisplayNode().SetWindowLevel(*CT_WINDOWS[name])
+
+    def _set_top(self, top: float) -> None:
+        if abs(top - self.top) > 0.05:  # not one that was changed with the mouse, and told
+            self.pets[0].GetDisplayNode().SetWindowLevel(top, top / 2)
+
+    def _set_opacity(self, opacity: float) -> None:
+        for composite in self._composites:
+            self._changes.set(composite, "ForegroundOpacity", opacity)
 
     def _keep_look(self, display: Any) -> None:
         """Remember window and colours of a volume."""
