@@ -115,7 +115,7 @@ def follow_up(host: Any, panel: Any, folder: Path) -> None:
         ):
             selector.setCurrentNode(node)
         ui.studyAddButton.click()
-    for name in ("inputs", "scanner", "advanced", "result", "lesions"):
+    for name in ("inputs", "scanner", "advanced", "view", "result", "lesions", "spheres"):
         getattr(ui, f"{name}Button").collapsed = True
     ui.followUpButton.collapsed = False
     ui.followUpCompareButton.click()
