@@ -44,7 +44,7 @@ def _coarse_organs(m: Landmarks) -> np.ndarray:
     """Codes of organs on the landmarks' grid, 0 elsewhere."""
     found = np.zeros(m.hu.shape, np.int8)
     lean = m.body & ~m.lung & ~m.spine & (m.hu > -20)
-    right, left = m.domes
+    right, left = m.domes if m.lung.any() else (np.inf, np.inf)
     below_right, below_left = (m.z <= np.nan_to_num(dome, nan=-np.inf) + DOME_MM for dome in (right, left))
     below = below_right | below_left
 
@@ -79,7 +79,7 @@ def _aorta(m: Landmarks, lean: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 def _visceral(m: Landmarks, lean: np.ndarray) -> np.ndarray:
     """Soft tissue within the abdomen's wall and in front of the spine, but neither bone nor a mass."""
-    right, left = m.domes
+    right, left = m.domes if m.lung.any() else (np.inf, np.inf)
     inside = (m.depth > WALL_MM) & (m.y < -35) & ~m.between_lungs & np.where(m.x < 0, m.z <= right, m.z <= left)
     inside &= ~m.pelvic[:, None, None] | (~m.bright & (np.abs(m.x) < 60))
     thick = m.opened(lean & inside, 4)
@@ -139,10 +139,11 @@ def _spleen(m: Landmarks, soft: np.ndarray, dome: float) -> np.ndarray:
 
 def _bladder(m: Landmarks, soft: np.ndarray) -> np.ndarray:
     """In the lower pelvis: a thick part of water's CT number in the middle."""
-    low = m.z < m.z[m.pelvic].min(initial=np.inf) + 110
-    here = soft & low & m.pelvic[:, None, None] & (np.abs(m.hu - 8) < 22) & (np.abs(m.x) < 60) & (m.y < -20)
-    core = m.largest(here & (inner_depth(here, m.grid.spacing) > 12), 4)
-    bladder = here & (inner_depth(~core, m.grid.spacing) <= 14) if core.any() else core
+    low = m.z < m.z[m.pelvic].min(initial=np.inf) + 110 if m.pelvic.any() else np.zeros_like(soft)
+    water = np.abs(ndimage.gaussian_filter(m.hu, 1.2) - 8) < 22
+    here = soft & low & water & (np.abs(m.x) < 60) & (m.y < -55)
+    core = m.largest(here & (inner_depth(here, m.grid.spacing) > 7), 4)
+    bladder = soft & (inner_depth(~core, m.grid.spacing) <= 9) if core.any() else core
     return bladder if bladder.sum() * m.grid.voxel_ml < 600 else np.zeros_like(bladder)
 
 

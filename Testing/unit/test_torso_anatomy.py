@@ -41,6 +41,14 @@ def test_organs_of_a_generated_torso_are_found(anatomy, person):
     assert muscle.sum() < 0.1 * (person.organs.array == CODE["heart"]).sum()
 
 
+def test_the_bladder_is_found_in_a_pelvis():
+    person = torso_phantom(2, (32, 92, 120), (4.0, 4.0, 6.0), lesions=0, region="pelvis")
+    anatomy = torso_anatomy(person.ct)
+    assert overlap(anatomy, person, "bladder") > 0.6
+    urine = paint(anatomy, 0, lesions=0).pet.array[person.organs.array == CODE["bladder"]]
+    assert np.median(urine) > 2.5
+
+
 def test_without_a_spine_there_are_no_organs():
     leg = torso_phantom(4, (10, 96, 128), (3.0, 3.0, 5.0), lesions=0, region="thigh")
     found, plain = torso_anatomy(leg.ct), anatomy_of(leg.ct)
