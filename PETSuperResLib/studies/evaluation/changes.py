@@ -20,12 +20,12 @@ from ...files import write_csv, write_text
 from ...followup.compare import FollowUp, compare
 from ...followup.visit import Visit, recovered_of
 from ...lesions.blobs import smooth_inside
-from ...lesions.intervals import LEVEL, with_recovered
+from ...lesions.intervals import LEVEL
 from ...lesions.measures import measure_lesions
-from ...lesions.recovery import recover
 from ...lesions.segments import segments_of
 from ...prior import Prior
 from ...progress import Callback, Reporter
+from ...remeasure import lesions_of_result
 from ...volume import Volume
 from ..plotting import save_figure
 from ..subjects import Subject
@@ -147,9 +147,7 @@ def _visit(
         if mask == "true":
             true = measure_lesions(simulation.truth, segments, skip_outside=True)
             truth = {one.name: {name: getattr(one, name) for name in MEASURES} for one in true}
-        lesions = measure_lesions(image, segments, skip_outside=True)
-        found = with_recovered(lesions, recover(data, image, segments), scan.input)
-        recovered = {one.name: recovered_of(vars(one)) for one in found}
+        recovered = {one.name: recovered_of(vars(one)) for one in lesions_of_result(data, image, segments)}
         if mask == "true":
             for name, one in recovered.items():
                 volume = one["tlg_recovered"] / one["suvmean_recovered"]
