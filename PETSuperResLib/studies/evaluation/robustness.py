@@ -100,14 +100,8 @@ def robustness_study(
         rows, blobs = rows + found, blobs + seen
         write_csv(out / "robustness.csv", rows, COLUMNS)
         write_csv(out / f"{BLOBS}.csv", blobs, blob_evidence.COLUMNS)
-    what = "Images" if cohort.input == "image" else "Sinograms"
-    lines = [
-        *heading("Robustness", command, prior),
-        f"{what} of {cohort.setting}, {cohort.counts} counts, {quality}.",
-        "",
-    ]
-    _summary(out / "robustness.md", rows, blobs, lines)
-    blob_evidence.plot_evidence(out / "robustness.png", blobs)
+        progressed = f"{number + 1} of {len(chosen)} subjects."
+        write_robustness(out, rows, blobs, [*heading("Robustness", command, prior), progressed, ""], quality)
     report("done", 1.0)
     return out / "robustness.md"
 
@@ -189,8 +183,13 @@ def _mismatched(measurement: Measurement, variant: Variant) -> Measurement:
     )
 
 
-def _summary(path: Path, rows: Sequence[dict[str, Any]], blobs: Sequence[dict[str, Any]], lines: Sequence[str]) -> None:
-    lines = list(lines)
+def write_robustness(
+    out: Path, rows: Sequence[dict[str, Any]], blobs: Sequence[dict[str, Any]], lines: list[str], quality: str
+) -> None:
+    """robustness.md, which begins with ``lines``, and robustness.png of the rows of the two tables."""
+    first = rows[0]
+    what = "Images" if first["input"] == "image" else "Sinograms"
+    lines = [*lines, f"{what} of {first['setting']}, {first['counts']} counts, {quality}.", ""]
     for reference in dict.fromkeys(r["reference"] for r in rows):
         mine = [r for r in rows if r["reference"] == reference]
         cases = len({r["patient"] for r in mine})
@@ -214,17 +213,18 @@ def _summary(path: Path, rows: Sequence[dict[str, Any]], blobs: Sequence[dict[st
             f"reference's or more (or {FALSE}, where the reference has none), in the {slices} slices without a lesion.",
             "",
         ]
-    write_text(path, "\n".join([*lines, *_aims(rows), *blob_evidence.evidence_lines(blobs)]))
+    write_text(out / "robustness.md", "\n".join([*lines, *_aims(rows, blobs), *blob_evidence.evidence_lines(blobs)]))
+    blob_evidence.plot_evidence(out / "robustness.png", blobs)
 
 
-def _aims(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _aims(rows: Sequence[dict[str, Any]], blobs: Sequence[dict[str, Any]]) -> list[str]:
     """What was aimed at, and by how much each kind of reference misses it."""
     lines = ["## Aims", ""]
     for reference in dict.fromkeys(r["reference"] for r in rows):
         mine = [r for r in rows if r["reference"] == reference]
         names = dict.fromkeys(r["variant"] for r in mine)
         loss = {n: -float(np.mean([r["change_db"] for r in mine if r["variant"] == n])) for n in names}
-        spots = {n: sum(r["false_lesions"] for r in mine if r["variant"] == n) for n in names}
+        seen = [b["variant"] for b in blobs if b["reference"] == reference and b["false"]]
         wrong = {n: value for n, value in loss.items() if n.endswith(WRONG_MODEL)}
         worst = max(wrong, key=lambda n: wrong[n])
         aims = {
@@ -233,8 +233,9 @@ def _aims(rows: Sequence[dict[str, Any]]) -> list[str]:
             ]
             <= MODEL_DB,
             f"another patient's CT costs at most {CT_DB:g} dB: {loss[OTHER_CT]:.2f} dB": loss[OTHER_CT] <= CT_DB,
-            f"it makes no more false lesions than no CT: {spots[OTHER_CT]} and {spots[NO_CT]}": spots[OTHER_CT]
-            <= spots[NO_CT],
+            f"it makes no more false blobs than no CT: {seen.count(OTHER_CT)} and {seen.count(NO_CT)}": (
+                seen.count(OTHER_CT) <= seen.count(NO_CT)
+            ),
         }
         lines += [f"{reference.capitalize()} references:", ""]
         lines += [f"- {text}: {'reached' if reached else '**missed**'}." for text, reached in aims.items()]
