@@ -25,6 +25,7 @@ from .measures import Lesion
 from .segments import Block, Segment
 
 SUPPORTED = 3.0  # sigma: below it the data do not support a blob
+SPILL_MM = 4.0  # beyond a segment: what the estimate shows there is the segment's own uptake, blurred
 NEAR_MM, FAR_MM = 4.0, 12.0  # distance from a blob up to which its surroundings are fitted whole, and not at all
 
 
@@ -43,7 +44,7 @@ def lesion_evidence(data: Data, estimate: np.ndarray, segments: Sequence[Segment
     for segment in segments:
         weights, block = segment.weights(data.grid)
         reached = weights.size > 0 and bool(weights.any())
-        found.append(_fit(data, estimate, block, weights > 0, weights).sigma if reached else None)
+        found.append(_fit(data, estimate, block, weights > 0, weights, SPILL_MM).sigma if reached else None)
     return found
 
 
@@ -56,13 +57,18 @@ def with_evidence(
     return [replace(lesion, evidence_sigma=found[lesion.label]) for lesion in lesions]
 
 
-def _fit(data: Data, estimate: np.ndarray, block: Block, inside: np.ndarray, shape: np.ndarray) -> Fit:
-    """Amplitude of a ``shape`` in place of what the estimate has in the voxels ``inside`` a block."""
+def _fit(
+    data: Data, estimate: np.ndarray, block: Block, inside: np.ndarray, shape: np.ndarray, spill_mm: float = 0.0
+) -> Fit:
+    """Amplitude of a ``shape`` in place of what the estimate has in the voxels ``inside`` a block.
+
+    What surrounds them is continued from ``spill_mm`` beyond.
+    """
     grid = data.grid
     near, (inside, shape) = _widened(block, (inside, shape), grid)
     values = estimate[near]
-    smooth = smooth_inside(values, inside, grid.spacing)
     distance = ndimage.distance_transform_edt(~inside, grid.spacing[::-1])
+    smooth = smooth_inside(values, distance <= spill_mm, grid.spacing)
     window = np.clip((FAR_MM - distance) / (FAR_MM - NEAR_MM), 0, 1)
     excess = values - smooth
     images = [excess, shape, window * smooth]

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,19 +157,29 @@ def _picture(
     for name in ("LR", "SR"):
         score = whole_field(truth, images[name].resample_to(truth))
         scores[name] = f"{score['psnr']:.1f} dB   SSIM {score['ssim']:.2f}   NMSE {score['nmse']:.3f}"
+    lesions = {name: measure_lesions(volume, phantom.labels, names=names) for name, volume in images.items()}
+    lesions["SR"] = _with_recovered(lesions["SR"], nodes["table"])
     case = Case(
         phantom.ct,
         simulation.lr,
         sr,
         truth,
         phantom.labels,
-        {name: measure_lesions(volume, phantom.labels, names=names) for name, volume in images.items()},
+        lesions,
         scores,
         "PETSuperRes on a generated PET/CT torso",
         f"Simulated scan: 8 mm PSF, 10 % dose, half the views and bins, Poisson counts, 8 mm voxels (left); "
         f"super-resolved to {sr.spacing[0]:g} mm with quality '{quality}'. Lesions outlined.",
     )
     return write_report(case, path)
+
+
+def _with_recovered(lesions: list[Any], table: Any) -> list[Any]:
+    """Lesions with the recovered SUVs and the intervals of a table's rows."""
+    names = [f"{measure}_{what}" for measure in ("suvmean", "suvpeak") for what in ("recovered", "low", "high")]
+    rows = range(table.GetNumberOfRows())
+    values = [{name: table.GetTable().GetValueByName(row, name).ToDouble() for name in names} for row in rows]
+    return [replace(lesion, **own) for lesion, own in zip(lesions, values, strict=True)]
 
 
 def _text(table: Any) -> str:

@@ -1,4 +1,4 @@
-"""One page that shows a case: CT, LR, SR, reference and difference, lesion zooms, profiles and SUV bars."""
+"""One page that shows a case: CT, LR, SR, reference and difference, lesion zooms, profiles and SUVs with intervals."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PETSuperResLib.volume import Volume
 
 INK, MUTED, SR_BLUE, LR_GREY, TRUTH = "#1f2933", "#66727f", "#1769aa", "#b4bcc5", "#1f2933"
 CONTOUR = "#d9480f"
+SERIES = {"low resolution": LR_GREY, "super-resolved": SR_BLUE, "recovered": "#2a7f6f", "reference": "white"}
 RESEARCH_USE = "For research use only; not for diagnosis. Generated phantom, simulated measurement."
 
 
@@ -27,7 +28,7 @@ class Case:
     sr: Volume
     reference: Volume
     labels: Volume
-    lesions: dict[str, Sequence[Lesion]]  # "LR", "SR", "reference"
+    lesions: dict[str, Sequence[Lesion]]  # "LR", "SR" with what was recovered, "reference"
     scores: dict[str, str]  # a line under the title of "LR" and "SR"
     title: str
     subtitle: str
@@ -125,34 +126,47 @@ def _profile(axes: Any, case: Case, centre: np.ndarray) -> None:
 
 
 def _charts(figure: Any, grid: Any, case: Case) -> None:
-    """SUVmax of every lesion in the three images, and the errors of SUVmax and SUVmean against the reference."""
+    """SUVmean of every lesion with what was recovered and its interval, and the errors against the reference."""
     names = [lesion.name for lesion in case.lesions["reference"]]
     places = np.arange(len(names))
     axes = figure.add_subplot(grid[0])
-    for m, (image, colour) in enumerate((("LR", LR_GREY), ("SR", SR_BLUE), ("reference", "white"))):
-        values = [lesion.suvmax for lesion in case.lesions[image]]
-        label = {"LR": "low resolution", "SR": "super-resolved"}.get(image, image)
-        edge = TRUTH if image == "reference" else colour
-        bars = axes.bar(places + 0.28 * (m - 1), values, 0.26, color=colour, edgecolor=edge, lw=1.0, label=label)
-        axes.bar_label(bars, fmt="%.1f", fontsize=7.5, color=MUTED, padding=1)
+    for m, (title, colour) in enumerate(SERIES.items()):
+        values = _figures(case, title, "suvmean")
+        edge = TRUTH if title == "reference" else colour
+        label = "recovered, 90 % interval" if title == "recovered" else title
+        bars = axes.bar(places + 0.21 * (m - 1.5), values, 0.2, color=colour, edgecolor=edge, lw=1.0, label=label)
+        if title != "recovered":
+            axes.bar_label(bars, fmt="%.1f", fontsize=7, color=MUTED, padding=1)
+            continue
+        ends = np.array([(one.suvmean_low, one.suvmean_high) for one in case.lesions["SR"]], float)
+        axes.errorbar(
+            places + 0.21 * (m - 1.5), values, abs(ends.T - values), fmt="none", ecolor=INK, capsize=3, lw=1.2
+        )
     axes.set_xticks(places, [name.replace(", ", "\n") for name in names], fontsize=8.5)
     axes.set_ylabel("SUV (g/mL)", fontsize=9)
-    axes.set_title("Lesion SUVmax", fontsize=12, fontweight="bold", loc="left")
+    axes.set_title("SUVmean", fontsize=12, fontweight="bold", loc="left")
     axes.margins(y=0.13)
-    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower right", bbox_to_anchor=(1.01, 0.985), columnspacing=1.2)
+    legend = {"ncols": 4, "loc": "lower right", "bbox_to_anchor": (1.01, 0.985), "columnspacing": 0.9}
+    axes.legend(frameon=False, fontsize=8, handlelength=1.3, **legend)
     _plain(axes)
-    for n, (attribute, title) in enumerate((("suvmax", "SUVmax error"), ("suvmean", "SUVmean error")), 1):
+    for n, (measure, title) in enumerate((("suvmean", "SUVmean error"), ("suvpeak", "SUVpeak error")), 1):
         axes = figure.add_subplot(grid[n])
-        truth = np.array([getattr(lesion, attribute) for lesion in case.lesions["reference"]])
-        for m, (image, colour) in enumerate((("LR", LR_GREY), ("SR", SR_BLUE))):
-            delta = 100 * (np.array([getattr(lesion, attribute) for lesion in case.lesions[image]]) / truth - 1)
-            axes.bar(places + 0.38 * (m - 0.5), delta, 0.36, color=colour)
+        truth = _figures(case, "reference", measure)
+        for m, (series, colour) in enumerate(list(SERIES.items())[:3]):
+            axes.bar(places + 0.27 * (m - 1), 100 * (_figures(case, series, measure) / truth - 1), 0.25, color=colour)
         axes.axhline(0, color=TRUTH, lw=1.0)
         axes.set_xticks(places, [name.split(" ")[0] for name in names], fontsize=8.5)
         axes.set_ylabel("% of the reference", fontsize=9, labelpad=1)
         axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
         axes.margins(y=0.1)
         _plain(axes)
+
+
+def _figures(case: Case, series: str, measure: str) -> np.ndarray:
+    """A measure of every lesion in a series; NaN where nothing was recovered."""
+    image = {"low resolution": "LR", "reference": "reference"}.get(series, "SR")
+    name = f"{measure}_recovered" if series == "recovered" else measure
+    return np.array([getattr(lesion, name) for lesion in case.lesions[image]], float)
 
 
 # -- pieces ---------------------------------------------------------------------------------------

@@ -78,6 +78,27 @@ def test_the_lesion_table_has_a_row_for_every_lesion(run):
         )
 
 
+@pytest.mark.slow
+def test_no_lesion_of_the_demo_ends_farther_from_its_reference_than_it_began(tmp_path):
+    """SUVmean and SUVpeak, in the PET and as recovered."""
+    mrml_scene.start().Clear(0)
+    with mrml_demo.main(tmp_path / "demo")["table"].open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        for measure in ("suvmean", "suvpeak"):
+            pet, recovered, low, high, reference = (
+                float(row[name])
+                for name in (
+                    f"pet_{measure}",
+                    *(f"{measure}_{what}" for what in ("recovered", "low", "high")),
+                    f"reference_{measure}",
+                )
+            )
+            assert abs(recovered - reference) <= abs(pet - reference), (row["lesion"], measure)
+            assert low < recovered < high
+    assert len(rows) == 6
+
+
 def test_the_picture_is_a_page_with_ink_on_it(run):
     page = image.imread(run.files["report"])
     assert page.shape[1] > 1400 and page.shape[0] > 900

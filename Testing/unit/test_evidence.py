@@ -114,6 +114,15 @@ def test_sigma_grows_with_the_root_of_the_counts_and_not_with_the_estimate():
     assert other == pytest.approx(many, rel=0.1)
 
 
+def test_what_the_estimate_blurs_beyond_a_lesion_is_not_taken_for_its_surroundings():
+    """Continued into the lesion, its own uptake around it would hide a part of it."""
+    truth = with_sphere(6.0, 9.0)
+    segment = segments_of(GRID.with_array((truth > 3).astype(np.float32), "label"))
+    blurred = ndimage.gaussian_filter(truth, 1.2)
+    sharp, soft = (lesion_evidence(data_of(sinogram(truth, seed=None), e), e, segment)[0] for e in (truth, blurred))
+    assert soft > 0.9 * sharp > SUPPORTED
+
+
 def test_a_lesion_outside_the_grid_has_no_sigma():
     away = segments_of(Volume(np.ones((2, 2, 2), np.float32), SPACING, (500.0, 0.0, 0.0), unit="label"))
     assert lesion_evidence(data_of(sinogram(BODY), BODY), BODY, away) == [None]
