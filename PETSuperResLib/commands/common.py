@@ -250,3 +250,24 @@ def change_table(changes: Sequence[Mapping[str, Any]], threshold: float | str = 
         for c in changes
     ]
     return table(rows, headings)
+
+
+def recovered_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What was recovered of every lesion, with intervals, evidence and doubts."""
+    headings = {"lesion": "lesion", "suvmean": "SUVmean recovered (90 %)", "suvpeak": "SUVpeak recovered (90 %)"}
+    headings |= {"evidence": "evidence", "doubts": "not to be trusted"}
+    lines = []
+    for row in rows:
+        sigma = row["evidence_sigma"]
+        line = {"lesion": row["lesion"], "evidence": "" if sigma is None else f"{sigma:.1f} sigma"}
+        lines.append(
+            line | {name: _with_interval(row, name) for name in ("suvmean", "suvpeak")} | {"doubts": row["doubts"]}
+        )
+    return table(lines, headings)
+
+
+def _with_interval(row: Mapping[str, Any], measure: str) -> str:
+    value, low, high = (row[f"{measure}_{part}"] for part in ("recovered", "low", "high"))
+    if value is None:
+        return ""
+    return f"{value:.2f}" + (" (no interval)" if low is None else f" ({low:.2f} to {high:.2f})")

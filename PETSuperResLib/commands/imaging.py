@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..progress import Event
-from .common import Bar, change_table, level_option, request_options, table
+from .common import Bar, change_table, level_option, recovered_table, request_options, table
 
 
 @click.command(short_help="Super-resolve a PET with its CT; compare lesion SUVs.")
@@ -46,8 +46,10 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     files = result.write(folder, str(inputs.pet.metadata.get("patient", "")))
     for warning in result.report.get("warnings", ()):
         click.echo(f"Note: {warning}")
-    if result.report.get("lesions"):
-        click.echo(change_table(result.report["lesions"], request.threshold))
+    if lesions := result.report.get("lesions"):
+        click.echo(change_table(lesions, request.threshold))
+        if any(lesion["suvmean_recovered"] is not None for lesion in lesions):
+            click.echo("\n" + recovered_table(lesions))
     saved = ", ".join(path.name for path in files.values())
     click.echo(f"Wrote {saved} to {folder}.")
     if dicom_out:
