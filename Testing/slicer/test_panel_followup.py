@@ -216,7 +216,10 @@ def test_registered_cts_are_shown_and_hidden(panel, host, answer, monkeypatch):
     assert [node.GetName() for node in shown] == ["before CT", "after on before CT"]
     assert [node.GetDisplayNode().GetColorNodeID() for node in shown] == [followup.MAGENTA, followup.GREEN]
     assert composite.GetCompositing() == composite.Add
+    drawn = slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode")
+    assert drawn and not any(display.GetVisibility2DFill() for display in drawn)
     panel.ui.followUpCtButton.click()
+    assert all(display.GetVisibility2DFill() for display in drawn)
     assert (composite.GetBackgroundVolumeID(), composite.GetCompositing()) == before
     panel.followUp.compare()
     answer(panel)

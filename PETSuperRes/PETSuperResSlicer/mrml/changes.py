@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
+
 
 class Changes:
     """What was set by :meth:`set`, until :meth:`undo`."""
@@ -28,3 +30,10 @@ class Changes:
             if setter.endswith("ID") and value is not None and scene.GetNodeByID(value) is None:
                 value = None
             getattr(node, setter)(value)
+
+
+def outline_segments(changes: Changes) -> None:
+    """Segments become outlines, so that what is under them stays visible."""
+    for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
+        changes.set(display, "Visibility2DFill", False)
+        changes.set(display, "Visibility2DOutline", True)

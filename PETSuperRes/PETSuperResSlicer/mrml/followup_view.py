@@ -11,7 +11,7 @@ import vtk
 
 from PETSuperResLib.followup.change import FOLLOWED
 from PETSuperResSlicer.mrml import followup, provenance
-from PETSuperResSlicer.mrml.changes import Changes
+from PETSuperResSlicer.mrml.changes import Changes, outline_segments
 
 RECOVERED = "recovered"
 TITLES = {name: f"{m.title} [{m.unit}]" for name, m in FOLLOWED.items() if RECOVERED not in name}  # as they are shown
@@ -127,7 +127,7 @@ def update_chart(table: Any, measure: str) -> Any:
 
 
 def show_cts(table: Any, number: int, changes: Changes) -> None:
-    """Show the first CT (magenta) and the ``number``th later one (green, from 0) added in all slice views."""
+    """The first CT (magenta) and the ``number``th later one (green, from 0), added in all slices; segments as lines."""
     first = table.GetNodeReference(followup.CTS[0])
     count = table.GetNumberOfNodeReferences(followup.CTS[1])
     later = table.GetNthNodeReference(followup.CTS[1], min(number, count - 1))
@@ -138,6 +138,7 @@ def show_cts(table: Any, number: int, changes: Changes) -> None:
         changes.set(composite, "LabelVolumeID", None)
         changes.set(composite, "Compositing", composite.Add)
         changes.set(composite, "ForegroundOpacity", 1.0)
+    outline_segments(changes)
 
 
 def _column(values: Any, name: str, numbers: Any) -> None:

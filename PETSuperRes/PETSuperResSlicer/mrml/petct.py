@@ -15,7 +15,7 @@ from slicer.util import VTKObservationMixin
 
 from PETSuperResSlicer.mrml import colour_bar
 from PETSuperResSlicer.mrml import volumes as mrml
-from PETSuperResSlicer.mrml.changes import Changes
+from PETSuperResSlicer.mrml.changes import Changes, outline_segments
 from PETSuperResSlicer.mrml.mip import Mip, look_from_anterior
 
 CT_WINDOWS = {  # HU: width and level
@@ -91,9 +91,7 @@ class PetCt(VTKObservationMixin):
 
     def outline(self) -> None:
         """Segments are outlines, so that the uptake under them stays visible."""
-        for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
-            self._changes.set(display, "Visibility2DFill", False)
-            self._changes.set(display, "Visibility2DOutline", True)
+        outline_segments(self._changes)
 
     def fit(self) -> float:
         """The SUV at which nearly all voxels of the body end, rounded, for images of other tracers than FDG."""
