@@ -21,7 +21,7 @@ from .errors import InputError
 from .grid import axial, crop_to_region
 from .lesions.doubts import with_doubts
 from .lesions.evidence import with_evidence
-from .lesions.intervals import with_recovered
+from .lesions.intervals import Conditions, with_recovered
 from .lesions.measures import MTV, Lesion, measure_lesions
 from .lesions.recovery import REACH_MM, recover
 from .lesions.segments import Segment
@@ -99,7 +99,7 @@ def lesions_of_result(
     lesions = measure_lesions(volume, segments, threshold=threshold, skip_outside=True)
     held = {lesion.label for lesion in lesions}
     inside = [segment for segment in segments if segment.label in held]
-    lesions = with_recovered(lesions, recover(data, volume, inside), data.measurement.kind)
+    lesions = with_recovered(lesions, recover(data, volume, inside), Conditions.of(data))
     lesions = with_evidence(lesions, data, volume.array, inside)
     return [with_doubts(lesion, data.measurement.model_fwhm_mm[0]) for lesion in lesions]
 

@@ -31,7 +31,8 @@ from .widths import FWHM_PER_SIGMA
 
 KERNEL, METHOD, DESCRIPTION = "convolution_kernel", "reconstruction_method", "description"  # of a volume's metadata
 GE_FILTER, GE_AXIAL = "post_filter_mm", "axial_filter_ratio"  # GE's private attributes
-HEADER = (KERNEL, METHOD, DESCRIPTION, GE_FILTER, GE_AXIAL, "manufacturer", "model")
+TRACER = "tracer"
+HEADER = (KERNEL, METHOD, DESCRIPTION, GE_FILTER, GE_AXIAL, "manufacturer", "model", TRACER)
 WIDEST_MM = 15.0  # of a post-filter
 # pattern of a method: whether it models the PSF (None: the string leaves it open), and whether it is penalised, which
 # takes the place of a post-filter
@@ -48,6 +49,12 @@ GAUSS = re.compile(
     r"(?P<width>\d+(?:[.,]\d+)?)"
 )
 NO_FILTER = re.compile(r"all[ _-]?pass|no(ne| filter)|unfiltered")
+
+
+def tracer_named(text: str) -> str:
+    """A radiopharmaceutical in lower case; every name of FDG as ``fdg``."""
+    name = text.strip().lower()
+    return "fdg" if "fdg" in name or "deoxyglucose" in name else name
 
 
 @dataclass(frozen=True)

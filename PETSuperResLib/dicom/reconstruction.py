@@ -7,8 +7,8 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from ..headers.attributes import text
-from ..vendor_strings import DESCRIPTION, KERNEL, METHOD
+from ..headers.attributes import items, text
+from ..vendor_strings import DESCRIPTION, KERNEL, METHOD, TRACER, tracer_named
 from .files import read_dataset
 from .ge import ge_filters
 
@@ -23,7 +23,9 @@ KEYWORDS = {
 
 def reconstruction_of(dataset: Dataset) -> dict[str, Any]:
     """The values of :data:`~PETSuperResLib.vendor_strings.HEADER` by name, empty texts for what is missing."""
-    return {name: text(dataset, keyword) for name, keyword in KEYWORDS.items()} | ge_filters(dataset)
+    tracers = [text(item, "Radiopharmaceutical") for item in items(dataset, "RadiopharmaceuticalInformationSequence")]
+    found = {name: text(dataset, keyword) for name, keyword in KEYWORDS.items()} | ge_filters(dataset)
+    return found | {TRACER: tracer_named(tracers[0] if tracers else "")}
 
 
 def reconstruction_header(path: str | Path) -> dict[str, Any]:

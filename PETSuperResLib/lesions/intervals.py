@@ -2,34 +2,65 @@
 
 The logarithm of truth over recovered value, divided by a scale, has quantiles that were found on lesions of
 their own: an interval is the recovered value times the exponential of scale x quantiles. The scale is what the fit
-itself knows of its uncertainty: counts and priors, the FWHM, the mask's border. It makes the intervals of single
-lesions narrow or wide, the quantiles make their coverage right (Lei et al., J Am Stat Assoc 2018, 113:1094; normalised
-scores: Papadopoulos et al. 2008).
+itself knows of its uncertainty: counts, priors and the border's place on either side, and the FWHM. It makes the
+intervals of single lesions narrow or wide, the quantiles make their coverage right (Lei et al., J Am Stat Assoc 2018,
+113:1094; normalised scores: Papadopoulos et al. 2008).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..physics.amplitudes import Data
 from .measures import Lesion
 from .recovery import Recovered
 
 CALIBRATION_FILE = Path(__file__).parents[1] / "Resources" / "lesion_calibration.json"
-FORMAT = "PETSuperRes lesion calibration 1"
+FORMAT = "PETSuperRes lesion calibration 2"
 LEVEL = 0.9  # of the intervals
 MEASURES = ("suvmean", "suvpeak", "suvmax", "tlg")
-# parts of the scale: of the effect of a FWHM WIDER times as wide, of that of the border moved by one voxel, and what
-# nothing else explains, by input; of narrow intervals on the lesions of the calibration
-FWHM_PART, BORDER_PART, REST = 2.0, 0.1, {"sinogram": 0.03, "image": 0.1}
+FWHM_PART = 2.0  # of the scale: of the effect of a FWHM WIDER times as wide
+REST = {"sinogram": 0.1, "image": 0.03}  # of the scale, what nothing else explains
+LEAST_END = 0.1  # of the recovered value, where the fit's own range ends lower
+TAIL_SIGMA = 1.645  # of a normal distribution, that lie within either end of the fit's own range
 OUTSIDE = 1.5  # factor of the scale where a lesion is outside what was calibrated
+FIGURES = {  # of the conditions, in words
+    "fwhm_mm": "A resolution of {:.1f} mm is outside the {:.1f} to {:.1f} mm that",
+    "noise": "A noise of {:.3g} is outside the {:.3g} to {:.3g} that",
+}
+TOLERANCE = 1.1  # factor of FWHM and noise beyond the calibrated range that changes nothing
 STRATA_ML = (0.0, 1.0, 10.0, math.inf)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which a lesion was measured: by them a calibration holds or not.
+
+    Parameters
+    ----------
+    input : ``sinogram`` or ``image``.
+    fwhm_mm : transaxial, of the measurement's model.
+    noise : of the measurement (its ``noise_level``).
+    tracer : in lower case, as ``fdg``; None where it is not known.
+    """
+
+    input: str
+    fwhm_mm: float
+    noise: float
+    tracer: str | None = None
+
+    @classmethod
+    def of(cls, data: Data) -> Conditions:
+        """Those of a result's data."""
+        known = data.measurement
+        return cls(known.kind, data.fwhm_mm[0], known.noise_level, known.tracer)
 
 
 @dataclass(frozen=True)
@@ -63,32 +94,50 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The strata of a calibration, the smallest volume in it, its tracer, and how it was made."""
+    """The strata of a calibration and what it was made of.
+
+    Parameters
+    ----------
+    least_ml : smallest volume.
+    tracer : of the uptake, in lower case.
+    domain : by input, the range of every figure of :class:`Conditions`.
+    made : how it was made.
+    """
 
     strata: tuple[Stratum, ...]
     least_ml: float
     tracer: str
+    domain: Mapping[str, Mapping[str, tuple[float, float]]]
     made: Mapping[str, Any]
 
-    def intervals(self, lesion: Recovered, input: str, tracer: str | None = None) -> Intervals:
-        """The intervals of a lesion recovered from ``input``; of another ``tracer`` (in lower case) they are wider."""
-        stratum = next((s for s in self.strata if s.input == input and _within(lesion.volume_ml, s.volume_ml)), None)
+    def intervals(self, lesion: Recovered, conditions: Conditions) -> Intervals:
+        """The intervals of a lesion; wider where lesion or conditions are outside what was calibrated."""
+        kind = conditions.input
+        stratum = next((s for s in self.strata if s.input == kind and _within(lesion.volume_ml, s.volume_ml)), None)
         if stratum is None:
             return Intervals({}, ("No lesion of this size and kind of data was calibrated: no interval.",))
         if lesion.volume_ml < self.least_ml:
             return Intervals({}, (f"Smaller than {self.least_ml:.2g} mL: no interval.",))
-        notes = []
+        notes = [*self._outside(conditions)]
         contrast = lesion.suvmean / max(lesion.background, 1e-6)
         if not stratum.contrast[0] <= contrast <= stratum.contrast[1]:
             notes.append(f"Its contrast of {contrast:.1f} to 1 is outside what was calibrated: the interval is wider.")
-        if tracer is not None and tracer != self.tracer:
-            notes.append(f"Calibrated with {self.tracer.upper()} alone: the interval is wider.")
-        width = scale(lesion, input) * OUTSIDE ** len(notes)
+        widths = [OUTSIDE ** len(notes) * side for side in scales(lesion, kind)]
         ends = {}
-        for name, (low, high) in stratum.quantiles.items():
+        for name, quantiles in stratum.quantiles.items():
             value = getattr(lesion, name)
-            ends[name] = (value * math.exp(width * low), value * math.exp(width * high))
+            low, high = (value * math.exp(q * widths[q > 0]) for q in quantiles)
+            ends[name] = (low, high)
         return Intervals(ends, tuple(notes))
+
+    def _outside(self, conditions: Conditions) -> Iterator[str]:
+        """What of the conditions was not calibrated."""
+        if conditions.tracer is not None and conditions.tracer != self.tracer:
+            yield f"Calibrated with {self.tracer.upper()} alone: the interval is wider."
+        for name, (low, high) in self.domain.get(conditions.input, {}).items():
+            value = getattr(conditions, name)
+            if not low / TOLERANCE <= value <= high * TOLERANCE:
+                yield f"{FIGURES[name].format(value, low, high)} were calibrated: the interval is wider."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -98,6 +147,7 @@ class Calibration:
             **self.made,
             "tracer": self.tracer,
             "least_ml": self.least_ml,
+            "domain": self.domain,
             "strata": [vars(stratum) for stratum in self.strata],
         }
 
@@ -111,16 +161,27 @@ class Calibration:
             quantiles = {name: (float(low), float(high)) for name, (low, high) in one["quantiles"].items()}
             ends = {name: (float(one[name][0]), float(one[name][1] or math.inf)) for name in ("volume_ml", "contrast")}
             strata.append(Stratum(**{**one, **ends, "quantiles": quantiles}))
-        made = {k: v for k, v in values.items() if k not in ("format", "level", "tracer", "least_ml", "strata")}
-        return cls(tuple(strata), float(values["least_ml"]), str(values["tracer"]), made)
+        domain = {
+            kind: {name: (float(low), float(high)) for name, (low, high) in ranges.items() if name in FIGURES}
+            for kind, ranges in values["domain"].items()
+        }
+        known = ("format", "level", "tracer", "least_ml", "domain", "strata")
+        made = {k: v for k, v in values.items() if k not in known}
+        return cls(tuple(strata), float(values["least_ml"]), str(values["tracer"]), domain, made)
 
 
-def scale(lesion: Recovered, input: str) -> float:
-    """Expected size of the logarithm of truth over recovered value: all parts of the uncertainty together."""
-    fwhm = FWHM_PART * abs(math.log((lesion.wider or lesion.suvmean) / lesion.suvmean))
-    moved = [abs(math.log(value / lesion.suvmean)) for value in (lesion.inward, lesion.outward) if value is not None]
-    border = BORDER_PART * max(moved, default=0.0)
-    return math.hypot(lesion.error, fwhm, border, REST[input])
+def scales(lesion: Recovered, input: str) -> tuple[float, float]:
+    """Expected size of the logarithm of truth over recovered value where it is negative, and where it is positive."""
+    fwhm = FWHM_PART * abs(math.log(lesion.wider / lesion.suvmean))
+    down = math.log(lesion.suvmean / max(lesion.low, LEAST_END * lesion.suvmean))
+    up = math.log(max(lesion.high / lesion.suvmean, 1.0))
+    return math.hypot(down / TAIL_SIGMA, fwhm, REST[input]), math.hypot(up / TAIL_SIGMA, fwhm, REST[input])
+
+
+def score(truth: float, value: float, sides: tuple[float, float]) -> float:
+    """The logarithm of truth over recovered value in units of its :func:`scales`."""
+    distance = math.log(truth / value)
+    return distance / sides[distance > 0]
 
 
 def read_calibration(path: str | Path = CALIBRATION_FILE) -> Calibration:
@@ -137,14 +198,14 @@ def calibration() -> Calibration:
     return read_calibration()
 
 
-def with_recovered(lesions: Iterable[Lesion], found: Iterable[Recovered], input: str) -> list[Lesion]:
-    """Lesions with the fields of what was recovered of the segments with their labels, from ``input``."""
+def with_recovered(lesions: Iterable[Lesion], found: Iterable[Recovered], conditions: Conditions) -> list[Lesion]:
+    """Lesions with the fields of what was recovered of the segments with their labels."""
     by_label = {one.label: one for one in found}
-    return [replace(lesion, **_fields(by_label[lesion.label], input)) for lesion in lesions]
+    return [replace(lesion, **_fields(by_label[lesion.label], conditions)) for lesion in lesions]
 
 
-def _fields(one: Recovered, input: str) -> dict[str, Any]:
-    found = calibration().intervals(one, input)
+def _fields(one: Recovered, conditions: Conditions) -> dict[str, Any]:
+    found = calibration().intervals(one, conditions)
     values: dict[str, Any] = {f"{name}_recovered": getattr(one, name) for name in MEASURES}
     for name, (low, high) in found.ends.items():
         values |= {f"{name}_low": low, f"{name}_high": high}

@@ -20,6 +20,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..vendor_strings import TRACER
 from ..volume import Volume
 from ..widths import FWHM_PER_SIGMA, without_box
 from .image_noise import ImageNoise
@@ -108,6 +109,16 @@ class ImageMeasurement:
     def noise_fwhm_mm(self) -> float:
         """Of the filter that correlates the noise in the slice."""
         return self.noise.fwhm_mm
+
+    @property
+    def tracer(self) -> str | None:
+        """As the image's header names it, in lower case; None where it does not."""
+        return self.image.metadata.get(TRACER) or None
+
+    @property
+    def noise_level(self) -> float:
+        """Standard deviation over mean of a voxel of 1 SUV."""
+        return math.sqrt(self.noise.variance_ratio)
 
     def score(self, expected: Tensor) -> tuple[Tensor, Tensor]:
         """The residual over its variance, and the inverse of the variance, ``(S, rows, columns)`` in SUV."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,6 +112,14 @@ class Measurement:
         return {"chi_square_per_bin": float(squares.mean(dtype=torch.float64))}
 
     noise_fwhm_mm = 0.0  # counts are independent
+    tracer = None  # not known
+
+    @property
+    def noise_level(self) -> float:
+        """Standard deviation over mean of the unattenuated counts of 1 SUV along 100 mm, in 1 mm of a bin's width
+        and in all views."""
+        views, bin_mm = self.counts.shape[1], self.scanner.bin_size_mm * self.scanner.radial_rebinning
+        return math.sqrt(bin_mm / (100 * views * self.scale))
 
     def score(self, expected: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient of the log-likelihood by line integrals, and its Fisher information, ``(S, views, bins)``."""

@@ -20,11 +20,12 @@ def painted_rows(count: int = 400, seed: int = 0, kind: str = "sinogram") -> lis
     for n in range(count):
         volume, error, suv = 10 ** random.uniform(-1, 1.5), random.uniform(0.05, 0.2), random.uniform(2, 9)
         row = {"patient": f"p{n % 25}", "input": kind, "condition": "standard", "seed": n, "mask": "true", "label": 1}
-        row |= {"volume_ml": volume, "error": error, "background": 1.0}
+        row |= {"volume_ml": volume, "background": 1.0, "fwhm_mm": 6.0, "noise": 0.1, "lesion_suvmean": suv}
         for name in ("suvmean", "suvpeak", "suvmax"):
             row[name] = suv * np.exp(error * (random.gamma(2.0) - 1.5))
             row |= {f"{known}_{name}": suv for known in ("true", "image", "pet")}
-        row |= {"inward": row["suvmean"], "outward": row["suvmean"], "wider": row["suvmean"]}
+        ends = (row["suvmean"] * np.exp(side * 1.645 * error) for side in (-1, 1))
+        row |= {"wider": row["suvmean"], **dict(zip(("low", "high"), ends, strict=True))}
         rows.append(row | {"tlg": row["suvmean"] * volume, "true_tlg": suv * volume})
     return rows
 
@@ -39,16 +40,15 @@ def test_calibrated_intervals_cover_what_they_claim_on_other_lesions():
 
 def test_a_stratum_of_few_lesions_takes_those_of_the_smaller_one():
     rows = [row for row in painted_rows() if row["volume_ml"] < 10]
-    few = [row | {"volume_ml": 20.0} for row in painted_rows(5, seed=2)]
+    few = [row | {"volume_ml": 20.0, "seed": 1000 + n} for n, row in enumerate(painted_rows(5, seed=2))]
     middle, large = lesions.calibrated([*rows, *few], {}).strata[1:]
     assert large.lesions == middle.lesions + 5
 
 
 def test_a_patient_with_many_lesions_weighs_no_more_than_another():
-    scores = np.r_[np.linspace(-1, 1, 50), np.full(1000, 5.0)]
-    patients = [*(f"p{n}" for n in range(50)), *["many"] * 1000]
-    low, high = lesions.conformal_quantiles(scores, patients)
-    assert low < -0.85 and high < 1.01
+    rows, many = painted_rows(400), [row | {"patient": "many", "suvmean": 1.0} for row in painted_rows(400, seed=3)]
+    before, after = (lesions.calibrated(found, {}).strata[1].quantiles["suvmean"] for found in (rows, rows + many))
+    assert after[0] == pytest.approx(before[0], abs=0.4) and after[1] < before[1] + 1
 
 
 def test_moved_labels_keep_to_themselves():
@@ -71,7 +71,7 @@ def test_a_scan_gives_truth_image_and_recovered_values_and_is_kept(scan, tmp_pat
     assert {"true", "one voxel larger"} <= {row["mask"] for row in found}
     assert {row["patient"] for row in found} == {"one"}
     for row in found:
-        assert row["suvmean"] > 0 and row["true_suvmean"] > 0 and row["error"] > 0
+        assert row["suvmean"] > 0 and row["true_suvmean"] > 0 and row["low"] < row["high"]
     monkeypatch.setattr(lesions, "recover", None)  # not called again
     assert lesions.scan_rows(scan, prior, "draft", tmp_path, "cpu") == found
 

@@ -6,52 +6,82 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
+from PETSuperResLib.dicom.reconstruction import reconstruction_of
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.files import to_json
-from PETSuperResLib.lesions.intervals import Calibration, Stratum, calibration, read_calibration, scale
+from PETSuperResLib.lesions.intervals import Calibration, Conditions, Stratum, calibration, read_calibration, scales
 from PETSuperResLib.lesions.recovery import Recovered
+from PETSuperResLib.physics.image_model import image_measurement
+from PETSuperResLib.physics.image_noise import ImageNoise
+from PETSuperResLib.volume import Volume
 
-LESION = Recovered(1, "Lesion 1", 2.0, 6.0, 6.5, 8.0, 0.1, 1.0, inward=6.6, outward=5.4, wider=6.1)
+LESION = Recovered(1, "Lesion 1", 2.0, 6.0, 6.5, 8.0, low=5.0, high=6.6, background=1.0, wider=6.1)
+MEASURED = Conditions("sinogram", 6.0, 0.1, "fdg")
 STRATA = (
     Stratum("sinogram", (0.0, 1.0), 50, 20, (1.5, 10.0), {"suvmean": (-3.0, 2.0)}),
     Stratum("sinogram", (1.0, math.inf), 60, 20, (1.5, 10.0), {"suvmean": (-1.5, 1.0), "tlg": (-1.5, 1.0)}),
 )
-TABLE = Calibration(STRATA, 0.03, "fdg", {"seeds": [1, 2]})
+DOMAIN = {"sinogram": {"fwhm_mm": (5.0, 8.0), "noise": (0.05, 0.2)}}
+TABLE = Calibration(STRATA, 0.03, "fdg", DOMAIN, {"seeds": [1, 2]})
 
 
 def test_an_interval_is_the_value_times_the_exponential_of_scale_and_quantiles():
-    found = TABLE.intervals(LESION, "sinogram", "fdg")
-    width = scale(LESION, "sinogram")
+    found = TABLE.intervals(LESION, MEASURED)
+    down, up = scales(LESION, "sinogram")
     assert found.notes == () and set(found.ends) == {"suvmean", "tlg"}
-    assert found.ends["suvmean"] == pytest.approx((6 * math.exp(-1.5 * width), 6 * math.exp(width)))
+    assert found.ends["suvmean"] == pytest.approx((6 * math.exp(-1.5 * down), 6 * math.exp(up)))
     assert found.ends["tlg"] == pytest.approx(tuple(2 * end for end in found.ends["suvmean"]))
 
 
-@pytest.mark.parametrize("change", [{"error": 0.2}, {"wider": 7.0}, {"wider": 5.0}, {"inward": 12.0}, {"outward": 2.0}])
-def test_a_lesion_is_less_certain_by_each_part_of_its_uncertainty(change):
-    assert scale(replace(LESION, **change), "sinogram") > 1.15 * scale(LESION, "sinogram")
+@pytest.mark.parametrize(("change", "sides"), [({"low": 4.0}, (0,)), ({"high": 8.0}, (1,)), ({"wider": 7.0}, (0, 1))])
+def test_a_lesion_is_less_certain_by_each_part_of_its_uncertainty_on_its_side(change, sides):
+    before, after = scales(LESION, "sinogram"), scales(replace(LESION, **change), "sinogram")
+    for side in (0, 1):
+        assert after[side] > 1.15 * before[side] if side in sides else after[side] == before[side]
 
 
-def test_a_lesion_without_an_inner_voxel_has_a_scale():
-    assert scale(replace(LESION, inward=None), "image") > scale(LESION, "image") * 0.9
+def test_a_range_that_holds_no_uptake_at_all_has_a_finite_scale():
+    assert 1 < scales(replace(LESION, low=-2.0), "image")[0] < 2
 
 
 @pytest.mark.parametrize(
-    ("change", "tracer", "words"),
-    [({"background": 4.5}, "fdg", "contrast of 1.3 to 1"), ({}, "psma", "Calibrated with FDG alone")],
+    ("change", "conditions", "words"),
+    [
+        ({"background": 4.5}, {}, "contrast of 1.3 to 1"),
+        ({}, {"tracer": "psma"}, "Calibrated with FDG alone"),
+        ({}, {"fwhm_mm": 9.0}, "A resolution of 9.0 mm is outside the 5.0 to 8.0 mm that were calibrated"),
+        ({}, {"noise": 0.03}, "A noise of 0.03 is outside the 0.05 to 0.2 that were calibrated"),
+    ],
 )
-def test_outside_what_was_calibrated_the_interval_is_wider_and_says_so(change, tracer, words):
-    found, inside = (TABLE.intervals(replace(LESION, **c), "sinogram", t) for c, t in ((change, tracer), ({}, "fdg")))
-    assert len(found.notes) == 1 and words in found.notes[0]
+def test_outside_what_was_calibrated_the_interval_is_wider_and_says_so(change, conditions, words):
+    inside = TABLE.intervals(LESION, replace(MEASURED, tracer=None))
+    found = TABLE.intervals(replace(LESION, **change), replace(MEASURED, **conditions))
+    assert len(found.notes) == 1 and words in found.notes[0] and not inside.notes
     assert found.ends["suvmean"][0] < inside.ends["suvmean"][0] and found.ends["suvmean"][1] > inside.ends["suvmean"][1]
 
 
 @pytest.mark.parametrize(("volume", "input"), [(0.01, "sinogram"), (2.0, "image")])
 def test_what_was_not_calibrated_at_all_has_no_interval(volume, input):
-    found = TABLE.intervals(replace(LESION, volume_ml=volume), input)
+    found = TABLE.intervals(replace(LESION, volume_ml=volume), replace(MEASURED, input=input))
     assert not found.ends and len(found.notes) == 1 and found.notes[0].endswith("no interval.")
+
+
+@pytest.mark.parametrize(
+    ("name", "tracer"),
+    [("FDG -- fluorodeoxyglucose", "fdg"), ("Fluorodeoxyglucose F^18^", "fdg"), ("Ga-68 PSMA-11", "ga-68 psma-11")],
+)
+def test_the_tracer_is_that_of_the_header(name, tracer):
+    dataset = Dataset()
+    dataset.RadiopharmaceuticalInformationSequence = [Dataset()]
+    dataset.RadiopharmaceuticalInformationSequence[0].Radiopharmaceutical = name
+    assert reconstruction_of(dataset)["tracer"] == tracer
+    image = Volume(np.ones((3, 8, 8)), (4.0, 4.0, 4.0), metadata=reconstruction_of(dataset))
+    measurement = image_measurement(image, (6.0, 6.0), ImageNoise(0.01, 5.0, 2, 2.0, 1.0, "stated"))
+    assert measurement.part(0, 2).tracer == tracer
 
 
 def test_a_calibration_is_read_as_it_was_written_and_anything_else_is_refused(tmp_path):

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from tiny import relative
 
 from PETSuperResLib.lesions.measures import measure_lesions
@@ -15,7 +16,6 @@ from PETSuperResLib.lesions.segments import Segment
 from PETSuperResLib.physics.clinical import post_filter
 from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
-from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.physics.window import Window
 from PETSuperResLib.problem import Problem
@@ -47,10 +47,10 @@ def scene(kind: str, spheres: tuple[tuple[float, ...], ...], seed: int = 0) -> t
     ct = pet.with_array(np.where(truth > 0, 0.0, -1000.0).astype(np.float32), "HU")
     device = torch.device("cpu")
     if kind == "sinogram":
-        scan = simulate(pet, ct, "standard", "high", seed=seed, device="cpu")
+        scan = simulate(pet, ct, "standard", seed=seed, device="cpu")
         problem = Problem.make(scan.measurement, scan.truth, ct, device)
-        model, counts, _ = problem.part(0, SHAPE[0])
-        return problem, problem.grid.with_array(osem(model, counts, 12).numpy(), "SUVbw"), segments
+        blurred = post_filter(torch.from_numpy(truth), SPACING, (5.0, 5.0))
+        return problem, problem.grid.with_array(blurred.numpy(), "SUVbw"), segments
     blurred = post_filter(torch.from_numpy(truth), SPACING, (7.0, 7.0))
     noise = post_filter(torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)), SPACING, (5.0, 0.0))
     image = pet.with_array((blurred + 0.05 * noise / noise.std() * blurred.sqrt()).numpy())
@@ -58,9 +58,9 @@ def scene(kind: str, spheres: tuple[tuple[float, ...], ...], seed: int = 0) -> t
     return Problem.make(measurement, pet, ct, device), image, segments
 
 
-def recovered(kind: str, spheres: tuple[tuple[float, ...], ...], vary: bool = False, seed: int = 0) -> list[Recovered]:
+def recovered(kind: str, spheres: tuple[tuple[float, ...], ...], seed: int = 0) -> list[Recovered]:
     problem, image, segments = scene(kind, spheres, seed)
-    return recover(problem.data(problem.expected(image.array)), image, segments, vary)
+    return recover(problem.data(problem.expected(image.array)), image, segments)
 
 
 @pytest.mark.parametrize("kind", ["sinogram", "image"])
@@ -84,25 +84,41 @@ def test_a_window_of_the_image_is_projected_as_the_model_projects_it(kind, corne
 def test_the_activity_of_spheres_that_the_image_blurs_is_recovered(kind, spheres):
     _, image, segments = scene(kind, spheres)
     found = recovered(kind, spheres)
-    for one, read, (_, _, diameter, suv) in zip(found, measure_lesions(image, segments), spheres, strict=True):
+    read = measure_lesions(image, segments)
+    for one, (_, _, diameter, suv) in zip(found, spheres, strict=True):
         assert one.volume_ml == pytest.approx(np.pi / 6 * diameter**3 / 1000, rel=0.05)
-        assert one.suvmean == pytest.approx(suv, rel=0.1), one
-        assert abs(one.suvmean / suv - 1) < 0.5 * abs(read.suvmean / suv - 1)
+        assert one.suvmean == pytest.approx(suv, rel=0.2), one
         assert one.tlg == one.suvmean * one.volume_ml
+    suvs = [suv for *_, suv in spheres]
+    off, off_as_read = (np.abs(np.divide([one.suvmean for one in ones], suvs) - 1).mean() for ones in (found, read))
+    assert off < 0.7 * off_as_read
 
 
-def test_what_is_recovered_scatters_by_the_stated_error():
-    """Over realisations of the counts; the priors add to the stated error and not to the scatter."""
+def test_what_is_recovered_scatters_by_no_more_than_the_stated_range():
+    """Over realisations of the counts; the border's place and the priors add to the range and not to the scatter."""
     found = [recovered("sinogram", SPHERES, seed=seed) for seed in range(6)]
     for scans in zip(*found, strict=True):
         means = np.array([one.suvmean for one in scans])
-        assert 0.2 * scans[0].error < means.std(ddof=1) / means.mean() < 1.3 * scans[0].error
+        assert 0.05 < means.std(ddof=1) / (0.5 * (scans[0].high - scans[0].low) / 1.645) < 1.3
 
 
-def test_a_border_moved_inwards_or_a_wider_resolution_gives_more_and_a_border_moved_outwards_less():
-    for one in recovered("sinogram", SPHERES, vary=True):
-        assert one.inward > one.suvmean > one.outward
+def test_a_wider_resolution_gives_more():
+    for one in recovered("sinogram", SPHERES):
+        assert one.low < one.suvmean < one.high
         assert one.suvmean < one.wider < 1.4 * one.suvmean
+
+
+@pytest.mark.parametrize("voxels", [-1, 1])
+def test_the_data_tell_where_the_border_is_that_a_mask_misses_by_a_voxel(voxels):
+    """The mean in a mask that is too small is the sphere's; in one too large it is diluted as the truth is."""
+    problem, image, segments = scene("image", SPHERES)
+    large = segments[2].mask.array > 0.5
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    drawn = ndimage.binary_erosion(large, cross) if voxels < 0 else ndimage.binary_dilation(large, cross)
+    moved = Segment(3, "moved", segments[2].mask.with_array(drawn.astype(np.float32)))
+    (one,) = recover(problem.data(problem.expected(image.array)), image, [moved])
+    truth = float((1 + 4 * segments[2].mask.array)[drawn].mean())
+    assert one.suvmean == pytest.approx(truth, rel=0.1)
 
 
 def test_segments_outside_the_image_are_left_out_and_the_others_keep_their_order():
@@ -110,6 +126,6 @@ def test_segments_outside_the_image_are_left_out_and_the_others_keep_their_order
     moved = cover(0.0, 0.0, 10.0)
     outside = Segment(9, "outside", Volume(moved.array, SPACING, (500.0, 0.0, 0.0), unit="label"))
     data = problem.data(problem.expected(image.array))
-    found = recover(data, image, [segments[2], outside, segments[0]], vary=False)
+    found = recover(data, image, [segments[2], outside, segments[0]])
     assert [one.label for one in found] == [3, 1]
     assert recover(data, image, []) == []

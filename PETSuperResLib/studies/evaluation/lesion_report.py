@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...lesions.intervals import LEVEL, MEASURES, STRATA_ML
+from ...lesions.intervals import LEVEL, MEASURES, STRATA_ML, calibration
 from ..plotting import save_figure
 from .summary import markdown
 from .tables import Cell, Table
@@ -21,10 +21,10 @@ def lesions_lines(rows: Sequence[Row]) -> list[str]:
     """Errors and coverage by input and volume, by condition, and by mask."""
     true = [row for row in rows if row["mask"] == "true"]
     lines = [
-        "Painted lesions in anatomies that nothing was tuned on. Errors are of SUVmean within the segment, in per cent "
-        "of the truth: median without sign, and for what was recovered also signed. Coverage is the share of lesions "
-        f"whose true value lies in the interval ({100 * LEVEL:.0f} % are aimed at); width is the median of the "
-        "interval of SUVmean over the recovered value.",
+        "Painted lesions in anatomies that nothing was tuned on. Errors are of SUVmean within the mask as it is drawn, "
+        "in per cent of the truth there: median without sign, and for what was recovered also signed. Coverage is the "
+        f"share of lesions whose true value lies in the interval ({100 * LEVEL:.0f} % are aimed at); width is the "
+        "median of the interval of SUVmean over the recovered value.",
         "",
         "## By volume",
         "",
@@ -35,6 +35,11 @@ def lesions_lines(rows: Sequence[Row]) -> list[str]:
         *_table(true, "condition", lambda row: row["condition"]),
         "",
     ]
+    aside = calibration().made.get("left_out", ())
+    if any(row["condition"] in aside for row in true):
+        known = [row for row in true if row["input"] == "image"]
+        name = {True: "left out of the calibration", False: "in the calibration"}
+        lines += ["## By protocol", "", *_table(known, "protocol", lambda row: name[row["condition"] in aside]), ""]
     moved = [row for row in rows if row["seed"] in {other["seed"] for other in rows if other["mask"] != "true"}]
     if moved:
         lines += ["## By mask", "", *_table(moved, "mask", lambda row: row["mask"]), ""]

@@ -14,7 +14,18 @@ import numpy as np
 from scipy import ndimage
 
 from ...files import hash_of, to_json, write_csv, write_text
-from ...lesions.intervals import LEVEL, MEASURES, STRATA_ML, Calibration, Stratum, calibration, scale
+from ...lesions.intervals import (
+    FIGURES,
+    LEVEL,
+    MEASURES,
+    STRATA_ML,
+    Calibration,
+    Conditions,
+    Stratum,
+    calibration,
+    scales,
+    score,
+)
 from ...lesions.measures import measure_lesions
 from ...lesions.recovery import Recovered, recover
 from ...lesions.segments import segments_of
@@ -27,16 +38,18 @@ from .lesion_scenes import LEAST_ML, Scan, scans
 from .summary import heading
 
 MASKS = {"true": 0, "one voxel smaller": -1, "one voxel larger": 1}
+WEIGHTS = {"true": 2.0, "one voxel smaller": 1.0, "one voxel larger": 1.0}  # of the masks in the calibration
+UNSEEN = ("discovery-690-vpfx", "signa-sharpir")  # protocols that the calibration leaves out
 LEAST_CONTRAST = 1.5  # of recovered SUVmean to background, from which a segment counts as a lesion
 LEAST_LESIONS = 20  # of a stratum of its own
 CALIBRATION = "lesions.json"  # to be Resources/lesion_calibration.json
 QUALITY = "draft"  # what is recovered hardly depends on the image's quality
 TRACER = "fdg"
-FITTED = ("volume_ml", *MEASURES, "error", "background", "inward", "outward", "wider")
+FITTED = ("volume_ml", *MEASURES, "low", "high", "background", "wider")
 COLUMNS = (
     *("patient", "subject", "input", "condition", "seed", "mask", "label", *FITTED),
     *(f"{kind}_{name}" for kind in ("true", "image", "pet") for name in MEASURES[:3]),
-    "true_tlg",
+    *("true_tlg", "lesion_suvmean", "fwhm_mm", "noise"),
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
 )
 Row = dict[str, Any]
@@ -61,15 +74,17 @@ def lesions_study(
     """
     report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
     chosen = scans("validation" if calibrate else "test", data, cts)[:limit]
-    masks = {"true": 0} if calibrate else MASKS
+    if calibrate:
+        chosen = [scan for scan in chosen if scan.condition not in UNSEEN]
     rows: list[Row] = []
     for number, scan in enumerate(chosen):
         report(f"{scan.subject.name}, {scan.condition}", number / len(chosen))
-        rows += [row for row in scan_rows(scan, loaded, quality, out / "kept", device, masks) if is_lesion(row)]
+        rows += [row for row in scan_rows(scan, loaded, quality, out / "kept", device) if is_lesion(row)]
         write_csv(out / "lesions.csv", rows, COLUMNS)
     report("done", 1.0)
     if calibrate:
-        made = {"command": command, "version": __version__, "quality": quality, "seeds": [s.seed for s in chosen]}
+        made: dict[str, Any] = {"command": command, "version": __version__, "quality": quality}
+        made |= {"masks": WEIGHTS, "left_out": UNSEEN, "seeds": sorted({s.seed for s in chosen})}
         return write_text(out / CALIBRATION, to_json(calibrated(rows, made).to_dict()))
     rows = [row | interval_ends(row, calibration()) for row in rows]
     write_csv(out / "lesions.csv", rows, COLUMNS)
@@ -77,11 +92,12 @@ def lesions_study(
     return write_text(out / "lesions.md", "\n".join([*heading("Lesions", command, loaded), *lesions_lines(rows)]))
 
 
-def scan_rows(
-    scan: Scan, prior: Prior, quality: str, folder: Path, device: str, masks: Iterable[str] = MASKS
-) -> list[Row]:
-    """Truth, image and recovered values of every lesion of a scan with every mask; kept in ``folder``."""
-    file = folder / f"{hash_of(scan.decides(prior, quality) | {'masks': list(masks)})}.json"
+def scan_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str) -> list[Row]:
+    """Truth, image and recovered values within every mask of every lesion of a scan; kept in ``folder``.
+
+    The truth is that within the mask as it is drawn; ``lesion_suvmean`` is that of the true mask.
+    """
+    file = folder / f"{hash_of(scan.decides(prior, quality))}.json"
     if file.is_file():
         kept: list[Row] = json.loads(file.read_text(encoding="utf-8"))
         return kept
@@ -92,22 +108,25 @@ def scan_rows(
         problem = scan.problem(simulation, ct, device)
         image = scan.restored(problem, ct, prior, quality, folder)
         data = problem.data(problem.expected(image.array))
-        own = segments_of(labels)
+        conditions = Conditions.of(data)
         known = {"true": simulation.truth, "image": image, "pet": simulation.lr}
-        measured = {
-            kind: {lesion.label: lesion for lesion in measure_lesions(volume, own, skip_outside=True)}
-            for kind, volume in known.items()
-        }
-        volumes = {one.label: float(one.weights(image)[0].sum(dtype=np.float64)) * image.voxel_ml for one in own}
-        place = {"patient": scan.patient, "subject": scan.subject.name, "input": scan.input, "seed": scan.seed}
-        for mask in masks:
-            moved = moved_labels(labels, MASKS[mask])
-            for found in recover(data, image, segments_of(moved) if moved.array.any() else []):
-                row = place | {"condition": scan.condition, "mask": mask, "label": found.label}
+        place: Row = {"patient": scan.patient, "subject": scan.subject.name, "input": scan.input, "seed": scan.seed}
+        place |= {"condition": scan.condition, "fwhm_mm": conditions.fwhm_mm, "noise": conditions.noise}
+        lesion: dict[int, float] = {}
+        for mask, voxels in MASKS.items():
+            moved = moved_labels(labels, voxels)
+            own = segments_of(moved) if moved.array.any() else []
+            measured = {
+                kind: {one.label: one for one in measure_lesions(volume, own, skip_outside=True)}
+                for kind, volume in known.items()
+            }
+            lesion = lesion or {label: one.suvmean for label, one in measured["true"].items()}
+            for found in recover(data, image, own):
+                row = place | {"mask": mask, "label": found.label, "lesion_suvmean": lesion[found.label]}
                 row |= {name: getattr(found, name) for name in FITTED}
                 for kind, lesions in measured.items():
                     row |= {f"{kind}_{name}": getattr(lesions[found.label], name) for name in MEASURES[:3]}
-                row["true_tlg"] = measured["true"][found.label].suvmean * volumes[found.label]
+                row["true_tlg"] = row["true_suvmean"] * found.volume_ml
                 rows.append(row)
     write_text(file, to_json(rows))
     return rows
@@ -133,36 +152,45 @@ def is_lesion(row: Row) -> bool:
 def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
     """The calibration by lesions of known uptake; a stratum of too few has those of the smaller one, too."""
     strata: list[Stratum] = []
+    domain: dict[str, dict[str, tuple[float, float]]] = {}
     for kind in dict.fromkeys(row["input"] for row in rows):
         of_kind = [row for row in rows if row["input"] == kind]
+        domain[kind] = {name: _range(row[name] for row in of_kind) for name in FIGURES}
         for first, last in zip(STRATA_ML[:-1], STRATA_ML[1:], strict=True):
             mine = [row for row in of_kind if first <= row["volume_ml"] < last]
-            if len(mine) < LEAST_LESIONS and strata and strata[-1].input == kind:
+            if _lesions(mine) < LEAST_LESIONS and strata and strata[-1].input == kind:
                 below = strata[-1].volume_ml[0]
                 mine = [row for row in of_kind if below <= row["volume_ml"] < last]
             strata.append(_stratum(kind, (first, last), mine))
-    return Calibration(tuple(strata), LEAST_ML, TRACER, made)
+    return Calibration(tuple(strata), LEAST_ML, TRACER, domain, made)
 
 
 def _stratum(kind: str, volume_ml: tuple[float, float], rows: Sequence[Row]) -> Stratum:
-    patients = [row["patient"] for row in rows]
-    scales = np.array([scale(recovered(row), kind) for row in rows])
+    groups = [(row["patient"], row["mask"]) for row in rows]
+    weights = [WEIGHTS[mask] / groups.count((patient, mask)) for patient, mask in groups]
+    sides = [scales(recovered(row), kind) for row in rows]
     quantiles = {}
     for name in MEASURES:
-        scores = np.log([row[f"true_{name}"] / row[name] for row in rows]) / scales
-        quantiles[name] = conformal_quantiles(scores, patients)
-    contrasts = [row["suvmean"] / row["background"] for row in rows]
-    counted = (len(rows), len(set(patients)))
-    return Stratum(kind, volume_ml, *counted, (min(contrasts), max(contrasts)), quantiles)
+        scores = [score(row[f"true_{name}"], row[name], side) for row, side in zip(rows, sides, strict=True)]
+        quantiles[name] = conformal_quantiles(np.array(scores), np.array(weights))
+    contrast = _range(row["suvmean"] / row["background"] for row in rows)
+    return Stratum(kind, volume_ml, _lesions(rows), len({row["patient"] for row in rows}), contrast, quantiles)
 
 
-def conformal_quantiles(scores: np.ndarray, patients: Sequence[str]) -> tuple[float, float]:
-    """The quantiles between which :data:`~.LEVEL` of new scores lie, every patient with the same weight.
+def _lesions(rows: Sequence[Row]) -> int:
+    return len({(row["input"], row["seed"], row["label"]) for row in rows})
+
+
+def _range(values: Iterable[float]) -> tuple[float, float]:
+    every = list(values)
+    return min(every), max(every)
+
+
+def conformal_quantiles(scores: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """The quantiles between which :data:`~.LEVEL` of new scores lie.
 
     Split conformal prediction: of n scores, (n + 1) / n times the probability at each end.
     """
-    counts = {patient: patients.count(patient) for patient in patients}
-    weights = np.array([1 / counts[patient] for patient in patients])
     tail = (1 - LEVEL) / 2
     level = min(1.0, (1 - tail) * (1 + 1 / len(scores)))
     return -_quantile(-scores, weights, level), _quantile(scores, weights, level)
@@ -177,13 +205,13 @@ def _quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:
 
 def recovered(row: Row) -> Recovered:
     """What was recovered of a row's lesion."""
-    names = ("volume_ml", "suvmean", "suvpeak", "suvmax", "error", "background", "inward", "outward", "wider")
+    names = ("volume_ml", "suvmean", "suvpeak", "suvmax", "low", "high", "background", "wider")
     return Recovered(row["label"], str(row["label"]), **{name: row[name] for name in names})
 
 
 def interval_ends(row: Row, table: Calibration) -> Row:
     """The ends of a row's intervals."""
-    found = table.intervals(recovered(row), row["input"])
+    found = table.intervals(recovered(row), Conditions(row["input"], row["fwhm_mm"], row["noise"], TRACER))
     return {
         f"{name}_{end}": v for name, pair in found.ends.items() for end, v in zip(("low", "high"), pair, strict=True)
     }

@@ -1,0 +1,61 @@
+"""Where the border of a drawn segment may truly lie: its signed distance, and shapes with a shifted border."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from ..volume import Volume
+from .segments import HALF, Segment
+
+FINE_MM = 1.5  # most of a voxel in which distances are measured
+BORDER_MM = 3.0  # over which the uptake falls: a voxel's border, rounded to voxels by the mask
+FAR_MM = 1e3
+LEAST_PART = 1e-6  # of a voxel of a segment
+
+
+class Shape:
+    """A segment in a box of the image, in voxels fine enough to move its border by parts of the image's.
+
+    ``inside``: the fine voxels that belong to it; ``distance``: to its border in mm, negative inside; ``in_slice``: the
+    same within every slice, :data:`FAR_MM` in slices without it.
+    """
+
+    def __init__(self, segment: Segment, box: Volume):
+        self.parts = [math.ceil(mm / FINE_MM - 1e-6) for mm in box.spacing[::-1]]
+        fine = box.grid([mm / n for mm, n in zip(box.spacing, self.parts[::-1], strict=True)])
+        contour = not np.isin(segment.mask.array, (0, 1)).all()  # parts of voxels tell where it passes through them
+        mask = segment.mask.resample_to(fine, "linear" if contour else "nearest").array
+        self.inside = mask >= max(min(HALF, float(mask.max())), LEAST_PART)
+        self.distance = _signed_distance(self.inside, fine.spacing[::-1])
+        self.in_slice = np.full(fine.shape, FAR_MM, np.float32)
+        for k in np.flatnonzero(self.inside.any((1, 2))):
+            self.in_slice[k] = _signed_distance(self.inside[k], fine.spacing[1::-1])
+
+    def cover(self, shift_mm: float) -> np.ndarray:
+        """The part of each fine voxel that a lesion fills whose border lies ``shift_mm`` outside the drawn one.
+
+        It falls over :data:`BORDER_MM`. The border is shifted within the slices: masks are drawn there, and slices are
+        thicker than the uncertainty of a border.
+        """
+        return np.clip(0.5 - (self.in_slice - shift_mm) / BORDER_MM, 0, 1)
+
+    def mean(self, fine: np.ndarray) -> float:
+        """Mean of fine voxels within the segment as it is drawn."""
+        return float(fine[self.inside].mean())
+
+    def coarse(self, fine: np.ndarray) -> np.ndarray:
+        """Means of fine voxels over the voxels of the box, ``(K, J, I)``."""
+        k, j, i = (n // part for n, part in zip(fine.shape, self.parts, strict=True))
+        a, b, c = self.parts
+        return np.asarray(fine.reshape(k, a, j, b, i, c).mean((1, 3, 5)), np.float32)
+
+
+def _signed_distance(inside: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """To the border between voxels inside and outside, in mm, negative inside."""
+    half = 0.5 * min(spacing)
+    within, beyond = (ndimage.distance_transform_edt(x, spacing) for x in (inside, ~inside))
+    return np.where(inside, half - within, beyond - half).astype(np.float32)
