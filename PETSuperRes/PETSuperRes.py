@@ -172,8 +172,10 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setParameterNode(self, params: Any) -> None:
         """Bind the widgets to other parameters; None unbinds them."""
         if self.params is not None:
+            self._updating = True  # what the parts remove must not be followed
             for part in (self.run, self.result, self.lesions, self.overlay, self.petct, self.spheres, self.followUp):
                 part.close()
+            self._updating = False
             self.removeObservers(self.onParameters)
         self.params = params
         self.settings.bind(params)
