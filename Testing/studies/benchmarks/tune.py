@@ -1,7 +1,7 @@
 """How the profiles and the compared methods were tuned: variants on the validation patients.
 
     python Testing/studies/benchmarks/tune.py DIR standard [--reference sharp] [--counts high] [--limit N]
-        [--prior FILE] [--vary '{"tissue_beta": 0}' ...]
+        [--prior FILE] [--protocols NAME ...] [--vary '{"tissue_beta": 0}' ...]
 
 ``DIR`` holds the case folders and ``split.json`` with its ``validation`` patients; after it stands what is tuned:
 ``standard``, ``draft``, ``map-rdp``, ``map-bowsher``, ``map-bowsher-sharp``, ``dps`` or ``scorepet``. Eight slices of
@@ -104,20 +104,22 @@ def main() -> None:
     parser.add_argument("--prior", metavar="FILE", help="another prior (safetensors) than the bundled one")
     parser.add_argument("--reference", choices=REFERENCES, default="real", help="own PET, or sharp painted uptake")
     parser.add_argument("--counts", choices=tuple(COUNT_LEVELS), default="realistic")
+    parser.add_argument("--protocols", nargs="+", default=(), help="sinograms of these scanners, not of the settings")
     parser.add_argument("--vary", type=json.loads, nargs="+", metavar="JSON", help="fields to change")
     options = parser.parse_args()
     settings, restore, variants = TUNED[options.what]
     cohort = Cohort(options.data, references=[options.reference], limit=options.limit, slices=SLICES)
     try:
         prior = Prior.load(options.prior)
-        scans: dict[str, list[MethodCase]] = {setting: [] for setting in SETTINGS}
+        scans: dict[str, list[MethodCase]] = {name: [] for name in options.protocols or SETTINGS}
         for subject in cohort.subjects():
             pet, ct, _ = subject.load()
-            for setting, cases in scans.items():
-                cases.append(MethodCase(simulate(pet, ct, setting, options.counts), ct, prior))
+            for name, cases in scans.items():
+                setting, protocol = ("standard", name) if options.protocols else (name, None)
+                cases.append(MethodCase(simulate(pet, ct, setting, options.counts, protocol=protocol), ct, prior))
     except PETSuperResError as error:
         parser.error(str(error))
-    print(f"{'':60s} | standard: PSNR SSIM NMSE   | ood                      | CPU s")
+    print(f"{'':60s} | " + " | ".join(f"{name[:24]:24s}" for name in scans) + " | CPU s")
     for name in PEERS:
         row(name, scans, METHODS[name].restore)
     for change in options.vary or variants:
