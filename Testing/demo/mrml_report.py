@@ -146,8 +146,8 @@ def _charts(figure: Any, grid: Any, case: Case) -> None:
     axes.set_ylabel("SUV (g/mL)", fontsize=9)
     axes.set_title("SUVmean", fontsize=12, fontweight="bold", loc="left")
     axes.margins(y=0.13)
-    legend = {"ncols": 4, "loc": "lower right", "bbox_to_anchor": (1.01, 0.985), "columnspacing": 0.9}
-    axes.legend(frameon=False, fontsize=8, handlelength=1.3, **legend)
+    legend = {"ncols": 4, "loc": "lower right", "bbox_to_anchor": (1.01, 0.985), "columnspacing": 0.7}
+    axes.legend(frameon=False, fontsize=7.2, handlelength=1.1, handletextpad=0.5, **legend)
     _plain(axes)
     for n, (measure, title) in enumerate((("suvmean", "SUVmean error"), ("suvpeak", "SUVpeak error")), 1):
         axes = figure.add_subplot(grid[n])
