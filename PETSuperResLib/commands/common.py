@@ -191,7 +191,7 @@ def check_values(command: click.Command, words: Sequence[str]) -> None:
             context = click.Context(context.command.commands[word], context, word)
             own = _options(context)
         elif word in own and not (own[word].is_flag or own[word].count):
-            if not left or left[0] in own or left[0].startswith("--"):
+            if not left or left[0].startswith("--") or left[0] in {*own, *context.help_option_names}:
                 raise click.UsageError(f"{word} needs a value.", context)
             left.pop(0)
 

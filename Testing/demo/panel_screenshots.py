@@ -120,8 +120,8 @@ def follow_up(host: Any, panel: Any, folder: Path) -> None:
     ui.followUpButton.collapsed = False
     ui.followUpCompareButton.click()
     wait(host, lambda: not panel.followUp.running, 600)
-    ui.followUpCtButton.click()
     ui.followUpPlotButton.click()
+    ui.followUpCtButton.click()
     ui.followUpTable.cellClicked(0, 2)
     host.spin(0.5)
     host.screenshot(host.window, folder / "followup.png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import slicer
@@ -41,6 +43,14 @@ def test_the_middle_of_a_lesion_lies_in_it(nodes, measured):
         1.0,
     ]
     assert nodes.labels.array[round(k), round(j), round(i)] == 1
+
+
+def test_a_doubt_about_every_lesion_is_told_once(measured):
+    doubts = ("Not supported (1.5 sigma). A noise of 0.3 is outside.", "A noise of 0.3 is outside.")
+    doubted = [replace(one, doubts=text) for one, text in zip(measured.columns["sr"], doubts, strict=True)]
+    measured = replace(measured, columns={**measured.columns, "sr": doubted})
+    assert lesions.shared_doubts(measured) == ["A noise of 0.3 is outside."]
+    assert [one.doubts for one in lesions.cells(measured, "suvmax")] == ["Not supported (1.5 sigma).", ""]
 
 
 def series_of(chart):

@@ -71,7 +71,7 @@ def test_the_panel_offers_the_options_of_a_request_within_its_limits(panel, host
     choose(panel, host, case)
     bound = {w.property("SlicerParameterName"): w for w in vars(panel.ui).values()} | {"device": None, "scanner": None}
     assert set(options(Request)) - set(bound) == {
-        *("measurement", "spacing", "margin", "evidence"),
+        *("measurement", "spacing", "margin"),
         *("series", "ct_series"),  # Slicer loads one series as a volume
     }
     for name, about in options(Request).items():

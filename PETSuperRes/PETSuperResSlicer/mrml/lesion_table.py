@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -142,9 +143,19 @@ class Shown:
     tip: str
 
 
+def shared_doubts(measured: Measured) -> list[str]:
+    """The sentences on what is not to be trusted that all of several lesions have; the panel tells them once."""
+    every = [_sentences(row["doubts"]) for row in measured.wide()]
+    return [one for one in every[0] if all(one in other for other in every)] if len(every) > 1 else []
+
+
+def _sentences(text: str | None) -> list[str]:
+    return re.split(r"(?<=\.) (?=[A-Z])", text) if text else []
+
+
 def cells(measured: Measured, measure: str) -> list[Shown]:
-    """What the panel shows of every lesion for a measure."""
-    found = []
+    """What the panel shows of every lesion for a measure, without the shared doubts."""
+    found, shared = [], shared_doubts(measured)
     for number, row in enumerate(measured.wide(), 1):
         recovered, low, high = (row.get(f"{measure}_{end}") for end in ("recovered", "low", "high"))
         interval = "" if low is None or high is None else f" ({short(low)} to {short(high)})"
@@ -152,7 +163,8 @@ def cells(measured: Measured, measure: str) -> list[Shown]:
         texts = [numbered(number, row["lesion"]), short(volume)]
         texts += [short(row[f"{image}_{measure}"]) for image in ("pet", "pet_on_grid", "sr")]
         texts += [f"{short(recovered)}{interval}", short(row["evidence_sigma"])]
-        found.append(Shown(texts, row["doubts"] or "", _all_measures(row)))
+        own = " ".join(one for one in _sentences(row["doubts"]) if one not in shared)
+        found.append(Shown(texts, own, _all_measures(row)))
     return found
 
 

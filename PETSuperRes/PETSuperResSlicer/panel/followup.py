@@ -176,7 +176,8 @@ class FollowUpPanel(VTKObservationMixin):
         self._tell("\n".join([provenance.RESEARCH_USE, *notes]) if report else "")
         self._watch(self.studies if report else ())
         self.ui.followUpClassesLabel.setText("")
-        self.timer.start()
+        if report:
+            self.timer.start()
         self._enable()
 
     def _measure(self) -> str:

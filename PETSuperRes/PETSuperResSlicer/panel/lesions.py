@@ -145,7 +145,8 @@ class LesionsPanel(VTKObservationMixin):
             self.chart()
         self._fill()
         told = _("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName())
-        lines = [told, *measured.notes, *([note] if note else []), _(provenance.RESEARCH_USE)]
+        doubts = [_("All: {doubt}").format(doubt=doubt) for doubt in lesions.shared_doubts(measured)]
+        lines = [told, *measured.notes, *doubts, *([note] if note else []), _(provenance.RESEARCH_USE)]
         self.ui.lesionsLabel.setText("\n".join(lines))
         self.ui.lesionsLabel.setStyleSheet("")
 
