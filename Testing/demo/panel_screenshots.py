@@ -22,7 +22,7 @@ LIVER_RAS = (76.0, -4.0, -8.0)  # mm, in the phantom
 
 def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     """Write start.png (PET over CT), running.png (preview), petct.png (spheres), panel.png (comparison), and the
-    sections' pictures: advanced.png, lesions.png and followup.png."""
+    sections' pictures: advanced.png, lesions.png and followup.png; statistics.png, of Segment Statistics."""
     host = slicer_host.start()
     panel = host.open_module()
     host.window.resize(1500, 1040)
@@ -59,6 +59,7 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     host.spin(0.5)
     host.screenshot(host.window, folder / "panel.png")
     host.screenshot(panel.ui.lesionsButton, folder / "lesions.png")
+    statistics(host, panel, folder)
     follow_up(host, panel, folder)
     for problem in (*host.errors, *host.messages):
         print(problem)
@@ -92,6 +93,35 @@ def pet_ct(host: Any, panel: Any, folder: Path) -> None:
     for section in sections:
         section.collapsed = False
     host.spin(0.3)
+
+
+def statistics(host: Any, panel: Any, folder: Path) -> None:
+    """Write statistics.png: what the plugin of Segment Statistics tells of the result's lesions, as a table."""
+    import qt
+    from SegmentStatistics import SegmentStatisticsLogic
+
+    logic, segments = SegmentStatisticsLogic(), panel.params.segmentation.GetSegmentation()
+    node = logic.getParameterNode()
+    node.SetParameter("Segmentation", panel.params.segmentation.GetID())
+    node.SetParameter("ScalarVolume", panel.params.result.GetID())
+    [plugin] = [p for p in logic.plugins if type(p).__name__ == "PETSuperResStatisticsPlugin"]
+    keys = ["SUVpeak", "MTV_fixed", "MTV_41", "TLG_41", "recovered", "recovered_low", "recovered_high", "evidence"]
+    for key in keys:
+        node.SetParameter(f"{plugin.toLongKey(key)}.enabled", "True")
+    found, about = logic.computeStatistics(), [plugin.getMeasurementInfo(key) for key in keys]
+    table = qt.QTableWidget(segments.GetNumberOfSegments(), 1 + len(keys))
+    table.setHorizontalHeaderLabels(["Segment", *(f"{one['name']} [{one['units']}]" for one in about)])
+    for row, name in enumerate(segments.GetSegmentIDs()):
+        values = [found.get((name, key), "") for key in keys]
+        texts = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
+        for column, text in enumerate([segments.GetSegment(name).GetName(), *texts]):
+            table.setItem(row, column, qt.QTableWidgetItem(text))
+    table.resizeColumnsToContents()
+    table.resize(1560, 230)
+    table.show()
+    host.spin(0.3)
+    host.screenshot(table, folder / "statistics.png")
+    table.close()
 
 
 def follow_up(host: Any, panel: Any, folder: Path) -> None:
