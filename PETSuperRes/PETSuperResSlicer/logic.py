@@ -138,6 +138,7 @@ class PETSuperResLogic(_Base):
         from PETSuperResLib.request import Request
         from PETSuperResSlicer.mrml import volumes as mrml
         from PETSuperResSlicer.mrml.inputs import header_of
+        from PETSuperResSlicer.mrml.results import add_result
         from PETSuperResSlicer.mrml.units import require_suv
 
         if petNode is None or ctNode is None:
@@ -150,7 +151,7 @@ class PETSuperResLogic(_Base):
         scene = petNode.GetScene() or slicer.mrmlScene
 
         def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
-            node = self._add_result((petNode, ctNode, scene), volumes, request, report)
+            node = add_result((petNode, ctNode, scene), volumes, request, report)
             self._sinograms = {known: one for known, one in self._sinograms.items() if known.GetScene() is not None}
             if request.measurement is not None:
                 self._sinograms[node] = request.measurement
@@ -187,31 +188,6 @@ class PETSuperResLogic(_Base):
                 self._task.wait()  # a second at most
         self._task = Task(self.runner, *callbacks).start(job)
         return self._task
-
-    def _add_result(
-        self, nodes: tuple[Any, Any, Any], volumes: dict[str, Any], request: Any, report: dict[str, Any]
-    ) -> Any:
-        """Put a finished result into the scene, with its units, provenance and place."""
-        from PETSuperResSlicer.mrml import volumes as mrml
-
-        petNode, ctNode, scene = nodes
-        scanner = report.get("scanner") or (request.scanner.to_dict() if request.scanner else {})
-        preset = str(scanner.get("name", ""))  # empty for an image of stated FWHM
-        name = f"{petNode.GetName()} SR{f' ({preset})' if preset else ''}".replace("/", "-")  # saved under its name
-        node = mrml.add_derived(
-            volumes["sr"], scene.GenerateUniqueName(name), provenance.SUPER_RESOLVED, petNode, scene
-        )
-        used = {name: getattr(request, name) for name in ("quality", "samples", "seed")}
-        provenance.record(node, petNode, ctNode, used, report)
-        provenance.set_preset(node, preset)
-        mrml.show_like(node, petNode)
-        for key, (role, kind) in provenance.MAPS.items():
-            if key in volumes:
-                window = mrml.spread_window(volumes[key]) if key == "std" else mrml.SIGMA_WINDOW
-                beside = mrml.add_derived(volumes[key], f"{node.GetName()} {kind}", kind, petNode, scene, window)
-                provenance.record(beside, petNode, ctNode, used, {"version": report.get("version", "")})
-                node.SetNodeReferenceID(role, beside.GetID())
-        return node
 
     def compareLesions(self, petNode: Any, srNode: Any, segmentationNode: Any, referenceNode: Any = None) -> Any:
         """Lesion SUVs in the PET and the super-resolved PET; returns a new vtkMRMLTableNode.
@@ -262,21 +238,13 @@ class PETSuperResLogic(_Base):
 
     def _with_recovered(self, srNode: Any, measured: Any) -> Any:
         """Measured lesions with what is recovered of them in this process, as they are where the data are lacking."""
-        from PETSuperResLib.physics.measurement import Measurement
-        from PETSuperResLib.remeasure import Remeasurement, measurement_of
-        from PETSuperResSlicer.mrml.volumes import volume_from_node
+        from PETSuperResSlicer.mrml.recovered import recovered
 
         try:
             data = provenance.data_of(srNode, self._sinograms.get(srNode))
         except InputError:
             return measured
-        source = data.get("measurement")
-        if source is None:
-            source = measurement_of(volume_from_node(data["pet"]), provenance.report_of(srNode))
-        elif not hasattr(source, "counts"):
-            source = Measurement.read(source)
-        result = Remeasurement(volume_from_node(srNode, "SUVbw"), source)
-        return measured.recovered(result.lesions(measured.segments, measured.threshold))
+        return measured.recovered(recovered(srNode, data, measured.segments, measured.threshold))
 
     def showPETCT(
         self,

@@ -201,40 +201,46 @@ def bias_noise(out: str, **chosen: Any) -> None:
     click.echo(f"Wrote {folder / 'bias_noise.csv'} and bias_noise.png.")
 
 
-@study.command("lesions", short_help="Recovered lesion uptake and its intervals against painted lesions.")
-@click.option("--data", required=True, metavar="DIR", help="Folder of case folders with a split.")
-@click.option("--cts", metavar="DIR", help="Folder of folders with CT_HU.nii.gz: further anatomies.")
+def _on_lesions(run: Callable[..., Path]) -> Callable[..., None]:
+    """The options of a study on painted lesions; ``run`` gets a folder, a progress bar and the options."""
+
+    @wraps(run)
+    def command(out: str, **chosen: Any) -> None:
+        folder = _folder(out, run.__name__)
+        with Bar() as bar:
+            path = run(folder, progress=bar, command=command_line(), **chosen)
+        click.echo(f"Wrote {path}.")
+
+    options = (
+        click.option("--data", required=True, metavar="DIR", help="Folder of case folders with a split."),
+        click.option("--cts", metavar="DIR", help="Folder of folders with CT_HU.nii.gz: further anatomies."),
+        click.option("--quality", default="draft", show_default=True, type=click.Choice(["draft", "standard"])),
+        click.option("--limit", type=click.IntRange(1), help="Only so many scans (of each visit)."),
+        *(request_options("prior", "device"), _out),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@study.command(short_help="Recovered lesion uptake and its intervals against painted lesions.")
 @click.option("--calibrate", is_flag=True, help="Make the table of the intervals, of the validation anatomies.")
-@click.option("--quality", default="draft", show_default=True, type=click.Choice(["draft", "standard"]))
-@click.option("--limit", type=click.IntRange(1), help="Only so many scans.")
-@request_options("prior", "device")
-@_out
-def lesions(out: str, **chosen: Any) -> None:
+@_on_lesions
+def lesions(out: Path, **chosen: Any) -> Path:
     """Recover painted lesions of other anatomies: lesions.csv, lesions.md, lesions.png; or calibrate: lesions.json."""
     from ..studies.evaluation.lesions import lesions_study
 
-    folder = _folder(out, "lesions")
-    with Bar() as bar:
-        path = lesions_study(folder, progress=bar, command=command_line(), **chosen)
-    click.echo(f"Wrote {path}.")
+    return lesions_study(out, **chosen)
 
 
-@study.command("changes", short_help="Changes between two visits and their intervals against known ones.")
-@click.option("--data", required=True, metavar="DIR", help="Folder of case folders with a split.")
-@click.option("--cts", metavar="DIR", help="Folder of folders with CT_HU.nii.gz: further anatomies.")
+@study.command(short_help="Changes between two visits and their intervals against known ones.")
 @click.option("--draws", default=1, show_default=True, type=click.IntRange(1), help="Of the noise of each anatomy.")
-@click.option("--quality", default="draft", show_default=True, type=click.Choice(["draft", "standard"]))
-@click.option("--limit", type=click.IntRange(1), help="Only so many scans of each visit.")
-@request_options("prior", "device")
-@_out
-def changes(out: str, **chosen: Any) -> None:
+@_on_lesions
+def changes(out: Path, **chosen: Any) -> Path:
     """Compare two visits with known changes of painted lesions: changes.csv, changes.md, changes.png."""
     from ..studies.evaluation.changes import changes_study
 
-    folder = _folder(out, "changes")
-    with Bar() as bar:
-        path = changes_study(folder, progress=bar, command=command_line(), **chosen)
-    click.echo(f"Wrote {path}.")
+    return changes_study(out, **chosen)
 
 
 @study.command("scaling", cls=VariadicCommand, short_help="Time and memory against the size of the case.")

@@ -18,6 +18,7 @@ def checked(panel, host, fake, case):
     fine = finer(case)
     evidence = fine.with_array(np.where(fine.array > 5, 6.0, 0.0).astype(np.float32), "")
     volumes = {"sr": fine, "evidence": evidence, "residual": fine.with_array(fine.array - 2, "")}
+    volumes["ct_effect"] = fine.with_array(0.1 * fine.array, "SUVbw")
     fake.say("result", volumes=volumes, report={"warnings": []})
     assert host.spin(5, until=lambda: not panel.run.running)
     host.spin(0.1)
@@ -32,18 +33,19 @@ def layers():
 def test_the_check_box_asks_for_the_evidence(panel, fake, checked):
     assert fake.jobs[-1]["evidence"] is True
     box = panel.ui.overlayComboBox
-    assert [box.itemText(n) for n in range(box.count)] == ["none", "Evidence (sigma)", "Residual (sigma)"]
+    offered = ["none", "Evidence (sigma)", "Residual (sigma)", "Effect of the CT (SUV)"]
+    assert [box.itemText(n) for n in range(box.count)] == offered
 
 
 def test_a_map_lies_over_the_result_until_another_choice(panel, host, checked):
     before, maps = layers(), overlay.maps_of(checked)
-    for index, key in ((1, "evidence"), (2, "residual")):
+    for index, key in ((1, "evidence"), (2, "residual"), (3, "ct_effect")):
         panel.ui.overlayComboBox.setCurrentIndex(index)
         assert {layer[:2] for layer in layers()} == {(maps[key].GetID(), checked.GetID())}
-    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(maps["residual"])
-    assert legend.GetVisibility() and legend.GetTitleText() == "Residual (sigma)"
+    legend_of = slicer.modules.colors.logic().GetColorLegendDisplayNode
+    assert legend_of(maps["residual"]) is None and legend_of(maps["ct_effect"]).GetTitleText().startswith("Effect")
     panel.ui.overlayComboBox.setCurrentIndex(0)
-    assert layers() == before and not legend.GetVisibility()
+    assert layers() == before and legend_of(maps["ct_effect"]) is None
 
 
 def test_evidence_below_3_sigma_is_red_and_from_there_on_green(panel, checked):

@@ -10,6 +10,7 @@ from slicer.util import VTKObservationMixin
 
 from PETSuperResSlicer.mrml import colour_bar, provenance
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.colours import difference_colours
 
 LAYOUT_ID = 8417  # of the compare layout; any number that no other module uses
 VIEWS = {  # slice view: (label, orientation, content)
@@ -21,7 +22,6 @@ VIEWS = {  # slice view: (label, orientation, content)
 }
 PLOT_VIEW = "PETSuperResPlot"
 VIEW_COLOURS = {"pet": "#8C99A8", "sr": "#D95F1A", "difference": "#6A6AC8"}
-COLOURS = "PETSuperRes difference colours"
 OPACITY = 0.6  # of the PET over the CT
 
 
@@ -211,21 +211,3 @@ def show_difference(node: Any) -> None:
             composite.SetLinkedControl(False)
             composite.SetForegroundVolumeID(node.GetID())
             composite.SetLinkedControl(linked)
-
-
-def difference_colours(scene: Any) -> Any:
-    """The colour node of the difference: blue below 0, white at 0, red above; made once per scene."""
-    found = scene.GetFirstNodeByName(COLOURS)
-    if found is not None:
-        return found
-    node = slicer.vtkMRMLColorTableNode()
-    node.SetName(COLOURS)
-    node.SetTypeToUser()
-    node.SetHideFromEditors(False)
-    node.SetNumberOfColors(256)
-    for index in range(256):
-        x = index / 127.5 - 1
-        end = (0.13, 0.30, 0.75) if x < 0 else (0.75, 0.12, 0.10)
-        weight = abs(x) ** 0.8
-        node.SetColor(index, "", *(1 - weight * (1 - part) for part in end), 1.0)
-    return scene.AddNode(node)

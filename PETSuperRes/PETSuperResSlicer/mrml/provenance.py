@@ -8,7 +8,7 @@ what belongs to it.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import slicer
 
@@ -19,11 +19,21 @@ SUPER_RESOLVED, DIFFERENCE_IMAGE, DEVIATION_IMAGE = "super-resolved PET", "diffe
 PET, CT, SPREAD, DIFFERENCE, LESIONS = (  # roles of node references of a result
     f"PETSuperRes.{role}" for role in ("PET", "CT", "StandardDeviation", "Difference", "Lesions")
 )
-MAPS = {  # volumes beside a result, by their names there: role and kind
-    "std": (SPREAD, DEVIATION_IMAGE),
-    "evidence": ("PETSuperRes.Evidence", "evidence in sigma"),
-    "residual": ("PETSuperRes.Residual", "residual in sigma"),
-    "ct_effect": ("PETSuperRes.CTEffect", "effect of the CT"),
+
+
+class Map(NamedTuple):
+    """A volume beside a result: its role as a node reference, its kind, and its title in the panel."""
+
+    role: str
+    kind: str
+    title: str
+
+
+MAPS = {  # by their names in a result of the library
+    "std": Map(SPREAD, DEVIATION_IMAGE, "Spread of the samples (SUV)"),
+    "evidence": Map("PETSuperRes.Evidence", "evidence in sigma", "Evidence (sigma)"),
+    "residual": Map("PETSuperRes.Residual", "residual in sigma", "Residual (sigma)"),
+    "ct_effect": Map("PETSuperRes.CTEffect", "effect of the CT", "Effect of the CT (SUV)"),
 }
 REPORT = "PETSuperRes.report."
 

@@ -1,16 +1,35 @@
-"""What is recovered of a segmentation's lesions in a result of the module, by the PET that the result was made from."""
+"""What is recovered of lesions in a result of the module, in this process, from the data that it was made from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import slicer
 
 from PETSuperResLib.errors import InputError
+from PETSuperResLib.lesions.measures import MTV, Lesion
 from PETSuperResLib.lesions.segments import Segment
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import mask_of_segment
+
+
+def recovered(result: Any, data: dict[str, Any], segments: Sequence[Segment], threshold: float | str) -> list[Lesion]:
+    """The lesions that a result holds, with what is recovered of them from its ``data`` (:func:`.provenance.data_of`).
+
+    Raises the library's errors.
+    """
+    from PETSuperResLib import remeasure
+    from PETSuperResLib.physics.measurement import Measurement
+
+    volume = mrml.voxels_of_node(result, "SUVbw").volume()
+    if "pet" in data:
+        pet = mrml.voxels_of_node(data["pet"], "SUVbw").volume()
+        return remeasure.remeasured(volume, pet, provenance.report_of(result), segments, threshold)
+    sinogram = data["measurement"]
+    sinogram = sinogram if isinstance(sinogram, Measurement) else Measurement.read(sinogram)
+    return remeasure.Remeasurement(volume, sinogram).lesions(segments, threshold)
 
 
 def recovered_lesions(result: Any, segmentation: Any) -> dict[str, Any]:
@@ -18,8 +37,6 @@ def recovered_lesions(result: Any, segmentation: Any) -> dict[str, Any]:
 
     Raises :class:`InputError` for a volume that is no result, or whose PET or report is not there.
     """
-    from PETSuperResLib.remeasure import remeasured
-
     pet = _pet_of(result)
     if pet is None:
         raise InputError(
@@ -29,8 +46,7 @@ def recovered_lesions(result: Any, segmentation: Any) -> dict[str, Any]:
     names = segmentation.GetSegmentation().GetSegmentIDs()
     masks = {name: mask for name in names if (mask := mask_of_segment(segmentation, name)) is not None}
     segments = [Segment(label, name, mask) for label, (name, mask) in enumerate(masks.items(), 1)]
-    volumes = (mrml.voxels_of_node(node, "SUVbw").volume() for node in (result, pet))
-    return {lesion.name: lesion for lesion in remeasured(*volumes, provenance.report_of(result), segments)}
+    return {lesion.name: lesion for lesion in recovered(result, {"pet": pet}, segments, MTV)}
 
 
 def state_of(result: Any, segmentation: Any) -> tuple[Any, ...]:

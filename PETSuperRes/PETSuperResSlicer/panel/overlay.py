@@ -1,4 +1,4 @@
-"""The choice of a map over the result: evidence, residual, spread."""
+"""The choice of a map over the result."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from PETSuperResSlicer.mrml import overlay
+from PETSuperResSlicer.mrml.provenance import MAPS
 
 
 class OverlayPanel:
@@ -42,7 +43,7 @@ class OverlayPanel:
         self._offered = (result, keys)
         box.blockSignals(True)
         box.clear()
-        box.addItems([_("none"), *(overlay.TITLES[key] for key in keys)])
+        box.addItems([_("none"), *(MAPS[key].title for key in keys)])
         box.blockSignals(False)
 
     def on_chosen(self, index: int) -> None:
