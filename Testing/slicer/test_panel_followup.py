@@ -168,6 +168,30 @@ def test_moving_a_reference_updates_the_classes(panel, host, compared):
     assert "before: blood 1.50 +- 0.00; Deauville -" in panel.ui.followUpClassesLabel.text
 
 
+def test_a_study_whose_pet_was_deleted_is_not_in_the_list(panel, host, fake, compared, answer):
+    table, region = panel.params.followUp, {"liver": {"centre": [-30.0, 30.0, 40.0]}}
+    references.place(table, panel.followUp.studies, [region] * 2)
+    slicer.mrmlScene.RemoveNode(panel.followUp.studies[0].pet)
+    assert column(panel, 0, "studiesTable") == ["after"] and not panel.ui.followUpCompareButton.enabled
+    panel.followUp.show_classes()
+    assert "The PET of a study was deleted" in panel.ui.followUpClassesLabel.text
+    assert panel.ui.followUpTable.rowCount == 3  # what was compared stays
+    panel.ui.studiesTable.selectRow(0)
+    panel.ui.studyRemoveButton.click()
+    assert column(panel, 0, "studiesTable") == [] and panel.ui.followUpTable.rowCount == 0
+    assert references.markups(table, 2) == [{}, {}]
+
+
+def test_a_pet_that_is_deleted_during_a_comparison_is_told(panel, host, fake, two, answer):
+    panel.ui.followUpCompareButton.click()
+    assert host.spin(5, until=lambda: fake.running)
+    slicer.mrmlScene.RemoveNode(panel.followUp.studies[0].pet)
+    answer()
+    assert host.spin(5, until=lambda: not panel.followUp.running)
+    assert "The PET of a study was deleted" in panel.ui.followUpLabel.text
+    assert column(panel, 0, "studiesTable") == ["after"] and panel.ui.followUpTable.rowCount == 0
+
+
 def test_the_plot_has_a_line_for_every_lesion(panel, host, compared):
     panel.ui.followUpPlotButton.click()
     chart = compared.GetNodeReference(view.CHART)

@@ -81,15 +81,29 @@ def new_table(scene: Any) -> Any:
 
 def studies_of(table: Any) -> list[Study]:
     """The studies of a table; one whose PET was deleted is left out."""
-    names = json.loads((None if table is None else table.GetAttribute(STUDIES)) or "[]")
-    found = [Study(name, *(table.GetNodeReference(_role(n, of)) for of in NODES)) for n, name in enumerate(names)]
+    names = enumerate(names_of(table))
+    found = [Study(name, *(table.GetNodeReference(_role(n, of)) for of in NODES)) for n, name in names]
     return [study for study in found if study.pet is not None]
+
+
+def names_of(table: Any) -> list[str]:
+    """The names of the studies of a table, also of those whose PET was deleted."""
+    found: list[str] = json.loads((None if table is None else table.GetAttribute(STUDIES)) or "[]")
+    return found
+
+
+def compared_studies(table: Any, report: dict[str, Any]) -> list[Study]:
+    """The studies of a comparison's report. Raises :class:`InputError` where the PET of one was deleted."""
+    studies = studies_of(table)
+    if len(studies) < len(report["visits"]):
+        raise InputError("The PET of a study was deleted: load it again, add it, and compare again.")
+    return studies
 
 
 def set_studies(table: Any, studies: Sequence[Study]) -> None:
     """Write which studies are compared; what an earlier comparison gave is removed."""
     clear(table)
-    for number in range(max(len(studies), len(json.loads(table.GetAttribute(STUDIES) or "[]")))):
+    for number in range(max(len(studies), len(names_of(table)))):
         for of in NODES:
             node = getattr(studies[number], of) if number < len(studies) else None
             table.SetNodeReferenceID(_role(number, of), None if node is None else node.GetID())
@@ -154,8 +168,11 @@ def _header(pet: Any) -> dict[str, Any]:
 
 
 def take(table: Any, volumes: dict[str, Any], report: dict[str, Any]) -> Any:
-    """Put the outcome of a comparison into the table, with the registered CTs as volumes beside it; returns it."""
-    studies, scene = studies_of(table), table.GetScene()
+    """Put the outcome of a comparison into the table, with the registered CTs as volumes beside it; returns it.
+
+    Raises :class:`InputError` where the PET of a study was deleted meanwhile.
+    """
+    studies, scene = compared_studies(table, report), table.GetScene()
     clear(table)
     table.SetAttribute(REPORT, json.dumps(report))
     names = {"first": studies[0].name} | {f"later{n}": s.name for n, s in enumerate(studies[1:], 2)}

@@ -9,7 +9,7 @@ import slicer
 
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
-from PETSuperResSlicer.mrml.followup import Study
+from PETSuperResSlicer.mrml.followup import Study, names_of
 
 SIZES_MM = {"liver": 30.0, "blood": 10.0}  # across
 COLOURS = {"liver": (0.2, 0.8, 0.9), "blood": (0.95, 0.35, 0.3)}
@@ -48,9 +48,9 @@ def markups(table: Any, count: int) -> list[dict[str, Any]]:
     return [{name: node for name, node in of.items() if node is not None} for of in found]
 
 
-def remove(table: Any, count: int) -> None:
-    """Take the markups of ``count`` studies out of the scene."""
-    for number, regions in enumerate(markups(table, count)):
+def remove(table: Any) -> None:
+    """Take the markups of all studies out of the scene."""
+    for number, regions in enumerate(markups(table, len(names_of(table)))):
         for name, node in regions.items():
             table.SetNodeReferenceID(_role(number, name), None)
             table.GetScene().RemoveNode(node)

@@ -150,13 +150,8 @@ class FollowUpPanel(VTKObservationMixin):
         """Show the studies and, where they were compared, the lesions, pairs and classes."""
         self._shown = self.table
         report = followup.report_of(self.table)
+        self.list.show()
         self._filling = True
-        studies = self.studies
-        names = [
-            [node.GetName() if node is not None else "-" for node in (s.pet, s.segmentation, s.ct)] for s in studies
-        ]
-        rows = [[s.name, *of, "yes" if s.result else "-"] for s, of in zip(studies, names, strict=True)]
-        fill(self.ui.studiesTable, rows, editable=0)
         visits = [visit["name"] for visit in report.get("visits", ())]
         links = report.get("links", ())
         fill(self.ui.pairsTable, [[visits[a["visit"] - 1], a["name"], str(a["lesion"])] for a in links], editable=2)
@@ -174,7 +169,7 @@ class FollowUpPanel(VTKObservationMixin):
         self.on_measure()
         notes = report.get("warnings", [])
         self._tell("\n".join([provenance.RESEARCH_USE, *notes]) if report else "")
-        self._watch(self.studies if report else ())
+        self._watch(len(visits))
         self.ui.followUpClassesLabel.setText("")
         if report:
             self.timer.start()
@@ -192,12 +187,20 @@ class FollowUpPanel(VTKObservationMixin):
         if measure and self.table.GetNodeReference(view.CHART) is not None:
             view.update_chart(self.table, measure)
 
-    def _watch(self, studies: Sequence[followup.Study]) -> None:
-        """Observe the references of the studies."""
+    def _watch(self, count: int) -> None:
+        """Observe the studies of the table, and the references of so many."""
         self.removeObservers()
-        for regions in references.markups(self.table, len(studies)) if studies else ():
+        if self.table is not None:
+            self.addObserver(self.table.GetScene(), slicer.vtkMRMLScene.NodeRemovedEvent, self._removed)
+        for regions in references.markups(self.table, count):
             for node in regions.values():
                 self.addObserver(node, node.PointModifiedEvent, self._moved)
+
+    def _removed(self, *_unused: Any) -> None:
+        """A node was deleted: a study without its PET is not in the list."""
+        if len(self.studies) != self.ui.studiesTable.rowCount:
+            self.list.show()
+            self._enable()
 
     def _moved(self, *_unused: Any) -> None:
         self.timer.start()
@@ -207,7 +210,8 @@ class FollowUpPanel(VTKObservationMixin):
         report, words = followup.report_of(self.table), []
         if report:
             try:
-                words = view.class_words(report, references.uptake(self.table, self.studies))
+                studies = followup.compared_studies(self.table, report)
+                words = view.class_words(report, references.uptake(self.table, studies))
             except PETSuperResError as error:
                 words = [str(error)]
         self.ui.followUpClassesLabel.setText("\n".join(words))

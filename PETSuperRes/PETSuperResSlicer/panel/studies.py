@@ -82,7 +82,7 @@ class StudiesPanel:
 
     def _set(self, studies: Sequence[followup.Study]) -> None:
         self.changing()
-        references.remove(self.table, len(self.studies))
+        references.remove(self.table)
         followup.set_studies(self.table, studies)
         self.changed()
 
