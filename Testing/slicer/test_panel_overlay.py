@@ -48,6 +48,21 @@ def test_a_map_lies_over_the_result_until_another_choice(panel, host, checked):
     assert layers() == before and legend_of(maps["ct_effect"]) is None
 
 
+def test_the_effect_of_the_ct_has_colours_about_0_that_reach_its_largest_values(checked):
+    display = overlay.maps_of(checked)["ct_effect"].GetDisplayNode()
+    top = float(np.abs(slicer.util.arrayFromVolume(overlay.maps_of(checked)["ct_effect"])).max())
+    assert display.GetLevel() == 0 and 0.5 * top < display.GetWindow() / 2 <= top
+
+
+def test_segments_are_outlines_over_a_map(panel, checked):
+    displays = slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode")
+    before = [display.GetVisibility2DFill() for display in displays]
+    panel.ui.overlayComboBox.setCurrentIndex(1)
+    assert any(before) and not any(display.GetVisibility2DFill() for display in displays)
+    panel.ui.overlayComboBox.setCurrentIndex(0)
+    assert [display.GetVisibility2DFill() for display in displays] == before
+
+
 def test_evidence_below_3_sigma_is_red_and_from_there_on_green(panel, checked):
     panel.ui.overlayComboBox.setCurrentIndex(1)
     display = overlay.maps_of(checked)["evidence"].GetDisplayNode()

@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 
 from PETSuperResSlicer.mrml import colour_bar, provenance
-from PETSuperResSlicer.mrml.changes import Changes
+from PETSuperResSlicer.mrml.changes import Changes, outline_segments
 from PETSuperResSlicer.mrml.colours import EVIDENCE_TOP, difference_colours, evidence_colours
 
 LEAST = 1e-3  # voxels below it belong to no blob, and stay free
@@ -21,7 +21,7 @@ def maps_of(result: Any) -> dict[str, Any]:
 
 
 class Overlay:
-    """Shows a map over its result in all slice views; what these showed before comes back at the end."""
+    """Shows a map over its result in all slice views, segments as outlines; what was there comes back at the end."""
 
     def __init__(self) -> None:
         self._changes, self._bar = Changes(), None
@@ -36,6 +36,7 @@ class Overlay:
             self._changes.set(composite, "ForegroundVolumeID", node.GetID())
             self._changes.set(composite, "BackgroundVolumeID", result.GetID())
             self._changes.set(composite, "ForegroundOpacity", OPACITY)
+        outline_segments(self._changes)
         self._bar = colour_bar.add(node, provenance.MAPS[key].title)
 
     def end(self) -> None:

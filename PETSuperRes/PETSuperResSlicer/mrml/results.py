@@ -24,8 +24,18 @@ def add_result(nodes: tuple[Any, Any, Any], volumes: dict[str, Any], request: An
     mrml.show_like(node, petNode)
     for key, one in provenance.MAPS.items():
         if key in volumes:
-            window = mrml.spread_window(volumes[key]) if key == "std" else mrml.SIGMA_WINDOW
-            beside = mrml.add_derived(volumes[key], f"{node.GetName()} {one.kind}", one.kind, petNode, scene, window)
+            title, window = f"{node.GetName()} {one.kind}", _window(key, volumes[key])
+            beside = mrml.add_derived(volumes[key], title, one.kind, petNode, scene, window)
             provenance.record(beside, petNode, ctNode, used, {"version": report.get("version", "")})
             node.SetNodeReferenceID(one.role, beside.GetID())
     return node
+
+
+def _window(key: str, volume: Any) -> tuple[float, float]:
+    """Window and level of a map: of one in sigma always the same, of one in SUV up to its largest values."""
+    if key == "std":
+        return mrml.spread_window(volume)
+    if key == "ct_effect":
+        top, _level = mrml.spread_window(volume.with_array(abs(volume.array)))
+        return 2 * top, 0.0
+    return mrml.SIGMA_WINDOW
