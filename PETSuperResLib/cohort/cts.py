@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
+from ..files import fingerprint
 from ..volume import SUFFIXES, Volume
 from .cases import data_folder
 from .manifest import PARTS, read_split_file
@@ -28,6 +30,10 @@ class CT:
     def sources(self) -> list[Path]:
         """Every file of the CT, to detect changes."""
         return sorted(p for p in self.place.rglob("*") if p.is_file()) if self.place.is_dir() else [self.place]
+
+    def fingerprint(self) -> list[list[Any]]:
+        """Of :meth:`sources`, by their places in the CT's own folder."""
+        return fingerprint(self.sources(), self.place if self.place.is_dir() else self.place.parent)
 
 
 def find_cts(folder: str | Path) -> list[CT]:

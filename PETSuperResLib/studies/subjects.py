@@ -27,7 +27,7 @@ from ..prior.denoiser import AIR_HU
 from ..volume import Volume
 
 REFERENCES = ("real", "sharp")
-TRAINING_SEED = 50_000  # of the paintings that compared methods learn from; the prior's are below 40 000
+TRAINING_SEED = 50_000  # of the paintings that compared methods learn from; the prior's: to 40 000, and from 500 000
 SHARP_SEED = 90_000  # of the paintings and torsos that methods are measured against
 SHARP_TORSOS = 2
 CTS = "cts"  # the reference of uptake painted into torso CTs
@@ -138,8 +138,7 @@ def painted_cts(cts: Sequence[CT], slices: int | None = None) -> list[Subject]:
 
 @lru_cache(maxsize=1)  # all stacks and scans of a CT follow one another
 def _painting_of(ct: CT, seed: int) -> Phantom:
-    volume = ct.volume()
-    return paint(ct_anatomy(volume, PIXEL_MM, max(CT_SLICE_MM, volume.spacing[2]), seed), seed, CT_LESIONS)
+    return paint(ct_anatomy(ct.volume(), PIXEL_MM, CT_SLICE_MM, seed), seed, CT_LESIONS)
 
 
 def _painted_ct(ct: CT, seed: int, stack: int) -> Subject:
@@ -150,8 +149,9 @@ def _painted_ct(ct: CT, seed: int, stack: int) -> Subject:
         pet, shown, labels = (v.slices(first, first + CT_SLICES) for v in (made.pet, made.ct, made.labels))
         return pet, shown, labels if labels.array.any() else None
 
-    files = fingerprint(ct.sources(), ct.place if ct.place.is_dir() else ct.place.parent)
-    return Subject(f"{ct.name}_{stack + 1}", {"files": files, "painting": [seed, CT_LESIONS, stack]}, load, CTS)
+    return Subject(
+        f"{ct.name}_{stack + 1}", {"files": ct.fingerprint(), "painting": [seed, CT_LESIONS, stack]}, load, CTS
+    )
 
 
 def case_anatomy(case: Case, pet: Volume, pixel_mm: float, seed: int, slice_mm: float | None = None) -> Anatomy:
@@ -161,9 +161,12 @@ def case_anatomy(case: Case, pet: Volume, pixel_mm: float, seed: int, slice_mm: 
 
 
 def ct_anatomy(ct: Volume, pixel_mm: float, slice_mm: float, seed: int) -> Anatomy:
-    """The anatomy with organs of a torso's CT (HU) alone, cut to the body, on axial slices to be painted."""
+    """The anatomy with organs of a torso's CT (HU) alone, cut to the body, on axial slices to be painted.
+
+    The slices are ``slice_mm`` apart, or as far as those of the CT where that is more.
+    """
     ct = Volume.from_sitk(sitk.DICOMOrient(ct.to_sitk(), "LPS"), ct.unit)
-    ct = ct.resample_to(ct.grid((pixel_mm, pixel_mm, slice_mm)), "linear", AIR_HU)
+    ct = ct.resample_to(ct.grid((pixel_mm, pixel_mm, max(slice_mm, ct.spacing[2]))), "linear", AIR_HU)
     body = ndimage.binary_opening(ct.array > -300, np.ones((1, 5, 5)))
     places = np.argwhere(body.any(0))
     if len(places):

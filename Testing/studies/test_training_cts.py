@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from study_factory import body, write_case, write_study
 
@@ -19,6 +20,7 @@ from PETSuperResLib.studies.training import sources
 from PETSuperResLib.studies.training.config import TrainingConfig
 from PETSuperResLib.studies.training.sources import training_slices
 from PETSuperResLib.studies.training.train import train
+from PETSuperResLib.volume import Volume
 
 QUIET = Reporter(None)
 CONFIG = TrainingConfig(
@@ -96,6 +98,14 @@ def test_a_ct_is_painted_on_axial_slices_whatever_its_axes():
     turned = replace(ct, array=ct.array[:, ::-1, ::-1], direction=(-1, 0, 0, 0, -1, 0, 0, 0, 1), origin=(95, 115, 0))
     one, two = (ct_anatomy(volume, 5.0, 5.0, 0) for volume in (ct, turned))
     assert np.allclose(one.ct.array, two.ct.array) and one.ct.same_grid(two.ct)
+
+
+def test_painted_slices_are_no_nearer_than_those_of_the_ct():
+    ct = replace(body(0, (12, 24, 20))[1], spacing=(4.0, 4.0, 6.0))
+    sagittal = Volume.from_sitk(sitk.PermuteAxes(ct.to_sitk(), [1, 2, 0]), "HU")
+    assert sagittal.spacing == (4.0, 6.0, 4.0)
+    assert [ct_anatomy(volume, 5.0, 3.0, 0).ct.spacing[2] for volume in (ct, sagittal)] == [6.0, 6.0]
+    assert ct_anatomy(sagittal, 5.0, 8.0, 0).ct.spacing[2] == 8.0
 
 
 def test_cts_for_a_configuration_without_them_are_refused(data, cts, tmp_path, capsys):

@@ -72,16 +72,17 @@ class SliceSource:
             yield Stack(_pairs(pet.reshape(shape), ct.reshape(shape)), self.depth, self.slice_mm)
             return
         try:
-            real = self.kind == "real" and isinstance(self.case, Case)
-            yield from (_real(self.case, self.pixel_mm) if real else self._painted())  # type: ignore[arg-type]
+            if self.kind == "real" and isinstance(self.case, Case):
+                yield from _real(self.case, self.pixel_mm)
+            else:
+                yield from self._painted()
         except PETSuperResError as error:
             remedy = "as 'petsuperres manifest' does" if isinstance(self.case, Case) else "by a split"
             raise type(error)(f"Case {self.case.name}: {error} Or leave it out, {remedy}.") from error
 
     def _painted(self) -> Iterator[Stack]:
         if isinstance(self.case, CT):
-            ct = self.case.volume()
-            anatomy = ct_anatomy(ct, self.pixel_mm, max(self.slice_mm, ct.spacing[2]), self.seed)
+            anatomy = ct_anatomy(self.case.volume(), self.pixel_mm, self.slice_mm, self.seed)
         else:
             assert self.case is not None
             anatomy = case_anatomy(self.case, self.case.pet(), self.pixel_mm, self.seed, self.slice_mm or None)
@@ -96,9 +97,7 @@ class SliceSource:
         if self.case is None:
             return entry_name("phantom", decides | {"size": self.size})
         if isinstance(self.case, CT):
-            place = self.case.place
-            decides["files"] = fingerprint(self.case.sources(), place if place.is_dir() else place.parent)
-            return entry_name(f"{self.case.name}-{self.kind}", decides)
+            return entry_name(f"{self.case.name}-{self.kind}", decides | {"files": self.case.fingerprint()})
         # a patient's own slices do not depend on the contour
         files = self.case.sources(lesions=self.kind == "painted")
         decides |= {"series": [self.case.pet_series, self.case.ct_series], "files": fingerprint(files, folder)}

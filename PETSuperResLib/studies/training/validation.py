@@ -32,7 +32,7 @@ from ...progress import Reporter
 from ...sampling import Sampler
 from ...volume import Volume
 from ..evaluation.metrics import psnr
-from ..subjects import case_anatomy, ct_anatomy
+from ..subjects import CT_SLICE_MM, case_anatomy, ct_anatomy
 from .config import TrainingConfig
 
 SIGMAS = (0.1, 0.2, 0.4, 0.8, 1.6)  # noise over signal at which the loss is taken
@@ -191,9 +191,7 @@ def _painted(case: Case, pet: Volume, pixel_mm: float, seed: int) -> tuple[Volum
 
 
 def _painted_ct(ct: CT, pixel_mm: float, seed: int) -> tuple[Volume, Volume]:
-    volume = ct.volume()
-    anatomy = ct_anatomy(volume, pixel_mm, max(3.0, volume.spacing[2]), seed)
-    made = paint(anatomy, seed)
+    made = paint(ct_anatomy(ct.volume(), pixel_mm, CT_SLICE_MM, seed), seed)
     return _middle(made.pet, SLICES), _middle(made.ct, SLICES)
 
 

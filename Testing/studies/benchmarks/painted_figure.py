@@ -17,11 +17,11 @@ from scipy import ndimage
 from PETSuperResLib.cohort.cts import split_cts
 from PETSuperResLib.cohort.manifest import split_cases
 from PETSuperResLib.phantoms.painting import paint
-from PETSuperResLib.studies.subjects import PIXEL_MM, ct_anatomy
+from PETSuperResLib.studies.subjects import CT_SLICE_MM, PIXEL_MM, ct_anatomy
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.widths import FWHM_PER_SIGMA
 
-FWHM_MM, SLICE_MM, MAX_SUV = 6.0, 3.0, 6.0
+FWHM_MM, MAX_SUV = 6.0, 6.0
 AXIAL, CORONAL, REAL = (0.15, 0.4, 0.7), (0.45,), 6
 
 
@@ -42,8 +42,7 @@ def main(data: str, cts: str, out: str) -> None:
     """Draw the picture."""
     painted, sharp = [], []
     for n, ct in enumerate(split_cts(cts, "train")[:3]):
-        volume = ct.volume()
-        pet = paint(ct_anatomy(volume, PIXEL_MM, max(SLICE_MM, volume.spacing[2]), n), 11 + n).pet
+        pet = paint(ct_anatomy(ct.volume(), PIXEL_MM, CT_SLICE_MM, n), 11 + n).pet
         painted += slices_of(blurred(pet))
         sharp += slices_of(pet)[1::2]
     real = []
