@@ -49,7 +49,7 @@ def test_a_doubt_about_every_lesion_is_told_once(measured):
     doubts = ("Not supported (1.5 sigma). A noise of 0.3 is outside.", "A noise of 0.3 is outside.")
     doubted = [replace(one, doubts=text) for one, text in zip(measured.columns["sr"], doubts, strict=True)]
     measured = replace(measured, columns={**measured.columns, "sr": doubted})
-    assert lesions.shared_doubts(measured) == ["A noise of 0.3 is outside."]
+    assert lesions.shared_doubts(measured.wide()) == ["A noise of 0.3 is outside."]
     assert [one.doubts for one in lesions.cells(measured, "suvmax")] == ["Not supported (1.5 sigma).", ""]
 
 

@@ -77,6 +77,18 @@ def test_a_stroke_of_changes_is_measured_once(panel, host, fake, case, result, m
     assert len(calls) == 1
 
 
+def test_other_choices_leave_table_and_plot_as_they_are(panel, host, compared):
+    cell, chart = panel.ui.lesionsTable.item(0, 0), panel.params.chart
+    drawn = chart.GetMTime()
+    panel.ui.petOpacitySlider.setValue(0.7)
+    panel.ui.qualityComboBox.setCurrentIndex(0)
+    host.spin(0.05)
+    assert panel.ui.lesionsTable.item(0, 0) is cell and chart.GetMTime() == drawn
+    panel.ui.plotMeasureComboBox.setCurrentIndex(2)
+    host.spin(0.05)
+    assert panel.ui.lesionsTable.horizontalHeaderItem(0).text().startswith("SUVmax") and chart.GetMTime() > drawn
+
+
 def test_a_wrong_threshold_is_told_and_a_right_one_is_used(panel, host, fake, case, result):
     panel.ui.thresholdEdit.setText("much")
     assert host.spin(5, until=lambda: "MTV threshold 'much'" in panel.ui.lesionsLabel.text)

@@ -143,9 +143,9 @@ class Shown:
     tip: str
 
 
-def shared_doubts(measured: Measured) -> list[str]:
-    """The sentences on what is not to be trusted that all of several lesions have; the panel tells them once."""
-    every = [_sentences(row["doubts"]) for row in measured.wide()]
+def shared_doubts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The sentences on what is not to be trusted that all of several lesions have (rows of :meth:`Measured.wide`)."""
+    every = [_sentences(row["doubts"]) for row in rows]
     return [one for one in every[0] if all(one in other for other in every)] if len(every) > 1 else []
 
 
@@ -155,8 +155,9 @@ def _sentences(text: str | None) -> list[str]:
 
 def cells(measured: Measured, measure: str) -> list[Shown]:
     """What the panel shows of every lesion for a measure, without the shared doubts."""
-    found, shared = [], shared_doubts(measured)
-    for number, row in enumerate(measured.wide(), 1):
+    found, rows = [], measured.wide()
+    shared = shared_doubts(rows)
+    for number, row in enumerate(rows, 1):
         recovered, low, high = (row.get(f"{measure}_{end}") for end in ("recovered", "low", "high"))
         interval = "" if low is None or high is None else f" ({short(low)} to {short(high)})"
         volume = measured.columns["pet"][number - 1].volume_ml

@@ -36,6 +36,7 @@ class LesionsPanel(VTKObservationMixin):
         self.steps = Steps()
         self._watched: tuple[Any, ...] = ()
         self._lesion: list[int] = []  # the lesion of each row of the table
+        self._measure = ""  # the one in the table
         self.timer = qt.QTimer()
         self.timer.setSingleShot(True)
         self.timer.setInterval(DELAY_MS)
@@ -87,7 +88,7 @@ class LesionsPanel(VTKObservationMixin):
             else:
                 self.timer.stop()
                 self.refresh()
-        elif self.measured is not None:
+        elif self.measured is not None and params.plotMeasure != self._measure:
             self._fill()
             if params.chart is not None:
                 self.chart()
@@ -145,7 +146,7 @@ class LesionsPanel(VTKObservationMixin):
             self.chart()
         self._fill()
         told = _("PET: {pet}; SR: {result}").format(pet=pet.GetName(), result=result.GetName())
-        doubts = [_("All: {doubt}").format(doubt=doubt) for doubt in lesions.shared_doubts(measured)]
+        doubts = [_("All: {doubt}").format(doubt=doubt) for doubt in lesions.shared_doubts(measured.wide())]
         lines = [told, *measured.notes, *doubts, *([note] if note else []), _(provenance.RESEARCH_USE)]
         self.ui.lesionsLabel.setText("\n".join(lines))
         self.ui.lesionsLabel.setStyleSheet("")
@@ -153,9 +154,11 @@ class LesionsPanel(VTKObservationMixin):
     def _fill(self) -> None:
         """A row for every lesion, and one below it for what is not to be trusted."""
         table = self.ui.lesionsTable
-        found = [] if self.measured is None else lesions.cells(self.measured, lesions.MEASURES[self.params.plotMeasure])
+        self._measure = "" if self.measured is None else self.params.plotMeasure
+        measure = lesions.MEASURES.get(self._measure, "")
+        found = [] if self.measured is None else lesions.cells(self.measured, measure)
         rows = [(n, one, text) for n, one in enumerate(found) for text in ("", one.doubts)[: 1 + bool(one.doubts)]]
-        about = MEASURES[lesions.MEASURES[self.params.plotMeasure]] if found else None
+        about = MEASURES[measure] if found else None
         table.horizontalHeaderItem(0).setText(f"{about.title} [{about.unit}]" if about else lesions.HEADINGS[0])
         table.clearSpans()
         table.setRowCount(len(rows))
