@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..volume import Volume
-from .segments import HALF, Segment
+from .segments import HALF, Segment, union
 
 FINE_MM = 1.5  # most of a voxel in which distances are measured
 BORDER_MM = 3.0  # over which the uptake falls: a voxel's border, rounded to voxels by the mask
@@ -27,9 +27,11 @@ class Shape:
     def __init__(self, segment: Segment, box: Volume):
         self.parts = [math.ceil(mm / FINE_MM - 1e-6) for mm in box.spacing[::-1]]
         fine = box.grid([mm / n for mm, n in zip(box.spacing, self.parts[::-1], strict=True)])
-        contour = not np.isin(segment.mask.array, (0, 1)).all()  # parts of voxels tell where it passes through them
-        mask = segment.mask.resample_to(fine, "linear" if contour else "nearest").array
-        self.inside = mask >= max(min(HALF, float(mask.max())), LEAST_PART)
+        if np.isin(segment.mask.array, (0, 1)).all():
+            self.inside = union([segment], fine).array > 0
+        else:  # parts of voxels tell where its contour passes through them
+            mask = segment.mask.resample_to(fine, "linear").array
+            self.inside = mask >= max(min(HALF, float(mask.max())), LEAST_PART)
         self.distance = _signed_distance(self.inside, fine.spacing[::-1])
         self.in_slice = np.full(fine.shape, FAR_MM, np.float32)
         for k in np.flatnonzero(self.inside.any((1, 2))):

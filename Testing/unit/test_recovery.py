@@ -121,6 +121,16 @@ def test_the_data_tell_where_the_border_is_that_a_mask_misses_by_a_voxel(voxels)
     assert one.suvmean == pytest.approx(truth, rel=0.1)
 
 
+def test_a_segment_smaller_than_any_voxel_of_the_fit_does_not_spoil_those_about_it():
+    problem, image, segments = scene("image", SPHERES)
+    stray = Segment(9, "stray", Volume(np.ones((1, 1, 1)), (0.5,) * 3, (-16.4, -20.4, 0.1), unit="label"))
+    data = problem.data(problem.expected(image.array))
+    sphere, tiny = recover(data, image, [segments[0], stray])
+    (alone,) = recover(data, image, segments[:1])
+    assert np.isfinite([tiny.low, tiny.suvmean, tiny.suvmax, tiny.high]).all()
+    assert sphere.suvmean == pytest.approx(alone.suvmean, rel=0.1)
+
+
 def test_segments_outside_the_image_are_left_out_and_the_others_keep_their_order():
     problem, image, segments = scene("image", SPHERES)
     moved = cover(0.0, 0.0, 10.0)
