@@ -101,12 +101,11 @@ class LinearModel:
             self.unit = np.where(self.lesion < 0, 1.0, contrast[self.lesion])
             self.means = np.maximum(self.inside @ self.amplitudes(), LEAST_SUV)
 
-    def amplitudes(self, change: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-        """Of every template, ``(T,)``: the mode of the posterior; ``change``: another information and score."""
-        information, score = change or (self.information, self.score)
+    def amplitudes(self) -> np.ndarray:
+        """Of every template, ``(T,)``: the mode of the posterior."""
         rows = self.unit[:, None] * self.mixing
-        matrix = rows @ information @ rows.T + np.diag(self.precision)
-        return np.asarray(np.linalg.solve(matrix, rows @ score + self.precision * self.expected) @ rows)
+        matrix = rows @ self.information @ rows.T + np.diag(self.precision)
+        return np.asarray(np.linalg.solve(matrix, rows @ self.score + self.precision * self.expected) @ rows)
 
     def posterior(self, lesion: int, prior: np.ndarray) -> tuple[Posterior, np.ndarray]:
         """What is known of a lesion's SUVmean, by shapes of a ``prior``, and their shares ``(shapes,)`` in its uptake.

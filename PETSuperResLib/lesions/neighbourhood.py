@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ class Neighbourhood:
         self.box = image.crop(*([getattr(s, end) for s in reversed(block)] for end in ("start", "stop")))
         self.shapes = [Shape(segment, self.box) for segment in segments]
         self.own = [shape.coarse(shape.inside) for shape in self.shapes]
+        self.distances = [shape.coarse(shape.distance) for shape in self.shapes]
         self.union = np.minimum.reduce([shape.distance for shape in self.shapes])
         hole = self._coarse(self.union <= REACH_MM)
         self.replaced = hole * self.box.array
@@ -66,8 +68,8 @@ class Neighbourhood:
 
     def fit(self) -> Fitted:
         """Fit the templates to the data."""
-        contrasts, others = list(self._contrasts()), list(self._others())
-        model = self._model([*contrasts, *others], len(SHIFTS_MM))
+        contrasts, others = [list(self._contrasts(n)) for n in range(len(self.shapes))], list(self._others())
+        model = self._model([*chain.from_iterable(contrasts), *others], len(SHIFTS_MM))
         shapes = np.tile(PRIOR, (len(self.shapes), 1))
         for _ in range(SWEEPS):
             model.mix(shapes)
@@ -75,9 +77,7 @@ class Neighbourhood:
             shapes = np.stack([shares for _, shares in found])
         likely = [
             Template(np.tensordot(row, [t.values for t in own], 1), row @ [t.inside for t in own], 1.0, CONTRAST, n)
-            for n, (row, own) in enumerate(
-                zip(shapes, np.reshape(np.array(contrasts, object), shapes.shape), strict=True)
-            )
+            for n, (row, own) in enumerate(zip(shapes, contrasts, strict=True))
         ]
         templates = [*likely, *others]
         narrow, wide = (self._model(templates, 1, wider) for wider in (1.0, WIDER))
@@ -95,13 +95,12 @@ class Neighbourhood:
         information = (weighted @ lines.T).astype(np.float64)
         return LinearModel(templates, information, score.astype(np.float64), self.means, self.backgrounds, shapes)
 
-    def _contrasts(self) -> Iterator[Template]:
-        """Of every segment, the lesion with its border at each of :data:`SHIFTS_MM`."""
-        for n, shape in enumerate(self.shapes):
-            for shift in SHIFTS_MM:
-                cover = shape.cover(shift)
-                inside = np.array([one.mean(cover) for one in self.shapes])
-                yield Template(self._coarse(cover), inside, 1.0, CONTRAST, n)
+    def _contrasts(self, n: int) -> Iterator[Template]:
+        """Of a segment, the lesion with its border at each of :data:`SHIFTS_MM`."""
+        for shift in SHIFTS_MM:
+            cover = self.shapes[n].cover(shift)
+            inside = np.array([one.mean(cover) for one in self.shapes])
+            yield Template(self._coarse(cover), inside, 1.0, CONTRAST, n)
 
     def _others(self) -> Iterator[Template]:
         """Background under and around all segments; of each the image's texture, and what infiltrates beyond it."""
@@ -121,8 +120,8 @@ class Neighbourhood:
     def _texture(self, n: int) -> np.ndarray:
         """What the image shows in a segment beyond a uniform lesion at the image's own resolution, of mean 0."""
         own, image = self.own[n], self.box.array
-        apart = [self._coarse(one.distance) > APART_MM for m, one in enumerate(self.shapes) if m != n]
-        about = np.logical_and.reduce([self._coarse(self.shapes[n].distance) <= DOME_MM, *apart])
+        others = np.minimum.reduce([*self.distances[:n], *self.distances[n + 1 :]], initial=np.inf)
+        about = (self.distances[n] <= DOME_MM) & (others > APART_MM)
         across, along = self.window.data.fwhm_mm
         found = []
         for fwhm in DOMES_MM:
