@@ -43,12 +43,13 @@ def find_cts(folder: str | Path) -> list[CT]:
     """
     found = []
     for place in sorted(data_folder(folder).iterdir()):
+        suffix = next((s for s in SUFFIXES if place.name.lower().endswith(s)), None)
         if place.is_dir():
             images = [place / name for name in CT_NAMES if (place / name).is_file()]
             if images or any(place.iterdir()):
                 found.append(CT(place.name, images[0] if images else place))
-        elif place.name.endswith(SUFFIXES):
-            found.append(CT(place.name.partition(".")[0], place))
+        elif suffix:
+            found.append(CT(place.name[: -len(suffix)], place))
     if not found:
         raise InputError(f"No CT in {folder}: give a folder of image files, or of folders with {CT_NAMES[0]} or DICOM.")
     return found

@@ -48,11 +48,12 @@ def names(cts, part, split=None) -> list[str]:
 
 
 def test_cts_are_files_folders_and_dicom_series(tmp_path, cts):
-    body()[1].write(cts / "plain.nrrd")
+    for name in ("1.2.840.nii.gz", "1.2.841.nii.gz", "plain.nrrd"):
+        body()[1].write(cts / name)
     write_study(tmp_path / "study")
     (tmp_path / "study" / "2-CT").rename(cts / "dicom")
     found = {ct.name: ct.volume() for ct in find_cts(cts)}
-    assert list(found) == ["CT_0", "CT_1", "CT_2", "CT_3", "dicom", "plain"]
+    assert list(found) == ["1.2.840", "1.2.841", "CT_0", "CT_1", "CT_2", "CT_3", "dicom", "plain"]
     assert all(volume.unit == "HU" and volume.array.min() < -800 for volume in found.values())
 
 
