@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +90,14 @@ def measured(
             factor = visit.body.sul_factor
             values["sulpeak"] = None if factor is None else factor * values["suvpeak"]
             if image == "sr" and one.drawn and len(one.segments) == 1:
-                values |= visit.recovered.get(one.segments[0].name, {})
+                values |= _recovered(visit, one.segments[0])
             yield one, image, values
+
+
+def _recovered(visit: Visit, segment: Segment) -> Mapping[str, Any]:
+    """What was recovered of a segment; nothing where another one of the visit has its name, by which it is known."""
+    alone = [other.name for other in visit.segments].count(segment.name) == 1
+    return visit.recovered.get(segment.name, {}) if alone else {}
 
 
 def together(figures: Sequence[Lesion]) -> dict[str, Any]:

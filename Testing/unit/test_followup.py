@@ -163,6 +163,16 @@ def test_what_was_recovered_is_followed_too():
     assert rows[3]["suvmean_recovered_change_real"] == "yes" and rows[2]["suvmean_change_real"] == "no"
 
 
+def test_nothing_recovered_is_told_of_lesions_that_share_a_name():
+    both = visit(A, B)
+    same = tuple(replace(segment, name="node") for segment in both.segments)
+    known = replace(
+        both, images=both.images | {"sr": both.pet}, recovered={"node": {"suvmean_recovered": 6.0}}, segments=same
+    )
+    rows = compare([visit(A, B), known]).rows
+    assert len(rows) == 6 and not any("suvmean_recovered" in row for row in rows)
+
+
 def test_a_lesion_that_was_not_drawn_again_is_told():
     undrawn = Visit("after", visit(A, B).images, visit(A).segments)
     told = compare([visit(A, B, name="before"), undrawn], aligned=True).warnings
