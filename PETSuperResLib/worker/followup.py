@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from ..followup.registration import Registration
     from ..followup.visit import Visit
 
-KEPT = 4  # registrations that are kept for the next comparison
-_registrations: dict[tuple[str, str], Registration] = {}  # by the SHA-256 of both CTs
+_registrations: dict[tuple[str, str], Registration] = {}  # of the last comparison, by the SHA-256 of both CTs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class FollowUpJob(Job):
     out: str = option("text")
 
     def run(self, tools: Tools) -> Answer:
-        """Register, pair and measure; each pair of CTs is registered once."""
+        """Register, pair and measure; CTs that the comparison before has registered are not registered again."""
         from ..followup.compare import compare
         from ..followup.pairing import rows
         from ..followup.registration import laid_over
@@ -65,10 +64,8 @@ class FollowUpJob(Job):
             drawn = [(n, s.label) for n, visit in enumerate(visits, 1) for s in visit.segments]
             pairs = dict(zip(drawn, self.pairs, strict=True))
         done = compare(visits, pairs, threshold=self.threshold, progress=tools.progress, known=known)
-        for number, found in done.registrations.items():
-            _registrations[keys[number]] = found
-        for old in list(_registrations)[:-KEPT]:
-            del _registrations[old]
+        _registrations.clear()
+        _registrations.update({keys[number]: found for number, found in done.registrations.items()})
         shown: dict[str, Volume] = {}
         for number, found in done.registrations.items():
             first, later = visits[0].ct, visits[number - 1].ct
