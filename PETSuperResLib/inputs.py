@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from .volume import Volume
 if TYPE_CHECKING:
     import torch
 
+    from .physics.image_model import ImageMeasurement
+    from .physics.image_noise import ImageNoise
     from .physics.measurement import Measurement
     from .problem import Problem
 
@@ -151,15 +154,12 @@ class Inputs:
 
     def _image_problem(self, resolution: ImageResolution, spacing_mm: float, device: torch.device) -> Problem:
         """The problem of the PET itself, on its own voxels."""
-        from .physics.image_model import image_measurement
         from .physics.image_noise import image_noise
         from .problem import Problem
 
         noise = image_noise(self.pet, resolution.noise_fwhm_mm, self.request.noise, resolution.noise_exponent)
-        image = self.pet if self.region is None else crop_to_region(self.pet, self.region)
-        image = image.with_array(image.array.clip(0), "SUVbw")
-        measurement = image_measurement(image, resolution.fwhm_mm, noise, resolution.hot_part)
-        problem = Problem.make(measurement, image_grid(image, spacing_mm), self.ct, device)
+        measurement = pet_measurement(self.pet, self.region, resolution, noise)
+        problem = Problem.make(measurement, image_grid(measurement.grid, spacing_mm), self.ct, device)
         scanner, warnings = self.scanner, []
         if self.request.noise is not None:
             measured = image_noise(self.pet, resolution.noise_fwhm_mm, exponent=resolution.noise_exponent)
@@ -170,6 +170,17 @@ class Inputs:
                 "value, and it decides how much is sharpened."
             )
         return replace(problem, facts={"noise": noise.to_dict()}, warnings=tuple(warnings))
+
+
+def pet_measurement(
+    pet: Volume, region: Sequence[float] | None, resolution: ImageResolution, noise: ImageNoise
+) -> ImageMeasurement:
+    """A PET (SUVbw, axial slices), or the ``region`` of it, as what was measured."""
+    from .physics.image_model import image_measurement
+
+    image = pet if region is None else crop_to_region(pet, region)
+    image = image.with_array(image.array.clip(0), "SUVbw")
+    return image_measurement(image, resolution.fwhm_mm, noise, resolution.hot_part)
 
 
 def read_image(image: Volume | str | Path, modality: str, option: str = "", series: str | None = None) -> Volume:

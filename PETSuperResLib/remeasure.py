@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse.csgraph import connected_components
 
 from .dispersion import with_measured_dispersion
 from .errors import InputError
-from .grid import axial, crop_to_region
+from .grid import axial
+from .inputs import pet_measurement
 from .lesions.doubts import with_doubts
 from .lesions.evidence import with_evidence
 from .lesions.intervals import Conditions, with_recovered
 from .lesions.measures import MTV, Lesion, measure_lesions
-from .lesions.recovery import REACH_MM, recover
+from .lesions.recovery import REACH_MM, groups_of_boxes, recover
 from .lesions.segments import Segment
 from .physics.amplitudes import Data
-from .physics.image_model import ImageMeasurement, image_measurement
+from .physics.image_model import ImageMeasurement
 from .physics.image_noise import ImageNoise
 from .physics.measurement import Measurement
 from .problem import Problem
@@ -94,14 +94,14 @@ def lesions_of_result(
 ) -> list[Lesion]:
     """The SUVs of every segment within a result ``volume`` whose ``data`` are given, with what supports them.
 
-    Of a lesion smaller than the resolution no SUVmax is recovered (:func:`~.lesions.doubts.doubts_of`).
+    Of a lesion smaller than the resolution no SUVmax is recovered (:func:`~.lesions.doubts.with_doubts`).
     """
     lesions = measure_lesions(volume, segments, threshold=threshold, skip_outside=True)
     held = {lesion.label for lesion in lesions}
     inside = [segment for segment in segments if segment.label in held]
     lesions = with_recovered(lesions, recover(data, volume, inside), Conditions.of(data))
     lesions = with_evidence(lesions, data, volume.array, inside)
-    return [with_doubts(lesion, data.measurement.model_fwhm_mm[0]) for lesion in lesions]
+    return [with_doubts(lesion, data.fwhm_mm[0]) for lesion in lesions]
 
 
 def neighbourhoods(segments: Sequence[Segment], voxel_mm: float) -> list[list[Segment]]:
@@ -110,9 +110,7 @@ def neighbourhoods(segments: Sequence[Segment], voxel_mm: float) -> list[list[Se
         return []
     corners = np.stack([segment.mask.corners() for segment in segments])
     low, high = corners.min(1), corners.max(1)
-    gaps = np.maximum(low[:, None] - high, low - high[:, None]).max(-1)
-    count, number = connected_components(gaps < 2 * (REACH_MM + voxel_mm), directed=False)
-    return [[s for s, of in zip(segments, number, strict=True) if of == group] for group in range(count)]
+    return [[segments[n] for n in group] for group in groups_of_boxes(low, high, 2 * (REACH_MM + voxel_mm))]
 
 
 def _digest(segment: Segment) -> str:
@@ -135,8 +133,4 @@ def measurement_of(pet: Volume, report: Mapping[str, Any]) -> ImageMeasurement:
         raise InputError(
             "The result's report does not describe the PET's resolution and noise: run the reconstruction again."
         ) from error
-    image = axial(pet)
-    if report.get("region"):
-        image = crop_to_region(image, report["region"])
-    image = image.with_array(image.array.clip(0), "SUVbw")
-    return image_measurement(image, resolution.fwhm_mm, noise, resolution.hot_part)
+    return pet_measurement(axial(pet), report.get("region"), resolution, noise)

@@ -9,7 +9,7 @@ linear estimator (Whitaker et al., Opt Express 2008, 16:8150). Where a lesion's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,15 +70,22 @@ class _Mask:
     block: Block
 
 
-def _groups(masks: Sequence[_Mask], image: Volume) -> Iterator[list[_Mask]]:
+def groups_of_boxes(low: np.ndarray, high: np.ndarray, apart_mm: float) -> list[np.ndarray]:
+    """The numbers of boxes in groups that lie ``apart_mm`` or more from each other; corners ``(n, 3)`` in mm."""
+    gaps = np.maximum(low[:, None] - high, low - high[:, None]).max(-1)
+    count, number = connected_components(gaps < apart_mm, directed=False)
+    return [np.flatnonzero(number == group) for group in range(count)]
+
+
+def _groups(masks: Sequence[_Mask], image: Volume) -> list[list[_Mask]]:
     """Segments whose boxes lie so close that their surroundings meet."""
     if not masks:
-        return
-    low, high = (np.array([[getattr(s, end) for s in mask.block] for mask in masks]) for end in ("start", "stop"))
-    gaps = (np.maximum(low[:, None] - high, low - high[:, None]) * image.spacing[::-1]).max(-1)
-    count, number = connected_components(gaps < 2 * REACH_MM, directed=False)
-    for group in range(count):
-        yield [mask for mask, of in zip(masks, number, strict=True) if of == group]
+        return []
+    low, high = (
+        np.array([[getattr(s, end) for s in mask.block] for mask in masks]) * image.spacing[::-1]
+        for end in ("start", "stop")
+    )
+    return [[masks[n] for n in group] for group in groups_of_boxes(low, high, 2 * REACH_MM)]
 
 
 def _recovered(data: Data, image: Volume, masks: Sequence[_Mask]) -> list[Recovered]:
