@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from tiny import small_phantom, tiny_prior
 
+from PETSuperResLib import remeasure as module
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.files import to_json
 from PETSuperResLib.grid import reordered
+from PETSuperResLib.lesions.recovery import recover
 from PETSuperResLib.lesions.segments import region_around, segments_of
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.reconstruction import reconstruct
@@ -57,7 +59,7 @@ def test_the_report_and_the_images_give_what_the_run_recovered(run, how):
         assert values(one) == pytest.approx(values(other), rel=1e-3)
 
 
-def test_a_sinogram_serves_and_a_report_of_one_describes_no_image(run):
+def test_a_sinogram_serves_and_a_report_of_one_describes_no_image(run, monkeypatch):
     phantom = small_phantom()
     scan = simulate(phantom.pet, phantom.ct, "standard", "high", seed=0, device="cpu")
     result = run(scan.lr, phantom.ct, phantom.labels, measurement=scan.measurement)
@@ -66,7 +68,10 @@ def test_a_sinogram_serves_and_a_report_of_one_describes_no_image(run):
     for one, other in zip(data.lesions(segments), result.lesions["ours-quick"], strict=True):
         assert values(one) == pytest.approx(values(other), rel=1e-3)
     half = segments[0].mask.with_array(np.where(np.arange(segments[0].mask.shape[2]) < 1, segments[0].mask.array, 0))
+    fitted = []
+    monkeypatch.setattr(module, "recover", lambda *known: fitted.append(len(known[2])) or recover(*known))
     changed = data.lesions([replace(segments[0], mask=half), *segments[1:]])
+    assert fitted == [1] and len(changed) == 2  # the other one is far away, and as it was
     assert changed[0].volume_ml < 0.9 * result.lesions["ours-quick"][0].volume_ml
     assert changed[0].suvmean_recovered != result.lesions["ours-quick"][0].suvmean_recovered
     with pytest.raises(InputError, match="run the reconstruction again"):
