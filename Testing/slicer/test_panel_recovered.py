@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -9,13 +11,17 @@ import numpy as np
 import pytest
 import slicer
 import torch
+from panel_case import FakeRunner
 from PETSuperResSlicer import sample_data as sample
 from PETSuperResSlicer.mrml import lesion_chart, provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+from PETSuperResSlicer.worker.recovery import Recovery
 from slicer_host.latency import run_delay
 
+from PETSuperResLib.errors import InputError
 from PETSuperResLib.inputs import Inputs
+from PETSuperResLib.lesions.segments import Segment
 from PETSuperResLib.request import Request
 
 GROUND_S = 300.0  # on a busy machine, where the worker has the lowest priority
@@ -84,6 +90,29 @@ def test_only_the_changed_lesion_changes_and_the_others_stay(panel, host, shown)
     assert host.spin(GROUND_S, until=lambda: (recovered(panel) or before) != before)
     after = recovered(panel)
     assert {name for name in before if after[name] != before[name]} == {"Lesion 3"}
+
+
+def test_a_process_that_ended_is_replaced_and_gets_the_data_again(panel, host, shown):
+    before, recovery = recovered(panel), panel.logic._recovery
+    edit(shown, panel)
+    assert host.spin(5, until=lambda: recovery.task.running)
+    os.kill(recovery.client.process.pid, signal.SIGKILL)
+    assert host.spin(GROUND_S, until=lambda: (recovered(panel) or before) != before), panel.ui.lesionsLabel.text
+
+
+def test_a_waiting_question_that_cannot_be_asked_any_more_is_answered(nodes):
+    """As when the PET's voxels are removed while another question is computed."""
+    recovery, answers = Recovery(), []
+    recovery.client = FakeRunner()
+    recovery.client.process = None
+    segments = [Segment(1, "Liver", nodes.labels)]
+    for _question in range(2):
+        recovery.start(nodes.result, {"pet": nodes.pet}, segments, 2.5, answers.append, answers.append)
+    nodes.pet.SetAndObserveImageData(None)
+    recovery.client.say("result", report={"lesions": []})
+    recovery.client.deliver()
+    [error] = answers
+    assert isinstance(error, InputError) and "has no voxels" in str(error)
 
 
 @pytest.mark.timing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.lesions.measures import Lesion
 from PETSuperResLib.lesions.segments import Segment
 from PETSuperResSlicer.mrml import provenance
@@ -83,7 +84,7 @@ class Recovery:
         def lost(error: Exception) -> None:
             self._sent = None
             if known:  # a process that has lost the data is asked once more, with them
-                self.start(result, data, segments, threshold, done, failed)
+                self._ask_or_fail(result, data, segments, threshold, done, failed)
             else:
                 failed(error)
 
@@ -92,7 +93,14 @@ class Recovery:
     def _next(self) -> None:
         question, self._waiting = self._waiting, None
         if question is not None:
+            self._ask_or_fail(*question)
+
+    def _ask_or_fail(self, *question: Any) -> None:
+        """Ask from the event loop, where nobody takes an error."""
+        try:
             self._ask(*question)
+        except PETSuperResError as error:
+            question[-1](error)
 
 
 def _name(*of: Any) -> str:
