@@ -58,4 +58,8 @@ def test_the_study_compares_two_visits_of_a_subject(tmp_path, monkeypatch):
     assert {r["mask"] for r in rows} == set(changes.MASKS)
     assert all(float(r["suvmean_recovered_low"]) < float(r["suvmean_recovered_high"]) for r in rows)
     assert float(rows[0]["true_suvmean_percent"]) < -15 and "## By change" in written.read_text()
+    by_mask = {r["mask"]: r for r in rows if r["lesion"] == rows[0]["lesion"]}
+    true, larger = (float(by_mask[mask]["tlg_recovered_percent"]) for mask in ("true", "one voxel larger"))
+    assert larger > true + 5
+    assert float(rows[0]["true_tlg_ratio"]) == pytest.approx(float(rows[0]["true_suvmean_ratio"]))
     assert (tmp_path / "out" / "changes.png").is_file()

@@ -13,6 +13,8 @@ from ...lesions.blobs import Blob, find_blobs
 from ...lesions.evidence import SUPPORTED, blob_evidence
 from ...problem import Problem
 from ..plotting import save_figure
+from .summary import markdown
+from .tables import Cell, Table
 
 COLUMNS = (
     *("patient", "reference", "setting", "counts", "input", "variant", "k", "j", "i"),
@@ -62,38 +64,27 @@ def roc_area(true: np.ndarray, false: np.ndarray) -> float:
 
 def evidence_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The section of the document: a table of the variants."""
-    columns = [
-        "Variant",
-        "true blobs",
-        "false blobs",
-        "area under the ROC curve",
-        "90 % interval",
-        "clearly false",
-        "area",
-    ]
-    columns += [f"true, below {SUPPORTED:g} sigma", f"false, {SUPPORTED:g} sigma and more"]
-    lines = [
-        "## Evidence of hot blobs",
-        "",
+    columns = (
+        *("Variant", "true blobs", "false blobs", "area under the ROC curve", "90 % interval", "clearly false", "area"),
+        *(f"true, below {SUPPORTED:g} sigma", f"false, {SUPPORTED:g} sigma and more"),
+    )
+    told = (
         "All references together. A blob is false where the reference lacks half or more of its uptake above the "
         f"surroundings, and clearly false from {CLEAR:.0%} on: between them lie blobs that exaggerate something small. "
-        f"Those below {SUPPORTED:g} sigma are flagged as not supported by the data. Interval: bootstrap over subjects.",
-        "",
-        f"| {' | '.join(columns)} |",
-        "|" + "---|" * len(columns),
-    ]
+        f"Those below {SUPPORTED:g} sigma are flagged as not supported by the data. Interval: bootstrap over subjects."
+    )
+    body = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
         mine = [row for row in rows if row["variant"] == variant]
         true, false = _sigmas(mine)
         low, high = _interval(mine)
         clear = np.array([row["evidence_sigma"] for row in mine if row["lacking"] >= CLEAR])
         interval = "" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
-        lines.append(
-            f"| {variant} | {len(true)} | {len(false)} | {_shown(roc_area(true, false))} | {interval} "
-            f"| {len(clear)} | {_shown(roc_area(true, clear))} "
-            f"| {(true < SUPPORTED).sum()} | {(false >= SUPPORTED).sum()} |"
-        )
-    return [*lines, ""]
+        cells = [variant, len(true), len(false), _shown(roc_area(true, false)), interval]
+        cells += [len(clear), _shown(roc_area(true, clear))]
+        cells += [(true < SUPPORTED).sum(), (false >= SUPPORTED).sum()]
+        body.append(tuple(Cell(str(cell)) for cell in cells))
+    return ["## Evidence of hot blobs", "", *markdown(Table(columns, tuple(body), (told,))), ""]
 
 
 def plot_evidence(path: Path, rows: Sequence[dict[str, Any]]) -> None:

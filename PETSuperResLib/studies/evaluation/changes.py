@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,8 @@ from ...progress import Callback, Reporter
 from ...remeasure import lesions_of_result
 from ...volume import Volume
 from ..plotting import save_figure
-from ..subjects import Subject
 from .lesion_scenes import Scan, scans
-from .lesions import moved_labels
+from .lesions import QUALITY, Row, moved_labels
 from .summary import heading, markdown
 from .tables import Cell, Table
 
@@ -38,7 +36,6 @@ MASKS = {"true": 0, "one voxel larger": 1}  # of the second visit
 FACTORS = (0.7, 1.0, 1.15, 0.0, np.inf)  # of the contrast at the second visit to that at the first
 TITLES = {0.7: "-30 %", 1.0: "none", 1.15: "+15 %"}
 ANOTHER_SEED = 500  # of the second visit's noise, and of each further draw
-QUALITY = "draft"  # what is recovered hardly depends on the image's quality
 MEASURES = ("suvmean", "suvpeak", "suvmax", "tlg")
 IMAGES = ("pet", "sr", "recovered")  # that a change is read from
 COLUMNS = (
@@ -48,7 +45,6 @@ COLUMNS = (
     *(f"true_{name}_ratio" for name in MEASURES),
     *(f"{name}_recovered_{part}" for name in MEASURES for part in ("percent", "low", "high", "real")),
 )
-Row = dict[str, Any]
 
 
 def changes_study(
@@ -90,7 +86,7 @@ def pair_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str)
     visits: list[dict[str, Visit]] = []
     truths, factors = [], dict[str, float]()
     for number in (0, 1):
-        seen = Subject(scan.subject.name, {**scan.subject.decides, "visit": number}, scan.subject.load, "sharp")
+        seen = replace(scan.subject, decides=scan.subject.decides | {"visit": number})
         own = replace(scan, subject=seen, seed=scan.seed + ANOTHER_SEED * number)
         images, factors = _painted(pet, surroundings, labels, number)
         masks = list(MASKS) if number else ["true"]
@@ -140,21 +136,24 @@ def _visit(
     problem = scan.problem(simulation, ct, device)
     image = scan.restored(problem, ct, prior, quality, folder)
     data = problem.data(problem.expected(image.array))
-    truth, visits = {}, {}
+    seen, visits = {"pet": simulation.lr, "sr": image}, {}
     for mask in masks:
         labels = moved_labels(images[1], MASKS[mask])
         segments = segments_of(labels) if labels.array.any() else []
-        if mask == "true":
-            true = measure_lesions(simulation.truth, segments, skip_outside=True)
-            truth = {one.name: {name: getattr(one, name) for name in MEASURES} for one in true}
         recovered = {one.name: recovered_of(vars(one)) for one in lesions_of_result(data, image, segments)}
-        if mask == "true":
-            for name, one in recovered.items():
-                volume = one["tlg_recovered"] / one["suvmean_recovered"]
-                truth[name] |= {"volume_ml": volume, "tlg": truth[name]["suvmean"] * volume}
-        seen = {"pet": simulation.lr, "sr": image}
         visits[mask] = Visit(f"visit {scan.seed}", seen, tuple(segments), recovered=recovered)
-    return visits, truth
+    return visits, _truth(simulation.truth, visits["true"])
+
+
+def _truth(reference: Volume, visit: Visit) -> dict[str, dict[str, float]]:
+    """The true figures of a visit's lesions by name; TLG is that of the whole segment, as recovered."""
+    found = {}
+    for one in measure_lesions(reference, visit.segments, skip_outside=True):
+        own = visit.recovered[one.name]
+        volume = own["tlg_recovered"] / own["suvmean_recovered"]
+        figures = {name: getattr(one, name) for name in MEASURES}
+        found[one.name] = figures | {"volume_ml": volume, "tlg": one.suvmean * volume}
+    return found
 
 
 def _rows(
@@ -249,14 +248,10 @@ def _table(rows: Sequence[Row], title: str, group: Any, names: Sequence[str], wh
 
 def coverage(rows: Sequence[Row], measure: str) -> float:
     """Per cent of the intervals of a recovered measure's change that hold the true one; NaN without intervals."""
-    ends = partial(_ends, measure=measure)
-    held = [low <= 100 * (row[f"true_{measure}_ratio"] - 1) <= high for row in rows for low, high in ends(row)]
+    low, high = (f"{measure}_recovered_{end}" for end in ("low", "high"))
+    known = [row for row in rows if row[low] is not None]
+    held = [row[low] <= 100 * (row[f"true_{measure}_ratio"] - 1) <= row[high] for row in known]
     return 100 * float(np.mean(held)) if held else float("nan")
-
-
-def _ends(row: Row, measure: str) -> list[tuple[float, float]]:
-    low, high = (row.get(f"{measure}_recovered_{end}") for end in ("low", "high"))
-    return [] if low is None or high is None else [(low, high)]
 
 
 def changes_figure(path: Path, rows: Sequence[Row]) -> Path:

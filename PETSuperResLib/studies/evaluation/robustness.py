@@ -26,11 +26,16 @@ from . import blob_evidence
 from .false_lesions import FALSE, SPOT_MM, false_lesions
 from .image_input import effective_fwhm, image_problem
 from .metrics import body_mask, whole_field, within_body
-from .summary import heading
+from .summary import heading, markdown
+from .tables import Cell, Table
 
 COLUMNS = (
     *("patient", "reference", "setting", "counts", "variant", "psnr", "ssim", "nmse", "psnr_body", "change_db"),
     *("false_lesions", "false_contrast", "slices", "input"),
+)
+HEADING = (
+    *("Variant", "PSNR dB", "SSIM", "NMSE", "mean change dB", "worst change dB"),
+    *("false lesions", "highest false contrast"),
 )
 BLOBS = "robustness_blobs"
 FURTHER_TABLES = {BLOBS: blob_evidence.COLUMNS}
@@ -194,20 +199,17 @@ def write_robustness(
         mine = [r for r in rows if r["reference"] == reference]
         cases = len({r["patient"] for r in mine})
         lines += [f"## {reference.capitalize()} references, {cases} cases", ""]
-        columns = ["Variant", "PSNR dB", "SSIM", "NMSE", "mean change dB", "worst change dB"]
-        columns += ["false lesions", "highest false contrast"]
-        lines += [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+        body = []
         for variant in dict.fromkeys(r["variant"] for r in mine):
             found = [r for r in mine if r["variant"] == variant]
             mean = {key: np.mean([r[key] for r in found]) for key in ("psnr", "ssim", "nmse", "change_db")}
             worst = min(r["change_db"] for r in found)
-            lines.append(
-                f"| {variant} | {mean['psnr']:.2f} | {mean['ssim']:.3f} | {mean['nmse']:.4f} "
-                f"| {mean['change_db']:+.2f} | {worst:+.2f} "
-                f"| {sum(r['false_lesions'] for r in found)} | {max(r['false_contrast'] for r in found):.2f} |"
-            )
+            cells = [variant, f"{mean['psnr']:.2f}", f"{mean['ssim']:.3f}", f"{mean['nmse']:.4f}"]
+            cells += [f"{mean['change_db']:+.2f}", f"{worst:+.2f}", str(sum(r["false_lesions"] for r in found))]
+            body.append(tuple(map(Cell, [*cells, f"{max(r['false_contrast'] for r in found):.2f}"])))
         slices = sum(r["slices"] for r in mine if r["variant"] == COMMON[0].name)
         lines += [
+            *markdown(Table(HEADING, tuple(body))),
             "",
             f"False lesions: spots of {2 * SPOT_MM:g} mm whose contrast to their surroundings is {FALSE} times the "
             f"reference's or more (or {FALSE}, where the reference has none), in the {slices} slices without a lesion.",

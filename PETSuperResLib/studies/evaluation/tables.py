@@ -28,16 +28,7 @@ BASELINE = "interpolated"  # the clinic's image on the SR grid
 MEASURABLE_ML = 1.0  # lesions of which more than a hint is asked
 TITLES = {"cts": "Painted torso CT"}  # of references
 TESTED_CASES = 6  # with fewer, the paired test cannot reach p < 0.05
-WORDS = (
-    "patient",
-    "lesion",
-    "method",
-    "reference",
-    "setting",
-    "counts",
-    "input",
-    "told",
-)  # no numbers
+WORDS = ("patient", "lesion", "method", "reference", "setting", "counts", "input", "told")  # no numbers
 
 
 @dataclass(frozen=True)
