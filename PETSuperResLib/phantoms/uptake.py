@@ -22,7 +22,8 @@ APEX = np.array([0.72, -0.52, -0.46])  # direction of its axis: to the left, fro
 
 def paint_organs(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generator) -> None:
     """Give the organs of a torso their SUV, in place; ``uptake`` ``(K, J, I)`` holds that of the other tissues."""
-    u = rng.uniform
+    assert anatomy.torso is not None
+    u, depth = rng.uniform, anatomy.torso.depth
     blood, liver = u(1.1, 2.1), u(1.5, 3.0)
     stimulated = rng.random() < 0.06  # marrow and spleen after growth factors or in anaemia
     marrow = u(2.5, 5.0) if stimulated else u(0.7, 2.0)
@@ -37,9 +38,9 @@ def paint_organs(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generator)
     for name, suv in levels.items():
         _fill(uptake, anatomy.tissue == CODE[name], suv)
     _fill(uptake, anatomy.tissue == CODE["heart"], blood)
-    _paint_myocardium(anatomy, uptake, blood, rng)
-    _paint_kidneys(anatomy, uptake, rng)
-    _paint_bowel(anatomy, uptake, rng)
+    _paint_myocardium(anatomy, depth, uptake, blood, rng)
+    _paint_kidneys(anatomy, depth, uptake, rng)
+    _paint_bowel(anatomy, depth, uptake, rng)
     if rng.random() < 0.1:
         _paint_brown_fat(anatomy, uptake, rng)
 
@@ -54,7 +55,9 @@ def _fill(uptake: np.ndarray, mask: np.ndarray, suv: float | np.ndarray) -> None
     uptake[box] += sharp * (value - uptake[box])
 
 
-def _paint_myocardium(anatomy: Anatomy, uptake: np.ndarray, blood: float, rng: np.random.Generator) -> None:
+def _paint_myocardium(
+    anatomy: Anatomy, depth: np.ndarray, uptake: np.ndarray, blood: float, rng: np.random.Generator
+) -> None:
     """The left ventricle's wall: none after fasting to much; dark beside contrast agent, else a shell in the heart."""
     heart = anatomy.tissue == CODE["heart"]
     if heart.sum() * anatomy.ct.voxel_ml < 150:
@@ -71,27 +74,26 @@ def _paint_myocardium(anatomy: Anatomy, uptake: np.ndarray, blood: float, rng: n
     length, width = VENTRICLE_MM * rng.uniform(0.9, 1.1, 2)
     wall = rng.uniform(8, 12)
 
-    def depth(less: float) -> np.ndarray:
+    def within(less: float) -> np.ndarray:
         a, b = length - less, width - less
         return b * (1 - np.sqrt((along / a) ** 2 + (across / b) ** 2))
 
     edge = spacing[0]
-    shell = np.clip(0.5 + depth(0) / edge, 0, 1) * np.clip(0.5 - depth(wall) / edge, 0, 1)
+    shell = np.clip(0.5 + within(0) / edge, 0, 1) * np.clip(0.5 - within(wall) / edge, 0, 1)
     pool = np.percentile(hu[inside], 90)
     if pool > 210:
         dark = ndimage.gaussian_filter(np.clip((0.5 * (pool + 90) - hu) / 40, 0, 1), 2.5 / spacing[::-1])
-        dark = np.clip(2 * dark - 0.5, 0, 1) * np.clip(0.5 + depth(-8) / edge, 0, 1)
-        shell = dark * (anatomy.torso.depth[box] > 2 if anatomy.torso else 1)
+        dark = np.clip(2 * dark - 0.5, 0, 1) * np.clip(0.5 + within(-8) / edge, 0, 1)
+        shell = dark * (depth[box] > 2)
     shell = shell * inside * np.clip((along + 0.6 * length) / 4, 0, 1)
     uneven = 1 + rng.uniform(0, 0.35) * np.sin(np.arctan2(points[..., 2] - middle[2], points[..., 1] - middle[1]))
     suv = blood * _log_uniform(rng, 0.8, 8) * uneven
     uptake[box] += shell * (suv - uptake[box])
 
 
-def _paint_kidneys(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generator) -> None:
+def _paint_kidneys(anatomy: Anatomy, depth: np.ndarray, uptake: np.ndarray, rng: np.random.Generator) -> None:
     """Cortex, medulla, and urine in the pelvis and parts of the ureter."""
     parts, number = ndimage.label(anatomy.tissue == CODE["kidney"])
-    depth = anatomy.torso.depth if anatomy.torso else np.zeros_like(uptake)
     cortex, urine = rng.uniform(1.8, 3.6), _log_uniform(rng, 3, 30)
     medulla = cortex * rng.uniform(0.55, 0.95)
     spacing = np.array(anatomy.ct.spacing)
@@ -126,9 +128,8 @@ def _draw(shape: Shape, anatomy: Anatomy, uptake: np.ndarray, suv: float) -> Non
             canvas.paint(canvas.cover(canvas.distance(shape, window)) * free, suv, None, 0, window)
 
 
-def _paint_bowel(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generator) -> None:
+def _paint_bowel(anatomy: Anatomy, depth: np.ndarray, uptake: np.ndarray, rng: np.random.Generator) -> None:
     """Bowel and stomach: walls by segment, some of them hot, all of them under metformin; contents have less."""
-    depth = anatomy.torso.depth if anatomy.torso else np.zeros_like(uptake)
     count = int(anatomy.compartments.max()) + 1
     segment = np.exp(rng.normal(0, 0.3, count))
     hot = rng.random(count) < rng.choice([0.0, 0.08, 0.2])

@@ -14,6 +14,7 @@ from PETSuperResLib.phantoms.codes import CODE
 from PETSuperResLib.phantoms.ct_organs import torso_anatomy
 from PETSuperResLib.phantoms.painting import paint
 from PETSuperResLib.phantoms.torso import torso_phantom
+from PETSuperResLib.phantoms.uptake import paint_organs
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,62 @@ def test_organs_have_the_uptake_of_fdg(anatomy, seed, monkeypatch):
     assert np.isfinite(pet).all() and np.median(pet[(anatomy.tissue == CODE["gas"]) & (anatomy.smooth < -850)]) < 0.5
 
 
+def of_organs(anatomy, seed: int) -> np.ndarray:
+    """SUV of the organs alone, 0.3 elsewhere."""
+    uptake = np.full(anatomy.ct.shape, 0.3, np.float32)
+    paint_organs(anatomy, uptake, np.random.default_rng(seed))
+    return uptake
+
+
+def test_walls_of_heart_and_bowel_have_more_uptake_than_what_they_hold(anatomy):
+    heart, bowel = (anatomy.tissue == CODE[name] for name in ("heart", "bowel"))
+    inner, outer = bowel & (anatomy.torso.depth > 8), bowel & (anatomy.torso.depth <= 4)
+    hearts = []
+    for seed in range(6):
+        pet = of_organs(anatomy, seed)
+        assert np.median(pet[outer]) > np.median(pet[inner]) > 0.4
+        hearts.append(np.percentile(pet[heart], 97) / np.median(pet[heart]))
+    assert max(hearts) > 3 and min(hearts) > 1.1
+
+
+def test_kidneys_have_cortex_medulla_and_urine(anatomy):
+    k, j, i = (np.arange(n) * mm for n, mm in zip(anatomy.ct.shape, anatomy.ct.spacing[::-1], strict=True))
+    radius = np.sqrt(((k[:, None, None] - 100) / 50) ** 2 + ((j[:, None] - 180) / 26) ** 2 + ((i - 150) / 26) ** 2)
+    tissue = np.where(radius < 1, CODE["kidney"], np.where(radius < 1.6, CODE["fat"], anatomy.tissue))
+    depth = ndimage.distance_transform_edt(radius < 1, anatomy.ct.spacing[::-1])
+    painted = replace(anatomy, tissue=tissue, torso=replace(anatomy.torso, depth=depth))
+    cortex, medulla, urine = ([] for _ in range(3))
+    for seed in range(8):
+        pet = of_organs(painted, seed)
+        cortex.append(np.median(pet[(depth > 2) & (depth < 7)]))
+        medulla.append(np.median(pet[depth > 12]))
+        urine.append(pet[radius < 1].max())
+    assert 1.5 < min(cortex) < max(cortex) < 4 and np.median(np.divide(medulla, cortex)) < 0.97
+    assert max(urine) > 8
+
+
+def test_some_paintings_have_brown_fat(anatomy):
+    fat = (anatomy.tissue == CODE["brown_fat"]) & (anatomy.smooth < -60)
+    hottest = np.array([of_organs(anatomy, seed)[fat].max() for seed in range(25)])
+    assert 0 < np.mean(hottest > 1.5) < 0.4
+
+
+def test_a_painting_is_scanned_with_breath_arms_and_without_couch(anatomy, monkeypatch):
+    columns = np.arange(120)
+    narrow = replace(anatomy, tissue=np.where((columns > 24) & (columns < 96), anatomy.tissue, CODE["air"]))
+    dome = narrow.torso.breathing > 0.5
+    made = {}
+    for share in (0.0, 1.0):
+        monkeypatch.setattr("PETSuperResLib.phantoms.painting.BREATHING_SHARE", share)
+        monkeypatch.setattr("PETSuperResLib.phantoms.painting.ARMS_SHARE", share)
+        made[share] = [paint(narrow, seed, lesions=0) for seed in range(4)]
+    beside = narrow.tissue == CODE["air"]
+    for still, moved in zip(made[0.0], made[1.0], strict=True):
+        assert np.abs(moved.pet.array - still.pet.array)[dome].mean() > 0.02
+        assert still.pet.array[beside].max() == 0 and moved.pet.array[beside].max() > 0.4
+    assert any(one.ct.array[beside].max() == -1000 for one in made[0.0])
+
+
 def test_the_seed_decides_the_painting(anatomy):
     one, same, other = (paint(anatomy, seed) for seed in (3, 3, 4))
     assert np.array_equal(one.pet.array, same.pet.array) and np.array_equal(one.ct.array, same.ct.array)
@@ -78,6 +135,18 @@ def test_breathing_moves_organs_near_the_diaphragm_and_not_the_spine(anatomy):
     moved = 5.0 * np.abs(pet - before)
     liver, spine = anatomy.tissue == CODE["liver"], anatomy.tissue == CODE["marrow"]
     assert 2 < np.percentile(moved[liver], 90) < 21 and np.median(moved[spine]) < 0.5
+
+
+def test_breathing_blurs_the_diaphragm(anatomy):
+    """The edge between two slices is spread over more, where it takes part in the motion."""
+    dome = np.unravel_index(anatomy.torso.breathing.argmax(), anatomy.ct.shape)
+    wide = []
+    for seed in range(6):
+        pet = np.zeros(anatomy.ct.shape, np.float32)
+        pet[: dome[0]] = 1.0
+        breathe(anatomy, pet, np.zeros(pet.shape, np.int16), np.random.default_rng(seed))
+        wide.append(((pet[:, dome[1], dome[2]] > 0.02) & (pet[:, dome[1], dome[2]] < 0.98)).sum())
+    assert max(wide) > 2
 
 
 def test_lesions_and_their_labels_move_together(anatomy):
