@@ -70,6 +70,21 @@ def test_the_plots_axis_has_the_numbers_of_the_table_and_says_which_lesion_is_wh
     assert chart.GetXAxisTitle() == "Lesion: 1 Liver, 2 Node"
 
 
+def test_the_plot_has_the_intervals_as_lines_over_the_bars_of_what_was_recovered(nodes, measured):
+    ends = ((3.0, 5.0), (6.0, 9.0))
+    known = [
+        replace(one, suvmean_recovered=sum(end) / 2, suvmean_low=end[0], suvmean_high=end[1])
+        for one, end in zip(measured.columns["sr"], ends, strict=True)
+    ]
+    table = lesions.update_table(None, measured.recovered(known), nodes.pet, nodes.result)
+    interval = series_of(lesion_chart.update_chart(None, table, "suvmean"))[-1]
+    drawn = interval.GetTableNode().GetTable()
+    x, y = ([drawn.GetColumnByName(name).GetValue(row) for row in range(14)] for name in "xy")
+    np.testing.assert_equal(y, [3, 3, 3, 5, 5, 5, np.nan, 6, 6, 6, 9, 9, 9, np.nan])
+    assert [x[2], x[3], x[9]] == pytest.approx([1 + 0.8 / 3] * 2 + [2 + 0.8 / 3])  # the middle of the third of 3 bars
+    assert x[0] < x[2] < x[1] and x[4] < x[3] < x[5]
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_chart_that_lost_a_series_is_repaired(scene, chart, lost):
     """As after a scene was loaded into the session: the legend once read SR, SR."""

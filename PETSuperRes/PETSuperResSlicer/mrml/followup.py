@@ -12,13 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-import vtk
-
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.measures import MTV
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.columns import add_column
 from PETSuperResSlicer.mrml.inputs import dicom_values
 from PETSuperResSlicer.mrml.segments import mask_steps
 from PETSuperResSlicer.mrml.units import require_suv
@@ -199,13 +197,5 @@ def _fill(table: Any, rows: Sequence[dict[str, Any]]) -> None:
         values = [row.get(name) for row in rows]
         if all(value in (None, "") for value in values):
             continue
-        words = any(isinstance(value, str) for value in values)
-        column = vtk.vtkStringArray() if words else vtk.vtkDoubleArray()
-        column.SetName(name)
-        for value in values:
-            if words:
-                column.InsertNextValue("" if value is None else str(value))
-            else:
-                column.InsertNextValue(np.nan if value is None else float(value))
-        table.AddColumn(column)
+        add_column(table, name, values, text=any(isinstance(value, str) for value in values))
     table.Modified()

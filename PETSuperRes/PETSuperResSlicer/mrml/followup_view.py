@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import slicer
-import vtk
 
 from PETSuperResLib.followup.change import FOLLOWED
 from PETSuperResSlicer.mrml import followup, provenance
 from PETSuperResSlicer.mrml.changes import Changes, outline_segments
+from PETSuperResSlicer.mrml.columns import add_column
 
 RECOVERED = "recovered"
 TITLES = {name: f"{m.title} [{m.unit}]" for name, m in FOLLOWED.items() if RECOVERED not in name}  # as they are shown
@@ -107,17 +106,17 @@ def update_chart(table: Any, measure: str) -> Any:
     chart.RemoveAllPlotSeriesNodeIDs()
     values.RemoveAllColumns()
     count = len(report["visits"])
-    _column(values, "Study", range(1, count + 1))
+    add_column(values, "Study", range(1, count + 1))
     for place, (lesion, rows) in enumerate(by_lesion(report).items()):
         for title, name, own in lines(rows, measure):
             series = f"{lesion} {rows[0]['name']} {title}"
             by_visit = {row["visit"]: row for row in own}
-            _column(values, series, [by_visit.get(n, {}).get(name) for n in range(1, count + 1)])
+            add_column(values, series, [by_visit.get(n, {}).get(name) for n in range(1, count + 1)])
             _series(chart, values, series, COLOURS[place % len(COLOURS)], title)
             for end in ("low", "high") if title == RECOVERED else ():
                 ends = [by_visit.get(n, {}).get(f"{measure}_{end}") for n in range(1, count + 1)]
                 if any(value is not None for value in ends):
-                    _column(values, f"{series} {end}", ends)
+                    add_column(values, f"{series} {end}", ends)
                     _series(chart, values, f"{series} {end}", COLOURS[place % len(COLOURS)], end)
     chart.SetTitle(table.GetName())
     chart.SetXAxisTitle("Study: " + ", ".join(f"{n} {v['name']}" for n, v in enumerate(report["visits"], 1)))
@@ -139,14 +138,6 @@ def show_cts(table: Any, number: int, changes: Changes) -> None:
         changes.set(composite, "Compositing", composite.Add)
         changes.set(composite, "ForegroundOpacity", 1.0)
     outline_segments(changes)
-
-
-def _column(values: Any, name: str, numbers: Any) -> None:
-    column = vtk.vtkDoubleArray()
-    column.SetName(name)
-    for number in numbers:
-        column.InsertNextValue(np.nan if number is None else float(number))
-    values.AddColumn(column)
 
 
 def _series(chart: Any, values: Any, name: str, colour: tuple[float, float, float], kind: str) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 
 from PETSuperResLib.lesions import measures
 from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.mrml.columns import add_column
 from PETSuperResSlicer.mrml.lesion_table import NUMBER, numbered
 
 COLOURS = {
@@ -89,16 +89,9 @@ def _intervals(chart: Any, table: Any, measure: str, found: Sequence[Any]) -> An
     bar = SHARE / 3 if len(numbers) > 1 else 0.1
     for old in reversed(range(own.GetNumberOfColumns())):
         own.RemoveColumn(old)
-    x, y = vtk.vtkDoubleArray(), vtk.vtkDoubleArray()
-    x.SetName("x")
-    y.SetName("y")
-    for number, bottom, top in zip(numbers, low, high, strict=True):
-        across = number + bar + CAP * bar * np.array([-1, 1, 0, 0, -1, 1, 0])
-        for place, value in zip(across, [*[bottom] * 3, *[top] * 3, np.nan], strict=True):
-            x.InsertNextValue(place)
-            y.InsertNextValue(value)
-    own.AddColumn(x)
-    own.AddColumn(y)
+    across = bar + CAP * bar * np.array([-1, 1, 0, 0, -1, 1, 0])
+    add_column(own, "x", np.add.outer(numbers, across).ravel())
+    add_column(own, "y", [y for bottom, top in zip(low, high, strict=True) for y in (*[bottom] * 3, *[top] * 3, None)])
     own.Modified()
     series = _series(scene, found, INTERVAL, slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
     series.SetAndObserveTableNodeID(own.GetID())

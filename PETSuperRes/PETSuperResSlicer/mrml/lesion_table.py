@@ -18,6 +18,7 @@ from PETSuperResLib.lesions.measures import Lesion
 from PETSuperResLib.lesions.segments import Segment, within
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.columns import add_column
 from PETSuperResSlicer.mrml.segments import mask_steps
 
 NUMBER = "number"  # column of a lesion's number, which the plot's axis shows
@@ -101,12 +102,7 @@ def fill_lesion_table(table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         table.RemoveColumn(old)
     numbers = [{NUMBER: number, **row} for number, row in enumerate(rows, 1)]
     for name in dict.fromkeys(("lesion", NUMBER, *tables.COLUMNS, *(rows[0] if rows else ()))):
-        column = vtk.vtkStringArray() if name in TEXTS else vtk.vtkDoubleArray()
-        column.SetName(name)
-        for row in numbers:
-            value = row.get(name)
-            column.InsertNextValue((value or "") if name in TEXTS else np.nan if value is None else float(value))
-        table.AddColumn(column)
+        add_column(table, name, [row.get(name) for row in numbers], text=name in TEXTS)
         title, unit, description = _about(name)
         table.SetColumnTitle(name, title)
         table.SetColumnUnitLabel(name, unit)

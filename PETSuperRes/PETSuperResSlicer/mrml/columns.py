@@ -1,0 +1,21 @@
+"""Columns of table nodes: texts, or numbers with NaN where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import vtk
+
+
+def add_column(table: Any, name: str, values: Iterable[Any], text: bool = False) -> None:
+    """Add a column of numbers, or with ``text`` of texts; None is NaN, or an empty text."""
+    column = vtk.vtkStringArray() if text else vtk.vtkDoubleArray()
+    column.SetName(name)
+    for value in values:
+        if text:
+            column.InsertNextValue("" if value is None else str(value))
+        else:
+            column.InsertNextValue(np.nan if value is None else float(value))
+    table.AddColumn(column)
