@@ -156,6 +156,24 @@ def test_what_is_recovered_of_a_result_is_the_library_s(known, result, monkeypat
     assert found["recovered_low"] < found["recovered"] < found["recovered_high"] and plugin.note == ""
 
 
+def test_uptake_is_recovered_again_when_segments_or_images_have_changed(known, result, monkeypatch):
+    calls = []
+    monkeypatch.setattr(remeasure, "remeasured", lambda *given: calls.append(1) or [])
+    _, plugin = statistics(known, "recovered")
+    hot = known.segments.GetSegmentation().GetSegmentIDs()[1]
+    mask = (known.labels.array == 2).astype(np.uint8)
+    changes = (
+        lambda: None,
+        lambda: slicer.util.updateSegmentBinaryLabelmapFromArray(mask, known.segments, hot, known.source),
+        *(lambda node=node: node.GetImageData().Modified() for node in (known.source, known.pet)),
+    )
+    for again, change in enumerate(changes):
+        change()
+        plugin.computeStatistics(hot)
+        plugin.computeStatistics(hot)
+        assert len(calls) == 1 + again
+
+
 def test_why_nothing_is_recovered_is_told(known, result, scene):
     found, plugin = statistics(known, *RECOVERED)
     scene.RemoveNode(known.source)
