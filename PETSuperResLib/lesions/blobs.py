@@ -62,7 +62,7 @@ def find_blobs(
     basins = watershed(-height, markers)
     peaks = ndimage.maximum_position(image, markers, numbers)
     high = [(number, peak) for number, peak in zip(numbers, peaks, strict=True) if image[peak] >= least_suv]
-    found = [_blob(image, basins == number, peak, spacing) for number, peak in high]
+    found = [_blob(image, basins, number, peak, spacing) for number, peak in high]
     hot = [blob for blob in found if blob is not None and blob.suvmax - blob.surroundings >= least_suv]
     return sorted(hot, key=lambda blob: -blob.suvmax)
 
@@ -78,14 +78,16 @@ def smooth_inside(values: np.ndarray, inside: np.ndarray, spacing: Sequence[floa
     return filled
 
 
-def _blob(image: np.ndarray, basin: np.ndarray, peak: tuple[int, ...], spacing: Sequence[float]) -> Blob | None:
-    """The blob of a maximum, or None where its basin has no surroundings."""
+def _blob(
+    image: np.ndarray, basins: np.ndarray, number: int, peak: tuple[int, ...], spacing: Sequence[float]
+) -> Blob | None:
+    """The blob of a maximum, or None where its basin, of those ``basins`` with the ``number``, has no surroundings."""
     block = _around(peak, image.shape, spacing)
     values = image[block]
     centre = tuple(p - s.start for p, s in zip(peak, block, strict=True))
     away = np.ones(values.shape, bool)
     away[centre] = False
-    basin = basin[block] & (ndimage.distance_transform_edt(away, spacing[::-1]) <= REACH_MM)
+    basin = (basins[block] == number) & (ndimage.distance_transform_edt(away, spacing[::-1]) <= REACH_MM)
     rim = basin & ~ndimage.binary_erosion(basin, border_value=1)
     if not rim.any():
         return None
