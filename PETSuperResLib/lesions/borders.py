@@ -13,29 +13,35 @@ from .segments import HALF, Segment, union
 
 FINE_MM = 1.5  # most of a voxel in which distances are measured
 BORDER_MM = 3.0  # over which the uptake falls: a voxel's border, rounded to voxels by the mask
-FAR_MM = 1e3
+KNOWN_MM = 15.0  # from a segment along every axis, within which distances are measured: all that is asked of them
+FAR_MM = 1e3  # stands for the distance beyond
 LEAST_PART = 1e-6  # of a voxel of a segment
 
 
 class Shape:
     """A segment in a box of the image, in voxels fine enough to move its border by parts of the image's.
 
-    ``inside``: the fine voxels that belong to it; ``distance``: to its border in mm, negative inside; ``in_slice``: the
-    same within every slice, :data:`FAR_MM` in slices without it.
+    ``inside``: the fine voxels that belong to it; ``distance``: to its border in mm, negative inside, :data:`FAR_MM`
+    beyond :data:`KNOWN_MM`; ``in_slice``: the same within every slice, :data:`FAR_MM` in slices without it.
     """
 
     def __init__(self, segment: Segment, box: Volume):
         self.parts = [math.ceil(mm / FINE_MM - 1e-6) for mm in box.spacing[::-1]]
         fine = box.grid([mm / n for mm, n in zip(box.spacing, self.parts[::-1], strict=True)])
-        if np.isin(segment.mask.array, (0, 1)).all():
+        contour = not np.isin(segment.mask.array, (0, 1)).all()  # parts of voxels tell where it passes through them
+        mask = segment.mask.resample_to(fine, "linear" if contour else "nearest").array
+        self.inside = mask >= max(min(HALF, float(mask.max())), LEAST_PART)
+        if not self.inside.any():  # it lies between the centres of the fine voxels
             self.inside = union([segment], fine).array > 0
-        else:  # parts of voxels tell where its contour passes through them
-            mask = segment.mask.resample_to(fine, "linear").array
-            self.inside = mask >= max(min(HALF, float(mask.max())), LEAST_PART)
-        self.distance = _signed_distance(self.inside, fine.spacing[::-1])
-        self.in_slice = np.full(fine.shape, FAR_MM, np.float32)
-        for k in np.flatnonzero(self.inside.any((1, 2))):
-            self.in_slice[k] = _signed_distance(self.inside[k], fine.spacing[1::-1])
+        self.distance, self.in_slice = (np.full(fine.shape, FAR_MM, np.float32) for _ in range(2))
+        reach = [math.ceil(KNOWN_MM / mm) for mm in fine.spacing[::-1]]
+        (own,) = ndimage.find_objects(self.inside.view(np.int8))
+        near = tuple(slice(max(0, s.start - n), s.stop + n) for s, n in zip(own, reach, strict=True))
+        inside = self.inside[near]
+        self.distance[near] = _signed_distance(inside, fine.spacing[::-1])
+        for plane, found in zip(inside, self.in_slice[near], strict=True):
+            if plane.any():
+                found[:] = _signed_distance(plane, fine.spacing[1::-1])
 
     def cover(self, shift_mm: float) -> np.ndarray:
         """The part of each fine voxel that a lesion fills whose border lies ``shift_mm`` outside the drawn one.

@@ -121,9 +121,10 @@ def test_the_data_tell_where_the_border_is_that_a_mask_misses_by_a_voxel(voxels)
     assert one.suvmean == pytest.approx(truth, rel=0.1)
 
 
-def test_a_segment_smaller_than_any_voxel_of_the_fit_does_not_spoil_those_about_it():
+@pytest.mark.parametrize("part", [1.0, 0.4])
+def test_a_segment_smaller_than_any_voxel_of_the_fit_does_not_spoil_those_about_it(part):
     problem, image, segments = scene("image", SPHERES)
-    stray = Segment(9, "stray", Volume(np.ones((1, 1, 1)), (0.5,) * 3, (-16.4, -20.4, 0.1), unit="label"))
+    stray = Segment(9, "stray", Volume(np.full((1, 1, 1), part), (0.5,) * 3, (-16.4, -20.4, 0.1), unit="label"))
     data = problem.data(problem.expected(image.array))
     sphere, tiny = recover(data, image, [segments[0], stray])
     (alone,) = recover(data, image, segments[:1])
