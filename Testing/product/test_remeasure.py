@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from tiny import small_phantom, tiny_prior
 
 from PETSuperResLib import remeasure as module
@@ -15,10 +16,13 @@ from PETSuperResLib.files import to_json
 from PETSuperResLib.grid import reordered
 from PETSuperResLib.lesions.recovery import recover
 from PETSuperResLib.lesions.segments import region_around, segments_of
+from PETSuperResLib.physics.image_noise import ImageNoise
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.reconstruction import reconstruct
 from PETSuperResLib.remeasure import Remeasurement, measurement_of, remeasured
+from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.sampling import Standard
+from PETSuperResLib.volume import Volume
 from PETSuperResLib.worker.job import Tools
 from PETSuperResLib.worker.jobs import JOBS
 from PETSuperResLib.worker.raw_arrays import write_raw
@@ -57,6 +61,22 @@ def test_the_report_and_the_images_give_what_the_run_recovered(run, how):
     assert [lesion.label for lesion in again] == [lesion.label for lesion in wanted]
     for one, other in zip(again, wanted, strict=True):
         assert values(one) == pytest.approx(values(other), rel=1e-3)
+
+
+def test_slices_far_from_the_segments_change_nothing_and_those_near_them_do():
+    truth = np.pad(np.ones((50, 18, 18), np.float32), ((0, 0), (3, 3), (3, 3)))
+    truth[24:26, 10:13, 10:13], truth[27:30, 6:18, 6:18] = 8, 12  # a lesion and, 8 mm away, an organ
+    sharp = Volume(truth, (4.0, 4.0, 4.0), unit="SUVbw")
+    blurred = ndimage.gaussian_filter(truth, 8 / 2.355 / 4)
+    noise = ImageNoise(0.01, 5.0, 1, 4.0, 1.0, "stated").to_dict()
+    report = {"resolution": resolution_of(None, {}, (4.0, 4.0), fwhm=8.0).to_dict(), "noise": noise}
+    pet, segments = sharp.with_array(blurred), segments_of(sharp.with_array(truth == 8, "label"))
+    (whole,) = Remeasurement(sharp, measurement_of(pet, report)).lesions(segments)
+    (part,) = remeasured(sharp, pet, report, segments)
+    assert values(part) == pytest.approx(values(whole), rel=1e-3)
+    above = sharp.with_array(np.where(np.arange(50)[:, None, None] < 27, truth, 1))
+    (without,) = remeasured(above, pet, report, segments)
+    assert without.suvmean_recovered != pytest.approx(whole.suvmean_recovered, rel=0.02)
 
 
 def test_a_sinogram_serves_and_a_report_of_one_describes_no_image(run, monkeypatch):
