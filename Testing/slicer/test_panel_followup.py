@@ -245,7 +245,10 @@ def test_registered_cts_are_shown_and_hidden(panel, host, answer, monkeypatch):
     panel.ui.followUpCtButton.click()
     assert all(display.GetVisibility2DFill() for display in drawn)
     assert (composite.GetBackgroundVolumeID(), composite.GetCompositing()) == before
+    panel.ui.followUpCtButton.click()
     panel.followUp.compare()
+    assert not panel.ui.followUpCtButton.checked
+    assert (composite.GetBackgroundVolumeID(), composite.GetCompositing()) == before
     answer(panel)
     names = [n.GetName() for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
     assert names.count("after on before CT") == 1  # in place of the earlier one

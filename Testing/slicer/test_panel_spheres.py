@@ -149,6 +149,20 @@ def test_what_lies_outside_is_told(panel, host, chosen):
     assert panel.ui.spheresTable.item(0, 2).text() == "-"
 
 
+def test_spheres_move_with_the_transform_of_their_list(panel, host, chosen):
+    place(panel, host, middle(chosen))
+    ((before, _figures),) = panel.spheres.figures.items()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    panel.params.spheres.SetAndObserveTransformNodeID(transform.GetID())
+    matrix = np.eye(4)
+    matrix[0, 3] = 20.0
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    host.spin(0.1)
+    ((after, (pet,)),) = panel.spheres.figures.items()
+    assert np.subtract(after.centre, before.centre) == pytest.approx([20.0, 0.0, 0.0], abs=1e-6)
+    same(pet, expected(mrml.volume_from_node(chosen.pet), after))
+
+
 def test_other_voxels_are_measured_again(panel, host, chosen):
     place(panel, host, middle(chosen))
     before = next(iter(panel.spheres.figures.values()))[0].suvmean
