@@ -57,6 +57,15 @@ def test_progress_preview_and_result(panel, host, fake, case):
     assert [c for c in classes if "Volume" in c and "Display" not in c] == ["vtkMRMLScalarVolumeNode"]
 
 
+def test_long_texts_do_not_widen_the_panel(panel, host):
+    labels = [getattr(panel.ui, f"{name}Label") for name in ("lesions", "resolution", "prior", "followUp")]
+    before = panel.parent.minimumSizeHint().width()
+    for label in labels:
+        label.setText("All: a noise that is outside of what was calibrated, so that the interval is wider.\n" * 6)
+        host.spin(0.1)
+        assert panel.parent.minimumSizeHint().width() == before < 500
+
+
 def test_cancel_leaves_nothing_behind(panel, host, fake, case):
     choose(panel, host, case)
     composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -202,6 +203,38 @@ def test_the_plot_has_a_line_for_every_lesion(panel, host, compared):
     values = series[0] and chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable()
     assert [values.GetColumnByName("1 Lesion 1 PET").GetValue(n) for n in range(2)] == [10.0, 5.0]
     assert chart.GetYAxisTitle() == "SUVmax [g/mL]" and chart.GetNumberOfPlotSeriesNodes() == 3
+
+
+def test_a_line_of_what_was_recovered_has_its_intervals_and_every_line_a_name_of_its_own(panel, host, compared):
+    report = followup.report_of(compared)
+    for row in list(report["rows"]):
+        fitted = {"suvpeak_recovered": row["suvpeak"], "suvpeak_low": 3.0, "suvpeak_high": 4.0}
+        report["rows"].append(row | fitted | {"image": "sr"})
+    compared.SetAttribute(followup.REPORT, json.dumps(report))
+    chart = view.update_chart(compared, "suvpeak")
+    series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    names = [s.GetName() for s in series]
+    kinds = ("PET", "SR", "recovered")
+    assert names == [
+        f"{n} {name} {kind}" for n, name in ((1, "Lesion 1"), (2, "Lesion 2"), (3, "Lesion 1")) for kind in kinds
+    ]
+    values = series[0].GetTableNode().GetTable()
+    points = np.array([[values.GetColumnByName(c).GetValue(n) for n in range(9)] for c in ("Study", names[2])])
+    np.testing.assert_array_equal(points[0], [1, 2, 2, 1, 1, 1, 2, 2, 2])
+    np.testing.assert_array_equal(points[1, 2:], [np.nan, 3, 4, np.nan, 3, 4, np.nan])
+    assert np.isnan([values.GetColumnByName(names[0]).GetValue(n) for n in range(2, 9)]).all()
+    panel.ui.followUpPlotButton.click()
+    host.spin(0.1)
+
+
+def test_names_of_many_lines_are_small_enough_for_the_plot(compared):
+    report = followup.report_of(compared)
+    fonts = []
+    for count in (1, 30):
+        rows = [row | {"lesion": row["lesion"] + 3 * n} for n in range(count) for row in report["rows"]]
+        compared.SetAttribute(followup.REPORT, json.dumps(report | {"rows": rows}))
+        fonts.append(view.update_chart(compared, "suvpeak").GetLegendFontSize())
+    assert fonts[0] == 12 and fonts[1] < fonts[0]
 
 
 def test_the_csv_is_that_of_the_command_line(panel, host, compared, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from panel_case import choose, finish, nodes_in_scene
+from panel_case import choose, finer, finish, nodes_in_scene
 from PETSuperResSlicer.mrml import volumes as mrml
 
 KEPT = {
@@ -91,6 +91,39 @@ def test_window_presets_opacity_and_fit(panel, host, chosen):
     chosen.pet.GetDisplayNode().SetWindowLevelMinMax(1.0, 9.0)  # as by the mouse
     assert panel.ui.petTopSpinBox.value == 9.0
     assert chosen.pet.GetDisplayNode().GetWindowLevelMin() == 1.0
+
+
+def test_a_button_that_cannot_be_pressed_says_why(panel, host, case):
+    case.pet.SetVoxelValueUnits(None)
+    case.pet.SetVoxelValueQuantity(None)
+    button = panel.ui.petctButton
+    assert not button.enabled and button.toolTip == "Choose the PET and the CT."
+    panel.ui.petSelector.setCurrentNode(case.pet)
+    assert button.toolTip == "Choose the CT."
+    panel.ui.ctSelector.setCurrentNode(case.ct)
+    assert not button.enabled and "'PET' cannot be used as it is" in button.toolTip and "press" in button.toolTip
+    panel.ui.unitsButton.click()
+    assert button.enabled and button.toolTip.startswith("PET over CT")
+
+
+@pytest.mark.parametrize("first", ["preview", "petct"])
+def test_a_cancelled_preview_and_pet_ct_leave_nothing_behind_in_either_order(panel, host, fake, chosen, first):
+    slicer.util.setSliceViewerLayers(background=chosen.pet, foreground=None, foregroundOpacity=0.3)
+    chosen.pet.GetDisplayNode().SetAndObserveColorNodeID(RAINBOW)  # no grey, which a preview would change
+    before = look()
+    if first == "petct":
+        panel.ui.petctButton.click()
+    panel.ui.applyButton.click()
+    fake.say("preview", volume=finer(chosen))
+    assert host.spin(2, until=lambda: panel.run.preview is not None)
+    assert composite().GetForegroundVolumeID() == panel.run.preview.GetID()
+    panel.ui.petctButton.click()  # on after the preview, or off before its end
+    panel.ui.applyButton.click()
+    assert host.spin(2, until=lambda: not panel.run.running)
+    if first == "preview":
+        assert composite().GetForegroundVolumeID() == chosen.pet.GetID() and panel.ui.petctButton.checked
+        panel.ui.petctButton.click()
+    assert look() == before
 
 
 def test_pet_and_result_have_one_window_and_the_mip_follows_the_switch(panel, host, fake, chosen):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import slicer
 
 from PETSuperResLib.followup.change import FOLLOWED
@@ -20,6 +21,7 @@ COLOURS = tuple(
     for text in ("1f77b4", "ff7f0e", "2ca02c", "d62728", "9467bd", "8c564b", "e377c2", "7f7f7f", "bcbd22", "17becf")
 )
 CHART, PLOTTED = "PETSuperRes.Chart", "PETSuperRes.Plotted"  # node references of the table
+LEGEND, LEGEND_FONT = 250, (6, 12)  # height of all names together in points, and of one at least and at most
 Row = Mapping[str, Any]
 
 
@@ -90,7 +92,7 @@ def class_words(report: Mapping[str, Any], uptake: Sequence[Mapping[str, Mapping
 def update_chart(table: Any, measure: str) -> Any:
     """The plot of a measure over the studies, a line for every lesion in the PET and in the result; returns the chart.
 
-    A line of what was recovered comes with its interval's ends as dots.
+    A line of what was recovered comes with its intervals, as lines from low to high.
     """
     scene, report = table.GetScene(), followup.report_of(table)
     values = table.GetNodeReference(PLOTTED) or scene.AddNewNodeByClass(
@@ -106,18 +108,22 @@ def update_chart(table: Any, measure: str) -> Any:
     chart.RemoveAllPlotSeriesNodeIDs()
     values.RemoveAllColumns()
     count = len(report["visits"])
-    add_column(values, "Study", range(1, count + 1))
-    for place, (lesion, rows) in enumerate(by_lesion(report).items()):
-        for title, name, own in lines(rows, measure):
-            series = f"{lesion} {rows[0]['name']} {title}"
-            by_visit = {row["visit"]: row for row in own}
-            add_column(values, series, [by_visit.get(n, {}).get(name) for n in range(1, count + 1)])
-            _series(chart, values, series, COLOURS[place % len(COLOURS)], title)
-            for end in ("low", "high") if title == RECOVERED else ():
-                ends = [by_visit.get(n, {}).get(f"{measure}_{end}") for n in range(1, count + 1)]
-                if any(value is not None for value in ends):
-                    add_column(values, f"{series} {end}", ends)
-                    _series(chart, values, f"{series} {end}", COLOURS[place % len(COLOURS)], end)
+    lesions = by_lesion(report)
+    shown = [(lesion, *line) for lesion, rows in lesions.items() for line in lines(rows, measure)]
+    intervals = any(title == RECOVERED for _lesion, title, _name, _rows in shown)
+    studies = list(range(1, count + 1))
+    add_column(values, "Study", studies + ([count, *np.repeat(studies, 3)] if intervals else []))
+    colours = {lesion: COLOURS[place % len(COLOURS)] for place, lesion in enumerate(lesions)}
+    for lesion, title, name, own in shown:
+        series = f"{lesion} {lesions[lesion][0]['name']} {title}"
+        by_visit = {row["visit"]: row for row in own}
+        line = [by_visit.get(n, {}).get(name) for n in studies]
+        if intervals:  # a line from low to high at every study, with a gap (NaN) after it
+            ends = [by_visit.get(n, {}).get(f"{measure}_{end}") for n in studies for end in ("low", "high", "gap")]
+            line += [None, *(ends if title == RECOVERED else [None] * len(ends))]
+        add_column(values, series, line)
+        _series(chart, values, series, colours[lesion], title)
+    chart.SetLegendFontSize(int(np.clip(LEGEND // max(1, len(shown)), *LEGEND_FONT)))
     chart.SetTitle(table.GetName())
     chart.SetXAxisTitle("Study: " + ", ".join(f"{n} {v['name']}" for n, v in enumerate(report["visits"], 1)))
     chart.SetYAxisTitle(TITLES[measure])
@@ -141,7 +147,7 @@ def show_cts(table: Any, number: int, changes: Changes) -> None:
 
 
 def _series(chart: Any, values: Any, name: str, colour: tuple[float, float, float], kind: str) -> None:
-    """A line with points; of a result it is dashed, of an interval's ends there are points alone."""
+    """A line with points; of a result it is dashed, of what was recovered dotted."""
     node = slicer.vtkMRMLPlotSeriesNode
     series = chart.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
     series.SetPlotType(node.PlotTypeScatter)
@@ -150,6 +156,6 @@ def _series(chart: Any, values: Any, name: str, colour: tuple[float, float, floa
     series.SetYColumnName(name)
     series.SetColor(*colour)
     styles = {"PET": node.LineStyleSolid, "SR": node.LineStyleDash, RECOVERED: node.LineStyleDot}
-    series.SetLineStyle(styles.get(kind, node.LineStyleNone))
-    series.SetMarkerStyle(node.MarkerStyleCross if kind in ("low", "high") else node.MarkerStyleCircle)
+    series.SetLineStyle(styles[kind])
+    series.SetMarkerStyle(node.MarkerStyleCircle)
     chart.AddAndObservePlotSeriesNodeID(series.GetID())

@@ -120,9 +120,9 @@ def obstacle(params: Any, units: Any) -> str:
 
     ``units`` is what :func:`PETSuperResSlicer.mrml.units.recognise` found for the PET.
     """
-    if params.pet is None or params.ct is None:
-        wanted = [name for name, node in (("PET", params.pet), ("CT", params.ct)) if node is None]
-        return f"Choose the {' and the '.join(wanted)}."
+    lacking = missing(params.pet, params.ct)
+    if lacking:
+        return lacking
     try:
         check_nodes(params.pet, params.ct)
     except PETSuperResError as error:
@@ -132,10 +132,19 @@ def obstacle(params: Any, units: Any) -> str:
     return "" if params.preset or params.fwhm > 0 else "Choose the scanner that made the PET."
 
 
+def missing(pet: Any, ct: Any) -> str:
+    """Which of PET and CT has to be chosen; empty where both are."""
+    wanted = [name for name, node in (("PET", pet), ("CT", ct)) if node is None]
+    if wanted:
+        return f"Choose the {' and the '.join(wanted)}."
+    return f"'{pet.GetName()}' is chosen as PET and as CT: choose the CT of this PET." if pet is ct else ""
+
+
 def check_nodes(pet: Any, ct: Any) -> None:
     """Refuse, before anything is computed, what cannot belong together; raises the library's errors."""
-    if pet is ct:
-        raise InputError(f"'{pet.GetName()}' is chosen as PET and as CT: choose the CT of this PET.")
+    lacking = missing(pet, ct)
+    if lacking:
+        raise InputError(lacking)
     if ct.GetImageData() is None or not ct.GetImageData().GetNumberOfPoints():
         raise InputError(f"'{ct.GetName()}' has no voxels: load the image again.")
     other = _other_than_ct(ct)

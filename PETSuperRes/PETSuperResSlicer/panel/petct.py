@@ -6,6 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from PETSuperResSlicer.mrml import inputs as inputs
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml.petct import PetCt
 from PETSuperResSlicer.panel.status import Status
@@ -16,7 +17,7 @@ class PetCtPanel:
 
     def __init__(self, ui: Any, status: Status) -> None:
         self.ui, self.status = ui, status
-        self._told = ""
+        self._told, self._tip = "", ui.petctButton.toolTip
         self.params: Any = None
         self.found: Any = None
         self.display = PetCt(self._changed)
@@ -34,6 +35,7 @@ class PetCtPanel:
             else:
                 self.display.end()
         self.ui.petctButton.setEnabled(bool(pets))
+        self.ui.petctButton.setToolTip(self._tip if pets else self._lacking())
         self._button()
 
     def close(self) -> None:
@@ -66,6 +68,11 @@ class PetCtPanel:
         if params is None or params.ct is None or params.pet in (None, params.ct) or not self.found.usable:
             return None, []
         return params.ct, [params.pet]
+
+    def _lacking(self) -> str:
+        """Why there is nothing to show, and what to do."""
+        pet, ct = (None, None) if self.params is None else (self.params.pet, self.params.ct)
+        return inputs.missing(pet, ct) or f"{self.found.refusal(pet.GetName())}."
 
     def _show(self, ct: Any, pets: list[Any]) -> None:
         self._following = True

@@ -14,6 +14,7 @@ from PETSuperResLib.errors import Cancelled, InputError, PETSuperResError
 from PETSuperResLib.prior.card import card
 from PETSuperResSlicer.mrml import inputs as inputs
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.changes import Changes
 from PETSuperResSlicer.mrml.compare import OPACITY
 from PETSuperResSlicer.mrml.units import recognise, require_suv
 from PETSuperResSlicer.panel.status import Status
@@ -28,7 +29,7 @@ class RunPanel:
         self.task: Any = None
         self.preview: Any = None
         self._lacking = ""  # what must be chosen first
-        self._layers: list[tuple[Any, Any, Any, float]] = []
+        self._layers = Changes()
         ui.progressBar.setVisible(False)
         ui.applyButton.connect("clicked(bool)", self.on_apply)
 
@@ -118,11 +119,9 @@ class RunPanel:
         mrml.add_node(self.preview, scene, mrml.WINDOW)
         mrml.show_like(self.preview, pet)
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene):
-            before = (composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID())
-            self._layers.append((composite, *before, composite.GetForegroundOpacity()))
-            composite.SetBackgroundVolumeID(ct.GetID() if ct.GetScene() is not None else None)
-            composite.SetForegroundVolumeID(self.preview.GetID())
-            composite.SetForegroundOpacity(OPACITY)
+            self._layers.set(composite, "BackgroundVolumeID", ct.GetID() if ct.GetScene() is not None else None)
+            self._layers.set(composite, "ForegroundVolumeID", self.preview.GetID())
+            self._layers.set(composite, "ForegroundOpacity", OPACITY)
 
     def _take(self, node: Any) -> None:
         self._end()
@@ -146,12 +145,7 @@ class RunPanel:
         """Leave nothing of the job behind but its result."""
         self.task = None
         self.ui.progressBar.setVisible(False)
-        for composite, foreground, background, opacity in self._layers:
-            if composite.GetScene() is not None:
-                composite.SetForegroundVolumeID(foreground)
-                composite.SetBackgroundVolumeID(background)
-                composite.SetForegroundOpacity(opacity)
-        self._layers = []
+        self._layers.undo()
         if self.preview is not None:
             mrml.remove_volume(self.preview)
         self.preview = None

@@ -11,6 +11,8 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from .pythonqt import stand_in
 from .watch import Watch
 
+LEGEND_LINE = 18  # pixels
+
 
 @stand_in
 class qMRMLPlotView(QtWidgets.QWidget):
@@ -66,7 +68,8 @@ class qMRMLPlotView(QtWidgets.QWidget):
         numbers = [v for _, _, values in data for v in values if math.isfinite(v)]
         if not numbers:
             return
-        area = QtCore.QRectF(self.rect.adjusted(50, 28, -12, -62))
+        legend = self._legend(painter, [series for series, _, _ in data])
+        area = QtCore.QRectF(self.rect.adjusted(50, 28, -12, -44 - legend))
         top, bottom = max(0.0, *numbers), min(0.0, *numbers)
         span = (top - bottom) or 1.0
         painter.drawRect(area)
@@ -94,9 +97,8 @@ class qMRMLPlotView(QtWidgets.QWidget):
                 for place, label in zip(places, labels, strict=True):
                     if not bars:
                         painter.drawText(QtCore.QPointF(place.x(), area.bottom() + 14), label)
-        self._legend(painter, [series for series, _, _ in data])
         painter.drawText(QtCore.QPointF(4, 22), self._chart.GetYAxisTitle() or "")
-        title = self.rect.adjusted(0, 0, 0, -26)
+        title = self.rect.adjusted(0, 0, 0, -8 - legend)
         painter.drawText(title, QtCore.Qt.AlignHCenter | QtCore.Qt.AlignBottom, self._chart.GetXAxisTitle() or "")
 
     def _across(self, data: list[Any], area: Any) -> Any:
@@ -126,11 +128,20 @@ class qMRMLPlotView(QtWidgets.QWidget):
                     painter.drawPolyline(list(part))
         painter.restore()
 
-    def _legend(self, painter: Any, series: list[Any]) -> None:
-        """The names of the series along the lower edge, as many as there is room for."""
-        x = 56.0
+    def _legend(self, painter: Any, series: list[Any]) -> int:
+        """The names of the series in as many lines along the lower edge as they need; returns their height."""
+        lines: list[list[tuple[float, Any]]] = [[]]
+        x = left = 56.0
         for one in series:
-            name = one.GetName() or ""
-            painter.fillRect(QtCore.QRectF(x, self.height - 22, 10, 10), QtGui.QColor.fromRgbF(*one.GetColor()))
-            painter.drawText(QtCore.QPointF(x + 14, self.height - 12), name)
-            x += 30 + painter.fontMetrics().horizontalAdvance(name)
+            wide = 30 + painter.fontMetrics().horizontalAdvance(one.GetName() or "")
+            if lines[-1] and x + wide > self.width:
+                lines.append([])
+                x = left
+            lines[-1].append((x, one))
+            x += wide
+        for number, line in enumerate(reversed(lines)):
+            y = self.height - 12 - LEGEND_LINE * number
+            for x, one in line:
+                painter.fillRect(QtCore.QRectF(x, y - 10, 10, 10), QtGui.QColor.fromRgbF(*one.GetColor()))
+                painter.drawText(QtCore.QPointF(x + 14, y), one.GetName() or "")
+        return LEGEND_LINE * len(lines)
