@@ -75,9 +75,8 @@ class Inputs:
         scanner: Scanner | None
         resolution = None
         if measurement is None:
-            scanner = scanner_of(request.scanner, pet.metadata, needed=request.fwhm is None)
             stated = (request.fwhm, request.post_filter, request.psf_modelled)
-            resolution = resolution_of(scanner, pet.metadata, (pet.spacing[0], pet.spacing[2]), *stated)
+            scanner, resolution = resolution_of_pet(pet, request.scanner, *stated)
         else:
             scanner = measurement.scanner
             if request.scanner is not None and Scanner.get(request.scanner).name != scanner.name:
@@ -170,6 +169,24 @@ class Inputs:
                 "value, and it decides how much is sharpened."
             )
         return replace(problem, facts={"noise": noise.to_dict()}, warnings=tuple(warnings))
+
+
+def resolution_of_pet(
+    pet: Volume,
+    scanner: Scanner | str | Path | dict[str, Any] | None = None,
+    fwhm: float | None = None,
+    post_filter: float | None = None,
+    psf_modelled: bool | None = None,
+) -> tuple[Scanner | None, ImageResolution]:
+    """The scanner, as given or as the header names it, and the resolution of a PET in its axial slices and along them.
+
+    What is stated of the resolution is as for :func:`~.resolution.resolution_of`. Raises :class:`InputError` where
+    neither header nor statement tells the resolution.
+    """
+    known = scanner_of(scanner, pet.metadata, needed=fwhm is None)
+    across, _, along = axial(pet).spacing
+    voxel_mm = (across, along)
+    return known, resolution_of(known, pet.metadata, voxel_mm, fwhm, post_filter, psf_modelled)
 
 
 def pet_measurement(

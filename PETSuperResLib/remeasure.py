@@ -99,8 +99,15 @@ def lesions_of_result(
     lesions = measure_lesions(volume, segments, threshold=threshold, skip_outside=True)
     held = {lesion.label for lesion in lesions}
     inside = [segment for segment in segments if segment.label in held]
-    lesions = with_recovered(lesions, recover(data, volume, inside), Conditions.of(data))
-    lesions = with_evidence(lesions, data, volume.array, inside)
+    return supported(lesions, data, volume, inside, Conditions.of(data))
+
+
+def supported(
+    lesions: Sequence[Lesion], data: Data, image: Volume, segments: Sequence[Segment], conditions: Conditions
+) -> list[Lesion]:
+    """Lesions with what is recovered of their segments, intervals, evidence and doubts; ``data`` are the image's."""
+    lesions = with_recovered(lesions, recover(data, image, segments), conditions)
+    lesions = with_evidence(lesions, data, image.array, segments)
     return [with_doubts(lesion, data.fwhm_mm[0]) for lesion in lesions]
 
 

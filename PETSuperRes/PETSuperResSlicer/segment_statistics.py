@@ -51,7 +51,14 @@ def _shown() -> dict[str, _Shown]:
             # the derivation heads the column in Slicer's table
             derivation = (f"{key}_{rule}", codes.OWN, name)
             found[f"{key}_{rule}"] = _Shown(name, name, unit, about.concept, about.unit, derivation)
-    for key, (column, name, description) in _recovered().items():
+    return found | _shown_recovered("")
+
+
+def _shown_recovered(source: str) -> dict[str, _Shown]:
+    """What is recovered, its names and descriptions with the ``source`` of the data."""
+    found = {}
+    for key, (column, *words) in _recovered().items():
+        name, description = (f"{text} ({source})" if source else text for text in words)
         evidence = column == "evidence_sigma"
         about = codes.CODES["evidence_sigma" if evidence else "suvmean"]
         derivation, method = (key, codes.OWN, name), None if evidence else codes.RECOVERED
@@ -61,10 +68,10 @@ def _shown() -> dict[str, _Shown]:
 
 
 def _recovered() -> dict[str, tuple[str, str, str]]:
-    """What is known of a result of this module alone: the lesion's field, name and meaning, by key."""
-    mean = _("SUVmean of the segment, fitted to the PET that the result was made from")
+    """What is recovered: the lesion's field, name and meaning, by key."""
+    mean = _("SUVmean of the segment, fitted to the PET and its blur")
     end = _("End of its interval of 90 %")
-    evidence = _("Evidence of that PET for uptake above the surroundings, in sigma")
+    evidence = _("Evidence of the PET for uptake above the surroundings, in sigma")
     return {
         "recovered": ("suvmean_recovered", _("SUVmean recovered"), mean),
         "recovered_low": ("suvmean_low", _("SUVmean recovered, low"), end),
@@ -77,8 +84,10 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
     """Measures of every segment in a PET in SUV; a measure that is not known, or a volume in no SUV, shows nothing.
 
     The threshold of the fixed rule is a parameter. PERCIST's needs a segment named liver, SULpeak a PET in the DICOM
-    database whose header has weight, height and sex. What is recovered needs a result of this module whose PET is in
-    the scene; it is computed for all segments at once. ``note`` says why it is not known.
+    database whose header has weight, height and sex. What is recovered needs a PET whose resolution is known, by its
+    header or as the module's panel states it, or a result of this module whose PET is in the scene; it is computed for
+    all segments at once. The columns' names say which of both it is, and ``note`` says it in words, or why nothing is
+    known.
     """
 
     def __init__(self) -> None:
@@ -137,17 +146,19 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
             found |= {key: value for key, value in values.items() if value is not None}
         return {key: value for key, value in found.items() if key in keys}
 
-    def _recovered_lesions(self, segmentation: Any, result: Any) -> dict[str, Any]:
+    def _recovered_lesions(self, segmentation: Any, volume: Any) -> dict[str, Any]:
         """The lesions of all segments with what is recovered of them, by ID; computed anew when an image changes."""
         from PETSuperResSlicer.mrml.recovered import recovered_lesions, state_of
 
-        state = state_of(result, segmentation)
+        stated = _stated(volume)
+        state = state_of(volume, segmentation, stated)
         if state != self._kept[0]:
             self._kept = state, {}
             try:
-                self._kept, self.note = (state, recovered_lesions(result, segmentation)), ""
+                lesions, source = recovered_lesions(volume, segmentation, stated)
+                self._kept, self.note = (state, lesions), _("Recovered from {source}").format(source=source)
             except PETSuperResError as error:
-                self.note = str(error)
+                self.note = _("Nothing is recovered. {error}").format(error=error)
                 logging.warning("PETSuperRes: %s", error)
             if self.noteLabel is not None:
                 self.noteLabel.setText(self.note)
@@ -166,7 +177,7 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
 
     def getMeasurementInfo(self, key: str) -> dict[str, Any] | None:
         """Name, description, unit and DICOM codes of a measure."""
-        about = self.shown.get(key)
+        about = (self.shown | _shown_recovered(self._source())).get(key)
         if about is None:
             return None
         entry = self.createCodedEntry
@@ -179,6 +190,16 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
             derivationDicomCode=entry(*about.derivation, True),
             measurementMethodDicomCode=None if about.method is None else entry(*about.method, True),
         )
+
+    def _source(self) -> str:
+        """What uptake is recovered from, as the names of its columns say it; empty before a volume is chosen."""
+        from PETSuperResSlicer.mrml import provenance
+
+        parameters = self.getParameterNode()
+        node = slicer.mrmlScene.GetNodeByID((parameters and parameters.GetParameter("ScalarVolume")) or "")
+        if node is None:
+            return ""
+        return str(_("PET and SR") if provenance.kind_of(node) else _("PET alone"))
 
     def setDefaultParameters(self, parameterNode: Any, overwriteExisting: bool = False) -> None:
         """The base's, and the SUV of the fixed rule."""
@@ -211,6 +232,17 @@ def _in_suv(node: Any) -> bool:
     from PETSuperResSlicer.mrml.units import recognise
 
     return mrml.unit_of_node(node) == "SUVbw" or recognise(node).usable
+
+
+def _stated(pet: Any) -> dict[str, Any]:
+    """What the module's panel states of a PET's scanner, resolution and noise, where this is the PET chosen there."""
+    panel = getattr(slicer.modules, "PETSuperResWidget", None)
+    params = None if panel is None else panel.params
+    if params is None or params.pet is not pet:
+        return {}
+    from PETSuperResSlicer.panel.parameters import resolution_options, scanner_of
+
+    return {"scanner": scanner_of(params), "noise": params.noise or None, **resolution_options(params)}
 
 
 def _sul_factor(node: Any) -> float | None:

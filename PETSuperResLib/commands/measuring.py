@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import MTV, change_table, lesion_headings, request_options, table
+from .common import MTV, change_table, lesion_headings, recovered_table, request_options, table
+
+if TYPE_CHECKING:
+    from ..lesions.measures import Lesion
+    from ..lesions.segments import Segment
+    from ..volume import Volume
 
 
 @click.command(short_help="Body-weight SUV of a DICOM PET series.")
@@ -52,7 +58,12 @@ def suv(dicom_dir: str, out: str, **stated: Any) -> None:
     show_default=True,
     help="For MTV and TLG: an SUV, or 41%, the share of the segment's SUVmax in each volume by itself.",
 )
-@request_options("series")
+@click.option(
+    "--recover/--no-recover",
+    default=True,
+    help="Also what the PET alone holds of each segment beyond its blur; this needs the PET's resolution.",
+)
+@request_options("scanner", "fwhm", "post_filter", "psf_modelled", "noise", "series")
 @click.option("--split", is_flag=True, help="Measure every connected part by itself.")
 @click.option("--out", metavar="FILE", help="CSV to write.")
 def lesions(
@@ -61,11 +72,14 @@ def lesions(
     after: str | None,
     reference: str | None,
     threshold: str,
+    recover: bool,
+    noise: float | None,
     series: str | None,
     split: bool,
     out: str | None,
+    **resolution: Any,
 ) -> None:
-    """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment."""
+    """SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment, and what is recovered of its uptake."""
     from ..files import write_csv
     from ..inputs import read_image
     from ..lesions import measures as ls
@@ -97,6 +111,9 @@ def lesions(
         )
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
+    told = ""
+    if recover:
+        told, found[ls.INPUT] = _recovered(found[ls.INPUT], volume, segments, resolution, noise)
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
         found["reference"] = ls.measure_lesions(truth, segments, threshold=threshold)
@@ -105,8 +122,36 @@ def lesions(
     if after or truth:
         headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
     click.echo(table(rows, headings))
+    if told:
+        click.echo(f"\n{told}\n{recovered_table(ls.lesion_rows(found[ls.INPUT]))}")
     if after:
         click.echo("\n" + change_table(wide_rows(pet=found[ls.INPUT], sr=found["after"]), threshold))
     if out:
         write_csv(out, rows, ls.COLUMNS)
         click.echo(f"Wrote {out}.")
+
+
+def _recovered(
+    lesions: Sequence[Lesion],
+    pet: Volume,
+    segments: Sequence[Segment],
+    stated: Mapping[str, Any],
+    noise: float | None,
+) -> tuple[str, list[Lesion]]:
+    """The heading of what is recovered from a PET alone, and the lesions with it; empty where it cannot be, and why."""
+    from ..errors import InputError
+    from ..inputs import resolution_of_pet
+    from ..pet_alone import with_recovered_of_pet
+
+    try:
+        scanner, resolution = resolution_of_pet(pet, **stated)
+    except InputError as error:
+        if any(value is not None for value in stated.values()):
+            raise
+        click.echo(f"Note: nothing is recovered. {error}")
+        return "", list(lesions)
+    for warning in resolution.warnings:
+        click.echo(f"Note: {warning}")
+    known = "" if scanner is None else f"{scanner.name}; "
+    told = f"Recovered from the PET alone ({known}{resolution.words()}):"
+    return told, with_recovered_of_pet(lesions, pet, segments, resolution, noise)

@@ -27,7 +27,9 @@ FORMAT = "PETSuperRes lesion calibration 2"
 LEVEL = 0.9  # of the intervals
 MEASURES = ("suvmean", "suvpeak", "suvmax", "tlg")
 FWHM_PART = 2.0  # of the scale: of the effect of a FWHM WIDER times as wide
-REST = {"sinogram": 0.1, "image": 0.03}  # of the scale, what nothing else explains
+PET_ALONE = "PET alone"  # an image without a result
+REST = {"sinogram": 0.1, "image": 0.03, PET_ALONE: 0.03}  # of the scale, what nothing else explains
+FROM = {"sinogram": "sinogram and result", "image": "PET and result", PET_ALONE: PET_ALONE}  # in tables
 LEAST_END = 0.1  # of the recovered value, where the fit's own range ends lower
 TAIL_SIGMA = 1.645  # of a normal distribution, that lie within either end of the fit's own range
 OUTSIDE = 1.5  # factor of the scale where a lesion is outside what was calibrated
@@ -45,7 +47,7 @@ class Conditions:
 
     Parameters
     ----------
-    input : ``sinogram`` or ``image``.
+    input : ``sinogram`` or ``image``, that a result was made from, or :data:`PET_ALONE`.
     fwhm_mm : transaxial, of the measurement's model.
     noise : of the measurement (its ``noise_level``).
     tracer : in lower case, as ``fdg``; None where it is not known.
@@ -57,10 +59,10 @@ class Conditions:
     tracer: str | None = None
 
     @classmethod
-    def of(cls, data: Data) -> Conditions:
-        """Those of a result's data."""
+    def of(cls, data: Data, input: str | None = None) -> Conditions:
+        """Those of a result's data, or of an ``input`` of another name."""
         known = data.measurement
-        return cls(known.kind, data.fwhm_mm[0], known.noise_level, known.tracer)
+        return cls(input or known.kind, data.fwhm_mm[0], known.noise_level, known.tracer)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Stratum:
 
     Parameters
     ----------
-    input : ``sinogram`` or ``image``.
+    input : as of :class:`Conditions`.
     volume_ml : from and to (exclusive).
     lesions, patients : behind the quantiles.
     contrast : least and largest ratio of SUVmean to background among them.
@@ -170,6 +172,11 @@ class Calibration:
         return cls(tuple(strata), float(values["least_ml"]), str(values["tracer"]), domain, made)
 
 
+def measures_of(input: str) -> tuple[str, ...]:
+    """What is told of an input: no SUVmax of a PET alone, whose estimate has the noise that a prior takes off."""
+    return tuple(name for name in MEASURES if input != PET_ALONE or name != "suvmax")
+
+
 def scales(lesion: Recovered, input: str) -> tuple[float, float]:
     """Expected size of the logarithm of truth over recovered value where it is negative, and where it is positive."""
     fwhm = FWHM_PART * abs(math.log(lesion.wider / lesion.suvmean))
@@ -201,12 +208,15 @@ def calibration() -> Calibration:
 def with_recovered(lesions: Iterable[Lesion], found: Iterable[Recovered], conditions: Conditions) -> list[Lesion]:
     """Lesions with the fields of what was recovered of the segments with their labels."""
     by_label = {one.label: one for one in found}
-    return [replace(lesion, **_fields(by_label[lesion.label], conditions)) for lesion in lesions]
+    return [
+        replace(lesion, recovered_from=FROM[conditions.input], **_fields(by_label[lesion.label], conditions))
+        for lesion in lesions
+    ]
 
 
 def _fields(one: Recovered, conditions: Conditions) -> dict[str, Any]:
     found = calibration().intervals(one, conditions)
-    values: dict[str, Any] = {f"{name}_recovered": getattr(one, name) for name in MEASURES}
+    values: dict[str, Any] = {f"{name}_recovered": getattr(one, name) for name in measures_of(conditions.input)}
     for name, (low, high) in found.ends.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
     return values | {"interval_note": " ".join(found.notes) or None}

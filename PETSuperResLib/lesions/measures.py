@@ -46,7 +46,7 @@ class Lesion:
     """SUVs of one segment in one volume.
 
     ``delta_*`` and ``nmse`` only where a reference was given; ``*_recovered`` and ``evidence_sigma`` where the volume
-    is a result whose measurement is at hand (:mod:`.recovery`, :mod:`.evidence`).
+    is a result whose measurement is at hand, or a PET of known resolution (:mod:`.recovery`, :mod:`.evidence`).
 
     Tables, their columns and the comparison of two volumes follow the fields and their :class:`Measure`.
     """
@@ -81,6 +81,7 @@ class Lesion:
     doubts: str | None = None  # what of a result is not to be trusted, in words (:mod:`.doubts`)
     threshold: str | None = None  # from which a voxel counts towards MTV and TLG: an SUV, or a share of SUVmax
     without_ct: float | None = None  # share of its uptake above the surroundings that a result without the CT has
+    recovered_from: str | None = None  # whether from a result and its data, or a PET alone (intervals.FROM)
 
 
 MEASURES: dict[str, Measure] = {f.name: f.metadata["measure"] for f in fields(Lesion) if f.metadata}

@@ -13,7 +13,16 @@ from typing import Any
 from .measures import INTERVALS, MEASURES, RECOVERED, UNIT, Lesion, percent
 
 IMAGES = ("pet", "pet_on_grid", "sr")
-OF_RESULT = (*RECOVERED, *INTERVALS, "evidence_sigma", "without_ct", "volume_ml", "doubts", "threshold")
+OF_RESULT = (
+    *RECOVERED,
+    *INTERVALS,
+    "evidence_sigma",
+    "without_ct",
+    "volume_ml",
+    "doubts",
+    "threshold",
+    "recovered_from",
+)
 COLUMNS = (
     "lesion",
     *(f"{image}_{measure}" for image in IMAGES for measure in MEASURES),

@@ -349,6 +349,26 @@ def test_lesions_prints_a_table_and_writes_it(case, capsys, tmp_path):
     assert "reference" in text
 
 
+def test_lesions_recovers_uptake_where_the_resolution_is_known(case, capsys, tmp_path):
+    arguments = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--out", str(tmp_path / "t.csv")]
+
+    def columns():
+        with (tmp_path / "t.csv").open() as stream:
+            [row] = csv.DictReader(stream)
+        return row["recovered_from"], row["suvmean_recovered"] != "" and row["evidence_sigma"] != ""
+
+    for more, told, filled in (
+        ((), "Note: nothing is recovered. Which scanner made the PET?", ("", False)),
+        (("--fwhm", "6"), "Recovered from the PET alone (6.0 mm, stated):", ("PET alone", True)),
+        (("--fwhm", "6", "--no-recover"), "", ("", False)),
+    ):
+        assert run([*arguments, *more]) == 0
+        text = capsys.readouterr().out
+        assert told in text and ("ecovered" in text) == bool(told) and columns() == filled
+    assert run([*arguments, "--scanner", "Nowhere 1"]) == 2  # what is stated has to be right
+    assert "Nowhere 1" in one_line(capsys)
+
+
 def test_the_headings_tell_the_threshold(case, capsys):
     arguments = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", case["pet"]]
     assert run([*arguments, "--threshold", "41%"]) == 0

@@ -12,10 +12,11 @@ from dicom_factory import Scan, pet_slices, write_series
 from SegmentStatistics import SegmentStatisticsLogic
 
 from PETSuperResLib import remeasure
-from PETSuperResLib.inputs import Inputs
+from PETSuperResLib.inputs import Inputs, resolution_of_pet
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.rules import percist_threshold
 from PETSuperResLib.lesions.segments import segments_of
+from PETSuperResLib.pet_alone import lesions_of_pet
 from PETSuperResLib.remeasure import remeasured
 from PETSuperResLib.request import Request
 from PETSuperResLib.suv.body import lean_body_mass_kg, sul_factor
@@ -153,7 +154,9 @@ def test_what_is_recovered_of_a_result_is_the_library_s(known, result, monkeypat
     found, plugin = statistics(known, *RECOVERED)
     wanted = (lesion.suvmean_recovered, lesion.suvmean_low, lesion.suvmean_high, lesion.evidence_sigma)
     assert [found[key] for key in RECOVERED] == pytest.approx(wanted) and len(calls) == 1  # for both segments
-    assert found["recovered_low"] < found["recovered"] < found["recovered_high"] and plugin.note == ""
+    assert found["recovered_low"] < found["recovered"] < found["recovered_high"]
+    assert plugin.note == "Recovered from 'PET' and its result"
+    assert plugin.getMeasurementInfo("recovered")["name"] == "SUVmean recovered (PET and SR)"
 
 
 def test_uptake_is_recovered_again_when_segments_or_images_have_changed(known, result, monkeypatch):
@@ -179,7 +182,35 @@ def test_why_nothing_is_recovered_is_told(known, result, scene):
     scene.RemoveNode(known.source)
     lost, plugin = statistics(known, *RECOVERED)
     assert not set(RECOVERED) & set(lost) and "MTV_41" in lost
-    assert "no result of this module with its PET" in plugin.note and plugin.noteLabel.text == plugin.note
+    assert "is not in the scene: load it" in plugin.note and plugin.noteLabel.text == plugin.note
+    known.pet.SetAttribute("PETSuperRes.kind", "difference")
+    _, plugin = statistics(known, *RECOVERED)
+    assert "'SR' (difference) is no PET" in plugin.note
+
+
+def test_what_is_recovered_of_a_pet_alone_is_the_library_s(known):
+    known.pet.SetAttribute("PETSuperRes.preset", "GE Discovery ST")
+    found, plugin = statistics(known, *RECOVERED)
+    _, resolution = resolution_of_pet(known.volume, "GE Discovery ST")
+    lesion = lesions_of_pet(known.volume, segments_of(known.labels), resolution)[1]
+    wanted = (lesion.suvmean_recovered, lesion.suvmean_low, lesion.suvmean_high, lesion.evidence_sigma)
+    assert [found.get(key) for key in RECOVERED] == pytest.approx(wanted)
+    assert plugin.getMeasurementInfo("recovered")["name"] == "SUVmean recovered (PET alone)"
+    assert "the PET alone, 6.1 mm scanner" in plugin.note and "state what is known" in plugin.note
+
+
+def test_a_pet_of_unknown_resolution_says_so_until_the_panel_states_it(known, host):
+    found, plugin = statistics(known, *RECOVERED)
+    assert not set(RECOVERED) & set(found) and "MTV_41" in found
+    assert "Nothing is recovered. Which scanner made the PET?" in plugin.note and "say it there" in plugin.note
+    params = slicer.modules.PETSuperResWidget.params
+    values = []
+    params.pet = known.pet
+    for params.fwhm in (6.0, 8.0):
+        plugin.computeStatistics(known.segments.GetSegmentation().GetSegmentIDs()[1])
+        assert f"{params.fwhm} mm, stated" in plugin.note
+        values.append(statistics(known, *RECOVERED)[0]["recovered"])
+    assert values[0] < values[1]  # the wider the blur, the more of it is taken off
 
 
 def test_every_measure_has_codes_of_dicom_and_ucum(known):

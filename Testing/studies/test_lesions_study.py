@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny import small_phantom, table, tiny_prior
 
-from PETSuperResLib.lesions.intervals import STRATA_ML, read_calibration
+from PETSuperResLib.lesions.intervals import PET_ALONE, STRATA_ML, read_calibration
 from PETSuperResLib.studies.evaluation import lesions
 from PETSuperResLib.studies.evaluation.lesion_report import coverage, lesions_lines
 from PETSuperResLib.studies.evaluation.lesion_scenes import Scan
@@ -74,6 +76,23 @@ def test_a_scan_gives_truth_image_and_recovered_values_and_is_kept(scan, tmp_pat
         assert row["suvmean"] > 0 and row["true_suvmean"] > 0 and row["low"] < row["high"]
     monkeypatch.setattr(lesions, "recover", None)  # not called again
     assert lesions.scan_rows(scan, prior, "draft", tmp_path, "cpu") == found
+
+
+def test_an_image_is_also_measured_without_a_result(scan, tmp_path):
+    image = replace(scan, condition="discovery-690-vpfx", input="image")
+    found = lesions.scan_rows(image, tiny_prior(tmp_path), "draft", tmp_path, "cpu")
+    by_input = {kind: [row for row in found if row["input"] == kind] for kind in ("image", PET_ALONE)}
+    assert len(by_input["image"]) == len(by_input[PET_ALONE]) == len(found) / 2
+    for of_result, alone in zip(*by_input.values(), strict=True):
+        assert [of_result[k] for k in ("mask", "label")] == [alone[k] for k in ("mask", "label")]
+        assert "image_suvmean" in of_result and "image_suvmean" not in alone
+        assert alone["fwhm_mm"] == of_result["fwhm_mm"] and alone["true_suvmean"] == of_result["true_suvmean"]
+    hot = [row for row in by_input[PET_ALONE] if lesions.is_lesion(row)]
+    assert all(abs(np.log(row["suvmean"] / row["true_suvmean"])) < 0.5 for row in hot) and hot
+    made = lesions.calibrated([*painted_rows(), *painted_rows(kind=PET_ALONE)], {})
+    assert {stratum.input for stratum in made.strata} == {"sinogram", PET_ALONE}
+    text = "\n".join(lesions_lines(hot))
+    assert f"| {PET_ALONE} | discovery-690-vpfx |" in text
 
 
 def test_the_study_writes_its_tables_and_its_calibration(scan, tmp_path, monkeypatch):

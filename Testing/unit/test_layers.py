@@ -30,7 +30,7 @@ LAYERS = (  # from the ground up; a module imports from its own room, its own la
     },
     {"physics", "prior", "lesions"},
     {"problem", "dispersion", "sampling", "residual", "support", "spread"},
-    {"request", "inputs", "checks", "alignment", "reconstruction", "remeasure", "results"},
+    {"request", "inputs", "checks", "alignment", "reconstruction", "remeasure", "pet_alone", "results"},
     {"phantoms"},
     {"followup"},
     {"cohort", "worker"},

@@ -1,8 +1,9 @@
-"""What is recovered of lesions in a result of the module, in this process, from the data that it was made from."""
+"""What is recovered of lesions in this process: with a result of the module from its data, or from a PET alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import slicer
@@ -12,6 +13,7 @@ from PETSuperResLib.lesions.measures import MTV, Lesion
 from PETSuperResLib.lesions.segments import Segment
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.inputs import guess_preset, header_of
 from PETSuperResSlicer.mrml.segments import mask_of_segment
 
 
@@ -32,31 +34,56 @@ def recovered(result: Any, data: dict[str, Any], segments: Sequence[Segment], th
     return remeasure.Remeasurement(volume, sinogram).lesions(segments, threshold)
 
 
-def recovered_lesions(result: Any, segmentation: Any) -> dict[str, Any]:
-    """The :class:`~PETSuperResLib.lesions.measures.Lesion` of every drawn segment within the result, by segment's ID.
+def recovered_lesions(
+    volume: Any, segmentation: Any, stated: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Lesion], str]:
+    """Every drawn segment within a result or a PET, by segment's ID, with what is recovered; and from what, in words.
 
-    Raises :class:`InputError` for a volume that is no result, or whose PET or report is not there.
+    ``stated`` is what is known of a PET besides its header: the arguments of
+    :func:`PETSuperResLib.inputs.resolution_of_pet`, and ``noise``. Raises :class:`InputError` where nothing can be
+    recovered: another volume, a result whose PET or report is not there, or a PET of unknown resolution.
     """
-    pet = _pet_of(result)
-    if pet is None:
-        raise InputError(
-            f"'{result.GetName()}' is no result of this module with its PET in the scene: only of such a one, the "
-            "uptake can be recovered."
-        )
     names = segmentation.GetSegmentation().GetSegmentIDs()
     masks = {name: mask for name in names if (mask := mask_of_segment(segmentation, name)) is not None}
     segments = [Segment(label, name, mask) for label, (name, mask) in enumerate(masks.items(), 1)]
-    return {lesion.name: lesion for lesion in recovered(result, {"pet": pet}, segments, MTV)}
+    kind = provenance.kind_of(volume)
+    if not kind:
+        lesions, told = _of_pet(volume, segments, stated or {})
+    elif kind == provenance.SUPER_RESOLVED:
+        pet = _pet_of(volume)
+        if pet is None:
+            raise InputError(f"The PET that '{volume.GetName()}' was made from is not in the scene: load it.")
+        lesions, told = recovered(volume, {"pet": pet}, segments, MTV), f"'{pet.GetName()}' and its result"
+    else:
+        raise InputError(f"'{volume.GetName()}' ({kind}) is no PET: choose the PET or its result.")
+    return {lesion.name: lesion for lesion in lesions}, told
 
 
-def state_of(result: Any, segmentation: Any) -> tuple[Any, ...]:
-    """What changes when the images or the segments do."""
+def _of_pet(node: Any, segments: Sequence[Segment], stated: Mapping[str, Any]) -> tuple[list[Lesion], str]:
+    """The lesions of a PET with what is recovered from it alone, and its resolution in words."""
+    from PETSuperResLib.inputs import resolution_of_pet
+    from PETSuperResLib.pet_alone import lesions_of_pet
+
+    pet = mrml.voxels_of_node(node, "SUVbw").volume()
+    pet = replace(pet, metadata={**header_of(node), **pet.metadata})
+    known = {"scanner": guess_preset(node), **stated}
+    noise = known.pop("noise", None)
+    try:
+        _scanner, resolution = resolution_of_pet(pet, **known)
+    except InputError as error:
+        raise InputError(f"{error} Choose this PET in the module PET Super-Resolution and say it there.") from error
+    told = " ".join([f"the PET alone, {resolution.words()}.", *resolution.warnings])
+    return lesions_of_pet(pet, segments, resolution, noise), told
+
+
+def state_of(volume: Any, segmentation: Any, stated: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What changes when the images, the segments or what is stated of the PET do."""
     labelmap = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     segments = segmentation.GetSegmentation()
     drawn = [segments.GetSegment(name).GetRepresentation(labelmap) for name in segments.GetSegmentIDs()]
-    images = [node.GetImageData() for node in (result, _pet_of(result)) if node is not None]
+    images = [node.GetImageData() for node in (volume, _pet_of(volume)) if node is not None]
     seen = [None if image is None else image.GetMTime() for image in (*images, *drawn)]
-    return (result.GetID(), segmentation.GetID(), *segments.GetSegmentIDs(), *seen)
+    return (volume.GetID(), segmentation.GetID(), repr(stated), *segments.GetSegmentIDs(), *seen)
 
 
 def _pet_of(result: Any) -> Any:

@@ -1,12 +1,13 @@
 """Recovered lesion uptake and its intervals against painted lesions; and the calibration of the intervals.
 
+Uptake is recovered with a result, from sinograms and from images, and from the images alone (:mod:`...pet_alone`).
 The lesions of ``validation`` anatomies calibrate, those of ``test`` anatomies check (:mod:`.lesion_scenes`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from ...files import hash_of, to_json, write_csv, write_text
+from ...inputs import resolution_of_pet
 from ...lesions.intervals import (
     FIGURES,
     LEVEL,
@@ -23,12 +25,14 @@ from ...lesions.intervals import (
     Conditions,
     Stratum,
     calibration,
+    measures_of,
     scales,
     score,
 )
 from ...lesions.measures import measure_lesions
 from ...lesions.recovery import Recovered, recover
-from ...lesions.segments import segments_of
+from ...lesions.segments import Segment, segments_of
+from ...pet_alone import UPDATES, parts
 from ...prior import Prior
 from ...progress import Callback, Reporter
 from ...version import __version__
@@ -53,6 +57,7 @@ COLUMNS = (
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
 )
 Row = dict[str, Any]
+Found = tuple[Sequence[Recovered], Conditions]
 
 
 def lesions_study(
@@ -95,9 +100,9 @@ def lesions_study(
 def scan_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str) -> list[Row]:
     """Truth, image and recovered values within every mask of every lesion of a scan; kept in ``folder``.
 
-    The truth is that within the mask as it is drawn; ``lesion_suvmean`` is that of the true mask.
+    Of a scan whose image is reconstructed, also those of the image by itself, without a result.
     """
-    file = folder / f"{hash_of(scan.decides(prior, quality))}.json"
+    file = folder / f"{hash_of(scan.decides(prior, quality) | {'pet_alone': UPDATES})}.json"
     if file.is_file():
         kept: list[Row] = json.loads(file.read_text(encoding="utf-8"))
         return kept
@@ -108,27 +113,50 @@ def scan_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str)
         problem = scan.problem(simulation, ct, device)
         image = scan.restored(problem, ct, prior, quality, folder)
         data = problem.data(problem.expected(image.array))
-        conditions = Conditions.of(data)
-        known = {"true": simulation.truth, "image": image, "pet": simulation.lr}
-        place: Row = {"patient": scan.patient, "subject": scan.subject.name, "input": scan.input, "seed": scan.seed}
-        place |= {"condition": scan.condition, "fwhm_mm": conditions.fwhm_mm, "noise": conditions.noise}
-        lesion: dict[int, float] = {}
-        for mask, voxels in MASKS.items():
-            moved = moved_labels(labels, voxels)
-            own = segments_of(moved) if moved.array.any() else []
-            measured = {
-                kind: {one.label: one for one in measure_lesions(volume, own, skip_outside=True)}
-                for kind, volume in known.items()
-            }
-            lesion = lesion or {label: one.suvmean for label, one in measured["true"].items()}
-            for found in recover(data, image, own):
-                row = place | {"mask": mask, "label": found.label, "lesion_suvmean": lesion[found.label]}
+        known = {"true": simulation.truth, "pet": simulation.lr}
+
+        def of_result(segments: list[Segment]) -> Iterator[Found]:
+            yield recover(data, image, segments), Conditions.of(data)
+
+        def of_pet(segments: list[Segment]) -> Iterator[Found]:
+            for part in parts(simulation.lr, segments, resolution_of_pet(simulation.lr)[1]):
+                yield part.recovered(), part.conditions
+
+        place: Row = {"patient": scan.patient, "subject": scan.subject.name, "seed": scan.seed}
+        place["condition"] = scan.condition
+        rows = _rows(place, labels, known | {"image": image}, of_result)
+        if scan.input == "image":
+            rows += _rows(place, labels, known, of_pet)
+    write_text(file, to_json(rows))
+    return rows
+
+
+def _rows(
+    place: Row, labels: Volume, known: Mapping[str, Volume], fit: Callable[[list[Segment]], Iterable[Found]]
+) -> list[Row]:
+    """The rows of a scan, of what ``fit`` recovers of the segments of every mask.
+
+    The truth is that within the mask as it is drawn; ``lesion_suvmean`` is that of the true mask.
+    """
+    rows: list[Row] = []
+    lesion: dict[int, float] = {}
+    for mask, voxels in MASKS.items():
+        moved = moved_labels(labels, voxels)
+        own = segments_of(moved) if moved.array.any() else []
+        measured = {
+            kind: {one.label: one for one in measure_lesions(volume, own, skip_outside=True)}
+            for kind, volume in known.items()
+        }
+        lesion = lesion or {label: one.suvmean for label, one in measured["true"].items()}
+        for recovered_lesions, conditions in fit(own):
+            for found in recovered_lesions:
+                row = place | {"input": conditions.input, "fwhm_mm": conditions.fwhm_mm, "noise": conditions.noise}
+                row |= {"mask": mask, "label": found.label, "lesion_suvmean": lesion[found.label]}
                 row |= {name: getattr(found, name) for name in FITTED}
                 for kind, lesions in measured.items():
                     row |= {f"{kind}_{name}": getattr(lesions[found.label], name) for name in MEASURES[:3]}
                 row["true_tlg"] = row["true_suvmean"] * found.volume_ml
                 rows.append(row)
-    write_text(file, to_json(rows))
     return rows
 
 
@@ -170,7 +198,7 @@ def _stratum(kind: str, volume_ml: tuple[float, float], rows: Sequence[Row]) -> 
     weights = [WEIGHTS[mask] / groups.count((patient, mask)) for patient, mask in groups]
     sides = [scales(recovered(row), kind) for row in rows]
     quantiles = {}
-    for name in MEASURES:
+    for name in measures_of(kind):
         scores = [score(row[f"true_{name}"], row[name], side) for row, side in zip(rows, sides, strict=True)]
         quantiles[name] = conformal_quantiles(np.array(scores), np.array(weights))
     contrast = _range(row["suvmean"] / row["background"] for row in rows)

@@ -1,0 +1,84 @@
+"""What is recovered of the lesions of a PET without a result: spheres of known uptake in a blurred image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from PETSuperResLib.errors import InputError
+from PETSuperResLib.grid import reordered
+from PETSuperResLib.inputs import resolution_of_pet
+from PETSuperResLib.lesions.segments import segments_of
+from PETSuperResLib.pet_alone import lesions_of_pet
+from PETSuperResLib.volume import Volume
+from PETSuperResLib.widths import FWHM_PER_SIGMA, without_box
+
+FWHM_MM, SUV, VOXEL_MM = 7.5, 8.0, 4.0  # FWHM with the voxels' own extent
+SPHERES = ((30.0, 40.0, 40.0), (30.0, 40.0, 120.0))  # centres, (z, y, x) in mm
+SHAPE, FINE = (15, 20, 40), 2  # voxels, and parts of each along every axis
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """A PET in which two spheres of 18 mm are blurred, and their labels on finer voxels."""
+    places = np.indices([n * FINE for n in SHAPE]) * VOXEL_MM / FINE + VOXEL_MM / FINE / 2
+    labels = np.zeros(places.shape[1:], np.float32)
+    for label, centre in enumerate(SPHERES, 1):
+        labels[np.hypot.reduce([p - c for p, c in zip(places, centre, strict=True)]) <= 9] = label
+    sharp = np.where(labels > 0, SUV, 1.0)
+    width = without_box(FWHM_MM, VOXEL_MM, 1.0) / (VOXEL_MM / FINE)
+    blurred = ndimage.gaussian_filter(sharp, width / FWHM_PER_SIGMA)
+    k, j, i = SHAPE
+    image = blurred.reshape(k, FINE, j, FINE, i, FINE).mean((1, 3, 5))
+    image += np.random.default_rng(0).normal(0, 0.03, SHAPE)
+    drawn = Volume(labels, (VOXEL_MM / FINE,) * 3, (-VOXEL_MM / FINE / 2,) * 3, unit="label")
+    return Volume(image.astype(np.float32), (VOXEL_MM,) * 3, unit="SUVbw"), segments_of(drawn)
+
+
+def test_uptake_that_the_blur_took_is_recovered_and_said_to_be_of_the_pet_alone(scan):
+    pet, segments = scan
+    found = lesions_of_pet(pet, segments, resolution_of_pet(pet, fwhm=FWHM_MM)[1])
+    assert [lesion.label for lesion in found] == [1, 2]
+    for lesion in found:
+        assert lesion.suvmean < 0.8 * SUV
+        assert lesion.suvmean_recovered == pytest.approx(SUV, rel=0.1)
+        assert lesion.tlg_recovered == pytest.approx(lesion.suvmean_recovered * lesion.volume_ml)
+        assert lesion.evidence_sigma > 10 and lesion.recovered_from == "PET alone"
+        assert lesion.suvmax_recovered is None and "SR" not in (lesion.doubts or "")
+
+
+def test_a_wider_blur_took_more(scan):
+    pet, segments = scan
+    means = [
+        lesions_of_pet(pet, segments[:1], resolution_of_pet(pet, fwhm=f)[1])[0].suvmean_recovered for f in (5.0, 9.0)
+    ]
+    assert 1.2 * means[0] < means[1]
+
+
+def test_a_segment_far_from_others_is_fitted_by_itself_in_slices_of_any_direction(scan):
+    pet, segments = scan
+    _, resolution = resolution_of_pet(pet, fwhm=FWHM_MM)
+    both = lesions_of_pet(pet, segments, resolution, noise=5.0)
+    alone = lesions_of_pet(reordered(pet, (1, 2, 0)), [segments[1]], resolution, noise=5.0)
+    assert alone[0].suvmean_recovered == pytest.approx(both[1].suvmean_recovered, rel=1e-4)
+    assert alone[0].evidence_sigma == pytest.approx(both[1].evidence_sigma, rel=1e-3)
+
+
+def test_a_segment_outside_the_pet_is_left_out(scan):
+    pet, segments = scan
+    away = replace(segments[1], mask=replace(segments[1].mask, origin=(900.0, 0.0, 0.0)))
+    found = lesions_of_pet(pet, [away, segments[0]], resolution_of_pet(pet, fwhm=FWHM_MM)[1])
+    assert [lesion.label for lesion in found] == [1]
+    assert lesions_of_pet(pet, [away], resolution_of_pet(pet, fwhm=FWHM_MM)[1]) == []
+
+
+def test_a_resolution_that_neither_header_nor_user_tells_is_asked_for(scan):
+    pet, _ = scan
+    with pytest.raises(InputError, match="name the scanner, or state the FWHM"):
+        resolution_of_pet(pet)
+    told = replace(pet, metadata={"manufacturer": "GE MEDICAL SYSTEMS", "model": "Discovery ST"})
+    scanner, resolution = resolution_of_pet(told)
+    assert scanner.name == "GE Discovery ST" and resolution.words().startswith("6.1 mm scanner")
