@@ -112,7 +112,7 @@ def fill_lesion_table(table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     table.Modified()
 
 
-TEXTS = ("lesion", "interval_note", "doubts", "threshold", "suv_unit")  # columns of text
+TEXTS = ("lesion", "interval_note", "doubts", "threshold", "recovered_from", "suv_unit")  # columns of text
 
 
 def _about(name: str) -> tuple[str, str, str]:
