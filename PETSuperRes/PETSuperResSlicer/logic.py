@@ -205,6 +205,21 @@ class PETSuperResLogic(_Base):
         measured = at_once(measure(petNode, srNode, segmentationNode, reference=referenceNode))
         return new_table(self._with_recovered(srNode, measured), petNode)
 
+    def measureLesions(self, petNode: Any, segmentationNode: Any, threshold: float | str = 2.5, **stated: Any) -> Any:
+        """Lesion SUVs in a PET (SUVbw) without a result, and what is recovered from it alone; a new vtkMRMLTableNode.
+
+        One row per segment, with the columns of ``lesions.csv`` that have a value. ``stated`` may be ``scanner``,
+        ``fwhm``, ``post_filter``, ``psf_modelled`` and ``noise``, in place of the header's and of what is measured.
+        Raises :class:`InputError` for an empty segmentation, and where the PET's resolution is not known.
+        """
+        from PETSuperResSlicer.mrml.recovered import table_of_pet
+        from PETSuperResSlicer.mrml.units import require_suv
+
+        if petNode is None:
+            raise InputError("No PET volume is selected: choose one.")
+        require_suv(petNode)
+        return table_of_pet(petNode, segmentationNode, threshold, stated)
+
     def recoverLesions(
         self,
         srNode: Any,

@@ -12,6 +12,7 @@ from dicom_factory import Scan, pet_slices, write_series
 from SegmentStatistics import SegmentStatisticsLogic
 
 from PETSuperResLib import remeasure
+from PETSuperResLib.errors import InputError
 from PETSuperResLib.inputs import Inputs, resolution_of_pet
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.rules import percist_threshold
@@ -197,6 +198,23 @@ def test_what_is_recovered_of_a_pet_alone_is_the_library_s(known):
     assert [found.get(key) for key in RECOVERED] == pytest.approx(wanted)
     assert plugin.getMeasurementInfo("recovered")["name"] == "SUVmean recovered (PET alone)"
     assert "the PET alone, 6.1 mm scanner" in plugin.note and "state what is known" in plugin.note
+
+
+def test_from_the_console_a_pet_alone_is_measured_as_well(known):
+    from mrml_scene import load_module
+
+    logic = load_module().PETSuperResLogic()
+    table = logic.measureLesions(known.pet, known.segments, threshold="41%", fwhm=7.0, noise=10.0)
+    _, resolution = resolution_of_pet(known.volume, fwhm=7.0)
+    wanted = lesions_of_pet(known.volume, segments_of(known.labels), resolution, 10.0, "41%")
+    values = table.GetTable()
+    assert [values.GetColumnByName("lesion").GetValue(n) for n in range(2)] == ["Liver", "Lesion"]
+    assert [values.GetColumnByName("recovered_from").GetValue(n) for n in range(2)] == ["PET alone"] * 2
+    for name in ("suvmean_recovered", "evidence_sigma", "mtv_ml"):
+        found = [values.GetColumnByName(name).GetValue(n) for n in range(2)]
+        assert found == pytest.approx([getattr(lesion, name) for lesion in wanted]), name
+    with pytest.raises(InputError, match="Which scanner made the PET"):
+        logic.measureLesions(known.pet, known.segments)
 
 
 def test_a_pet_of_unknown_resolution_says_so_until_the_panel_states_it(known, host):

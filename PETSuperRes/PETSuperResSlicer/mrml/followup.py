@@ -16,7 +16,7 @@ from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.measures import MTV
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
-from PETSuperResSlicer.mrml.columns import add_column
+from PETSuperResSlicer.mrml.columns import fill_columns
 from PETSuperResSlicer.mrml.inputs import dicom_values
 from PETSuperResSlicer.mrml.segments import mask_steps
 from PETSuperResSlicer.mrml.units import require_suv
@@ -180,7 +180,7 @@ def take(table: Any, volumes: dict[str, Any], report: dict[str, Any]) -> Any:
             node = mrml.add_derived(volumes[key], f"{title} CT", kind, studies[0].pet, scene, CT_WINDOW)
             node.GetDisplayNode().SetAndObserveColorNodeID(MAGENTA if key == "first" else GREEN)
             table.AddNodeReferenceID(CTS[key != "first"], node.GetID())
-    _fill(table, report["rows"])
+    fill_columns(table, report["rows"])
     mrml.place_beside(table, studies[0].pet, scene)
     return table
 
@@ -189,13 +189,3 @@ def report_of(table: Any) -> dict[str, Any]:
     """The report of the comparison; empty before there is one."""
     found: dict[str, Any] = json.loads((None if table is None else table.GetAttribute(REPORT)) or "{}")
     return found
-
-
-def _fill(table: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """A column for every key that has a value: numbers, with NaN where there is none, or text."""
-    for name in dict.fromkeys(key for row in rows for key in row):
-        values = [row.get(name) for row in rows]
-        if all(value in (None, "") for value in values):
-            continue
-        add_column(table, name, values, text=any(isinstance(value, str) for value in values))
-    table.Modified()

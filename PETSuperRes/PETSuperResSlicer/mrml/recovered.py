@@ -9,12 +9,13 @@ from typing import Any
 import slicer
 
 from PETSuperResLib.errors import InputError
-from PETSuperResLib.lesions.measures import MTV, Lesion
+from PETSuperResLib.lesions.measures import INPUT, MTV, Lesion, lesion_rows
 from PETSuperResLib.lesions.segments import Segment
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.mrml.columns import fill_columns
 from PETSuperResSlicer.mrml.inputs import guess_preset, header_of
-from PETSuperResSlicer.mrml.segments import mask_of_segment
+from PETSuperResSlicer.mrml.segments import mask_of_segment, masks_from_node
 
 
 def recovered(result: Any, data: dict[str, Any], segments: Sequence[Segment], threshold: float | str) -> list[Lesion]:
@@ -48,7 +49,7 @@ def recovered_lesions(
     segments = [Segment(label, name, mask) for label, (name, mask) in enumerate(masks.items(), 1)]
     kind = provenance.kind_of(volume)
     if not kind:
-        lesions, told = _of_pet(volume, segments, stated or {})
+        lesions, told = lesions_of_pet(volume, segments, stated or {})
     elif kind == provenance.SUPER_RESOLVED:
         pet = _pet_of(volume)
         if pet is None:
@@ -59,10 +60,27 @@ def recovered_lesions(
     return {lesion.name: lesion for lesion in lesions}, told
 
 
-def _of_pet(node: Any, segments: Sequence[Segment], stated: Mapping[str, Any]) -> tuple[list[Lesion], str]:
-    """The lesions of a PET with what is recovered from it alone, and its resolution in words."""
+def table_of_pet(pet: Any, segmentation: Any, threshold: float | str, stated: Mapping[str, Any]) -> Any:
+    """A new table beside a PET, of the lesions of :func:`lesions_of_pet`, with the columns that have a value."""
+    segments = [Segment(n, name, mask) for n, (name, mask) in enumerate(masks_from_node(segmentation), 1)]
+    lesions, _told = lesions_of_pet(pet, segments, stated, threshold)
+    scene = pet.GetScene() or slicer.mrmlScene
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{pet.GetName()} lesions"))
+    provenance.mark(table)
+    fill_columns(table, lesion_rows(lesions, method=INPUT))
+    mrml.place_beside(table, pet, scene)
+    return table
+
+
+def lesions_of_pet(
+    node: Any, segments: Sequence[Segment], stated: Mapping[str, Any], threshold: float | str = MTV
+) -> tuple[list[Lesion], str]:
+    """The lesions of a PET with what is recovered from it alone, and its resolution in words.
+
+    ``stated`` as in :func:`recovered_lesions`.
+    """
+    from PETSuperResLib import pet_alone
     from PETSuperResLib.inputs import resolution_of_pet
-    from PETSuperResLib.pet_alone import lesions_of_pet
 
     pet = mrml.voxels_of_node(node, "SUVbw").volume()
     pet = replace(pet, metadata={**header_of(node), **pet.metadata})
@@ -73,7 +91,7 @@ def _of_pet(node: Any, segments: Sequence[Segment], stated: Mapping[str, Any]) -
     except InputError as error:
         raise InputError(f"{error} Choose this PET in the module PET Super-Resolution and say it there.") from error
     told = " ".join([f"the PET alone, {resolution.words()}.", *resolution.warnings])
-    return lesions_of_pet(pet, segments, resolution, noise), told
+    return pet_alone.lesions_of_pet(pet, segments, resolution, noise, threshold), told
 
 
 def state_of(volume: Any, segmentation: Any, stated: Mapping[str, Any]) -> tuple[Any, ...]:
