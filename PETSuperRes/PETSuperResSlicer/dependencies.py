@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from PETSuperResLib.errors import PETSuperResError
 
 TORCH = "torch>=2.4"
-REQUIREMENTS = ("safetensors>=0.4", "pydicom>=2.4", "highdicom>=0.23", "scipy>=1.11", "scikit-image>=0.22")
+REQUIREMENTS = ("safetensors>=0.4", "pydicom>=2.4", "highdicom>=0.23", "scipy>=1.12", "scikit-image>=0.22")
 DECLINED = _("Not installed: {what}. The PET cannot be super-resolved without: try again and agree.")
 FAILED = _("Could not install {what} ({error}): check the network and the free disk space and try again.")
 NO_EXTENSION = _("{what}: install the PyTorch extension from the Extensions Manager and restart Slicer.")
