@@ -33,6 +33,7 @@ def test_the_citation_names_this_version_and_the_papers_authors():
     initials = [re.sub(r"(\w)[^\s.]*\.?", r"\1.", author["given-names"]) for author in paper["authors"]]
     people = [f"{first} {author['family-names']}" for first, author in zip(initials, paper["authors"], strict=True)]
     assert f"Method: {', '.join(people)}: *" in named
+    assert f", {paper['year']}, [" in named and f"(https://doi.org/{paper['doi']})" in named
 
 
 def test_the_version_is_the_packages():
