@@ -104,6 +104,18 @@ def test_a_blob_is_false_where_the_reference_lacks_most_of_it():
         assert share == pytest.approx(1 / 3 if x < 12 else 1.0, abs=0.2)
 
 
+@pytest.mark.parametrize(("loss", "false", "missed"), [(0.2, 1, 0), (0.6, 1, 1), (0.2, 3, 1)])
+def test_aims_of_robustness_are_missed_beyond_their_limits(loss, false, missed):
+    changes = {"FWHM 20 % too wide": -loss, "twice the noise assumed": -0.1, robustness.NO_CT: -2.0}
+    changes |= {robustness.OTHER_CT: -0.1, "twice the counts, their dispersion not measured": -2.0}
+    rows = [{"reference": "real", "variant": name, "change_db": change} for name, change in changes.items()]
+    seen = [robustness.OTHER_CT] * false + [robustness.NO_CT] * 2
+    blobs = [{"reference": "real", "variant": name, "false": True} for name in seen]
+    lines = robustness._aims(rows, blobs)
+    assert sum("**missed**" in line for line in lines) == missed
+    assert f"- a wrong FWHM, counts or noise costs at most 0.5 dB: {loss:.2f} dB (FWHM 20 % too wide)" in "".join(lines)
+
+
 def test_the_area_under_the_curve_is_the_chance_that_a_true_blob_has_more_evidence():
     assert blob_evidence.roc_area(np.array([5.0, 9.0]), np.array([1.0, 2.0])) == 1
     assert blob_evidence.roc_area(np.array([1.0, 4.0]), np.array([2.0, 3.0])) == 0.5

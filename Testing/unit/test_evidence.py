@@ -64,6 +64,16 @@ def test_a_template_is_projected_as_the_model_projects_it():
     assert second.last == 7
 
 
+def test_templates_that_are_too_many_for_one_projection_keep_their_order(monkeypatch):
+    data = data_of(sinogram(BODY), BODY)
+    values = np.random.default_rng(1).random((3, 2, 32, 36)).astype(np.float32)
+    templates = [Template(first, part) for first, part in zip((0, 5, 2), values, strict=True)]
+    together = data.project(templates)
+    monkeypatch.setattr("PETSuperResLib.physics.amplitudes.TOGETHER", 2)
+    for one, other in zip(together, data.project(templates), strict=True):
+        assert one.first == other.first and relative(one.values, other.values) < 1e-6
+
+
 def test_the_sigma_of_counts_without_a_signal_is_that_of_a_normal_variable():
     random = np.random.default_rng(0)
     lines = np.stack([ndimage.gaussian_filter1d(np.eye(80)[40], width) for width in (2.0, 8.0)])

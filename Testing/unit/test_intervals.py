@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from pydicom.dataset import Dataset
 
 from PETSuperResLib.dicom.reconstruction import reconstruction_of
@@ -17,6 +18,8 @@ from PETSuperResLib.lesions.intervals import Calibration, Conditions, Stratum, c
 from PETSuperResLib.lesions.recovery import Recovered
 from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
+from PETSuperResLib.physics.measurement import Measurement
+from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
 LESION = Recovered(1, "Lesion 1", 2.0, 6.0, 6.5, 8.0, low=5.0, high=6.6, background=1.0, wider=6.1)
@@ -82,6 +85,23 @@ def test_the_tracer_is_that_of_the_header(name, tracer):
     image = Volume(np.ones((3, 8, 8)), (4.0, 4.0, 4.0), metadata=reconstruction_of(dataset))
     measurement = image_measurement(image, (6.0, 6.0), ImageNoise(0.01, 5.0, 2, 2.0, 1.0, "stated"))
     assert measurement.part(0, 2).tracer == tracer
+
+
+def test_the_noise_of_counts_is_that_of_all_views_through_100_mm():
+    j, i = np.ogrid[:48, :48]
+    disc = 4.0 * np.hypot(j - 23.5, i - 23.5) < 50
+    grid = Volume(np.repeat(disc[None], 3, 0).astype(np.float32), (4.0, 4.0, 4.0))
+    empty = torch.zeros(3, 24, 67)
+    scanner = Scanner("Test", 6.0, views=48, bin_size_mm=4.0, angular_rebinning=2)
+    measurement = Measurement(scanner, empty, empty, 0.3, grid)
+    counts = float(measurement.model(grid).mean(torch.from_numpy(grid.array))[1, :, 33].sum())
+    assert measurement.noise_level == pytest.approx((counts / 4.0) ** -0.5, rel=0.03)
+
+
+def test_the_noise_of_an_image_is_that_of_a_voxel_of_1_suv():
+    image = Volume(np.ones((3, 8, 8)), (4.0, 4.0, 4.0))
+    noise = ImageNoise(0.01, 5.0, 2, 2.0, 1.0, "stated")
+    assert image_measurement(image, (6.0, 6.0), noise).noise_level == pytest.approx(noise.percent() / 100)
 
 
 def test_a_calibration_is_read_as_it_was_written_and_anything_else_is_refused(tmp_path):
