@@ -53,6 +53,17 @@ def test_a_patient_with_many_lesions_weighs_no_more_than_another():
     assert after[0] == pytest.approx(before[0], abs=0.4) and after[1] < before[1] + 1
 
 
+def test_a_moved_mask_weighs_half_as_much_as_the_true_one():
+    """One in eight of a moved mask is far off: a third of that is less than the 5 % at an end, a half is more."""
+    rows = painted_rows(1200)
+    moved = [row | {"mask": "one voxel smaller"} for row in rows]
+    for row in moved[::8]:
+        row |= {name: row[name] / 5 for name in ("suvmean", "low", "high", "wider")}
+    assert lesions.calibrated([*rows, *moved], {}).strata[1].quantiles["suvmean"][1] < 3
+    swapped = [row | {"mask": lesion["mask"]} for row, lesion in zip([*moved, *rows], [*rows, *moved], strict=True)]
+    assert lesions.calibrated(swapped, {}).strata[1].quantiles["suvmean"][1] > 3
+
+
 def test_moved_labels_keep_to_themselves():
     labels = small_phantom().labels
     larger, smaller = (lesions.moved_labels(labels, n) for n in (1, -1))
@@ -106,6 +117,15 @@ def test_the_study_writes_its_tables_and_its_calibration(scan, tmp_path, monkeyp
     text = written.read_text()
     assert "| sinogram | 1 to 10 mL |" in text and "| sinogram | standard | 100 | 25 |" in text
     assert len(table(tmp_path / "out" / "lesions.csv")) == 100 and (tmp_path / "out" / "lesions.png").is_file()
+
+
+def test_the_calibration_leaves_protocols_out(scan, tmp_path, monkeypatch):
+    names, prior, seen = ("mct-osem", *lesions.UNSEEN), tiny_prior(tmp_path), []
+    monkeypatch.setattr(lesions, "scans", lambda *_: [replace(scan, condition=n, input="image") for n in names])
+    monkeypatch.setattr(lesions, "scan_rows", lambda one, *_: seen.append(one.condition) or painted_rows(100))
+    monkeypatch.setattr(lesions.Prior, "load", lambda *_: prior)
+    path = lesions.lesions_study(tmp_path / "out", "data", calibrate=True)
+    assert seen == ["mct-osem"] and read_calibration(path).made["left_out"] == list(lesions.UNSEEN)
 
 
 def test_masks_are_compared_on_the_scans_that_have_them():

@@ -104,6 +104,17 @@ def test_a_blob_is_false_where_the_reference_lacks_most_of_it():
         assert share == pytest.approx(1 / 3 if x < 12 else 1.0, abs=0.2)
 
 
+def test_the_table_of_evidence_counts_blobs_on_either_side_of_the_flag():
+    found = [(10.0, 0.1), (2.0, 0.2), (1.0, 0.9), (4.0, 0.6)]
+    rows = [
+        {"patient": "p", "reference": "real", "variant": "v", "evidence_sigma": sigma, "lacking": share}
+        | {"false": share >= blob_evidence.FALSE}
+        for sigma, share in found
+    ]
+    lines = blob_evidence.evidence_lines(rows)
+    assert "| v | 2 | 2 | 0.75 | 0.75 to 0.75 | 1 | 1.00 | 1 | 1 |" in lines
+
+
 @pytest.mark.parametrize(("loss", "false", "missed"), [(0.2, 1, 0), (0.6, 1, 1), (0.2, 3, 1)])
 def test_aims_of_robustness_are_missed_beyond_their_limits(loss, false, missed):
     changes = {"FWHM 20 % too wide": -loss, "twice the noise assumed": -0.1, robustness.NO_CT: -2.0}
