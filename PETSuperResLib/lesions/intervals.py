@@ -1,10 +1,11 @@
-"""Intervals of recovered SUVs, calibrated on painted lesions of known uptake by conformal prediction.
+"""Recovered SUVs and their intervals, calibrated on painted lesions of known uptake by conformal prediction.
 
-The logarithm of truth over recovered value, divided by a scale, has quantiles that were found on lesions of
-their own: an interval is the recovered value times the exponential of scale x quantiles. The scale is what the fit
-itself knows of its uncertainty: counts, priors and the border's place on either side, and the FWHM. It makes the
-intervals of single lesions narrow or wide, the quantiles make their coverage right (Lei et al., J Am Stat Assoc 2018,
-113:1094; normalised scores: Papadopoulos et al. 2008).
+The logarithm of truth over fitted value has a median, the centre, that was found on lesions of their own: a recovered
+value is the fitted one times its exponential. What is left of the logarithm, divided by a scale, has quantiles: an
+interval is the recovered value times the exponential of scale x quantiles. The scale is what the fit itself knows of
+its uncertainty: counts, priors and the border's place on either side, and the FWHM. It makes the intervals of single
+lesions narrow or wide, the quantiles make their coverage right (Lei et al., J Am Stat Assoc 2018, 113:1094; normalised
+scores: Papadopoulos et al. 2008).
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from .measures import Lesion
 from .recovery import Recovered
 
 CALIBRATION_FILE = Path(__file__).parents[1] / "Resources" / "lesion_calibration.json"
-FORMAT = "PETSuperRes lesion calibration 2"
+FORMAT = "PETSuperRes lesion calibration 3"
 LEVEL = 0.9  # of the intervals
 MEASURES = ("suvmean", "suvpeak", "suvmax", "tlg")
-FWHM_PART = 2.0  # of the scale: of the effect of a FWHM WIDER times as wide
 PET_ALONE = "PET alone"  # an image without a result
-REST = {"sinogram": 0.1, "image": 0.03, PET_ALONE: 0.03}  # of the scale, what nothing else explains
 FROM = {"sinogram": "sinogram and result", "image": "PET and result", PET_ALONE: PET_ALONE}  # in tables
+REST, BORDER = 0.06, 0.06  # of the scale, what nothing else explains: of every lesion, and of one of 1 mL by its border
 LEAST_END = 0.1  # of the recovered value, where the fit's own range ends lower
 TAIL_SIGMA = 1.645  # of a normal distribution, that lie within either end of the fit's own range
 OUTSIDE = 1.5  # factor of the scale where a lesion is outside what was calibrated
@@ -75,6 +75,7 @@ class Stratum:
     volume_ml : from and to (exclusive).
     lesions, patients : behind the quantiles.
     contrast : least and largest ratio of SUVmean to background among them.
+    centres : of each measure, the median logarithm of truth over fitted value.
     quantiles : lower and upper one of each measure.
     """
 
@@ -83,13 +84,18 @@ class Stratum:
     lesions: int
     patients: int
     contrast: tuple[float, float]
+    centres: Mapping[str, float]
     quantiles: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Low and high ends by measure (of :data:`MEASURES`), empty where withheld; ``notes`` say what is not covered."""
+    """By measure (of :data:`MEASURES`): recovered values, and low and high ends, which are empty where withheld.
 
+    ``notes`` say what is not covered.
+    """
+
+    values: Mapping[str, float]
     ends: Mapping[str, tuple[float, float]]
     notes: tuple[str, ...] = ()
 
@@ -113,24 +119,26 @@ class Calibration:
     made: Mapping[str, Any]
 
     def intervals(self, lesion: Recovered, conditions: Conditions) -> Intervals:
-        """The intervals of a lesion; wider where lesion or conditions are outside what was calibrated."""
+        """The recovered values of a lesion and their intervals; wider outside what was calibrated."""
         kind = conditions.input
         stratum = next((s for s in self.strata if s.input == kind and _within(lesion.volume_ml, s.volume_ml)), None)
+        fitted = {name: getattr(lesion, name) for name in MEASURES}
         if stratum is None:
-            return Intervals({}, ("No lesion of this size and kind of data was calibrated: no interval.",))
+            return Intervals(fitted, {}, ("No lesion of this size and kind of data was calibrated: no interval.",))
         if lesion.volume_ml < self.least_ml:
-            return Intervals({}, (f"Smaller than {self.least_ml:.2g} mL: no interval.",))
+            return Intervals(fitted, {}, (f"Smaller than {self.least_ml:.2g} mL: no interval.",))
         notes = [*self._outside(conditions)]
         contrast = lesion.suvmean / max(lesion.background, 1e-6)
         if not stratum.contrast[0] <= contrast <= stratum.contrast[1]:
             notes.append(f"Its contrast of {contrast:.1f} to 1 is outside what was calibrated: the interval is wider.")
-        widths = [OUTSIDE ** len(notes) * side for side in scales(lesion, kind)]
+        widths = [OUTSIDE ** len(notes) * side for side in scales(lesion)]
+        values = {name: value * math.exp(stratum.centres.get(name, 0.0)) for name, value in fitted.items()}
+        values["suvmax"] = max(values["suvmax"], values["suvpeak"], values["suvmean"])
         ends = {}
         for name, quantiles in stratum.quantiles.items():
-            value = getattr(lesion, name)
-            low, high = (value * math.exp(q * widths[q > 0]) for q in quantiles)
+            low, high = (values[name] * math.exp(q * widths[q > 0]) for q in quantiles)
             ends[name] = (low, high)
-        return Intervals(ends, tuple(notes))
+        return Intervals(values, ends, tuple(notes))
 
     def _outside(self, conditions: Conditions) -> Iterator[str]:
         """What of the conditions was not calibrated."""
@@ -161,8 +169,9 @@ class Calibration:
         strata = []
         for one in values["strata"]:
             quantiles = {name: (float(low), float(high)) for name, (low, high) in one["quantiles"].items()}
+            centres = {name: float(centre) for name, centre in one["centres"].items()}
             ends = {name: (float(one[name][0]), float(one[name][1] or math.inf)) for name in ("volume_ml", "contrast")}
-            strata.append(Stratum(**{**one, **ends, "quantiles": quantiles}))
+            strata.append(Stratum(**{**one, **ends, "centres": centres, "quantiles": quantiles}))
         domain = {
             kind: {name: (float(low), float(high)) for name, (low, high) in ranges.items() if name in FIGURES}
             for kind, ranges in values["domain"].items()
@@ -177,17 +186,18 @@ def measures_of(input: str) -> tuple[str, ...]:
     return tuple(name for name in MEASURES if input != PET_ALONE or name != "suvmax")
 
 
-def scales(lesion: Recovered, input: str) -> tuple[float, float]:
+def scales(lesion: Recovered) -> tuple[float, float]:
     """Expected size of the logarithm of truth over recovered value where it is negative, and where it is positive."""
-    fwhm = FWHM_PART * abs(math.log(lesion.wider / lesion.suvmean))
+    fwhm = abs(math.log(lesion.wider / lesion.suvmean))
+    rest = REST + BORDER / lesion.volume_ml ** (1 / 3)
     down = math.log(lesion.suvmean / max(lesion.low, LEAST_END * lesion.suvmean))
     up = math.log(max(lesion.high / lesion.suvmean, 1.0))
-    return math.hypot(down / TAIL_SIGMA, fwhm, REST[input]), math.hypot(up / TAIL_SIGMA, fwhm, REST[input])
+    return math.hypot(down / TAIL_SIGMA, fwhm, rest), math.hypot(up / TAIL_SIGMA, fwhm, rest)
 
 
-def score(truth: float, value: float, sides: tuple[float, float]) -> float:
-    """The logarithm of truth over recovered value in units of its :func:`scales`."""
-    distance = math.log(truth / value)
+def score(truth: float, value: float, centre: float, sides: tuple[float, float]) -> float:
+    """The logarithm of truth over fitted value, beyond its ``centre``, in units of the lesion's :func:`scales`."""
+    distance = math.log(truth / value) - centre
     return distance / sides[distance > 0]
 
 
@@ -216,7 +226,7 @@ def with_recovered(lesions: Iterable[Lesion], found: Iterable[Recovered], condit
 
 def _fields(one: Recovered, conditions: Conditions) -> dict[str, Any]:
     found = calibration().intervals(one, conditions)
-    values: dict[str, Any] = {f"{name}_recovered": getattr(one, name) for name in measures_of(conditions.input)}
+    values: dict[str, Any] = {f"{name}_recovered": found.values[name] for name in measures_of(conditions.input)}
     for name, (low, high) in found.ends.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
     return values | {"interval_note": " ".join(found.notes) or None}

@@ -33,11 +33,15 @@ def painted_rows(count: int = 400, seed: int = 0, kind: str = "sinogram") -> lis
 
 
 def test_calibrated_intervals_cover_what_they_claim_on_other_lesions():
-    made = lesions.calibrated(painted_rows(), {"seeds": [0]})
+    made = lesions.calibrated(painted_rows(2000), {"seeds": [0]})
     assert [stratum.volume_ml for stratum in made.strata] == list(zip(STRATA_ML[:-1], STRATA_ML[1:], strict=True))
-    others = [row | lesions.interval_ends(row, made) for row in painted_rows(2000, seed=1)]
+    others = [row | lesions.calibrated_row(row, made) for row in painted_rows(4000, seed=1)]
     for measure in ("suvmean", "suvpeak", "suvmax", "tlg"):
-        assert 89 < coverage(others, measure) < 96  # a little more than 90, as so few calibrate
+        assert 88 < coverage(others, measure) < (96 if measure == "suvmax" else 93)  # no maximum is below a mean
+    ratio = np.array([row["suvmean"] / row["true_suvmean"] for row in others])
+    assert np.median(ratio) == pytest.approx(1, abs=0.015)
+    below, above = (np.mean([row[f"suvmean_{end}"] > row["true_suvmean"] for row in others]) for end in ("low", "high"))
+    assert below < 0.035 and 0.9 < above < 0.97  # 2 % and 92 % are aimed at
 
 
 def test_a_stratum_of_few_lesions_takes_those_of_the_smaller_one():
@@ -53,15 +57,18 @@ def test_a_patient_with_many_lesions_weighs_no_more_than_another():
     assert after[0] == pytest.approx(before[0], abs=0.4) and after[1] < before[1] + 1
 
 
-def test_a_moved_mask_weighs_half_as_much_as_the_true_one():
-    """One in eight of a moved mask is far off: a third of that is less than the 5 % at an end, a half is more."""
+def test_the_lower_end_covers_nine_in_ten_lesions_whose_mask_is_too_small():
     rows = painted_rows(1200)
-    moved = [row | {"mask": "one voxel smaller"} for row in rows]
-    for row in moved[::8]:
-        row |= {name: row[name] / 5 for name in ("suvmean", "low", "high", "wider")}
-    assert lesions.calibrated([*rows, *moved], {}).strata[1].quantiles["suvmean"][1] < 3
-    swapped = [row | {"mask": lesion["mask"]} for row, lesion in zip([*moved, *rows], [*rows, *moved], strict=True)]
-    assert lesions.calibrated(swapped, {}).strata[1].quantiles["suvmean"][1] > 3
+    small = [row | {"mask": "one voxel smaller"} for row in painted_rows(1200, seed=5)]
+    for row in small:
+        row |= {name: row[name] * 1.7 for name in ("suvmean", "tlg", "low", "high", "wider")}
+    made = lesions.calibrated([*rows, *small], {})
+    alone = lesions.calibrated(rows, {})
+    assert made.strata[1].centres == alone.strata[1].centres  # by the true masks
+    assert made.strata[1].quantiles["suvmean"][1] == alone.strata[1].quantiles["suvmean"][1]
+    others = [row | lesions.calibrated_row(row, made) for row in small]
+    assert 89 < coverage(others, "suvmean") < 94
+    assert coverage([row | lesions.calibrated_row(row, alone) for row in small], "suvmean") < 70
 
 
 def test_moved_labels_keep_to_themselves():
@@ -129,7 +136,7 @@ def test_the_calibration_leaves_protocols_out(scan, tmp_path, monkeypatch):
 
 
 def test_masks_are_compared_on_the_scans_that_have_them():
-    rows = [row | lesions.interval_ends(row, lesions.calibrated(painted_rows(), {})) for row in painted_rows(60)]
+    rows = [row | lesions.calibrated_row(row, lesions.calibrated(painted_rows(), {})) for row in painted_rows(60)]
     moved = [row | {"mask": "one voxel larger"} for row in rows[:30]]
     lines = lesions_lines([*rows, *moved])
     assert any(line.startswith("| sinogram | one voxel larger | 30 |") for line in lines)

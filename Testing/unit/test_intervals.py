@@ -25,8 +25,10 @@ from PETSuperResLib.volume import Volume
 LESION = Recovered(1, "Lesion 1", 2.0, 6.0, 6.5, 8.0, low=5.0, high=6.6, background=1.0, wider=6.1)
 MEASURED = Conditions("sinogram", 6.0, 0.1, "fdg")
 STRATA = (
-    Stratum("sinogram", (0.0, 1.0), 50, 20, (1.5, 10.0), {"suvmean": (-3.0, 2.0)}),
-    Stratum("sinogram", (1.0, math.inf), 60, 20, (1.5, 10.0), {"suvmean": (-1.5, 1.0), "tlg": (-1.5, 1.0)}),
+    Stratum("sinogram", (0.0, 1.0), 50, 20, (1.5, 10.0), {}, {"suvmean": (-3.0, 2.0)}),
+    Stratum(
+        "sinogram", (1.0, math.inf), 60, 20, (1.5, 10.0), {"suvmean": 0.1}, {"suvmean": (-1.5, 1.0), "tlg": (-1.5, 1.0)}
+    ),
 )
 DOMAIN = {"sinogram": {"fwhm_mm": (5.0, 8.0), "noise": (0.05, 0.2)}}
 TABLE = Calibration(STRATA, 0.03, "fdg", DOMAIN, {"seeds": [1, 2]})
@@ -34,21 +36,32 @@ TABLE = Calibration(STRATA, 0.03, "fdg", DOMAIN, {"seeds": [1, 2]})
 
 def test_an_interval_is_the_value_times_the_exponential_of_scale_and_quantiles():
     found = TABLE.intervals(LESION, MEASURED)
-    down, up = scales(LESION, "sinogram")
+    down, up = scales(LESION)
     assert found.notes == () and set(found.ends) == {"suvmean", "tlg"}
-    assert found.ends["suvmean"] == pytest.approx((6 * math.exp(-1.5 * down), 6 * math.exp(up)))
-    assert found.ends["tlg"] == pytest.approx(tuple(2 * end for end in found.ends["suvmean"]))
+    assert found.values == pytest.approx({"suvmean": 6 * math.exp(0.1), "suvpeak": 6.5, "suvmax": 8.0, "tlg": 12.0})
+    value = found.values["suvmean"]
+    assert found.ends["suvmean"] == pytest.approx((value * math.exp(-1.5 * down), value * math.exp(up)))
+    assert found.ends["tlg"] == pytest.approx((12 * math.exp(-1.5 * down), 12 * math.exp(up)))
 
 
-@pytest.mark.parametrize(("change", "sides"), [({"low": 4.0}, (0,)), ({"high": 8.0}, (1,)), ({"wider": 7.0}, (0, 1))])
+def test_no_recovered_maximum_is_below_a_mean():
+    low = replace(LESION, suvmax=6.1)
+    assert TABLE.intervals(low, MEASURED).values["suvmax"] == TABLE.intervals(low, MEASURED).values["suvmean"] > 6.5
+    assert TABLE.intervals(replace(low, suvpeak=7.0), MEASURED).values["suvmax"] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("change", "sides"),
+    [({"low": 4.0}, (0,)), ({"high": 8.0}, (1,)), ({"wider": 7.5}, (0, 1)), ({"volume_ml": 0.05}, (0, 1))],
+)
 def test_a_lesion_is_less_certain_by_each_part_of_its_uncertainty_on_its_side(change, sides):
-    before, after = scales(LESION, "sinogram"), scales(replace(LESION, **change), "sinogram")
+    before, after = scales(LESION), scales(replace(LESION, **change))
     for side in (0, 1):
         assert after[side] > 1.15 * before[side] if side in sides else after[side] == before[side]
 
 
 def test_a_range_that_holds_no_uptake_at_all_has_a_finite_scale():
-    assert 1 < scales(replace(LESION, low=-2.0), "image")[0] < 2
+    assert 1 < scales(replace(LESION, low=-2.0))[0] < 2
 
 
 @pytest.mark.parametrize(
@@ -70,7 +83,8 @@ def test_outside_what_was_calibrated_the_interval_is_wider_and_says_so(change, c
 @pytest.mark.parametrize(("volume", "input"), [(0.01, "sinogram"), (2.0, "image")])
 def test_what_was_not_calibrated_at_all_has_no_interval(volume, input):
     found = TABLE.intervals(replace(LESION, volume_ml=volume), replace(MEASURED, input=input))
-    assert not found.ends and len(found.notes) == 1 and found.notes[0].endswith("no interval.")
+    assert found.values["suvmean"] == 6.0 and not found.ends
+    assert len(found.notes) == 1 and found.notes[0].endswith("no interval.")
 
 
 @pytest.mark.parametrize(
@@ -120,5 +134,6 @@ def test_the_bundled_calibration_says_how_it_was_made_and_widens_nothing_without
     assert table.made["seeds"] and table.made["version"]
     for stratum in table.strata:
         assert stratum.lesions >= 20 and stratum.patients >= 5
+        assert all(abs(centre) < 0.5 for centre in stratum.centres.values())
         for low, high in stratum.quantiles.values():
             assert -10 < low < high < 10

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 TRACERS = ("F-18", "C-11", "Ga-68", "Cu-64", "Zr-89")
-RIGHT = 0.012  # of SUV: two times agree within 1 %
+RIGHT = 0.021  # of SUV: two times agree within 1 %, and there are two faults at most
 Fault = Callable[[list[Dataset], float], None]
 
 

@@ -112,6 +112,7 @@ def test_random_headers_give_the_right_suv_a_warning_or_one_sentence(scan, chose
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(SCANS), faults)
 def test_2000_random_headers(scan, chosen):
@@ -150,6 +151,7 @@ def test_a_file_with_random_damage_is_read_whole_or_refused(tmp_path_factory, se
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(*FILES)
 def test_1000_files_with_random_damage(tmp_path_factory, series, number, place, content, cut):

@@ -7,6 +7,7 @@ The lesions of ``validation`` anatomies calibrate, those of ``test`` anatomies c
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from ...files import hash_of, to_json, write_csv, write_text
 from ...inputs import resolution_of_pet
 from ...lesions.intervals import (
     FIGURES,
-    LEVEL,
     MEASURES,
     STRATA_ML,
     Calibration,
@@ -42,7 +42,9 @@ from .lesion_scenes import LEAST_ML, Scan, scans
 from .summary import heading
 
 MASKS = {"true": 0, "one voxel smaller": -1, "one voxel larger": 1}
-WEIGHTS = {"true": 2.0, "one voxel smaller": 1.0, "one voxel larger": 1.0}  # of the masks in the calibration
+# of the calibration, the part of the lesions whose truth is below and above the interval, for each mask; one that is
+# too small gives too much uptake and asks for a lower end, which leaves few lesions with true masks below it
+TAILS = {"true": (0.02, 0.08), "one voxel smaller": (0.1, 0.1), "one voxel larger": (0.1, 0.1)}
 UNSEEN = ("discovery-690-vpfx", "signa-sharpir")  # protocols that the calibration leaves out
 LEAST_CONTRAST = 1.5  # of recovered SUVmean to background, from which a segment counts as a lesion
 LEAST_LESIONS = 20  # of a stratum of its own
@@ -89,9 +91,9 @@ def lesions_study(
     report("done", 1.0)
     if calibrate:
         made: dict[str, Any] = {"command": command, "version": __version__, "quality": quality}
-        made |= {"masks": WEIGHTS, "left_out": UNSEEN, "seeds": sorted({s.seed for s in chosen})}
+        made |= {"tails": TAILS, "left_out": UNSEEN, "seeds": sorted({s.seed for s in chosen})}
         return write_text(out / CALIBRATION, to_json(calibrated(rows, made).to_dict()))
-    rows = [row | interval_ends(row, calibration()) for row in rows]
+    rows = [row | calibrated_row(row, calibration()) for row in rows]
     write_csv(out / "lesions.csv", rows, COLUMNS)
     lesions_figure(out / "lesions.png", rows)
     return write_text(out / "lesions.md", "\n".join([*heading("Lesions", command, loaded), *lesions_lines(rows)]))
@@ -194,15 +196,37 @@ def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
 
 
 def _stratum(kind: str, volume_ml: tuple[float, float], rows: Sequence[Row]) -> Stratum:
-    groups = [(row["patient"], row["mask"]) for row in rows]
-    weights = [WEIGHTS[mask] / groups.count((patient, mask)) for patient, mask in groups]
-    sides = [scales(recovered(row), kind) for row in rows]
-    quantiles = {}
+    """Centres by the true masks; quantiles by whichever of the masks asks for the farthest."""
+    masks = [_Mask([row for row in rows if row["mask"] == name], TAILS[name]) for name in TAILS]
+    masks = [mask for mask in masks if mask.rows]
+    centres, quantiles = {}, {}
     for name in measures_of(kind):
-        scores = [score(row[f"true_{name}"], row[name], side) for row, side in zip(rows, sides, strict=True)]
-        quantiles[name] = conformal_quantiles(np.array(scores), np.array(weights))
+        centres[name] = masks[0].centre(name)
+        low, high = zip(*(mask.quantiles(name, centres[name]) for mask in masks), strict=True)
+        quantiles[name] = min(low), max(high)
     contrast = _range(row["suvmean"] / row["background"] for row in rows)
-    return Stratum(kind, volume_ml, _lesions(rows), len({row["patient"] for row in rows}), contrast, quantiles)
+    return Stratum(kind, volume_ml, _lesions(rows), len({row["patient"] for row in rows}), contrast, centres, quantiles)
+
+
+class _Mask:
+    """The lesions of a stratum with one kind of mask; every patient has the same weight."""
+
+    def __init__(self, rows: Sequence[Row], tails: tuple[float, float]):
+        patients = [row["patient"] for row in rows]
+        self.rows, self.tails = rows, tails
+        self.weights = np.array([1 / patients.count(patient) for patient in patients])
+        self.sides = [scales(recovered(row)) for row in rows]
+
+    def centre(self, name: str) -> float:
+        """Of a measure, the median logarithm of truth over fitted value."""
+        found = np.array([math.log(row[f"true_{name}"] / row[name]) for row in self.rows])
+        return _quantile(found, self.weights, 0.5)
+
+    def quantiles(self, name: str, centre: float) -> tuple[float, float]:
+        """Of a measure's scores: lower and upper one."""
+        pairs = zip(self.rows, self.sides, strict=True)
+        scores = np.array([score(row[f"true_{name}"], row[name], centre, sides) for row, sides in pairs])
+        return conformal_quantiles(scores, self.weights, self.tails)
 
 
 def _lesions(rows: Sequence[Row]) -> int:
@@ -214,14 +238,13 @@ def _range(values: Iterable[float]) -> tuple[float, float]:
     return min(every), max(every)
 
 
-def conformal_quantiles(scores: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """The quantiles between which :data:`~.LEVEL` of new scores lie.
+def conformal_quantiles(scores: np.ndarray, weights: np.ndarray, tails: tuple[float, float]) -> tuple[float, float]:
+    """The quantiles of new scores below and above which the ``tails`` lie.
 
     Split conformal prediction: of n scores, (n + 1) / n times the probability at each end.
     """
-    tail = (1 - LEVEL) / 2
-    level = min(1.0, (1 - tail) * (1 + 1 / len(scores)))
-    return -_quantile(-scores, weights, level), _quantile(scores, weights, level)
+    below, above = (min(1.0, (1 - tail) * (1 + 1 / len(scores))) for tail in tails)
+    return -_quantile(-scores, weights, below), _quantile(scores, weights, above)
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:
@@ -237,9 +260,10 @@ def recovered(row: Row) -> Recovered:
     return Recovered(row["label"], str(row["label"]), **{name: row[name] for name in names})
 
 
-def interval_ends(row: Row, table: Calibration) -> Row:
-    """The ends of a row's intervals."""
+def calibrated_row(row: Row, table: Calibration) -> Row:
+    """The recovered values in place of the fitted ones, and the ends of their intervals."""
     found = table.intervals(recovered(row), Conditions(row["input"], row["fwhm_mm"], row["noise"], TRACER))
-    return {
+    ends = {
         f"{name}_{end}": v for name, pair in found.ends.items() for end, v in zip(("low", "high"), pair, strict=True)
     }
+    return {**found.values, **ends}
