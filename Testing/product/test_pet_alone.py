@@ -44,7 +44,8 @@ def test_uptake_that_the_blur_took_is_recovered_and_said_to_be_of_the_pet_alone(
     assert [lesion.label for lesion in found] == [1, 2]
     for lesion in found:
         assert lesion.suvmean < 0.8 * SUV
-        assert lesion.suvmean_recovered == pytest.approx(SUV, rel=0.1)
+        assert lesion.suvmean_recovered == pytest.approx(SUV, rel=0.15)  # its border is sharper than those of lesions
+        assert lesion.suvmean_low < SUV < lesion.suvmean_high
         assert lesion.tlg_recovered == pytest.approx(lesion.suvmean_recovered * lesion.volume_ml)
         assert lesion.evidence_sigma > 10 and lesion.recovered_from == "PET alone"
         assert lesion.suvmax_recovered is None and "SR" not in (lesion.doubts or "")
