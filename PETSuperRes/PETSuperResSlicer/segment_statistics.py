@@ -199,7 +199,7 @@ class PETSuperResStatisticsPlugin(SegmentStatisticsPluginBase):
         node = slicer.mrmlScene.GetNodeByID((parameters and parameters.GetParameter("ScalarVolume")) or "")
         if node is None:
             return ""
-        return str(_("PET and SR") if provenance.kind_of(node) else _("PET alone"))
+        return str(_("SR") if provenance.kind_of(node) else _("PET alone"))
 
     def setDefaultParameters(self, parameterNode: Any, overwriteExisting: bool = False) -> None:
         """The base's, and the SUV of the fixed rule."""

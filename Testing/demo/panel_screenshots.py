@@ -117,7 +117,7 @@ def statistics(host: Any, panel: Any, folder: Path) -> None:
         for column, text in enumerate([segments.GetSegment(name).GetName(), *texts]):
             table.setItem(row, column, qt.QTableWidgetItem(text))
     table.resizeColumnsToContents()
-    table.resize(1560, 230)
+    table.resize(table.horizontalHeader().length() + 40, 230)
     table.show()
     host.spin(0.3)
     host.screenshot(table, folder / "statistics.png")

@@ -157,7 +157,7 @@ def test_what_is_recovered_of_a_result_is_the_library_s(known, result, monkeypat
     assert [found[key] for key in RECOVERED] == pytest.approx(wanted) and len(calls) == 1  # for both segments
     assert found["recovered_low"] < found["recovered"] < found["recovered_high"]
     assert plugin.note == "Recovered from 'PET' and its result"
-    assert plugin.getMeasurementInfo("recovered")["name"] == "SUVmean recovered (PET and SR)"
+    assert plugin.getMeasurementInfo("recovered")["name"] == "SUVmean recovered (SR)"
 
 
 def test_uptake_is_recovered_again_when_segments_or_images_have_changed(known, result, monkeypatch):
