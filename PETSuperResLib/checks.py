@@ -66,7 +66,7 @@ def check_pair(pet: Volume, ct: Volume) -> list[str]:
         "choose the CT of this PET, registered to it",
     )
     if coverage < 0.95:
-        warnings.append(f"The CT covers {100 * coverage:.0f} % of the PET's activity; the rest is taken as air in it.")
+        warnings.append(f"The CT covers {100 * coverage:.1f} % of the PET's activity; the rest is taken as air in it.")
     body = ndimage.binary_dilation(_body(hu, -500), CROSS, 2)
     inside = float(active[covered & body].sum() / active[covered].sum())
     remedy = "choose the CT of this patient, registered to this PET"

@@ -18,6 +18,7 @@ from .problem import UNKNOWN_HU, Problem
 from .residual import residual_sigma
 from .volume import Volume
 
+LEAST_SUV = 0.01  # of a lesion above its surroundings, in the mean, of which a share is told
 REMAINS = 0.5  # of a blob's uptake above its surroundings: with less of it in another image it is not in that image
 
 
@@ -114,14 +115,16 @@ def with_ct_test(
 ) -> list[Lesion]:
     """Lesions of a result with the share of their uptake above the surroundings that the one without the CT has.
 
-    None where the result has no uptake above the surroundings. ``other`` ``(K, J, I)`` is the result without the CT.
+    None where the result has no uptake above the surroundings to speak of. ``other`` ``(K, J, I)`` is the result
+    without the CT.
     """
     by_label = {segment.label: segment for segment in segments}
     found = []
     for lesion in lesions:
         weights, block = by_label[lesion.label].weights(volume)
         with_ct, without = (_excess(image, block, weights > 0, volume) for image in (volume.array, other))
-        found.append(replace(lesion, without_ct=round(without / with_ct, 3) if with_ct > 0 else None))
+        held = with_ct > LEAST_SUV * (weights > 0).sum()
+        found.append(replace(lesion, without_ct=round(without / with_ct, 3) if held else None))
     return found
 
 

@@ -60,8 +60,8 @@ def suv(dicom_dir: str, out: str, **stated: Any) -> None:
 )
 @click.option(
     "--recover/--no-recover",
-    default=True,
-    help="Also what the PET alone holds of each segment beyond its blur; this needs the PET's resolution.",
+    default=None,
+    help="Also what the PET alone holds of each segment beyond its blur; by default where its resolution is known.",
 )
 @request_options("scanner", "fwhm", "post_filter", "psf_modelled", "noise", "series")
 @click.option("--split", is_flag=True, help="Measure every connected part by itself.")
@@ -72,7 +72,7 @@ def lesions(
     after: str | None,
     reference: str | None,
     threshold: str,
-    recover: bool,
+    recover: bool | None,
     noise: float | None,
     series: str | None,
     split: bool,
@@ -112,8 +112,8 @@ def lesions(
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
     told = ""
-    if recover:
-        told, found[ls.INPUT] = _recovered(found[ls.INPUT], volume, segments, resolution, noise)
+    if recover is not False:
+        told, found[ls.INPUT] = _recovered(found[ls.INPUT], volume, segments, resolution, noise, bool(recover))
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
         found["reference"] = ls.measure_lesions(truth, segments, threshold=threshold)
@@ -122,6 +122,8 @@ def lesions(
     if after or truth:
         headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
     click.echo(table(rows, headings))
+    if not threshold.strip().endswith("%") and all(row["mtv_ml"] == 0 for row in rows):
+        click.echo(f"Note: nothing reaches an SUV of {threshold}; for a share of each SUVmax give '{threshold}%'.")
     if told:
         click.echo(f"\n{told}\n{recovered_table(ls.lesion_rows(found[ls.INPUT]))}")
     if after:
@@ -137,6 +139,7 @@ def _recovered(
     segments: Sequence[Segment],
     stated: Mapping[str, Any],
     noise: float | None,
+    asked: bool,
 ) -> tuple[str, list[Lesion]]:
     """The heading of what is recovered from a PET alone, and the lesions with it; empty where it cannot be, and why."""
     from ..errors import InputError
@@ -146,9 +149,9 @@ def _recovered(
     try:
         scanner, resolution = resolution_of_pet(pet, **stated)
     except InputError as error:
-        if any(value is not None for value in stated.values()):
+        if asked or any(value is not None for value in stated.values()):
             raise
-        click.echo(f"Note: nothing is recovered. {error}")
+        click.echo(f"Note: nothing is recovered. {str(error).removesuffix('.')} (--scanner, --fwhm).")
         return "", list(lesions)
     for warning in resolution.warnings:
         click.echo(f"Note: {warning}")

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..physics.amplitudes import Data
+from .measures import MEASURES as SHOWN
 from .measures import Lesion
 from .recovery import Recovered
 
@@ -32,10 +33,11 @@ FROM = {"sinogram": "sinogram and result", "image": "PET and result", PET_ALONE:
 REST, BORDER = 0.06, 0.06  # of the scale, what nothing else explains: of every lesion, and of one of 1 mL by its border
 LEAST_END = 0.1  # of the recovered value, where the fit's own range ends lower
 TAIL_SIGMA = 1.645  # of a normal distribution, that lie within either end of the fit's own range
+UNDETERMINED = 30.0  # times its low end is the high end of what is not told
 OUTSIDE = 1.5  # factor of the scale where a lesion is outside what was calibrated
 FIGURES = {  # of the conditions, in words
     "fwhm_mm": "A resolution of {:.1f} mm is outside the {:.1f} to {:.1f} mm that",
-    "noise": "A noise of {:.3g} is outside the {:.3g} to {:.3g} that",
+    "noise": "A noise of {:.1%} is outside the {:.1%} to {:.1%} that",
 }
 TOLERANCE = 1.1  # factor of FWHM and noise beyond the calibrated range that changes nothing
 STRATA_ML = (0.0, 1.0, 10.0, math.inf)
@@ -92,6 +94,8 @@ class Stratum:
 class Intervals:
     """By measure (of :data:`MEASURES`): recovered values, and low and high ends, which are empty where withheld.
 
+    Neither holds a measure that the data do not determine.
+
     ``notes`` say what is not covered.
     """
 
@@ -138,6 +142,10 @@ class Calibration:
         for name, quantiles in stratum.quantiles.items():
             low, high = (values[name] * math.exp(q * widths[q > 0]) for q in quantiles)
             ends[name] = (low, high)
+            if high > UNDETERMINED * low:
+                del ends[name], values[name]
+        lost = [SHOWN[name].title for name in stratum.quantiles if name not in values]
+        notes += [f"The data do not determine its {', '.join(lost)}."] if lost else []
         return Intervals(values, ends, tuple(notes))
 
     def _outside(self, conditions: Conditions) -> Iterator[str]:
@@ -226,7 +234,7 @@ def with_recovered(lesions: Iterable[Lesion], found: Iterable[Recovered], condit
 
 def _fields(one: Recovered, conditions: Conditions) -> dict[str, Any]:
     found = calibration().intervals(one, conditions)
-    values: dict[str, Any] = {f"{name}_recovered": found.values[name] for name in measures_of(conditions.input)}
+    values: dict[str, Any] = {f"{name}_recovered": found.values.get(name) for name in measures_of(conditions.input)}
     for name, (low, high) in found.ends.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
     return values | {"interval_note": " ".join(found.notes) or None}

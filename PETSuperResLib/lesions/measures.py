@@ -251,6 +251,8 @@ def check_threshold(threshold: float | str) -> tuple[float, bool]:
         raise InputError(
             f"MTV threshold '{threshold}' is more than the SUVmax itself: give 41% or another below 100%.", "threshold"
         )
+    if relative and 0 < value < 0.01:
+        raise InputError(f"MTV threshold '{threshold}' is less than 1 % of SUVmax: give 41% for 41 %.", "threshold")
     return value, relative
 
 

@@ -13,6 +13,8 @@ from ..volume import Volume
 
 MOST_PARTS = 8  # of a voxel along an axis; more in a small segment, whose share must not be missed
 SAMPLES = 1_000_000  # of a small segment
+FINER = 2.0  # times the mask's voxels are the parts
+ALIGNED = 1e-3  # voxels of the mask that axes or borders may be apart
 HALF = 0.5  # a voxel belongs to the segment (for SUVmax and SUVpeak) when half of it lies within
 SHARE_TOLD = 0.01  # of a segment outside the PET
 DOUBT = "check that the segmentation belongs to this scan"  # of one that lies mostly outside the PET
@@ -45,8 +47,9 @@ class Segment:
     def weights(self, volume: Volume) -> tuple[np.ndarray, Block]:
         """The part (0 to 1) of each voxel of ``volume`` within the segment, and the (K, J, I) block it covers.
 
-        Each voxel is divided into as many parts per axis as the mask's voxels are finer, and each part
-        takes the mask's value at its centre; empty arrays where the segment lies outside the volume.
+        Along the same axes these are the volumes that the voxels of both have in common; where the mask's axes are
+        oblique, each voxel is divided into parts that take the mask's value at their centres. Empty arrays where the
+        segment lies outside the volume.
         """
         corners = np.c_[self.mask.corners(), np.ones(8)] @ np.linalg.inv(volume.ijk_to_lps).T
         size = np.array(volume.shape[::-1])
@@ -56,28 +59,18 @@ class Segment:
         if (last <= first).any():
             return np.zeros((0, 0, 0), np.float32), (slice(0, 0),) * 3
         coarse = volume.crop(first, last)
-        most = max(MOST_PARTS, int((SAMPLES / coarse.array.size) ** (1 / 3)))
-        parts = self._parts(volume, most)
-        fine = self.mask.resample_to(
-            coarse.grid([s / n for s, n in zip(volume.spacing, parts, strict=True)]), "nearest"
-        )
-        (k, j, i), (ni, nj, nk) = coarse.shape, parts
-        weights = fine.array.reshape(k, nk, j, nj, i, ni).mean((1, 3, 5))
-        return weights, (block[0], block[1], block[2])
+        shared = _shared(coarse, self.mask)
+        return self._sampled(coarse) if shared is None else shared, (block[0], block[1], block[2])
 
-    def _parts(self, volume: Volume, most: int) -> list[int]:
-        """How many parts a voxel is divided into along i, j and k: whole multiples of the mask's voxels, if it holds so
-        many of them."""
-        along = np.abs(np.reshape(volume.direction, (3, 3)).T @ np.reshape(self.mask.direction, (3, 3))).argmax(1)
-        found = []
-        for size, axis in zip(volume.spacing, along, strict=True):
-            needed = int(np.ceil(size / min(self.mask.spacing) - 0.01))
-            held = size / self.mask.spacing[axis]
-            if abs(held - round(held)) < 0.01 and 1 <= round(held) <= most:
-                multiple = round(held) * -(-needed // round(held))
-                needed = multiple if multiple <= most else round(held)
-            found.append(min(most, max(1, needed)))
-        return found
+    def _sampled(self, coarse: Volume) -> np.ndarray:
+        """The mask's mean over the parts of each voxel."""
+        most = max(MOST_PARTS, int((SAMPLES / coarse.array.size) ** (1 / 3)))
+        needed = (int(np.ceil(FINER * size / min(self.mask.spacing))) for size in coarse.spacing)
+        ni, nj, nk = parts = [min(most, n) for n in needed]
+        grid = coarse.grid([s / n for s, n in zip(coarse.spacing, parts, strict=True)])
+        k, j, i = coarse.shape
+        fine = self.mask.resample_to(grid, "nearest").array.reshape(k, nk, j, nj, i, ni)
+        return np.asarray(fine.mean((1, 3, 5)))
 
     def share_within(self, volume: Volume) -> float:
         """The part (0 to 1) of the segment that lies within a volume's box, by the centres of the mask's voxels."""
@@ -94,6 +87,26 @@ class Segment:
         k, j, i = inside[np.argmin(((inside - inside.mean(0)) ** 2).sum(1))]
         x, y, z = (self.mask.ijk_to_lps @ [i, j, k, 1.0])[:3]
         return float(x), float(y), float(z)
+
+
+def _shared(volume: Volume, mask: Volume) -> np.ndarray | None:
+    """The mean of a mask over each voxel of a volume, ``(K, J, I)``; None where their axes are oblique."""
+    step = np.linalg.inv(mask.ijk_to_lps) @ volume.ijk_to_lps  # voxels of the mask per voxel of the volume
+    axes = np.abs(step[:3, :3]).argmax(0)  # of the mask, along i, j and k of the volume
+    off = step[:3, :3].copy()
+    off[axes, range(3)] = 0
+    if len(set(axes)) < 3 or np.abs(off).max(0) @ volume.shape[::-1] > ALIGNED:
+        return None
+    mean = mask.array.transpose([2 - axes[n] for n in (2, 1, 0)])  # (k, j, i) of the volume
+    for axis, n in ((0, 2), (1, 1), (2, 0)):
+        width = step[axes[n], n]
+        ends = step[axes[n], 3] + width * (np.arange(volume.shape[axis] + 1) - 0.5)
+        low, high = np.minimum(ends[:-1], ends[1:]), np.maximum(ends[:-1], ends[1:])
+        own = np.arange(mean.shape[axis])
+        common = np.minimum(high[:, None], own + 0.5) - np.maximum(low[:, None], own - 0.5)
+        part = np.where(common > ALIGNED, common, 0) / abs(width)
+        mean = np.moveaxis(np.tensordot(part.astype(np.float32), mean, (1, axis)), 0, axis)
+    return mean.astype(np.float32)
 
 
 def segments_of(mask: Volume, names: Mapping[int, str] | None = None) -> list[Segment]:

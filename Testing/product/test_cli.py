@@ -367,6 +367,8 @@ def test_lesions_recovers_uptake_where_the_resolution_is_known(case, capsys, tmp
         assert told in text and ("ecovered" in text) == bool(told) and columns() == filled
     assert run([*arguments, "--scanner", "Nowhere 1"]) == 2  # what is stated has to be right
     assert "Nowhere 1" in one_line(capsys)
+    assert run([*arguments, "--recover"]) == 2  # asked for, so it has to be possible
+    assert "(--scanner; " in one_line(capsys)
 
 
 def test_the_headings_tell_the_threshold(case, capsys):

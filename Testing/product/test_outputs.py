@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_factory import pet_slices, write_series
-from tiny import small_phantom, write_phantom
+from tiny import small_phantom, without_progress, write_phantom
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.volume import Volume
@@ -43,7 +43,7 @@ def reconstruct(folder, prior_file):
 
 
 def told(capsys) -> str:
-    error = capsys.readouterr().err
+    error = without_progress(capsys.readouterr().err)
     assert error.startswith("petsuperres: ") and error.count("\n") == 1, error
     return error
 

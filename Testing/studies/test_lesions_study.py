@@ -109,7 +109,7 @@ def test_an_image_is_also_measured_without_a_result(scan, tmp_path):
     assert all(abs(np.log(row["suvmean"] / row["true_suvmean"])) < 0.5 for row in hot) and hot
     made = lesions.calibrated([*painted_rows(), *painted_rows(kind=PET_ALONE)], {})
     assert {stratum.input for stratum in made.strata} == {"sinogram", PET_ALONE}
-    text = "\n".join(lesions_lines(hot))
+    text = "\n".join(lesions_lines([row | lesions.calibrated_row(row, made) for row in hot]))
     assert f"| {PET_ALONE} | discovery-690-vpfx |" in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,11 @@ def table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def without_progress(said: str) -> str:
+    """What a command said on standard error but for the lines of its progress, which a busy machine has."""
+    return "".join(line for line in said.splitlines(keepends=True) if not re.match(r" *[\d.]+ %  ", line))
 
 
 def random_model(

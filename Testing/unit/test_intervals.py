@@ -44,6 +44,14 @@ def test_an_interval_is_the_value_times_the_exponential_of_scale_and_quantiles()
     assert found.ends["tlg"] == pytest.approx((12 * math.exp(-1.5 * down), 12 * math.exp(up)))
 
 
+def test_what_the_data_do_not_determine_is_not_told():
+    found = TABLE.intervals(replace(LESION, low=0.1, high=60.0), MEASURED)
+    assert "suvmean" not in found.values and "suvmean" not in found.ends and "suvpeak" in found.values
+    assert found.notes == ("The data do not determine its SUVmean, TLG.",)
+    found = TABLE.intervals(replace(LESION, low=2.0, high=12.0), MEASURED)
+    assert "suvmean" in found.values and not found.notes
+
+
 def test_no_recovered_maximum_is_below_a_mean():
     low = replace(LESION, suvmax=6.1)
     assert TABLE.intervals(low, MEASURED).values["suvmax"] == TABLE.intervals(low, MEASURED).values["suvmean"] > 6.5
@@ -70,7 +78,7 @@ def test_a_range_that_holds_no_uptake_at_all_has_a_finite_scale():
         ({"background": 4.5}, {}, "contrast of 1.3 to 1"),
         ({}, {"tracer": "psma"}, "Calibrated with FDG alone"),
         ({}, {"fwhm_mm": 9.0}, "A resolution of 9.0 mm is outside the 5.0 to 8.0 mm that were calibrated"),
-        ({}, {"noise": 0.03}, "A noise of 0.03 is outside the 0.05 to 0.2 that were calibrated"),
+        ({}, {"noise": 0.03}, "A noise of 3.0% is outside the 5.0% to 20.0% that were calibrated"),
     ],
 )
 def test_outside_what_was_calibrated_the_interval_is_wider_and_says_so(change, conditions, words):

@@ -78,6 +78,17 @@ def test_a_mask_on_another_grid_gives_the_same_suvs(sphere_pet, spacing):
     assert lesion.mtv_ml == pytest.approx(mask.array.sum() * mask.voxel_ml, rel=0.05)
 
 
+@pytest.mark.parametrize("turn", [0, 90, 180])
+@pytest.mark.parametrize("voxel_mm", [(2.0, 2.0, 2.0), (6.0, 5.0, 8.0)])
+def test_voxels_that_do_not_fit_those_of_the_mask_share_its_volume_exactly(turn, voxel_mm):
+    mask = ball((3.906, 3.906, 3.27), 20, 9)
+    grid = Volume(np.zeros((28, 48, 46)), voxel_mm, direction=tuple(rotation((0, 0, 1), turn).ravel()))
+    grid = replace(grid, origin=tuple(-(grid.ijk_to_lps @ [23, 24, 14, 1])[:3] + 0.7))
+    weights, _ = segments_of(mask)[0].weights(grid)
+    assert weights.sum(dtype=np.float64) * grid.voxel_ml == pytest.approx(mask.array.sum() * mask.voxel_ml, rel=1e-5)
+    assert weights.min() >= 0 and weights.max() <= 1 + 1e-6
+
+
 @pytest.mark.parametrize("direction", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_segment_volume_survives_any_change_of_grid(direction):
     """Partial weights: the segment has the same volume on a coarse, turned grid as on its own."""
@@ -210,7 +221,7 @@ def test_masks_that_cannot_be_used_are_told(sphere_pet):
         measure_lesions(broken, ball((2, 2, 2), 5))
 
 
-@pytest.mark.parametrize("threshold", ["141%", "-1", "nan", "1e999", "-3%", "%"])
+@pytest.mark.parametrize("threshold", ["141%", "0.41%", "-1", "nan", "1e999", "-3%", "%"])
 def test_thresholds_that_mean_nothing_are_refused(sphere_pet, threshold):
     with pytest.raises(InputError, match="MTV threshold"):
         measure_lesions(sphere_pet, ball((2, 2, 2), 5), threshold=threshold)

@@ -20,13 +20,16 @@ Row = dict[str, Any]
 
 def lesions_lines(rows: Sequence[Row]) -> list[str]:
     """Errors and coverage by input and volume, by condition, and by mask."""
-    true = [row for row in rows if row["mask"] == "true"]
+    told = [row for row in rows if row.get("suvmean_low") is not None]
+    true = [row for row in told if row["mask"] == "true"]
+    untold = sum(row["mask"] == "true" for row in rows) - len(true)
     lines = [
         "Painted lesions in anatomies that nothing was tuned on. Errors are of SUVmean within the mask as it is drawn, "
         "in per cent of the truth there: median without sign, and for what was recovered also signed. Coverage is the "
         f"share of lesions whose true value lies in the interval ({100 * LEVEL:.0f} % are aimed at); width is the "
         "median of the interval of SUVmean over the recovered value. *Sinogram* and *image* are recovered with a "
-        f"super-resolved result, *{PET_ALONE}* from the same images without one.",
+        f"super-resolved result, *{PET_ALONE}* from the same images without one. Where the data do not determine the "
+        f"SUVmean it is not told; such lesions ({untold} with the true mask) are left out.",
         "",
         "## By volume",
         "",
@@ -42,7 +45,7 @@ def lesions_lines(rows: Sequence[Row]) -> list[str]:
         known = [row for row in true if row["input"] != "sinogram"]
         name = {True: "left out of the calibration", False: "in the calibration"}
         lines += ["## By protocol", "", *_table(known, "protocol", lambda row: name[row["condition"] in aside]), ""]
-    moved = [row for row in rows if row["seed"] in {other["seed"] for other in rows if other["mask"] != "true"}]
+    moved = [row for row in told if row["seed"] in {other["seed"] for other in told if other["mask"] != "true"}]
     if moved:
         lines += ["## By mask", "", *_table(moved, "mask", lambda row: row["mask"]), ""]
     return lines
