@@ -89,7 +89,7 @@ def lesions(
     from ..outputs import begins, check_file
     from ..suv.volumes import check_suv
 
-    ls.check_threshold(threshold)
+    _, relative = ls.check_threshold(threshold)
     if out:
         check_file(out, (".csv",), begins(ls.COLUMNS), [pet, segmentation, after, reference])
     volume = read_image(pet, "PT", series=series)
@@ -122,7 +122,7 @@ def lesions(
     if after or truth:
         headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
     click.echo(table(rows, headings))
-    if not threshold.strip().endswith("%") and all(row["mtv_ml"] == 0 for row in rows):
+    if not relative and all(row["mtv_ml"] == 0 for row in rows):
         click.echo(f"Note: nothing reaches an SUV of {threshold}; for a share of each SUVmax give '{threshold}%'.")
     if told:
         click.echo(f"\n{told}\n{recovered_table(ls.lesion_rows(found[ls.INPUT]))}")
@@ -151,7 +151,8 @@ def _recovered(
     except InputError as error:
         if asked or any(value is not None for value in stated.values()):
             raise
-        click.echo(f"Note: nothing is recovered. {str(error).removesuffix('.')} (--scanner, --fwhm).")
+        how = f" (--{error.option.replace('_', '-')})" if error.option else ""
+        click.echo(f"Note: nothing is recovered. {str(error).removesuffix('.')}{how}.")
         return "", list(lesions)
     for warning in resolution.warnings:
         click.echo(f"Note: {warning}")

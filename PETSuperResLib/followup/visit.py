@@ -94,7 +94,7 @@ class Visit:
             result = target(results, "sr")
             report = report_of(result)
             images["sr"] = Volume.read(result, "SUVbw")
-            recovered = _recovered(lesions_of(result, report))
+            recovered = recovered_by_lesion(lesions_of(result, report))
         anatomy = None if ct is None else read_image(ct, "CT")
         notes += told(anatomy) if anatomy else []
         segments: tuple[Segment, ...] = ()
@@ -106,9 +106,9 @@ class Visit:
         return cls(name, images, segments, anatomy, of_body, tuple(notes), recovered, file, report)
 
 
-def _recovered(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def recovered_by_lesion(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """What rows of a table of lesions have of recovered SUVs, by the lesion's name."""
-    return {row["lesion"]: recovered_of(row) for row in rows if row.get(RECOVERED[0])}
+    return {row["lesion"]: found for row in rows if (found := recovered_of(row))}
 
 
 def recovered_of(lesion: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,11 +92,9 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Intervals:
-    """By measure (of :data:`MEASURES`): recovered values, and low and high ends, which are empty where withheld.
+    """By measure (of :data:`MEASURES`): recovered values, and the low and high ends of their intervals.
 
-    Neither holds a measure that the data do not determine.
-
-    ``notes`` say what is not covered.
+    Measures that no interval can be given for are not told. ``notes`` say what is not covered.
     """
 
     values: Mapping[str, float]
@@ -126,26 +124,28 @@ class Calibration:
         """The recovered values of a lesion and their intervals; wider outside what was calibrated."""
         kind = conditions.input
         stratum = next((s for s in self.strata if s.input == kind and _within(lesion.volume_ml, s.volume_ml)), None)
-        fitted = {name: getattr(lesion, name) for name in MEASURES}
         if stratum is None:
-            return Intervals(fitted, {}, ("No lesion of this size and kind of data was calibrated: no interval.",))
+            return Intervals({}, {}, ("No lesion of this size and kind of data was calibrated: not recovered.",))
         if lesion.volume_ml < self.least_ml:
-            return Intervals(fitted, {}, (f"Smaller than {self.least_ml:.2g} mL: no interval.",))
+            return Intervals({}, {}, (f"Smaller than {self.least_ml:.2g} mL: not recovered.",))
         notes = [*self._outside(conditions)]
         contrast = lesion.suvmean / max(lesion.background, 1e-6)
         if not stratum.contrast[0] <= contrast <= stratum.contrast[1]:
             notes.append(f"Its contrast of {contrast:.1f} to 1 is outside what was calibrated: the interval is wider.")
         widths = [OUTSIDE ** len(notes) * side for side in scales(lesion)]
-        values = {name: value * math.exp(stratum.centres.get(name, 0.0)) for name, value in fitted.items()}
-        values["suvmax"] = max(values["suvmax"], values["suvpeak"], values["suvmean"])
-        ends = {}
+        values = {name: getattr(lesion, name) * math.exp(stratum.centres[name]) for name in stratum.quantiles}
+        if "suvmax" in values:
+            values["suvmax"] = max(values[name] for name in ("suvmax", "suvpeak", "suvmean"))
+        ends, lost = {}, []
         for name, quantiles in stratum.quantiles.items():
             low, high = (values[name] * math.exp(q * widths[q > 0]) for q in quantiles)
-            ends[name] = (low, high)
             if high > UNDETERMINED * low:
-                del ends[name], values[name]
-        lost = [SHOWN[name].title for name in stratum.quantiles if name not in values]
-        notes += [f"The data do not determine its {', '.join(lost)}."] if lost else []
+                lost.append(SHOWN[name].title)
+                del values[name]
+            else:
+                ends[name] = (low, high)
+        if lost:
+            notes.append(f"The data do not determine its {', '.join(lost)}.")
         return Intervals(values, ends, tuple(notes))
 
     def _outside(self, conditions: Conditions) -> Iterator[str]:
@@ -234,7 +234,7 @@ def with_recovered(lesions: Iterable[Lesion], found: Iterable[Recovered], condit
 
 def _fields(one: Recovered, conditions: Conditions) -> dict[str, Any]:
     found = calibration().intervals(one, conditions)
-    values: dict[str, Any] = {f"{name}_recovered": found.values.get(name) for name in measures_of(conditions.input)}
+    values: dict[str, Any] = {f"{name}_recovered": value for name, value in found.values.items()}
     for name, (low, high) in found.ends.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
     return values | {"interval_note": " ".join(found.notes) or None}

@@ -59,8 +59,10 @@ class Segment:
         if (last <= first).any():
             return np.zeros((0, 0, 0), np.float32), (slice(0, 0),) * 3
         coarse = volume.crop(first, last)
-        shared = _shared(coarse, self.mask)
-        return self._sampled(coarse) if shared is None else shared, (block[0], block[1], block[2])
+        weights = _shared(coarse, self.mask)
+        if weights is None:
+            weights = self._sampled(coarse)
+        return weights, (block[0], block[1], block[2])
 
     def _sampled(self, coarse: Volume) -> np.ndarray:
         """The mask's mean over the parts of each voxel."""
@@ -106,7 +108,7 @@ def _shared(volume: Volume, mask: Volume) -> np.ndarray | None:
         common = np.minimum(high[:, None], own + 0.5) - np.maximum(low[:, None], own - 0.5)
         part = np.where(common > ALIGNED, common, 0) / abs(width)
         mean = np.moveaxis(np.tensordot(part.astype(np.float32), mean, (1, axis)), 0, axis)
-    return mean.astype(np.float32)
+    return mean
 
 
 def segments_of(mask: Volume, names: Mapping[int, str] | None = None) -> list[Segment]:

@@ -377,6 +377,12 @@ def test_the_headings_tell_the_threshold(case, capsys):
     assert capsys.readouterr().out.count("MTV mL (>= 41% of max)") == 2
 
 
+@pytest.mark.parametrize(("threshold", "told"), [("41", True), ("41%", False), ("0.1", False)])
+def test_a_share_of_the_maximum_without_its_sign_is_told(case, capsys, threshold, told):
+    assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--threshold", threshold]) == 0
+    assert ("for a share of each SUVmax give '41%'" in capsys.readouterr().out) == told
+
+
 def test_a_pet_after_a_result_is_told(case, capsys, tmp_path):
     pet = Volume.read(case["pet"])
     fine = str(pet.resample_to(pet.grid([s / 2 for s in pet.spacing]), "nearest").write(tmp_path / "fine.nii.gz"))

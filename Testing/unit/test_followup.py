@@ -17,7 +17,7 @@ from PETSuperResLib.followup import compare as module
 from PETSuperResLib.followup.change import Change, change
 from PETSuperResLib.followup.compare import FollowUp, compare
 from PETSuperResLib.followup.pairing import pair
-from PETSuperResLib.followup.visit import Body, Visit
+from PETSuperResLib.followup.visit import Body, Visit, recovered_by_lesion
 from PETSuperResLib.lesions.segments import Segment, segments_of
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.worker.job import Tools
@@ -345,3 +345,11 @@ def test_the_worker_s_job_compares_registers_once_and_takes_corrected_pairs(move
     apart = list(range(1, len(masks) + 1))
     _, again = JOBS["followup"].from_message({"studies": studies, **files, "pairs": apart}).run(tools)
     assert [link["lesion"] for link in again["links"]] == apart and len(registered) == 1
+
+
+def test_a_lesion_whose_suvmean_is_not_told_keeps_what_is():
+    rows = [
+        {"lesion": "A", "method": "lr", "suvmean_recovered": "", "suvpeak_recovered": ""},
+        {"lesion": "A", "method": "ours-draft", "suvmean_recovered": "", "suvpeak_recovered": "3.5"},
+    ]
+    assert recovered_by_lesion(rows) == {"A": {"suvpeak_recovered": 3.5}}

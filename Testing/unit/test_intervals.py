@@ -14,7 +14,15 @@ from pydicom.dataset import Dataset
 from PETSuperResLib.dicom.reconstruction import reconstruction_of
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.files import to_json
-from PETSuperResLib.lesions.intervals import Calibration, Conditions, Stratum, calibration, read_calibration, scales
+from PETSuperResLib.lesions.intervals import (
+    MEASURES,
+    Calibration,
+    Conditions,
+    Stratum,
+    calibration,
+    read_calibration,
+    scales,
+)
 from PETSuperResLib.lesions.recovery import Recovered
 from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
@@ -24,20 +32,21 @@ from PETSuperResLib.volume import Volume
 
 LESION = Recovered(1, "Lesion 1", 2.0, 6.0, 6.5, 8.0, low=5.0, high=6.6, background=1.0, wider=6.1)
 MEASURED = Conditions("sinogram", 6.0, 0.1, "fdg")
+CENTRES = dict.fromkeys(MEASURES, 0.0) | {"suvmean": 0.1}
 STRATA = (
-    Stratum("sinogram", (0.0, 1.0), 50, 20, (1.5, 10.0), {}, {"suvmean": (-3.0, 2.0)}),
-    Stratum(
-        "sinogram", (1.0, math.inf), 60, 20, (1.5, 10.0), {"suvmean": 0.1}, {"suvmean": (-1.5, 1.0), "tlg": (-1.5, 1.0)}
-    ),
+    Stratum("sinogram", (0.0, 1.0), 50, 20, (1.5, 10.0), {"suvmean": 0.0}, {"suvmean": (-3.0, 2.0)}),
+    Stratum("sinogram", (1.0, math.inf), 60, 20, (1.5, 10.0), CENTRES, dict.fromkeys(MEASURES, (-1.5, 1.0))),
 )
 DOMAIN = {"sinogram": {"fwhm_mm": (5.0, 8.0), "noise": (0.05, 0.2)}}
 TABLE = Calibration(STRATA, 0.03, "fdg", DOMAIN, {"seeds": [1, 2]})
+SURE = replace(STRATA[1], quantiles=STRATA[1].quantiles | {"suvpeak": (-0.1, 0.1)})
+SURE_OF_PEAK = replace(TABLE, strata=(STRATA[0], SURE))
 
 
 def test_an_interval_is_the_value_times_the_exponential_of_scale_and_quantiles():
     found = TABLE.intervals(LESION, MEASURED)
     down, up = scales(LESION)
-    assert found.notes == () and set(found.ends) == {"suvmean", "tlg"}
+    assert found.notes == () and set(found.ends) == set(MEASURES)
     assert found.values == pytest.approx({"suvmean": 6 * math.exp(0.1), "suvpeak": 6.5, "suvmax": 8.0, "tlg": 12.0})
     value = found.values["suvmean"]
     assert found.ends["suvmean"] == pytest.approx((value * math.exp(-1.5 * down), value * math.exp(up)))
@@ -45,11 +54,15 @@ def test_an_interval_is_the_value_times_the_exponential_of_scale_and_quantiles()
 
 
 def test_what_the_data_do_not_determine_is_not_told():
-    found = TABLE.intervals(replace(LESION, low=0.1, high=60.0), MEASURED)
-    assert "suvmean" not in found.values and "suvmean" not in found.ends and "suvpeak" in found.values
-    assert found.notes == ("The data do not determine its SUVmean, TLG.",)
-    found = TABLE.intervals(replace(LESION, low=2.0, high=12.0), MEASURED)
-    assert "suvmean" in found.values and not found.notes
+    found = SURE_OF_PEAK.intervals(replace(LESION, low=0.1, high=60.0), MEASURED)
+    assert set(found.values) == set(found.ends) == {"suvpeak"}
+    assert found.notes == ("The data do not determine its SUVmean, SUVmax, TLG.",)
+    found = SURE_OF_PEAK.intervals(replace(LESION, low=2.0, high=12.0), MEASURED)
+    assert set(found.values) == set(MEASURES) and not found.notes
+
+
+def test_of_a_kind_of_data_without_a_calibrated_suvmax_none_is_told():
+    assert set(TABLE.intervals(replace(LESION, volume_ml=0.5), MEASURED).values) == {"suvmean"}
 
 
 def test_no_recovered_maximum_is_below_a_mean():
@@ -91,8 +104,8 @@ def test_outside_what_was_calibrated_the_interval_is_wider_and_says_so(change, c
 @pytest.mark.parametrize(("volume", "input"), [(0.01, "sinogram"), (2.0, "image")])
 def test_what_was_not_calibrated_at_all_has_no_interval(volume, input):
     found = TABLE.intervals(replace(LESION, volume_ml=volume), replace(MEASURED, input=input))
-    assert found.values["suvmean"] == 6.0 and not found.ends
-    assert len(found.notes) == 1 and found.notes[0].endswith("no interval.")
+    assert not found.values and not found.ends
+    assert len(found.notes) == 1 and found.notes[0].endswith("not recovered.")
 
 
 @pytest.mark.parametrize(

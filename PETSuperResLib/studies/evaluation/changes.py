@@ -21,7 +21,7 @@ from ...followup.visit import Visit, recovered_of
 from ...lesions.blobs import smooth_inside
 from ...lesions.intervals import LEVEL
 from ...lesions.measures import measure_lesions
-from ...lesions.segments import segments_of
+from ...lesions.segments import Segment, segments_of
 from ...prior import Prior
 from ...progress import Callback, Reporter
 from ...remeasure import lesions_of_result
@@ -142,17 +142,16 @@ def _visit(
         segments = segments_of(labels) if labels.array.any() else []
         recovered = {one.name: recovered_of(vars(one)) for one in lesions_of_result(data, image, segments)}
         visits[mask] = Visit(f"visit {scan.seed}", seen, tuple(segments), recovered=recovered)
-    return visits, _truth(simulation.truth, visits["true"])
+    return visits, _truth(simulation.truth, visits["true"].segments)
 
 
-def _truth(reference: Volume, visit: Visit) -> dict[str, dict[str, float]]:
-    """The true figures of a visit's lesions by name; TLG is that of the whole segment, as recovered."""
+def _truth(reference: Volume, segments: Sequence[Segment]) -> dict[str, dict[str, float]]:
+    """The true figures of lesions by name; TLG is that of the whole segment, as recovered."""
     found = {}
-    for one in measure_lesions(reference, visit.segments, skip_outside=True):
-        own = visit.recovered[one.name]
-        volume = own["tlg_recovered"] / own["suvmean_recovered"]
+    for one in measure_lesions(reference, segments, skip_outside=True):
+        assert one.volume_ml is not None
         figures = {name: getattr(one, name) for name in MEASURES}
-        found[one.name] = figures | {"volume_ml": volume, "tlg": one.suvmean * volume}
+        found[one.name] = figures | {"volume_ml": one.volume_ml, "tlg": one.suvmean * one.volume_ml}
     return found
 
 
