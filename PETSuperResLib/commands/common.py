@@ -270,4 +270,4 @@ def _with_interval(row: Mapping[str, Any], measure: str) -> str:
     value, low, high = (row[f"{measure}_{part}"] for part in ("recovered", "low", "high"))
     if value is None:
         return ""
-    return f"{value:.2f}" + (" (no interval)" if low is None else f" ({low:.2f} to {high:.2f})")
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"

@@ -242,10 +242,10 @@ def test_reconstruct_writes_volume_report_and_lesions(case, backend, capsys):
 
 def test_what_was_recovered_is_printed_with_interval_evidence_and_doubts():
     row = {"lesion": "node", "suvmean_recovered": 4.0, "suvmean_low": 3.0, "suvmean_high": 6.0, "evidence_sigma": 2.5}
-    row |= {"suvpeak_recovered": 5.0, "suvpeak_low": None, "suvpeak_high": None, "doubts": "Not supported."}
+    row |= {"suvpeak_recovered": None, "suvpeak_low": None, "suvpeak_high": None, "doubts": "Not supported."}
     heading, line = recovered_table([row]).splitlines()
     assert "SUVmean recovered (90 %)" in heading
-    assert " ".join(line.split()) == "node 4.00 (3.00 to 6.00) 5.00 (no interval) 2.5 sigma Not supported."
+    assert " ".join(line.split()) == "node 4.00 (3.00 to 6.00) 2.5 sigma Not supported."
 
 
 def test_the_patient_of_a_dicom_header_stands_in_the_table(case, backend, monkeypatch):

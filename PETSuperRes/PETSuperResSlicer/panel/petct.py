@@ -6,8 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from PETSuperResSlicer.mrml import inputs as inputs
-from PETSuperResSlicer.mrml import provenance
+from PETSuperResSlicer.mrml import inputs, provenance
 from PETSuperResSlicer.mrml.petct import PetCt
 from PETSuperResSlicer.panel.status import Status
 

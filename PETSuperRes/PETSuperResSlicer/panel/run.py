@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from PETSuperResLib.errors import Cancelled, InputError, PETSuperResError
 from PETSuperResLib.prior.card import card
-from PETSuperResSlicer.mrml import inputs as inputs
+from PETSuperResSlicer.mrml import inputs
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.changes import Changes
 from PETSuperResSlicer.mrml.compare import OPACITY
