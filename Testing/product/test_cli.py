@@ -245,7 +245,7 @@ def test_what_was_recovered_is_printed_with_interval_evidence_and_doubts():
     row |= {"suvpeak_recovered": None, "suvpeak_low": None, "suvpeak_high": None, "doubts": "Not supported."}
     heading, line = recovered_table([row]).splitlines()
     assert "SUVmean recovered (90 %)" in heading
-    assert " ".join(line.split()) == "node 4.00 (3.00 to 6.00) 2.5 sigma Not supported."
+    assert " ".join(line.split()) == "node 4.00 (3.00 to 6.00) - 2.5 sigma Not supported."
 
 
 def test_the_patient_of_a_dicom_header_stands_in_the_table(case, backend, monkeypatch):
