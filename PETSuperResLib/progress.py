@@ -7,7 +7,7 @@ preview. A callback that raises :class:`~PETSuperResLib.errors.Cancelled` stops 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +21,8 @@ class Event:
 
     ``fraction`` runs from 0 to 1 over the whole job, ``remaining_s`` is the estimated time left in
     seconds (None until it can be estimated) and ``preview`` the current estimate on the result's grid
-    (None when there is nothing to show).
+    (None when there is nothing to show). ``warnings`` are what the inputs alone tell, each in one event, before the
+    long work; the report has them too.
     """
 
     stage: str
@@ -29,6 +30,7 @@ class Event:
     message: str = ""
     remaining_s: float | None = None
     preview: Volume | None = None
+    warnings: tuple[str, ...] = ()
 
 
 Callback = Callable[[Event], None]
@@ -58,7 +60,14 @@ class Reporter:
         self.start, self.end = start, end
         self.began, self.offset = time.monotonic(), start  # when, and at which part of the whole job
 
-    def __call__(self, stage: str, fraction: float, message: str = "", preview: Volume | None = None) -> None:
+    def __call__(
+        self,
+        stage: str,
+        fraction: float,
+        message: str = "",
+        preview: Volume | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
         """Report ``fraction`` (0 to 1) of this reporter's share of the job."""
         if self.callback is None:
             return
@@ -66,7 +75,7 @@ class Reporter:
         done = whole - self.offset
         elapsed = time.monotonic() - self.began
         remaining = elapsed * (1 - whole) / done if done > 0.02 * (1 - self.offset) else None
-        self.callback(Event(stage, whole, message, remaining, preview))
+        self.callback(Event(stage, whole, message, remaining, preview, tuple(warnings)))
 
     def part(self, start: float, end: float) -> Reporter:
         """A reporter for the share ``start..end`` (0 to 1) of this one; its time left is that of the whole job."""

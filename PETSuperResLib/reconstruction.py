@@ -68,7 +68,8 @@ def reconstruct(
     samples : above 1, that many posterior samples are drawn besides the estimate.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm; only this box (with a margin) is reconstructed. ``"segments"`` is the
         box around the segmentation.
-    progress : called with events; may raise :class:`Cancelled`.
+    progress : called with events, the first of which have the warnings that the inputs alone give; may raise
+        :class:`Cancelled`.
     options : the other fields of a :class:`Request`. ``prior``: a file or :class:`Prior` in place of the bundled one.
         ``measurement``: a sinogram to reconstruct from; without one, the PET itself is the measurement.
         ``fwhm``: the PET image's FWHM in mm, or ``post_filter`` (its filter's FWHM in mm) and ``psf_modelled``, in
@@ -88,7 +89,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     began, report, request = time.monotonic(), Reporter(progress), inputs.request
     sampler = Sampler.get(request.quality, "image" if inputs.measurement is None else "sinogram")
     device = pick_device(request.device)
-    report("loading the prior", 0.0)
+    report("loading the prior", 0.0, warnings=inputs.warnings)
     if prior is None:
         prior = request.prior if isinstance(request.prior, Prior) else Prior.load(request.prior, device)
     spacing = inputs.spacing(prior.pixel_mm)
@@ -96,6 +97,11 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     slabs = Slabs(problem, prior)
     drawn = request.samples if request.samples > 1 else 0
     runs = 1 + drawn + request.evidence
+    quality = request.quality if isinstance(request.quality, str) else ""  # changed values are not calibrated
+    scale = Calibration.bundled().factor(problem.measurement.kind, quality, prior.sha256) if drawn else None
+    known = [*problem.warnings, *prior.warnings(), *_about_grid(inputs, spacing, prior)]
+    known += [UNCALIBRATED] if drawn and scale is None else []
+    report("preparing", 0.02, warnings=known)
     report.start_clock(0.02)
     estimate, factor = solve(slabs, sampler, request.seed, report.part(0.02, 1 / runs))
     expected = slabs.problem.expected(estimate)
@@ -123,12 +129,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         on_grid = measure_on_grid(inputs.pet, volume, *measured)
         lesions = {INPUT: inputs.lesions, ON_GRID: on_grid, f"ours-{sampler.name}": after}
     report("done", 1.0)
-    warnings = [*inputs.warnings, *problem.warnings]
-    warnings += prior.warnings()
-    if abs(spacing - prior.pixel_mm) > 0.25 * prior.pixel_mm:
-        warnings.append(f"The prior was trained at {prior.pixel_mm:g} mm; {spacing:.3g} mm is another scale.")
-    if spacing > (finest := min(inputs.pet.spacing[:2])) + 1e-3:
-        warnings.append(f"The result's pixels of {spacing:.3g} mm are coarser than the PET's of {finest:.3g} mm.")
+    warnings = [*inputs.warnings, *known]
     stored = inputs.as_given(volume)
     residual = problem.residual(expected)
     if (square := residual.get("chi_square_hot", 0.0)) > UNEXPLAINED:
@@ -138,10 +139,6 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
             "or FWHM, or more noise."
         )
     warnings += support.warnings() if support else []
-    quality = request.quality if isinstance(request.quality, str) else ""  # changed values are not calibrated
-    scale = Calibration.bundled().factor(problem.measurement.kind, quality, prior.sha256) if samples else None
-    if samples and scale is None:
-        warnings.append(UNCALIBRATED)
     facts = {
         "notice": NOTICE,
         "version": __version__,
@@ -174,6 +171,16 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     maps = {name: inputs.as_given(grid.with_array(x, UNITS.get(name, ""))) for name, x in arrays.items()}
     drawn_volumes = tuple(inputs.as_given(grid.with_array(s, "SUVbw")) for s in samples)
     return Result(stored, drawn_volumes, maps, lesions, facts)
+
+
+def _about_grid(inputs: Inputs, spacing: float, prior: Prior) -> list[str]:
+    """Warnings about the pixels of the result."""
+    warnings = []
+    if abs(spacing - prior.pixel_mm) > 0.25 * prior.pixel_mm:
+        warnings.append(f"The prior was trained at {prior.pixel_mm:g} mm; {spacing:.3g} mm is another scale.")
+    if spacing > (finest := min(inputs.pet.spacing[:2])) + 1e-3:
+        warnings.append(f"The result's pixels of {spacing:.3g} mm are coarser than the PET's of {finest:.3g} mm.")
+    return warnings
 
 
 def solve(slabs: Slabs, sampler: Sampler, seed: int = 0, report: Reporter | None = None) -> tuple[np.ndarray, float]:

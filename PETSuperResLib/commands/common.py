@@ -97,13 +97,14 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
 class Bar:
     """A progress callback with stage, share done and time left: a bar on a terminal, elsewhere a line every 10 s.
 
-    The lines come from a thread, also while a long step reports nothing.
+    The lines come from a thread, also while a long step reports nothing. Warnings of events are printed as they come;
+    ``told`` has them.
     """
 
     def __init__(self, stage: str = "starting") -> None:
         self.bar: Any = None
         self.last, self.since = Event(stage, 0.0), time.monotonic()
-        self.over = threading.Event()
+        self.over, self.told = threading.Event(), list[str]()
 
     def __enter__(self) -> Bar:
         if sys.stderr.isatty():
@@ -117,6 +118,9 @@ class Bar:
 
     def __call__(self, event: Event) -> None:
         self.last, self.since = replace(event, preview=None), time.monotonic()
+        for warning in event.warnings:
+            self.echo(f"Note: {warning}")
+            self.told.append(warning)
         if self.bar is None:
             return
         self.bar.set_description(_step(event), refresh=False)

@@ -45,7 +45,8 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
         result = run(inputs, bar)
     files = result.write(folder, str(inputs.pet.metadata.get("patient", "")))
     for warning in result.report.get("warnings", ()):
-        click.echo(f"Note: {warning}")
+        if warning not in bar.told:
+            click.echo(f"Note: {warning}")
     if lesions := result.report.get("lesions"):
         click.echo(change_table(lesions, request.threshold))
         if any(lesion["suvmean_recovered"] is not None for lesion in lesions):

@@ -3,7 +3,8 @@
 Every message carries ``version``, ``id`` and ``type``. Requests are of type ``cancel``, ``ping``, ``quit`` or that of
 a job (see :mod:`~PETSuperResLib.worker.jobs`); answers repeat the request's id:
 
-- ``progress``: fraction, stage, message, remaining_s; ``preview``: file, a volume.
+- ``progress``: fraction, stage, message, remaining_s, warnings (known before the work; the report repeats them);
+  ``preview``: file, a volume.
 - each job ends with one of ``result`` (files by name, report), ``error`` and ``cancelled``. An ``error`` has a
   message of one sentence, ``option`` where an option of the request cures it, and of an error that is not one of the
   library's also ``details``, the lines of its traceback.
@@ -23,7 +24,7 @@ from ..progress import Event
 VERSION = 1
 FINAL = ("result", "error", "cancelled")  # with one of these a job ends
 DETAILS = 40  # lines of a traceback, at most
-STEP = ("fraction", "stage", "message", "remaining_s")
+STEP = ("fraction", "stage", "message", "remaining_s", "warnings")
 
 
 class MalformedMessageError(InputError):
@@ -69,7 +70,8 @@ def step_of(event: Event) -> dict[str, Any]:
 
 def event_of(message: dict[str, Any]) -> Event:
     """The event of a ``progress`` message."""
-    return Event(**{name: message.get(name) for name in STEP})  # type: ignore[arg-type]
+    content = {name: message.get(name) for name in STEP}
+    return Event(**content | {"warnings": tuple(content["warnings"] or ())})  # type: ignore[arg-type]
 
 
 def failure_of(error: Exception) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from PETSuperResLib.commands.common import Bar, command_line, in_time, recovered
 from PETSuperResLib.errors import Cancelled
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.tables import wide_rows
+from PETSuperResLib.progress import Event
 from PETSuperResLib.results import Result
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
@@ -52,10 +53,11 @@ def case(tmp_path, sphere_pet) -> dict[str, str]:
 @pytest.fixture
 def backend(monkeypatch) -> SimpleNamespace:
     """Stands in for the reconstruction: doubles the SUVs and records its inputs; ``fail`` is raised instead."""
-    state = SimpleNamespace(fail=None, calls=[], volume=None, report={"loss": np.nan}, std=None)
+    state = SimpleNamespace(fail=None, calls=[], volume=None, report={"loss": np.nan}, std=None, early=())
 
     def run(inputs, progress=None):
         state.calls.append(inputs)
+        progress(Event("loading", 0.0, warnings=state.early))
         if state.fail is not None:
             raise state.fail
         volume = state.volume or inputs.pet.with_array(2 * inputs.pet.array)
@@ -266,6 +268,15 @@ def test_stated_noise_reaches_the_reconstruction_and_its_warnings_are_printed(ca
     assert reconstruct(case, "--noise", "12") == 0
     assert backend.calls[0].request.noise == 12
     assert "Note: look twice" in capsys.readouterr().out
+
+
+def test_what_the_inputs_tell_is_printed_before_the_work_and_once(case, backend, capsys):
+    backend.early, backend.report = ("a wrong SUV",), {"warnings": ["a wrong SUV", "a poor fit"]}
+    assert reconstruct(case) == 0
+    said = capsys.readouterr().out
+    assert said.count("Note: a wrong SUV") == said.count("Note: a poor fit") == 1
+    backend.fail = Cancelled()
+    assert reconstruct(case) == 130 and "Note: a wrong SUV" in capsys.readouterr().out
 
 
 def test_region_as_a_box_leaves_lesions_elsewhere_out(case, backend):
@@ -572,7 +583,7 @@ def test_the_time_left_is_never_0(seconds, words):
 
 
 def test_the_time_left_of_a_part_is_that_of_the_whole_job():
-    from PETSuperResLib.progress import Event, Reporter
+    from PETSuperResLib.progress import Reporter
 
     events: list[Event] = []
     report = Reporter(events.append)

@@ -116,6 +116,21 @@ def test_a_calibrated_spread_is_scaled(run, prior, monkeypatch):
     assert not any("calibrated for quality" in warning for warning in result.report["warnings"])
 
 
+def test_what_the_inputs_tell_is_told_before_the_work(run):
+    """The report has it too, and only what needs the result besides."""
+    phantom, events = small_phantom(), []
+    pet = phantom.pet.with_array(phantom.pet.array * 8)
+    result = run(pet, samples=2, noise=60.0, spacing=6.0, progress=events.append)
+    begun = next(n for n, event in enumerate(events) if event.stage.startswith("slices"))
+    found = [warning for event in events[:begun] for warning in event.warnings]
+    for part in ("WRONG SUV?", "does not say", "noise", "calibrated for quality", "another scale", "coarser"):
+        assert sum(part in warning for warning in found) == 1, part
+    assert not any(event.warnings for event in events[begun:])
+    rest = [warning for warning in result.report["warnings"] if warning not in found]
+    assert all("In hot regions" in warning for warning in rest)
+    assert len(set(result.report["warnings"])) == len(result.report["warnings"]) == len(found) + len(rest)
+
+
 @pytest.mark.parametrize("kind", [k for k in GEOMETRIES if k != "plain"])
 def test_orientation_of_the_patient_does_not_matter(run, result, kind):
     phantom = small_phantom()

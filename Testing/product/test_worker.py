@@ -114,6 +114,9 @@ def test_a_job_reports_progress_and_leaves_its_files(shared, case, tmp_path):
     written = json.loads(Path(result["files"]["report"]).read_text())
     assert result["report"] == {name: value for name, value in written.items() if name != "outputs_sha256"}
     assert result["report"]["scanner"]["name"] == "Small" and result["report"]["seed"] == 0
+    begun = next(n for n, m in enumerate(messages) if m["stage"].startswith("slices"))
+    told = [warning for m in messages[:begun] for warning in m["warnings"]]
+    assert told and set(told) <= set(result["report"]["warnings"])
 
 
 def test_out_may_be_a_volume_file(shared, case, tmp_path):

@@ -30,9 +30,12 @@ def test_progress_preview_and_result(panel, host, fake, case):
     before = nodes_in_scene()
     panel.ui.applyButton.click()
     assert panel.ui.applyButton.text == "Cancel" and panel.ui.progressBar.visible
-    fake.say("progress", fraction=0.4, stage="slices 1-8 of 8", message="step 2 of 8", remaining_s=75.0)
+    early = "The body's mean SUV is 70."
+    about = {"stage": "slices 1-8 of 8", "message": "step 2 of 8", "remaining_s": 75.0, "warnings": [early]}
+    fake.say("progress", fraction=0.4, **about)
     fake.say("preview", volume=finer(case, 1.5))
     host.spin(2, until=lambda: panel.run.preview is not None)
+    assert early in panel.ui.logText.toPlainText()
     assert panel.ui.progressBar.value == 40
     assert panel.ui.statusLabel.text == "slices 1-8 of 8, step 2 of 8, 1 min 15 s left"
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
@@ -41,7 +44,7 @@ def test_progress_preview_and_result(panel, host, fake, case):
     fake.say("preview", volume=finer(case, 1.8))
     host.spin(0.3)
     assert panel.run.preview is shown and slicer.util.arrayFromVolume(shown).max() == pytest.approx(1.8 * 7)
-    give(fake, case, warnings=["The CT covers 90 % of the PET's activity."])
+    give(fake, case, warnings=[early, "The CT covers 90 % of the PET's activity."])
     assert host.spin(2, until=lambda: not panel.run.running)
     result = panel.params.result
     assert shown.GetScene() is None and not panel.ui.progressBar.visible and panel.ui.applyButton.text == "Apply"
@@ -51,7 +54,7 @@ def test_progress_preview_and_result(panel, host, fake, case):
     colours = [n.GetDisplayNode().GetColorNodeID() for n in (case.pet, result)]
     assert window[0] == window[1] and colours[0] == colours[1] and "PET" in colours[0]
     assert result.GetID() in {c.GetForegroundVolumeID() for c in composites}
-    assert "covers 90 %" in panel.ui.logText.toPlainText()
+    assert "covers 90 %" in panel.ui.logText.toPlainText() and panel.ui.logText.toPlainText().count(early) == 1
     host.spin(2, until=lambda: panel.lesions.measured is not None)
     classes = sorted(slicer.mrmlScene.GetNodeByID(i).GetClassName() for i in nodes_in_scene() - before)
     assert [c for c in classes if "Volume" in c and "Display" not in c] == ["vtkMRMLScalarVolumeNode"]

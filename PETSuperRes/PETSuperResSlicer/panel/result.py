@@ -65,7 +65,7 @@ class ResultPanel:
         else:
             slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
         for note in provenance.report_of(result).get("warnings", []):
-            self.say(_("Note: {note}").format(note=note), status=False)
+            self.status.note(note)
 
     def on_compare(self, *_unused: Any) -> None:
         """Side by side with the lesions' plot; the difference follows when it is computed."""

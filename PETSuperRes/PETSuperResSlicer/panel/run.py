@@ -59,6 +59,7 @@ class RunPanel:
             self.task.cancel()
             return
         self.say(_("Starting..."))
+        self.status.begin()
         slicer.app.processEvents()  # the next steps may install packages, after a question
         try:
             self._start(self.params)
@@ -101,7 +102,9 @@ class RunPanel:
         self._end()
 
     def show_progress(self, event: Any) -> None:
-        """Show a step of the job and the time left."""
+        """Show a step of the job and the time left; what the inputs gave cause to warn about goes to the log."""
+        for note in event.warnings:
+            self.status.note(note)
         self.ui.progressBar.setValue(round(100 * event.fraction))
         self.ui.statusLabel.setText(progress_text(event))
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from slicer.i18n import tr as _
+
 ERROR_STYLE = "color: #B3261E; font-weight: bold;"
 LOG_LINES = 40  # of a traceback or of the worker's output, at most
 
@@ -15,6 +17,7 @@ class Status:
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
+        self._notes = list[str]()  # of the running or last job
         self._passing = ""  # the kind of message that is removed later: "error", "hint" or none
 
     def say(self, text: str, error: bool = False, status: bool = True, log: Sequence[str] = ()) -> None:
@@ -23,6 +26,16 @@ class Status:
         self.ui.logText.appendPlainText("\n".join([f"{time.strftime('%H:%M:%S')}  {text}", *lines]))
         if status:
             self.show(text, ERROR_STYLE if error else "", "error" if error else "")
+
+    def begin(self) -> None:
+        """A job begins, whose notes are yet to be told."""
+        self._notes = []
+
+    def note(self, text: str) -> None:
+        """Write a note on a job to the log, once."""
+        if text not in self._notes:
+            self._notes.append(text)
+            self.say(_("Note: {note}").format(note=text), status=False)
 
     def show(self, text: str, style: str = "", passing: str = "") -> None:
         """Write to the line only."""
