@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 QUALITIES = ("draft", "standard", "paper")
 SEGMENTS = "segments"  # the region around the segmentation
 MARGIN_MM = 20.0  # around the segments, unless stated
+WIDEST_MM = 18.0  # FWHM of a PET image: that of a scanner of 10 mm with the widest filter, 15 mm
 FORMS: dict[str, tuple[tuple[type, ...], str]] = {  # of a field: its types in JSON, and they in words
     "file": ((str,), "a path"),
     "text": ((str,), "text"),
@@ -161,7 +162,7 @@ class Request:
         "number",
         None,
         low=1,
-        high=25,
+        high=WIDEST_MM,
         help="FWHM of the PET image in mm, filter included; with it an image needs no scanner.",
         default_text="from scanner and header",
     )

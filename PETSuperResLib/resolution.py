@@ -31,6 +31,9 @@ NOISE_EXPONENT, RESTORED, LEAST_HOT_PART = 1.3, 0.8, 0.3
 # simulated protocols over one and two voxels.
 NOISE_PARTS = {"no PSF": 0.0, "PSF": 1.0, "penalised": 1.35}
 NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
+USUAL_MM = (2.5, 12.0)  # FWHM of whole-body images, from those with PSF and no filter to old scanners with a wide one
+USUAL_FILTER_MM = 8.0  # the widest one that a header may leave out
+APART = 1.5  # factor by which a stated FWHM may differ from that by scanner, header and voxels; protocols differ by 1.2
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,9 @@ def resolution_of(
     ``metadata`` is the volume's (:mod:`.vendor_strings`); ``voxel_mm`` its voxels (in the slice, across slices).
     ``fwhm`` is the effective FWHM of the image in the slice, ``post_filter`` the filter's FWHM, both in mm; what else
     is known serves the noise and hot regions besides a stated FWHM. What neither says is assumed as no PSF and no
-    filter, with a warning: a FWHM below the true one sharpens too little, one above it overshoots at edges. Raises
-    :class:`InputError` where there is neither a scanner nor a FWHM, and for a stated FWHM of less than half a voxel.
+    filter, with a warning: a FWHM below the true one sharpens too little, one above it overshoots at edges. A stated
+    FWHM far from what scanner, header and voxels give has a warning, too. Raises :class:`InputError` where there is
+    neither a scanner nor a FWHM, and for a stated FWHM of less than half a voxel.
     """
     physical = None if scanner is None else (scanner.fwhm_transaxial_mm, scanner.fwhm_axial_mm)
     if fwhm is not None:
@@ -209,7 +213,32 @@ def resolution_of(
     stated = None if fwhm is None else float(fwhm)
     origins |= {} if fwhm is None else {"fwhm": "stated"}
     resolution = ImageResolution(physical, modelled, penalised, post or (0.0, 0.0), voxel_mm, stated, origins)
-    return replace(resolution, warnings=(*warnings, *_coarse(resolution)))
+    return replace(resolution, warnings=(*warnings, *_unlikely(resolution), *_coarse(resolution)))
+
+
+def _unlikely(resolution: ImageResolution) -> list[str]:
+    """A warning where a stated FWHM is far from what scanner, header and voxels give, or no usual image has it."""
+    stated = resolution.stated_mm
+    if stated is None:
+        return []
+    if resolution.scanner_fwhm_mm is None:
+        if USUAL_MM[0] <= stated <= USUAL_MM[1]:
+            return []
+        return [
+            f"The stated FWHM of {stated:g} mm is unusual, as whole-body PET images have {USUAL_MM[0]:g} to "
+            f"{USUAL_MM[1]:g} mm: check it, as it decides how much is sharpened."
+        ]
+    given = replace(resolution, stated_mm=None)
+    narrow = replace(given, psf_modelled=True) if resolution._assumed("psf_modelled") else given
+    wide = replace(given, filter_fwhm_mm=(USUAL_FILTER_MM,) * 2) if resolution._assumed("filter") else given
+    low, high = narrow.fwhm_mm[0], wide.fwhm_mm[0]
+    if low / APART <= stated <= high * APART:
+        return []
+    expected = f"{_mm(low)} mm" if high - low < 0.1 else f"{_mm(low)} to {_mm(high)} mm"
+    return [
+        f"The stated FWHM of {stated:g} mm is far from the {expected} that scanner, header and voxels give: check "
+        "both, as the FWHM decides how much is sharpened."
+    ]
 
 
 def _coarse(resolution: ImageResolution) -> list[str]:

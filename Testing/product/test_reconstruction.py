@@ -254,7 +254,7 @@ def test_the_noise_of_a_region_is_that_of_the_whole_image(run, result):
 
 def test_the_image_says_whether_the_result_explains_it(run):
     """A FWHM that is far too wide leaves residuals that the noise cannot explain."""
-    right, wrong = (run(fwhm=fwhm, noise=3.0).report for fwhm in (4.0, 20.0))
+    right, wrong = (run(fwhm=fwhm, noise=3.0).report for fwhm in (4.0, 18.0))
     assert wrong["residual"]["chi_square_hot"] > 3 * right["residual"]["chi_square_hot"]
     times = wrong["residual"]["chi_square_hot"] ** 0.5  # a mean square
     [told] = [w for w in wrong["warnings"] if "State a smaller" in w]

@@ -12,6 +12,7 @@ from geometry import data_dir
 from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.physics.protocols import Protocol
+from PETSuperResLib.request import Request
 from PETSuperResLib.resolution import REMAINS, resolution_of
 from PETSuperResLib.scanner import Scanner, contradiction, scanner_of
 from PETSuperResLib.widths import FWHM_PER_SIGMA
@@ -113,6 +114,32 @@ def test_voxels_larger_than_the_resolution_are_told_and_a_fwhm_far_below_them_is
     assert "voxels (5.47 mm, slices 3.27 mm) are larger than its resolution (4.3 mm" in coarse.warnings[0]
     with pytest.raises(InputError, match="1.5 mm is less than half of the PET's voxels"):
         resolution_of(None, {}, (5.47, 3.27), fwhm=1.5)
+
+
+@pytest.mark.parametrize(
+    ("scanner", "header", "fwhm", "told"),
+    [
+        (MCT, CLINIC, 5.0, ""),
+        (MCT, CLINIC, 8.0, ""),  # 5.9 mm by the header
+        (MCT, CLINIC, 14.0, "The stated FWHM of 14 mm is far from the 5.8 mm that scanner, header and voxels give"),
+        (MCT, CLINIC, 2.6, "The stated FWHM of 2.6 mm is far from the 5.8 mm"),
+        (MCT, {}, 10.0, ""),  # a filter may be left out
+        (MCT, {}, 3.5, ""),  # and so may be the PSF
+        (MCT, {}, 16.0, "far from the 4.1 to 9.1 mm"),
+        (Scanner.get("Paper OOD"), {}, 12.0, ""),
+        (None, {}, 12.0, ""),
+        (None, {}, 15.0, "The stated FWHM of 15 mm is unusual, as whole-body PET images have 2.5 to 12 mm: check it"),
+        (None, {}, 2.2, "The stated FWHM of 2.2 mm is unusual"),
+    ],
+)
+def test_a_stated_fwhm_far_from_what_is_known_is_told(scanner, header, fwhm, told):
+    warnings = [w for w in resolution_of(scanner, header, (4.0, 3.0), fwhm=fwhm).warnings if "stated FWHM" in w]
+    assert bool(warnings) == bool(told) and (not told or told in warnings[0])
+
+
+def test_a_fwhm_that_no_pet_has_is_refused():
+    with pytest.raises(InputError, match="fwhm must be a number from 1 to 18, not 20"):
+        Request("pet.nii.gz", "ct.nii.gz", fwhm=20.0)
 
 
 def test_an_image_of_slices_by_themselves_has_no_axial_blur_but_the_filters():

@@ -14,7 +14,7 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
-from PETSuperResLib.request import Request, options
+from PETSuperResLib.request import WIDEST_MM, Request, options
 from PETSuperResLib.scanner import Scanner, presets
 from PETSuperResSlicer.mrml.lesion_table import MEASURES
 from PETSuperResSlicer.mrml.petct import CT_WINDOWS, OPACITY, SUV_TOP
@@ -57,7 +57,7 @@ class PETSuperResParameters:
     psf_modelled: Annotated[str, Choice(list(PSF))] = next(iter(PSF))
     post_filter: Annotated[float, WithinRange(AS_IN_HEADER, 15.0)] = AS_IN_HEADER
     quality: Quality = Quality.STANDARD
-    fwhm: Annotated[float, WithinRange(0.0, 25.0)] = 0.0  # of the image; 0: from scanner, PSF and filter
+    fwhm: Annotated[float, WithinRange(0.0, WIDEST_MM)] = 0.0  # of the image; 0: from scanner, PSF and filter
     scannerFwhm: Annotated[float, WithinRange(1.0, 30.0)] = 5.0
     fwhmAxial: Annotated[float, WithinRange(0.0, 30.0)] = 5.0
     physicsOf: str = ""  # the preset whose values were put into the two fields above
