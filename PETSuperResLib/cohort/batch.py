@@ -30,6 +30,7 @@ from .distributed import team_on
 from .overview import MARK, WIDE_COLUMNS, case_picture, wide_rows, write_index
 
 CASE_COLUMNS = ("case", "result", "scanner", "seconds", "message", "warnings", "made")
+NO_DICOM = "No DICOM series was written, as the PET is no DICOM series whose patient and study it could take."
 TABLES = {"cases.csv": begins(CASE_COLUMNS), "lesions.csv": begins(COLUMNS)}
 TABLES |= {"lesions_wide.csv": begins(WIDE_COLUMNS), "index.html": marked(MARK)}
 
@@ -79,8 +80,8 @@ def reconstruct_cases(
     torchrun the processes share the cases; the first one then writes ``cases.csv``, ``lesions.csv``,
     ``lesions_wide.csv`` and ``index.html``. ``skipped`` are folders that are no case, with the reason, for the
     table. With ``dicom_out`` the result of each DICOM study is written to ``dicom_out/<case>`` too, with SEG and
-    structured report of its lesions. Raises :class:`OutputError` before the work where a file of another origin is
-    in the way.
+    structured report of its lesions; other cases have a warning. Raises :class:`OutputError` before the work where a
+    file of another origin is in the way.
     """
     # refused before anything is read; every case may have a segmentation
     common = Request("", "", scanner, quality, segmentation="", **options)
@@ -88,7 +89,8 @@ def reconstruct_cases(
     check_folder(out, TABLES)
     shared = {name for name, about in request_options(Request).items() if about.shared}
     decides = {k: v for k, v in common.to_dict().items() if k in shared - {"device"}} | {"prior": prior.sha256}
-    jobs = [_Job(case, out / case.name, _key(case, decides), _series_folder(case, dicom_out)) for case in cases]
+    series = None if dicom_out is None else Path(dicom_out)
+    jobs = [_Job(case, out / case.name, _key(case, decides), series and series / case.name) for case in cases]
     missing = [job for job in jobs if not job.is_kept()]
     for job in missing:
         job.check(common)
@@ -109,12 +111,17 @@ def reconstruct_cases(
 
 @dataclass(frozen=True)
 class _Job:
-    """A case, its folder of results, the hash of all that decides them, and the folder of its DICOM series."""
+    """A case, its folder of results, the hash of all that decides them, and the folder ``asked`` for its series."""
 
     case: Case
     folder: Path
     key: str
-    series: Path | None
+    asked: Path | None
+
+    @property
+    def series(self) -> Path | None:
+        """The folder of the case's DICOM series; None where none is asked for, or can be written."""
+        return self.asked if self.case.kind == "dicom" else None
 
     def is_kept(self) -> bool:
         """Whether an equal call has made the results, and they are unchanged."""
@@ -196,14 +203,16 @@ class _Job:
         if not found:
             found = {"error": "No result was kept."}
         result = "skipped" if "skipped" in found else "failed" if "error" in found else "sr.nii.gz"
-        scanner = found.get("scanner")
+        scanner, warnings = found.get("scanner"), [*self.case.notes, *found.get("warnings", ())]
+        if self.asked is not None and self.series is None and result == "sr.nii.gz":
+            warnings.append(NO_DICOM)
         return {
             "case": self.case.name,
             "result": result,
             "scanner": scanner.get("name", "") if isinstance(scanner, dict) else scanner,
             "seconds": found.get("seconds", ""),
             "message": next((found[n] for n in ("error", "skipped", "no_series") if n in found), ""),
-            "warnings": tuple(dict.fromkeys([*self.case.notes, *found.get("warnings", ())])),
+            "warnings": tuple(dict.fromkeys(warnings)),
             "made": "now" if made else "earlier",
             "option": found.get("option", ""),
         }
@@ -212,10 +221,6 @@ class _Job:
 def _key(case: Case, decides: Mapping[str, Any]) -> str:
     files = case.sources()
     return hash_of({**decides, "files": fingerprint(files, files[0].parent.parent)})
-
-
-def _series_folder(case: Case, dicom_out: str | Path | None) -> Path | None:
-    return None if dicom_out is None or case.kind != "dicom" else Path(dicom_out) / case.name
 
 
 def _earlier_cases(out: Path) -> set[str]:

@@ -41,7 +41,9 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
 @click.option("--part", metavar="NAME", help="Only these cases of the split.  [default: every case]")
 @request_options(shared=True)
 @click.option(
-    "--dicom-out", metavar="DIR", help="The results of DICOM studies as DICOM too, a folder each: series, SEG, report."
+    "--dicom-out",
+    metavar="DIR",
+    help="The results of DICOM studies as DICOM too, a folder each: series, SEG, report; other cases are told.",
 )
 @click.option("--out", required=True, metavar="DIR", help="A folder for each case, tables of all, index.html.")
 def batch(data: str, split: str | None, part: str | None, out: str, **common: Any) -> None:

@@ -203,6 +203,9 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
     words = ["--spacing", "2.5", "--dicom-out", str(tmp_path / "dicom"), "--threshold", "41%", "--scanner", SCANNER]
     words += options(tmp_path / "data", prior_file, tmp_path / "out")
     assert run(["batch", *words]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out.count(f"Note: volumes: {batch.NO_DICOM}") == 1
+    warnings = {s["case"]: s["warnings"] for s in table(tmp_path / "out" / "cases.csv")}
+    assert batch.NO_DICOM in warnings["volumes"] and batch.NO_DICOM not in warnings["study"]
     report = json.loads((tmp_path / "out" / "study" / "report.json").read_text(encoding="utf-8"))
     assert report["grid"]["spacing_mm"][:2] == [2.5, 2.5] and report["threshold"] == "41%"
     assert len(list((tmp_path / "dicom" / "study").glob("PT*.dcm"))) == report["grid"]["shape"][0]
@@ -219,6 +222,7 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
     around = ["--region", "segments", "--scanner", SCANNER]
     assert run(["batch", *around, *options(tmp_path / "data", prior_file, tmp_path / "regions")]) == 0
     states = {s["case"]: s for s in table(tmp_path / "regions" / "cases.csv")}
+    assert batch.NO_DICOM not in states["volumes"]["warnings"]  # nobody asked for one
     assert states["volumes"]["result"] == "sr.nii.gz" and states["study"]["result"] == "skipped"
     assert "no lesion to reconstruct a region around" in states["study"]["message"]
     part, whole = (Volume.read(tmp_path / n / "volumes" / "sr.nii.gz") for n in ("regions", "out"))
