@@ -50,7 +50,7 @@ def suv(dicom_dir: str, out: str, **stated: Any) -> None:
 @click.command(short_help="SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment.")
 @click.option("--pet", required=True, metavar="FILE", help="PET in SUVbw.")
 @click.option("--segmentation", required=True, metavar="FILE", help="Label map, .seg.nrrd, DICOM SEG or RTSTRUCT.")
-@click.option("--after", metavar="FILE", help="A second volume (the super-resolved one) to compare with the PET.")
+@click.option("--after", metavar="FILE", help="A second image (the super-resolved one) to compare with the PET.")
 @click.option("--reference", metavar="FILE", help="The truth: adds its own rows, deltas and lesion NMSE.")
 @click.option(
     "--threshold",
@@ -106,7 +106,7 @@ def lesions(
             click.echo(f"Note: {warning}")
     if after and min(volumes["after"].spacing[:2]) > 1.01 * min(volume.spacing[:2]):
         click.echo(
-            "Note: the volume after has larger pixels than the PET, which no result has: if their order is swapped, "
+            "Note: the image after has larger pixels than the PET, which no result has: if their order is swapped, "
             "give the PET as --pet and the result as --after."
         )
     headings = lesion_headings(threshold)
@@ -120,7 +120,7 @@ def lesions(
     patient = str(volume.metadata.get("patient", ""))
     rows = [row for name, measured in found.items() for row in ls.lesion_rows(measured, patient, method=name)]
     if after or truth:
-        headings = {"lesion": headings.pop("lesion"), "method": "volume", **headings}
+        headings = {"lesion": headings.pop("lesion"), "method": "image", **headings}
     click.echo(table(rows, headings))
     if not relative and all(row["mtv_ml"] == 0 for row in rows):
         click.echo(f"Note: nothing reaches an SUV of {threshold}; for a share of each SUVmax give '{threshold}%'.")

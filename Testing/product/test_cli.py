@@ -388,6 +388,13 @@ def test_the_headings_tell_the_threshold(case, capsys):
     assert capsys.readouterr().out.count("MTV mL (>= 41% of max)") == 2
 
 
+def test_the_images_are_told_apart_under_a_heading_that_is_no_measure(case, capsys):
+    words = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", case["pet"], "--no-recover"]
+    assert run(words) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()[:3]]
+    assert table[0][:2] == ["lesion", "image"] and [row[-6] for row in table[1:]] == ["lr", "after"]
+
+
 @pytest.mark.parametrize(("threshold", "told"), [("41", True), ("41%", False), ("0.1", False)])
 def test_a_share_of_the_maximum_without_its_sign_is_told(case, capsys, threshold, told):
     assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--threshold", threshold]) == 0

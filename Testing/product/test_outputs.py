@@ -177,6 +177,12 @@ def test_a_file_is_replaced_by_the_command_that_made_it_and_by_no_other(folder, 
 
 
 @pytest.mark.parametrize("command", files(Path(), Path()))
+def test_missing_folders_of_a_file_are_made_as_those_of_a_folder_of_results(folder, tmp_path, command):
+    words = files(folder, tmp_path / "new" / "folder")[command]
+    assert run(words) == 0 and Path(words[-1]).is_file()
+
+
+@pytest.mark.parametrize("command", files(Path(), Path()))
 def test_a_file_of_another_kind_by_its_suffix_is_refused(folder, tmp_path, capsys, command):
     assert run([*files(folder, tmp_path)[command][:-1], str(tmp_path / "odd.docx")]) == 2
     assert "does not end with" in told(capsys) and not any(tmp_path.iterdir())
