@@ -125,8 +125,8 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
 def evaluate(out: str, **given: Any) -> None:
     """Compare methods on simulated scans of test patients: report.html, summary.md, metrics.csv, lesions.csv, figures.
 
-    Methods that learn (srcnn, unet, deepsr, supervised, srdpm, petdm) are first trained on the split's train patients.
-    Options that name several things take them in a row: --setting standard ood --methods lr osem.
+    Methods that learn (srcnn, unet, deepsr, supervised, supervised-any, srdpm, petdm) are first trained on the split's
+    train patients. Options that name several things take them in a row: --setting standard ood --methods lr osem.
     On several GPUs or machines: torchrun --nproc-per-node 4 -m PETSuperResLib evaluate ...
     """
     import os

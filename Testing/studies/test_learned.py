@@ -213,7 +213,7 @@ def test_impossible_options_are_refused(folder, wrong):
 
 def test_the_methods_that_learn_are_those_with_a_recipe_and_say_that_they_are_not_trained(case):
     learning = {name for name, method in METHODS.items() if method.fit is not None}
-    assert learning == {*CONFIGS, "ct-concat", "standard-ct-concat", "standard-unconditional"}
+    assert learning == {*CONFIGS, "supervised-any", "ct-concat", "standard-ct-concat", "standard-unconditional"}
     for name in learning:
         with pytest.raises(InputError, match=f"'{name}' is not trained"):
             METHODS[name].restore(case)

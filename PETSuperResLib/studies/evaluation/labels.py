@@ -31,6 +31,7 @@ LABELS = {
     "unet": "UNet",
     "deepsr": "DeepSR",
     "supervised": "Supervised",
+    "supervised-any": "Supervised (any)",
     "srdpm": "SRDPM",
     "petdm": "PETDM",
     "scorepet": "ScorePET",

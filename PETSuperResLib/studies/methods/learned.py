@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +26,7 @@ from ...volume import Volume
 from ..subjects import Subject
 from ..training.loop import Loop, LoopConfig
 from .interface import FitOptions, Method, MethodCase, untrained
-from .pairs import Pairs, channels, entry_name
+from .pairs import Pairs, Plan, channels, standard_scans
 
 PAD = 32  # image sides are padded to multiples of it
 SLICES_PER_BATCH = 16
@@ -34,12 +35,18 @@ SLICES_PER_BATCH = 16
 class Restorer(nn.Module):
     """A network that learns to restore.
 
-    ``inputs`` are the :data:`~.pairs.CHANNELS` it reads besides the truth, each a
-    ``(B, 1 + 2 neighbours, H, W)`` tensor, SUV or HU, the slice itself in the middle.
+    ``inputs`` are names of what it reads besides the truth, each a ``(B, 1 + 2 neighbours, H, W)`` tensor, SUV or HU,
+    the slice itself in the middle, or a vector ``(B, n)`` of what is told of a scan. ``starts_from`` is the SHA-256 of
+    the prior whose weights it starts with.
     """
 
     inputs: tuple[str, ...] = ("lr",)
     neighbours: int = 0
+    starts_from: str = ""
+
+    def images(self, case: MethodCase) -> dict[str, Tensor]:
+        """``inputs`` of a case on the SR grid, ``(S, J, I)`` (``(n,)`` what is told): of :data:`~.pairs.CHANNELS`."""
+        return channels(case.simulation, case.ct, self.inputs, case.device)
 
     def loss(self, batch: dict[str, Tensor], random: torch.Generator, done: float) -> Tensor:
         """The loss of a batch with its ``truth``; ``random`` is on the CPU, ``done`` the share of training done."""
@@ -56,20 +63,23 @@ class RestorerConfig(LoopConfig):
 
     name: str = ""
     build: Callable[[], Restorer] = field(default=Restorer, repr=False)
+    plan: Plan = field(default=standard_scans, repr=False)  # its scans' hashes stand for it
     size: int = 64  # side of a patch in pixels
     learning_rate: float = 1e-3
     warmup: int = 100
     weight_decay: float = 1e-4
     log_every: int = 20
 
-    def method(self, source: str, filled_in: str, needs_ct: bool = False, needs_pairs: bool = True) -> Method:
-        """The untrained method."""
+    def method(
+        self, source: str, filled_in: str, needs_ct: bool = False, needs_pairs: bool = True, **others: Any
+    ) -> Method:
+        """The untrained method; ``others`` are further fields of it."""
 
         def fit(cases: Sequence[Subject], options: FitOptions) -> Method:
             model = fit_restorer(self, cases, options)
             return replace(method, fit=None, run=lambda case: restore_with(model, case))
 
-        method = Method(self.name, untrained, source, filled_in, needs_ct, needs_pairs, fit)
+        method = Method(self.name, untrained, source, filled_in, needs_ct, needs_pairs, fit, **others)
         return method
 
 
@@ -86,7 +96,7 @@ def fit_restorer(config: RestorerConfig, cases: Sequence[Subject], options: FitO
     if _read(model, path):
         return model.requires_grad_(False).eval()
     report = Reporter(options.progress)
-    pairs = Pairs.make(cases, options, report.part(0.0, 0.5))
+    pairs = Pairs.make(cases, options, report.part(0.0, 0.5), config.plan)
     report = report.part(0.5, 1.0)
     report.start_clock(0.0)
     making = path.with_suffix(".part")
@@ -132,7 +142,10 @@ def restore_with(model: Restorer, case: MethodCase) -> Volume:
     images = {}
     around = torch.arange(grid.shape[0])[:, None] + torch.arange(-model.neighbours, model.neighbours + 1)
     around = around.clamp(0, grid.shape[0] - 1)
-    for name, image in channels(case.simulation, case.ct, model.inputs, case.device).items():
+    for name, image in model.images(case).items():
+        if image.ndim == 1:
+            images[name] = image.expand(len(around), -1)
+            continue
         outside = AIR_HU if name == "ct" else 0.0
         images[name] = (centred_resize(image - outside, (j, i)) + outside)[around]
     parts = []
@@ -149,7 +162,8 @@ def _hash(config: RestorerConfig, model: Restorer, cases: Sequence[Subject], opt
         "config": repr(config),
         "network": str(model),
         "inputs": [*model.inputs, model.neighbours],
-        "pairs": [entry_name(case, number, options) for number, case in enumerate(cases)],
+        "starts_from": model.starts_from,
+        "pairs": [scan.file for scan in config.plan(cases, options)],
         "limit_minutes": options.limit_minutes,
     }
     return hash_of(decides)

@@ -1,13 +1,15 @@
-"""Training pairs: training patients' images, the LR images and PSF-OSEM images of their simulated scans, their CTs.
+"""Training pairs: training patients' images, what is made of their simulated scans, their CTs.
 
-Made once per image and kept in one safetensors file each, whose name holds a hash of everything that decides
-its values, so that an entry is never stale and all methods learn from the same scans.
+Made once per scan and kept in one safetensors file each, whose name holds a hash of everything that decides
+its values, so that an entry is never stale and all methods with the same plan of scans learn from the same ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +57,49 @@ def channels(simulation: Simulation, ct: Volume, names: Sequence[str], device: s
     return images
 
 
+@dataclass(frozen=True)
+class Scan:
+    """One scan of a training image, and what is kept of it.
+
+    Parameters
+    ----------
+    name : of the training image.
+    decides : all that decides the values, as plain JSON values.
+    images : names of what ``make`` gives: ``truth`` and others ``(S, J, I)`` in SUV, ``ct`` in HU, and vectors of what
+        is told of the scan.
+    """
+
+    name: str
+    decides: dict[str, Any]
+    images: Sequence[str]
+    make: Callable[[], dict[str, Tensor]] = field(repr=False)
+
+    @property
+    def file(self) -> str:
+        """A readable part, and a hash of all that decides the values."""
+        return f"pair-{cache.entry_name(self.name, self.decides)}"
+
+
+Plan = Callable[[Sequence[Subject], FitOptions], list[Scan]]  # the scans of training images
+
+
+def standard_scans(cases: Sequence[Subject], options: FitOptions) -> list[Scan]:
+    """One scan of each training image at the standard setting with ``options.counts``: :data:`CHANNELS`."""
+
+    def scan(number: int, case: Subject) -> Scan:
+        def make() -> dict[str, Tensor]:
+            pet, ct, _ = case.load()
+            seed = options.seed * 10_007 + 1 + number  # not that of evaluated scans, which is the seed itself
+            simulation = simulate(pet, ct, "standard", options.counts, seed=seed, device=options.device)
+            truth = {"truth": torch.from_numpy(simulation.truth.array)}
+            return truth | channels(simulation, ct, CHANNELS[1:], options.device)
+
+        decides = {"case": case.decides, "number": number, "counts": options.counts, "seed": options.seed}
+        return Scan(case.name, decides, CHANNELS, make)
+
+    return [scan(number, case) for number, case in enumerate(cases)]
+
+
 class Pairs:
     """The pairs of training cases on disk, and batches of patches of them."""
 
@@ -67,16 +112,18 @@ class Pairs:
         self.shares = np.array(self.depths) / sum(self.depths)
 
     @classmethod
-    def make(cls, cases: Sequence[Subject], options: FitOptions, report: Reporter) -> Pairs:
-        """Simulate the scans that ``options.folder`` does not hold yet (standard setting, ``options.counts``)."""
+    def make(
+        cls, cases: Sequence[Subject], options: FitOptions, report: Reporter, plan: Plan = standard_scans
+    ) -> Pairs:
+        """Simulate the scans of ``plan`` that ``options.folder`` does not hold yet."""
         if not cases:
             raise InputError("There are no training patients: name them under 'train' in the split file.")
-        paths = []
-        for number, case in enumerate(cases):
-            path = options.folder / entry_name(case, number, options)
-            if not _whole(path):
-                report("simulating training scans", number / len(cases), case.name)
-                _write(path, case, number, options)
+        scans, paths = plan(cases, options), []
+        for number, scan in enumerate(scans):
+            path = options.folder / scan.file
+            if not _whole(path, scan.images):
+                report("simulating training scans", number / len(scans), scan.name)
+                _write(path, scan)
             paths.append(path)
         return cls(paths)
 
@@ -85,8 +132,9 @@ class Pairs:
     ) -> dict[str, Tensor]:
         """``count`` patches of ``names`` and ``truth``, each ``(count, 1 + 2 neighbours, size, size)`` float32.
 
-        Fixed by seed and step. Slices are drawn evenly over all cases, flipped and transposed at random;
-        beyond a volume's end its last slice is repeated, beyond a slice's edge is air.
+        Vectors of what is told of a scan are ``(count, n)``. Fixed by seed and step. Slices are drawn evenly over all
+        scans, flipped and transposed at random; beyond a volume's end its last slice is repeated, beyond a slice's
+        edge is air.
         """
         random = np.random.default_rng([seed, step])
         wanted = dict.fromkeys(("truth", *names))
@@ -99,35 +147,29 @@ class Pairs:
             corner, turn = random.random(2), random.random(3) < 0.5
             with safe_open(self.paths[place], framework="pt") as file:
                 for name in wanted:
-                    stack = file.get_slice(name)[int(near[0]) : int(near[-1]) + 1].float()
+                    kept = file.get_slice(name)
+                    if len(kept.get_shape()) == 1:
+                        drawn[name].append(kept[:].float())
+                        continue
+                    stack = kept[int(near[0]) : int(near[-1]) + 1].float()
                     stack = stack[torch.from_numpy(near - near[0])]
                     drawn[name].append(_patch(stack, AIR_HU if name == "ct" else 0.0, size, corner, turn))
         return {name: torch.stack(patches) for name, patches in drawn.items()}
 
 
-def entry_name(case: Subject, number: int, options: FitOptions) -> str:
-    """The file name of a case's pair: a readable part, and a hash of all that decides its values."""
-    decides = {"case": case.decides, "number": number, "counts": options.counts, "seed": options.seed}
-    return f"pair-{cache.entry_name(case.name, decides)}"
-
-
-def _write(path: Path, case: Subject, number: int, options: FitOptions) -> None:
+def _write(path: Path, scan: Scan) -> None:
     try:
-        pet, ct, _ = case.load()
-        seed = options.seed * 10_007 + 1 + number  # not that of evaluated scans, which is the seed itself
-        simulation = simulate(pet, ct, "standard", options.counts, seed=seed, device=options.device)
+        images = scan.make()
     except PETSuperResError as error:
-        raise type(error)(f"Training case {case.name}: {error}") from error
-    images = {"truth": torch.from_numpy(simulation.truth.array)}
-    images |= channels(simulation, ct, CHANNELS[1:], options.device)
+        raise type(error)(f"Training case {scan.name}: {error}") from error
     with atomic_path(path) as temporary:
         save_file({name: image.half().contiguous() for name, image in images.items()}, temporary)
 
 
-def _whole(path: Path) -> bool:
+def _whole(path: Path, images: Sequence[str]) -> bool:
     try:
         with safe_open(path, framework="pt") as file:
-            return set(file.keys()) == set(CHANNELS)
+            return set(file.keys()) == set(images)
     except (SafetensorError, OSError):
         return False
 

@@ -12,6 +12,7 @@ from ...prior.denoiser import AIR_HU
 from ...reconstruction import reconstruct, sample_measurement
 from ...sampling import Sampler
 from ...volume import Volume
+from .any_scanner import SUPERVISED_ANY
 from .classical import CLASSICAL
 from .conditioning import conditioned
 from .image_peers import IMAGE_PEERS
@@ -116,7 +117,18 @@ OURS = (
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (*CLASSICAL, *MAP_METHODS, *IMAGE_PEERS, PROJECTED, *SUPERVISED, SRDPM, PETDM, *POSTERIOR, *OURS)
+    for method in (
+        *CLASSICAL,
+        *MAP_METHODS,
+        *IMAGE_PEERS,
+        PROJECTED,
+        *SUPERVISED,
+        SUPERVISED_ANY,
+        SRDPM,
+        PETDM,
+        *POSTERIOR,
+        *OURS,
+    )
 }
 
 ABLATIONS = tuple(name for name in METHODS if any(part in name for part in ("no-", "ct-concat", "unconditional")))
