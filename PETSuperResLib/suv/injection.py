@@ -20,6 +20,7 @@ BEFORE_INJECTION_S = 600.0  # a dynamic scan may start this long before the inje
 HALF_LIVES_AT_MOST = 10.0  # later, no activity is left to image
 UNUSUAL_HALF_LIVES = 5.0  # FDG after 9 hours: told
 DATELESS_HALF_LIFE_S = 12 * 3600.0  # longer-lived tracers are imaged days later: a time without a date is ambiguous
+ZONES_S = 12 * 3600.0  # between two time zones
 ZONE = re.compile(r"[+-]\d{4}$")
 
 
@@ -104,8 +105,8 @@ class Injection:
         return self._on_the_scans_day(stated, where)
 
     def _tell_zone(self, zoned: bool, where: str) -> None:
-        """Where only the injection has a time zone: from 1 % of SUV in an hour."""
-        if zoned and self.times.zone is None and math.expm1(math.log(2) * 3600 / self.half_life_s) > AGREEMENT:
+        """Where only the injection has a time zone: from 1 % of SUV in the hours that zones may be apart."""
+        if zoned and self.times.zone is None and math.expm1(math.log(2) * ZONES_S / self.half_life_s) > AGREEMENT:
             self.warnings.append(f"{where} has a time zone and the scan's times have none: one clock is taken for both")
 
     def _on_the_scans_day(self, moment: datetime, where: str) -> Evidence:

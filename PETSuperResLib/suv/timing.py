@@ -24,6 +24,8 @@ from .frames import FIRST_YEAR, NO_DATE, FrameTimes, average_time_s, on_day
 
 AGREEMENT = 0.01  # two times agree if the SUV changes by less than this
 PHILIPS_S = 60.0  # AcquisitionTime within this from SeriesTime may be the start of Philips' whole scan
+BETWEEN_S = 60.0  # from the end of a bed to the start of the next one, at most, where there are but two
+LONGEST_BED_S = 900.0  # of one bed, where its duration is not known
 GE_TIME = "GE PET scan date-time (0009,100D)"
 SERIES_TIME = f"{tag_name('SeriesDate')} and {tag_name('SeriesTime')}"
 
@@ -92,6 +94,7 @@ def reference_time(datasets: Sequence[Dataset], times: FrameTimes, half_life_s: 
     if stated and stated[0][0] == GE_TIME:
         return _by_ge(stated, times, decay_constant, warnings)
     computed = _back_computed(times, decay_constant)
+    warnings += [] if computed else _uneven_beds(times, decay_constant)
     usable: tuple[str, datetime] | None = None
     for where, moment in stated:
         late = (moment - times.first).total_seconds()
@@ -158,6 +161,7 @@ def check_uncorrected(datasets: Sequence[Dataset], times: FrameTimes, half_life_
     except UnitsError:
         computed = None
         warnings.append("acquisition and frame reference times contradict each other; the acquisition times are used")
+    warnings += [] if computed else _uneven_beds(times, decay_constant)
     for where, moment in _header_times(datasets, times):
         offset = (moment - times.first).total_seconds()
         apart = abs(offset - (computed[1][0] if computed else 0.0))
@@ -166,6 +170,31 @@ def check_uncorrected(datasets: Sequence[Dataset], times: FrameTimes, half_life_
                 f"{where} is {apart:.0f} s apart from the start of the scan by {tag_name('AcquisitionTime')}, which is "
                 "used to correct the decay"
             )
+
+
+def _uneven_beds(times: FrameTimes, decay_constant: float) -> list[str]:
+    """A warning where beds do not follow one another alike, so that the time of one of them may be wrong.
+
+    The time from a bed's end to the next one's start is the same for all, and between two beds short.
+    """
+    starts = times.seconds(times.first)
+    beds = np.unique(starts)
+    longest = [np.max(times.duration_s[starts == bed]) for bed in beds[:-1]]  # nan where one is missing
+    waits = np.diff(beds) - np.nan_to_num(longest)
+    if len(waits) == 0:
+        return []
+    if len(waits) > 1:
+        apart = float(np.ptp(waits))
+    else:
+        apart = max(float(waits[0]) - (BETWEEN_S if np.isfinite(longest[0]) else LONGEST_BED_S), -float(waits[0]))
+    if math.expm1(min(decay_constant * apart, 50.0)) <= AGREEMENT:
+        return []
+    late = int(np.argmax(np.abs(waits - np.median(waits)) if len(waits) > 2 else np.abs(waits))) + 1
+    begins, after = times.first + timedelta(seconds=float(beds[late])), beds[late] - beds[late - 1]
+    return [
+        f"the bed that begins at {begins:%H:%M:%S} does not follow the one before as beds do ({after:.0f} s after its "
+        f"start), so {tag_name('AcquisitionTime')} may be wrong there"
+    ]
 
 
 def _by_ge(
@@ -182,6 +211,8 @@ def _by_ge(
     if computed:
         by = min(computed[1], key=lambda c: abs(c - (moment - times.first).total_seconds()))
         others.append((computed[0], times.first + timedelta(seconds=by)))
+    else:
+        others.append((f"the earliest {tag_name('AcquisitionTime')}", times.first))
     for where, other in others:
         apart = abs((other - moment).total_seconds())
         if math.expm1(min(decay_constant * apart, 50.0)) > AGREEMENT:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,15 @@ class Scan:
 
     def reference_ms(self, start: datetime) -> float:
         """DICOM's FrameReferenceTime: from scan start to when the rate is the frame's mean, by search."""
-        rate = np.log(2) / self.half_life_s
-        moments = (np.arange(200000) + 0.5) * self.bed_s / 200000
-        rates = np.exp(-rate * moments)
-        average = float(moments[np.argmin(np.abs(rates - rates.mean()))])
-        return 1000 * ((start - self.started).total_seconds() + average)
+        return 1000 * ((start - self.started).total_seconds() + _moment_of_mean(self.half_life_s, self.bed_s))
+
+
+@cache
+def _moment_of_mean(half_life_s: float, bed_s: float) -> float:
+    """When the rate of a frame is its mean, in s after its start."""
+    moments = (np.arange(200000) + 0.5) * bed_s / 200000
+    rates = np.exp(-np.log(2) / half_life_s * moments)
+    return float(moments[np.argmin(np.abs(rates - rates.mean()))])
 
 
 def pet_slices(scan: Scan | None = None, suv: np.ndarray | None = None) -> list[Dataset]:

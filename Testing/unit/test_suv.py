@@ -438,6 +438,20 @@ TOLD: dict[str, tuple[Scan, Edit, str]] = {
         Scan(), lambda d: [private(d, *GE, 0x0D, "DT", "20190807110000"), each(d, FrameReferenceTime=9e5)],
         "contradict each other",
     ),
+    "ge's scan time against the acquisition, without frames": (
+        Scan(), lambda d: [private(d, *GE, 0x0D, "DT", "20250101110000"), each(d, AcquisitionTime="114000", **REST)],
+        "earliest AcquisitionTime .* another reference time .2400 s apart",
+    ),
+    "a bed that begins late, without frames": (
+        Scan(beds=3), lambda d: [each(d, **REST), each(d[-2:], AcquisitionTime="122640")],
+        "bed that begins at 12:26:40 does not follow .* .5000 s after its start",
+    ),
+    "the second of two beds, without frames": (
+        Scan(), lambda d: [each(d, **REST), each(d[-3:], AcquisitionTime="111000")], "begins at 11:10:00",
+    ),
+    "a bed within another, without frames": (
+        Scan(), lambda d: [each(d, **REST), each(d[-1:], AcquisitionTime="110340")], "begins at 11:03:40",
+    ),
     "philips, beds at one time": (Scan(), lambda d: philips(d, [1.0, 201.0]), "start of the whole scan"),
     "philips, one bed of several": (
         Scan(), lambda d: philips(d, [1328.7], SeriesTime="110000"), "start of Philips' whole scan",
@@ -450,6 +464,9 @@ TOLD: dict[str, tuple[Scan, Edit, str]] = {
     ),
     "a time zone of the injection alone": (
         Scan(), lambda d: [_own_zone_only(d), _only_date_time(d)], "has a time zone",
+    ),
+    "a time zone of the injection alone, of a long-lived nuclide": (
+        Scan(half_life_s=282276.0), lambda d: [_own_zone_only(d), _only_date_time(d)], "has a time zone",
     ),
     "dates of the series removed": (Scan(), lambda d: dates(d, None, "20250101"), "dates were removed"),
     "dates of the series replaced": (Scan(), lambda d: dates(d, "19000101", "20250101"), "dates were removed"),
@@ -474,6 +491,23 @@ def test_evidence_of_lower_rank_that_disagrees_is_told_and_not_used(name: str) -
     edit(datasets)
     assert suv_of(datasets) == pytest.approx(suv_pattern(), rel=2e-3, abs=2e-4)
     assert not message or any(re.search(message, told) for told in evidence(datasets)["warnings"])
+
+
+@pytest.mark.parametrize("decay", ["START", "NONE"])
+@pytest.mark.parametrize(("beds", "between_s"), [(1, 200.0), (2, 230.0), (3, 200.0), (3, 420.0), (3, 60.0)])
+def test_beds_that_follow_one_another_alike_are_not_told(decay: str, beds: int, between_s: float) -> None:
+    """Also with a pause after each, as for a transmission scan, and where they overlap, as the bed moves on."""
+    datasets = pet_slices(Scan(decay=decay, beds=beds, between_s=between_s))
+    each(datasets, **REST)
+    assert not evidence(datasets)["warnings"]
+
+
+def test_a_bed_whose_time_makes_the_suv_wrong_is_told() -> None:
+    datasets = pet_slices(Scan(decay="NONE", beds=3))
+    each(datasets, **REST)
+    each(datasets[-2:], AcquisitionTime="111640")  # 10 min late
+    assert suv_of(datasets)[-1].max() > 1.05 * suv_pattern()[-1].max()
+    assert any("begins at 11:16:40 does not follow" in told for told in evidence(datasets)["warnings"])
 
 
 @pytest.mark.parametrize("stated", [{"weight_kg": 0}, {"dose_bq": -1.0}, {"half_life_s": float("nan")}])
