@@ -72,7 +72,7 @@ def reconstruct(
         :class:`Cancelled`.
     options : the other fields of a :class:`Request`. ``prior``: a file or :class:`Prior` in place of the bundled one.
         ``measurement``: a sinogram to reconstruct from; without one, the PET itself is the measurement.
-        ``fwhm``: the PET image's FWHM in mm, or ``post_filter`` (its filter's FWHM in mm) and ``psf_modelled``, in
+        ``fwhm``: the PET image's FWHM in mm, or ``post_filter``, its filter's FWHM in mm, and ``psf_modelled``, in
         place of what the DICOM header says of them.
         ``spacing``: in-plane voxel size of the result in mm (the prior's, 2 mm, unless given). ``noise``: of the PET
         in per cent, measured in the image unless given. ``segmentation``: the lesions, to measure. ``evidence``: also

@@ -242,8 +242,8 @@ class Request:
         for name in ("fwhm", "post_filter", "psf_modelled"):
             if self.measurement is not None and getattr(self, name) is not None:
                 raise InputError(f"A measurement holds its own resolution: leave {name} out.", name)
-            if name != "fwhm" and self.fwhm is not None and getattr(self, name) is not None:
-                raise InputError(f"The FWHM of the image includes filter and PSF: leave {name} or fwhm out.", name)
+        if self.fwhm is not None and self.post_filter is not None:
+            raise InputError("The FWHM of the image includes the filter: leave post_filter or fwhm out.", "post_filter")
 
     def files(self) -> dict[str, str | None]:
         """The paths of the inputs, by field, for provenance; None for objects and for what is not given."""

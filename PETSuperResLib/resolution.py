@@ -33,6 +33,7 @@ NOISE_PARTS = {"no PSF": 0.0, "PSF": 1.0, "penalised": 1.35}
 NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
 USUAL_MM = (2.5, 12.0)  # FWHM of whole-body images, from those with PSF and no filter to old scanners with a wide one
 USUAL_FILTER_MM = 8.0  # the widest one that a header may leave out
+NO_FILTER_MM = 0.1  # from the width that voxels have by themselves: a stated FWHM is of an image without a filter
 APART = 1.5  # factor by which a stated FWHM may differ from that by scanner, header and voxels; protocols differ by 1.2
 
 
@@ -49,7 +50,7 @@ class ImageResolution:
     voxel_mm : voxel size of the image.
     stated_mm : effective FWHM of the image as the user states it, in place of the one from the other values.
     origins : where ``scanner``, ``psf_modelled`` and ``filter`` come from: ``header``, ``stated``, ``setting`` (the
-        paper's, simulated without PSF and filter) or ``assumed``.
+        paper's, simulated without PSF and filter), ``fwhm`` (what the stated FWHM leaves to the filter) or ``assumed``.
     warnings : for the user.
     """
 
@@ -171,10 +172,10 @@ def resolution_of(
 
     ``metadata`` is the volume's (:mod:`.vendor_strings`); ``voxel_mm`` its voxels (in the slice, across slices).
     ``fwhm`` is the effective FWHM of the image in the slice, ``post_filter`` the filter's FWHM, both in mm; what else
-    is known serves the noise and hot regions besides a stated FWHM. What neither says is assumed as no PSF and no
-    filter, with a warning: a FWHM below the true one sharpens too little, one above it overshoots at edges. A stated
-    FWHM far from what scanner, header and voxels give has a warning, too. Raises :class:`InputError` where there is
-    neither a scanner nor a FWHM, and for a stated FWHM of less than half a voxel.
+    is known serves the noise and hot regions besides a stated FWHM: from scanner and PSF the filter follows. What
+    neither says is assumed as no PSF and no filter, with a warning: a FWHM below the true one sharpens too little, one
+    above it overshoots at edges. A stated FWHM far from what scanner, header and voxels give has a warning, too. Raises
+    :class:`InputError` where there is neither a scanner nor a FWHM, and for a stated FWHM of less than half a voxel.
     """
     physical = None if scanner is None else (scanner.fwhm_transaxial_mm, scanner.fwhm_axial_mm)
     if fwhm is not None:
@@ -213,7 +214,21 @@ def resolution_of(
     stated = None if fwhm is None else float(fwhm)
     origins |= {} if fwhm is None else {"fwhm": "stated"}
     resolution = ImageResolution(physical, modelled, penalised, post or (0.0, 0.0), voxel_mm, stated, origins)
-    return replace(resolution, warnings=(*warnings, *_unlikely(resolution), *_coarse(resolution)))
+    warnings += [*_unlikely(resolution), *_coarse(resolution)]
+    return replace(_with_filter_of_fwhm(resolution), warnings=tuple(warnings))
+
+
+def _with_filter_of_fwhm(resolution: ImageResolution) -> ImageResolution:
+    """With the filter that a stated FWHM leaves, where scanner and PSF are known and the filter is not.
+
+    So the noise and the axial FWHM are those of the same image by its scanner and filter.
+    """
+    stated, scanner = resolution.stated_mm, resolution.scanner_fwhm_mm
+    if stated is None or scanner is None or resolution._assumed("psf_modelled") or not resolution._assumed("filter"):
+        return resolution
+    rest = math.sqrt(max(stated**2 - (REMAINS[resolution.kind][0] * scanner[0]) ** 2, 0.0))
+    post = 0.0 if abs(rest - BOX_FWHM * resolution.voxel_mm[0]) < NO_FILTER_MM else rest  # the voxels' extent alone
+    return replace(resolution, filter_fwhm_mm=(post, post), origins={**(resolution.origins or {}), "filter": "fwhm"})
 
 
 def _unlikely(resolution: ImageResolution) -> list[str]:

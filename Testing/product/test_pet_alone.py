@@ -59,6 +59,16 @@ def test_a_wider_blur_took_more(scan):
     assert 1.2 * means[0] < means[1]
 
 
+def test_the_evidence_does_not_depend_on_how_a_known_resolution_is_stated(scan):
+    pet, segments = scan
+    scanner = "Siemens Biograph mCT"
+    for psf in (True, False):
+        _, known = resolution_of_pet(pet, scanner, post_filter=5.0, psf_modelled=psf)
+        _, stated = resolution_of_pet(pet, scanner, fwhm=known.fwhm_mm[0], psf_modelled=psf)
+        one, other = (lesions_of_pet(pet, segments[:1], made)[0].evidence_sigma for made in (known, stated))
+        assert one == pytest.approx(other, rel=0.001)
+
+
 def test_a_segment_far_from_others_is_fitted_by_itself_in_slices_of_any_direction(scan):
     pet, segments = scan
     _, resolution = resolution_of_pet(pet, fwhm=FWHM_MM)

@@ -103,8 +103,10 @@ def test_an_image_of_stated_fwhm_needs_no_scanner(panel, host, fake, case):
     panel.ui.imageFwhmSpinBox.setValue(6.2)
     host.spin(0.05)
     assert panel.ui.resolutionLabel.text == "6.2 mm, stated" and not panel.ui.postFilterSpinBox.enabled
+    panel.ui.psfComboBox.setCurrentIndex(1)  # which tells how the noise is correlated
     finish(panel, host, fake, case)
-    assert fake.jobs[0]["fwhm"] == 6.2 and not {"scanner", "post_filter"} & set(fake.jobs[0])
+    assert (fake.jobs[0]["fwhm"], fake.jobs[0]["psf_modelled"]) == (6.2, True)
+    assert not {"scanner", "post_filter"} & set(fake.jobs[0])
     assert panel.params.result.GetName() == "PET SR"
 
 

@@ -65,6 +65,7 @@ def test_relative_paths_become_absolute_for_a_process_elsewhere(monkeypatch, tmp
         ({"post_filter": 16}, "post_filter"),
         ({"psf_modelled": 1}, "psf_modelled"),
         ({"fwhm": 40}, "fwhm"),
+        ({"post_filter": 5.0, "fwhm": 6.0}, "post_filter"),
         ({"region": "segments", "segmentation": None}, "segmentation"),
         ({"measurement": "m"}, "region"),
         ({"measurement": "m", "region": None}, "noise"),

@@ -13,7 +13,7 @@ from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.physics.protocols import Protocol
 from PETSuperResLib.request import Request
-from PETSuperResLib.resolution import REMAINS, resolution_of
+from PETSuperResLib.resolution import REMAINS, ImageResolution, resolution_of
 from PETSuperResLib.scanner import Scanner, contradiction, scanner_of
 from PETSuperResLib.widths import FWHM_PER_SIGMA
 
@@ -85,6 +85,16 @@ def test_a_stated_fwhm_leaves_what_is_known_of_the_noise_and_the_axial_proportio
     assert stated.words() == "6.0 mm (axial 5.1 mm), stated"
     assert stated.noise_fwhm_mm == known.noise_fwhm_mm and stated.noise_exponent == known.noise_exponent
     assert not resolution_of(MCT, {}, fwhm=6.0).warnings  # nothing need be known besides
+
+
+@pytest.mark.parametrize("post", [0.0, 2.0, 5.0, 7.0])
+@pytest.mark.parametrize(("header", "psf"), [({}, True), ({}, False), ({"reconstruction_method": "VPFX-S"}, None)])
+def test_the_same_fwhm_stated_or_by_the_filter_is_the_same_image_where_the_psf_is_known(header, psf, post):
+    by_filter = resolution_of(MCT, header, (4.07, 3.0), post_filter=post, psf_modelled=psf)
+    stated = resolution_of(MCT, header, (4.07, 3.0), fwhm=by_filter.fwhm_mm[0], psf_modelled=psf)
+    for name in ("fwhm_mm", "noise_fwhm_mm", "noise_exponent", "hot_part"):
+        assert getattr(stated, name) == pytest.approx(getattr(by_filter, name)), name
+    assert ImageResolution.from_dict(stated.to_dict()).noise_fwhm_mm == pytest.approx(by_filter.noise_fwhm_mm)
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,9 @@ def options_of(params: Any) -> dict[str, Any]:
 
 
 def resolution_options(params: Any) -> dict[str, Any]:
-    """What is stated of the image's resolution: its FWHM, or PSF and post-filter where they are not the header's."""
-    if params.fwhm > 0:
-        return {"fwhm": params.fwhm}
-    stated = {"psf_modelled": PSF[params.psf_modelled], "post_filter": params.post_filter}
+    """What is stated of the image's resolution, in place of the header's: the PSF, and FWHM or post-filter."""
+    width = {"fwhm": params.fwhm} if params.fwhm > 0 else {"post_filter": params.post_filter}
+    stated = {"psf_modelled": PSF[params.psf_modelled], **width}
     return {name: value for name, value in stated.items() if value is not None and value != AS_IN_HEADER}
 
 

@@ -99,8 +99,7 @@ class SettingsPanel:
     def _show_resolution(self) -> None:
         """Say the image's resolution, and what of it is assumed."""
         params, ui = self.params, self.ui
-        for widget in (ui.psfComboBox, ui.postFilterSpinBox):
-            widget.enabled = params.fwhm == 0
+        ui.postFilterSpinBox.enabled = params.fwhm == 0
         if params.pet is not self._header[0]:
             self._header = (params.pet, header_of(params.pet))
         scanner = scanner_of(params)
