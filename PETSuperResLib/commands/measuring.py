@@ -84,7 +84,7 @@ def lesions(
     from ..inputs import read_image
     from ..lesions import measures as ls
     from ..lesions.read import read_segmentation
-    from ..lesions.segments import connected_parts
+    from ..lesions.segments import SHARE_TOLD, connected_parts
     from ..lesions.tables import wide_rows
     from ..outputs import begins, check_file
     from ..suv.volumes import check_suv
@@ -111,6 +111,12 @@ def lesions(
         )
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
+    for one, then in zip(found[ls.INPUT], found.get("after", ()), strict=False):
+        if then.volume_ml < (1 - SHARE_TOLD) * one.volume_ml:
+            click.echo(
+                f"Note: the image after holds {100 * then.volume_ml / one.volume_ml:.0f} % of segment '{one.name}' "
+                "only: compare no volumes or means of it; give a result of the whole lesion."
+            )
     told = ""
     if recover is not False:
         told, found[ls.INPUT] = _recovered(found[ls.INPUT], volume, segments, resolution, noise, bool(recover))

@@ -409,6 +409,15 @@ def test_a_pet_after_a_result_is_told(case, capsys, tmp_path):
         assert ("larger pixels than the PET" in capsys.readouterr().out) == told
 
 
+def test_a_segment_of_which_the_image_after_holds_a_part_is_told(case, capsys, tmp_path):
+    pet, mask = Volume.read(case["pet"]), Volume.read(case["mask"], "label")
+    middle = int(np.argwhere(mask.array > 0).mean(0)[0]) + 1
+    below = str(pet.slices(0, middle).write(tmp_path / "below.nii.gz"))
+    for after, told in ((case["pet"], False), (below, True)):
+        assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", after]) == 0
+        assert ("Note: the image after holds " in capsys.readouterr().out) == told
+
+
 def test_lesions_of_another_patient_name_the_file_that_does_not_fit(case, capsys, tmp_path):
     pet = Volume.read(case["pet"])
     later = Volume(pet.array, pet.spacing, (900.0, 0.0, 0.0)).write(tmp_path / "later.nii.gz")
