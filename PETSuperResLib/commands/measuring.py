@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +112,12 @@ def lesions(
         )
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
-    for one, then in zip(found[ls.INPUT], found.get("after", ()), strict=False):
-        if then.volume_ml < (1 - SHARE_TOLD) * one.volume_ml:
+    for before, then in zip(found[ls.INPUT], found.get("after", ()), strict=False):
+        held = (then.volume_ml or 0.0) / (before.volume_ml or math.inf)
+        if 0 < held < 1 - SHARE_TOLD:
             click.echo(
-                f"Note: the image after holds {100 * then.volume_ml / one.volume_ml:.0f} % of segment '{one.name}' "
-                "only: compare no volumes or means of it; give a result of the whole lesion."
+                f"Note: the image after holds {100 * held:.0f} % of segment '{before.name}' only: compare no volumes "
+                "or means of it; give a result of the whole lesion."
             )
     told = ""
     if recover is not False:
