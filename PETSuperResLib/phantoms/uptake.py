@@ -33,7 +33,7 @@ def paint_organs(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generator)
         "spleen": liver * (u(0.9, 1.6) if stimulated else u(0.65, 1.0)),
         "marrow": marrow,
         "disc": u(0.5, 1.0),
-        "bladder": _log_uniform(rng, 3, 40),
+        "bladder": log_uniform(rng, 3, 40),
     }
     for name, suv in levels.items():
         _fill(uptake, anatomy.tissue == CODE[name], suv)
@@ -87,14 +87,14 @@ def _paint_myocardium(
         shell = dark * (depth[box] > 2)
     shell = shell * inside * np.clip((along + 0.6 * length) / 4, 0, 1)
     uneven = 1 + rng.uniform(0, 0.35) * np.sin(np.arctan2(points[..., 2] - middle[2], points[..., 1] - middle[1]))
-    suv = blood * _log_uniform(rng, 0.8, 8) * uneven
+    suv = blood * log_uniform(rng, 0.8, 8) * uneven
     uptake[box] += shell * (suv - uptake[box])
 
 
 def _paint_kidneys(anatomy: Anatomy, depth: np.ndarray, uptake: np.ndarray, rng: np.random.Generator) -> None:
     """Cortex, medulla, and urine in the pelvis and parts of the ureter."""
     parts, number = ndimage.label(anatomy.tissue == CODE["kidney"])
-    cortex, urine = rng.uniform(1.8, 3.6), _log_uniform(rng, 3, 30)
+    cortex, urine = rng.uniform(1.8, 3.6), log_uniform(rng, 3, 30)
     medulla = cortex * rng.uniform(0.55, 0.95)
     spacing = np.array(anatomy.ct.spacing)
     for n in range(1, number + 1):
@@ -149,7 +149,7 @@ def _paint_bowel(anatomy: Anatomy, depth: np.ndarray, uptake: np.ndarray, rng: n
 def _paint_brown_fat(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Generator) -> None:
     """Patches of fat at the neck and the shoulders, on both sides."""
     x, y, z = (np.arange(n) * s for n, s in zip(uptake.shape[::-1], anatomy.ct.spacing, strict=True))
-    noise, suv = Noise(16.0, tuple(rng.uniform(0, 48, 3))), _log_uniform(rng, 2, 12)
+    noise, suv = Noise(16.0, tuple(rng.uniform(0, 48, 3))), log_uniform(rng, 2, 12)
     active = np.stack([np.clip(2 * (noise.slice(x, y, float(height)) - 0.9), 0, 1) for height in z])
     fat = (anatomy.tissue == CODE["brown_fat"]) & (anatomy.smooth < -60)
     uptake += fat * active * (suv - uptake)
@@ -161,5 +161,6 @@ def _box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
     return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in found)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number from ``low`` to ``high`` whose logarithm is uniform."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))

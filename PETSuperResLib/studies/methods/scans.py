@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...phantoms.uptake import log_uniform
 from ...physics.image_noise import image_noise
 from ...physics.model import osem
 from ...physics.penalised import penalised
@@ -157,13 +158,13 @@ def draw(random: np.random.Generator) -> RandomScan:
     seed, place = int(random.integers(SEED, 2**31)), float(random.random())
     if kind == "protocol":
         found = _protocol(random)
-        return RandomScan(seed, place, "image", protocol=found, counts=_logarithmic(random, DOSE))
+        return RandomScan(seed, place, "image", protocol=found, counts=log_uniform(random, *DOSE))
     return RandomScan(seed, place, "sinogram" if kind == "scanner" else "image", _scanner(random, kind != "scanner"))
 
 
 def _scanner(random: np.random.Generator, image: bool) -> Scanner:
     """The paper's geometry or a preset's, of another FWHM and other counts."""
-    fwhm, trues = _logarithmic(random, FWHM_MM), _logarithmic(random, TRUES)
+    fwhm, trues = log_uniform(random, *FWHM_MM), log_uniform(random, *TRUES)
     voxel = float(np.clip(fwhm * random.uniform(0.5, 1.0), 2.0, 8.0)) if image else UNUSED_MM
     changes: dict[str, Any] = {"fwhm_transaxial_mm": fwhm, "trues_per_slice": trues, "dose_fraction": 1.0}
     changes["target_spacing_mm"] = voxel
@@ -187,7 +188,3 @@ def _protocol(random: np.random.Generator) -> Protocol:
     kernel = f"XYZ Gauss{width:.2f}" if protocol.kernel else ""
     filters = (width, width if protocol.kernel else along)
     return replace(protocol, filter_fwhm_mm=filters, kernel=kernel)
-
-
-def _logarithmic(random: np.random.Generator, ends: tuple[float, float]) -> float:
-    return float(np.exp(random.uniform(*np.log(ends))))
