@@ -26,9 +26,14 @@ def ensure_dependencies() -> bool:
     the user declines or the installation fails.
     """
     before = _versions()
-    if _lacking(TORCH):
+    lacking = [requirement for requirement, found in before.items() if not _suits(requirement, found)]
+    if not lacking:
+        return False
+    if TORCH in lacking:
         _install_torch()
-    _install_packages()
+    packages = [requirement for requirement in lacking if requirement != TORCH]
+    if packages:
+        _install_packages(packages)
     importlib.invalidate_caches()
     return _versions() != before
 
@@ -47,31 +52,30 @@ def _install_torch() -> None:
     if torch is None:
         raise PETSuperResError(DECLINED.format(what=TORCH))
     importlib.invalidate_caches()
-    if _lacking(TORCH):
+    if not _suits(TORCH, _version(TORCH)):
         raise PETSuperResError(UNCHANGED.format(what=_torch_now()))
 
 
 def _torch_now() -> str:
     """The fault of the installed torch, if any."""
-    found = _versions()[TORCH]
+    found = _version(TORCH)
     if found is None:
         return str(_("PyTorch is missing"))
     least = TORCH.partition(">=")[2]
     return str(_("PyTorch {found} is too old, {least} or newer is needed").format(found=found, least=least))
 
 
-def _install_packages() -> None:
+def _install_packages(lacking: list[str]) -> None:
     """By slicer.packaging; before Slicer 5.11 by pip, after a question."""
-    lacking = [requirement for requirement in REQUIREMENTS if _lacking(requirement)]
-    what = ", ".join(requirement.partition(">=")[0] for requirement in lacking or REQUIREMENTS)
+    what = ", ".join(requirement.partition(">=")[0] for requirement in lacking)
     try:
         from slicer import packaging
     except ImportError:
         packaging = None
     try:
         if packaging is not None:
-            packaging.pip_ensure(list(REQUIREMENTS), requester="PETSuperRes")
-        elif lacking:
+            packaging.pip_ensure(lacking, requester="PETSuperRes")
+        else:
             question = _("PET super-resolution needs these Python packages: {what}. Install them now?")
             if not slicer.util.confirmOkCancelDisplay(question.format(what=what)):
                 raise PETSuperResError(DECLINED.format(what=what))
@@ -84,18 +88,18 @@ def _install_packages() -> None:
 
 def _versions() -> dict[str, str | None]:
     """The installed version for each requirement ``name>=1.2``, None where the package is not there."""
-    found: dict[str, str | None] = {}
-    for requirement in (TORCH, *REQUIREMENTS):
-        try:
-            found[requirement] = version(requirement.partition(">=")[0])
-        except PackageNotFoundError:
-            found[requirement] = None
-    return found
+    return {requirement: _version(requirement) for requirement in (TORCH, *REQUIREMENTS)}
 
 
-def _lacking(requirement: str) -> bool:
-    """Whether the package is not there, or too old."""
+def _version(requirement: str) -> str | None:
+    try:
+        return version(requirement.partition(">=")[0])  # reads the package's metadata: ten milliseconds
+    except PackageNotFoundError:
+        return None
+
+
+def _suits(requirement: str, found: str | None) -> bool:
+    """Whether a version is new enough; None is not."""
     from packaging.requirements import Requirement
 
-    found = _versions()[requirement]
-    return found is None or not Requirement(requirement).specifier.contains(found, prereleases=True)
+    return found is not None and Requirement(requirement).specifier.contains(found, prereleases=True)

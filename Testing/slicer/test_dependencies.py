@@ -22,15 +22,17 @@ def needs(host, monkeypatch):
     """The module's installer where every package is at hand in version 9.9; ``have`` says otherwise (None: absent)."""
     mrml_scene.load_module()
     there: dict[str, str | None] = {}
+    read: list[str] = []
 
     def version(name):
+        read.append(name)
         found = there.get(name, "9.9")
         if found is None:
             raise PackageNotFoundError(name)
         return found
 
     monkeypatch.setattr(module, "version", version)
-    return SimpleNamespace(module=module, run=module.ensure_dependencies, have=lambda **names: there.update(names))
+    return SimpleNamespace(run=module.ensure_dependencies, have=lambda **names: there.update(names), read=read)
 
 
 def torch_extension(monkeypatch, install):
@@ -58,6 +60,7 @@ def raising(error):
 
 def test_nothing_is_installed_where_all_is_there(needs):
     assert needs.run() is False
+    assert len(needs.read) == 1 + len(module.REQUIREMENTS)  # at every Apply: ten milliseconds for each
 
 
 def test_without_the_extension_it_is_named(needs, monkeypatch):
@@ -122,7 +125,7 @@ def test_a_package_that_is_upgraded_ends_the_worker_that_has_the_old_one_loaded(
 
 def test_the_module_requires_what_the_library_requires(needs):
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for requirement in (needs.module.TORCH, *needs.module.REQUIREMENTS):
+    for requirement in (module.TORCH, *module.REQUIREMENTS):
         assert f'    "{requirement}",\n' in text
 
 

@@ -102,7 +102,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._watch.clear()
         self._scene = scene
         if scene is not None:
-            self._watch.scene(scene, self._refresh)
+            self._watch.scene(scene, self._refresh, self._is_of_type)
         self._box.setEnabled(scene is not None)
         self._refresh()
 
@@ -128,11 +128,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._select(node)
         return node
 
-    def _accepts(self, node: Any) -> bool:
+    def _is_of_type(self, node: Any) -> bool:
         children = self._values["showChildNodeTypes"]
-        if not any(node.IsA(t) if children else node.GetClassName() == t for t in self._values["nodeTypes"]):
-            return False
-        if node.GetID() in self._filter.hiddenNodeIDs:
+        return any(node.IsA(t) if children else node.GetClassName() == t for t in self._values["nodeTypes"])
+
+    def _accepts(self, node: Any) -> bool:
+        if not self._is_of_type(node) or node.GetID() in self._filter._hidden:
             return False
         wanted = [(n, v) for t, n, v in self._attributes if node.IsA(t)]
         return not node.GetHideFromEditors() and all(

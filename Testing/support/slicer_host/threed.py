@@ -26,7 +26,7 @@ class qMRMLThreeDView(QtWidgets.QWidget):
         self._projected: tuple[Any, Any] = (None, None)  # a volume's ID and time, and its projection
         self._watch, self._parts = Watch(self), Watch(self)
         self._watch.modified(node, self.update)
-        self._watch.scene(node.GetScene(), self._follow)
+        self._watch.scene(node.GetScene(), self._follow, lambda node: node.IsA("vtkMRMLVolumeRenderingDisplayNode"))
         self.setMinimumSize(60, 60)
         self._follow()
 

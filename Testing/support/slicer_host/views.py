@@ -12,6 +12,8 @@ from . import markups, overlays
 from .pythonqt import stand_in
 from .watch import Watch
 
+MARKS = ("vtkMRMLMarkupsFiducialNode", "vtkMRMLModelNode")
+
 
 @stand_in
 class qMRMLSliceView(QtWidgets.QWidget):
@@ -23,14 +25,14 @@ class qMRMLSliceView(QtWidgets.QWidget):
         self._picture = QtGui.QImage()
         self._pointer = markups.Pointer()
         self._watch, self._marked = Watch(self), Watch(self)
-        self._watch.scene(slicer.mrmlScene, self._watch_marks)
+        self._watch.scene(slicer.mrmlScene, self._watch_marks, lambda node: node.GetClassName() in MARKS)
         self.setMouseTracking(True)
         self.setMinimumSize(60, 60)
 
     def _watch_marks(self) -> None:
         """Paint again when a point moves or a model changes."""
         self._marked.clear()
-        for kind in ("vtkMRMLMarkupsFiducialNode", "vtkMRMLModelNode"):
+        for kind in MARKS:
             for node in slicer.util.getNodesByClass(kind):
                 self._marked.modified(node, self.update)
 

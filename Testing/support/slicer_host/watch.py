@@ -10,7 +10,8 @@ import vtk
 
 from .pythonqt import raw
 
-SCENE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndBatchProcessEvent", "EndCloseEvent", "EndImportEvent")
+NODE_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent")
+SCENE_EVENTS = ("EndBatchProcessEvent", "EndCloseEvent", "EndImportEvent")
 
 
 class Watch:
@@ -24,8 +25,17 @@ class Watch:
         """Call when an object is modified."""
         self._held.append((obj, obj.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: call())))
 
-    def scene(self, scene: Any, call: Callable[[], Any]) -> None:
-        """Call when the content of a scene changes."""
+    def scene(self, scene: Any, call: Callable[[], Any], concerns: Callable[[Any], bool] = lambda node: True) -> None:
+        """Call when the content of a scene changes; of single nodes only where they are a widget's concern."""
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def node_event(_scene: Any, _event: str, node: Any) -> None:
+            if concerns(node):
+                call()
+
+        for name in NODE_EVENTS:
+            event = getattr(slicer.vtkMRMLScene, name)
+            self._held.append((scene, scene.AddObserver(event, node_event)))
         for name in SCENE_EVENTS:
             event = getattr(slicer.vtkMRMLScene, name)
             self._held.append((scene, scene.AddObserver(event, lambda *_: call())))
