@@ -1,6 +1,7 @@
 # Needs Python >= 3.10 and make; everything else goes into .venv.
 #   make demo    set up, then run the whole path on a generated PET/CT phantom in a real MRML scene
 #   make test    set up, then lint, format check, types and tests
+#   make slow    the tests that 'make test' leaves out as they take long (an hour)
 #   make mutations    see that the tests notice single changes to what docs/method.md describes (five minutes)
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo_output
 
-.PHONY: setup demo test mutations lint format clean
+.PHONY: setup demo test slow mutations lint format clean
 
 setup: $(STAMP)
 
@@ -31,6 +32,9 @@ lint: $(STAMP)
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not timing" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m "timing and not slow"
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 mutations: $(STAMP)
 	$(BIN)/python Testing/support/mutations.py

@@ -71,7 +71,7 @@ def shell(folder, tmp_path, capfd) -> Callable[..., tuple[int, str]]:
 
     def call(**replaced: object) -> tuple[int, str]:
         code = run(arguments(folder, **{"out": tmp_path / "out", **replaced}))
-        said = capfd.readouterr().err
+        said = without_progress(capfd.readouterr().err)
         assert "Traceback" not in said and said.count("\n") == (code != 0), said
         assert code in (0, 2) and (code == 0 or said.startswith("petsuperres: ")), said
         if code and "out" not in replaced:
@@ -184,7 +184,7 @@ main()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
-@pytest.mark.parametrize("command", ["reconstruct", "simulate"])
+@pytest.mark.parametrize("command", ["reconstruct", pytest.param("simulate", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("limit", [0, 30_000])
 def test_a_full_disk_is_told_and_leaves_nothing(folder, tmp_path, command, limit):
     words = arguments(folder, tmp_path / "out")
@@ -215,7 +215,7 @@ def test_an_interrupt_half_way_says_so_and_leaves_nothing(folder, tmp_path, numb
     while "step 3 of" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(number)
-    assert process.communicate(timeout=60)[1] == "petsuperres: Cancelled; nothing was written.\n"
+    assert without_progress(process.communicate(timeout=60)[1]) == "petsuperres: Cancelled; nothing was written.\n"
     assert process.returncode == 130 and not (tmp_path / "out").exists()
 
 

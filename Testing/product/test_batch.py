@@ -111,6 +111,7 @@ def test_a_wrong_name_is_told_before_anything_is_done(data, prior_file, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_share_the_cases(data, prior_file, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as torchrun's processes have it
 

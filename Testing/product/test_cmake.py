@@ -89,6 +89,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(slicer_host.missing()), reason=slicer_host.missing())
 def test_the_module_and_its_worker_run_as_they_are_installed(tmp_path):
     """Without the source tree: sample data, prior, worker and panel find what they need among the listed files."""

@@ -216,6 +216,7 @@ def test_a_second_run_leaves_nothing_of_the_first_and_all_of_others(reconstruct,
     assert second["report.json"] != first["report.json"]
 
 
+@pytest.mark.slow
 def test_a_changed_file_of_the_first_run_is_kept(reconstruct, tmp_path, capsys):
     assert reconstruct(tmp_path, "--samples", "2") == 0
     (tmp_path / "std.nii.gz").write_bytes(FOREIGN)

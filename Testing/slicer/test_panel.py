@@ -118,8 +118,9 @@ def test_ten_runs_leave_ten_results_and_nothing_else(panel, host, fake, case):
     assert len(set(np.diff(counts))) == 1  # a result with its display node and its table, each time
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads the memory as Linux tells it")
-@pytest.mark.parametrize("ends", [pytest.param("deleted", marks=pytest.mark.slow), "failed"])
+@pytest.mark.parametrize("ends", ["deleted", "failed"])
 def test_ten_runs_leave_no_memory(panel, host, fake, ends):
     """Ten runs whose results, if there are any, were deleted: less than four results' memory, which views may hold."""
     cases = [make_case(name, hot, size=7) for name, hot in (("PET", (4.0, 7.0)), ("Other", (5.0, 3.0)))]

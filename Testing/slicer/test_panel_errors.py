@@ -268,6 +268,7 @@ def test_an_error_of_the_panel_itself_is_in_the_log_with_its_traceback(panel, ho
     assert "Traceback" in panel.ui.logText.plainText and "in fail" in panel.ui.logText.plainText
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 @pytest.mark.parametrize("limit", [0, 30_000])
 def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(working, host, refused, tmp_path, limit):

@@ -240,6 +240,7 @@ def test_the_key_switches_also_after_reload_and_typing_its_letter_does_not():
     apart(KEY)
 
 
+@pytest.mark.slow
 def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, prior_file):
     panel.ui.applyButton.click()
     assert host.spin(60, until=lambda: panel.ui.progressBar.value > 0)
@@ -254,6 +255,7 @@ def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, 
     assert panel.params.result.GetNodeReference("PETSuperRes.PET") is pet
 
 
+@pytest.mark.slow
 def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     host.reset()
     host.open_module()

@@ -200,6 +200,7 @@ def test_what_is_recovered_of_a_pet_alone_is_the_library_s(known):
     assert "the PET alone, 6.1 mm scanner" in plugin.note and "state what is known" in plugin.note
 
 
+@pytest.mark.slow
 def test_from_the_console_a_pet_alone_is_measured_as_well(known):
     from mrml_scene import load_module
 
@@ -217,6 +218,7 @@ def test_from_the_console_a_pet_alone_is_measured_as_well(known):
         logic.measureLesions(known.pet, known.segments)
 
 
+@pytest.mark.slow
 def test_a_pet_of_unknown_resolution_says_so_until_the_panel_states_it(known, host):
     found, plugin = statistics(known, *RECOVERED)
     assert not set(RECOVERED) & set(found) and "MTV_41" in found

@@ -127,6 +127,7 @@ def test_one_run_gives_what_runs_of_their_own_would(scene, monkeypatch, prior_fi
     assert np.allclose(image, map_image(settings, model, y).numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_makes_table_and_plot(scene, prior_file, tmp_path, monkeypatch, capsys):
     short = {"UPDATES": (2,), "BETAS": (1.0,), "STEPS": (1,), "MAP_RDP": replace(MAP_RDP, iterations=2)}
     for name, value in (short | {"torso_scene": lambda slices: scene}).items():

@@ -121,6 +121,7 @@ def test_a_refused_case_is_told_and_the_others_go_on(data, prior_file, tmp_path,
     assert "osem refused one (Real references, setting standard, realistic counts): The CT is of another" in text
 
 
+@pytest.mark.slow
 def test_damaged_results_and_results_of_changed_data_are_made_again(data, prior_file, tmp_path, runs):
     shutil.copytree(data, tmp_path / "data")
 
@@ -138,6 +139,7 @@ def test_damaged_results_and_results_of_changed_data_are_made_again(data, prior_
     assert go() == 1
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_share_the_scans_and_write_what_one_does(data, prior_file, tmp_path):
     def command(out):
         where = ["--data", str(data), "--prior", str(prior_file), "--out", str(tmp_path / out)]

@@ -261,6 +261,7 @@ def test_the_weight_of_the_loss_leaves_its_minimum_at_the_mean_in_suv():
 # The diffusion models
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [lambda: ConditionalDiffusion(ConditionalNetwork((16, 16, 16), 2)), LatentDiffusion])
 def test_a_diffusion_model_learns_and_its_samples_follow_the_seed(build, scans):
     torch.manual_seed(0)
@@ -341,6 +342,7 @@ def test_evaluate_without_training_patients_says_so(data, tmp_path):
 # --- Our prior with the CT as channels (Table 3), and without CT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "conditioning"), [("standard-ct-concat", "concat"), ("standard-unconditional", "none")]
 )

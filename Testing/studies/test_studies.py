@@ -71,6 +71,7 @@ def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
     assert recovery["truth", 37.0] > recovery["lr", 37.0] > recovery["lr", 10.0]
 
 
+@pytest.mark.slow
 def test_every_departure_from_the_truth_is_tried_on_every_patient(data, prior_file, tmp_path):
     cohort = subjects.Cohort(data, references=["real"], prior=prior_file)
     robustness.robustness_study(cohort, tmp_path, quality="draft")
@@ -133,6 +134,7 @@ def test_the_area_under_the_curve_is_the_chance_that_a_true_blob_has_more_eviden
     assert np.isnan(blob_evidence.roc_area(np.array([1.0]), np.array([])))
 
 
+@pytest.mark.slow
 def test_wrong_statements_on_an_image_are_tried_with_its_header_as_the_truth(data, prior_file, tmp_path):
     chosen = {"references": ["real"], "limit": 1, "slices": 3, "prior": prior_file}
     cohort = subjects.Cohort(data, **chosen, protocol="mct-osem", input="image")
@@ -187,6 +189,7 @@ def test_only_what_the_reference_lacks_is_a_false_lesion(flat, height, spots):
     assert false_lesions(truth, result, body, np.ones_like(body), (2.0, 2.0)) == (0, 0.0, 0)
 
 
+@pytest.mark.slow
 def test_quality_against_time_has_the_profiles_and_counts_their_work(data, prior_file, tmp_path, monkeypatch):
     monkeypatch.setattr(subjects, "SHARP_TORSOS", 0)
     monkeypatch.setattr(quality_vs_time, "STEPS", (1, 2))
@@ -202,6 +205,7 @@ def test_quality_against_time_has_the_profiles_and_counts_their_work(data, prior
     assert (tmp_path / "quality_vs_time.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory as POSIX tells it")
 def test_scaling_measures_each_load_in_processes_of_its_own(tmp_path, monkeypatch):
     load = scaling.Load("slices", 4, 96)

@@ -101,6 +101,7 @@ def test_it_writes_a_prior_that_says_what_it_was_trained_on(whole):
     assert json.loads((whole / "config.json").read_text())["batch"] == 2
 
 
+@pytest.mark.slow
 def test_the_loss_falls(tmp_path):
     settings = replace(
         SETTINGS, steps=75, batch=4, learning_rate=3e-3, phantom_slices=2, checkpoint_every=1000, log_every=25
@@ -173,7 +174,7 @@ def test_a_configuration_that_is_nowhere_is_refused_with_the_names_of_those_ther
         read_recipe("enormous")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow][: n == "huge"]) for n in RECIPES])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow][: n in ("large", "huge")]) for n in RECIPES])
 def test_the_recipes_that_come_along_train(name, tmp_path):
     config = read_recipe(name)[-1]
     millions = sum(p.numel() for p in NoiseNetwork(config.network).parameters()) / 1e6
@@ -185,6 +186,7 @@ def test_the_recipes_that_come_along_train(name, tmp_path):
     assert Prior.load(tmp_path / "prior.safetensors").network.config == config.network
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     settings = replace(SETTINGS, batch=4, mixed_precision=False, checkpoint_every=6)
     stages = settings, replace(settings, steps=2)
@@ -276,7 +278,8 @@ def test_a_recipe_of_stages_makes_a_prior_like_the_bundled_one(staged):
     ]
 
 
-@pytest.mark.parametrize("stop", [2, 5, 8])  # steps of all stages together
+# Steps of all stages together.
+@pytest.mark.parametrize("stop", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 8))])
 def test_a_recipe_goes_on_in_the_stage_in_which_it_stopped(recipe, staged, tmp_path, monkeypatch, stop):
     update, taken = Loop.update, []
 

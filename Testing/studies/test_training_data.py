@@ -203,6 +203,7 @@ def test_slices_are_the_same_to_the_bit_from_memory_and_cache_and_made_once(coho
         assert load_file(entry)["slices"].dtype == np.float16
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_slices_as_one(cohort, tmp_path):
     one, _ = training_slices(cohort, None, CONFIG, QUIET, tmp_path / "one")
     two, _ = training_slices(cohort, None, CONFIG, QUIET, tmp_path / "two", workers=2)
@@ -211,6 +212,7 @@ def test_several_processes_make_the_same_slices_as_one(cohort, tmp_path):
     assert entries == {p.name: p.read_bytes() for p in (tmp_path / "two").iterdir()} and len(entries) == 5
 
 
+@pytest.mark.slow
 def test_an_error_in_another_process_arrives_as_it_is(cohort, tmp_path):
     pet, _ = body()
     pet.with_array(pet.array * 5000).write(cohort / "b" / "PET_SUV.nii.gz")
@@ -251,6 +253,7 @@ def test_a_cancelled_start_leaves_whole_entries_and_goes_on_with_them(cohort, tm
     assert len(after) == 5 and left.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_a_cancelled_start_ends_its_processes(cohort, tmp_path):
     def cancel(event):
         if event.fraction > 0:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 import torch
 from tiny import small_phantom, tiny_network
 from training_factory import SETTINGS, same, table
@@ -40,6 +41,7 @@ def test_validation_is_told_by_noise_level_and_by_reconstruction_and_shown(tmp_p
     assert table(out / "validation.csv") == rows
 
 
+@pytest.mark.slow
 def test_validation_does_not_change_what_is_learned(tmp_path):
     train(None, tmp_path / "without", SETTINGS, device="cpu")
     train(None, tmp_path / "with", replace(SETTINGS, validate_every=4), device="cpu")

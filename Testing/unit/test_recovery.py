@@ -94,6 +94,7 @@ def test_the_activity_of_spheres_that_the_image_blurs_is_recovered(kind, spheres
     assert off < 0.7 * off_as_read
 
 
+@pytest.mark.slow
 def test_what_is_recovered_scatters_by_no_more_than_the_stated_range():
     """Over realisations of the counts; the border's place and the priors add to the range and not to the scatter."""
     found = [recovered("sinogram", SPHERES, seed=seed) for seed in range(6)]
