@@ -76,7 +76,7 @@ def _no_prior(panel, case):
 
 
 def _no_torch(panel, case):
-    case.patch.setattr(dependencies, "_versions", lambda: {dependencies.TORCH: None})
+    case.patch.setattr(dependencies, "_version", lambda requirement: None)
     case.patch.setitem(sys.modules, "PyTorchUtils", None)
 
 
