@@ -197,7 +197,7 @@ def pet_measurement(
 
     image = pet if region is None else crop_to_region(pet, region)
     image = image.with_array(image.array.clip(0), "SUVbw")
-    return image_measurement(image, resolution.fwhm_mm, noise, resolution.hot_part)
+    return image_measurement(image, resolution.fwhm_mm, noise, resolution.hot_part, resolution.converging)
 
 
 def read_image(image: Volume | str | Path, modality: str, option: str = "", series: str | None = None) -> Volume:

@@ -98,4 +98,4 @@ def parts(
         model, counts, _ = problem.part(0, grid.shape[0])
         start = torch.from_numpy(measurement.image.resample_to(grid, "linear").array).clamp_min(LEAST_SUV)
         estimate = osem(model, counts, UPDATES, start=start).numpy()
-        yield Part(group, grid.with_array(estimate, "SUVbw"), problem.data(problem.expected(estimate)))
+        yield Part(group, grid.with_array(estimate, "SUVbw"), problem.data_of(estimate))

@@ -74,8 +74,12 @@ class Problem:
             measured += float(part.trues.sum(dtype=torch.float64))
         return measured / expected if expected > 0 and measured > 0 else 1.0
 
-    def expected(self, estimate: np.ndarray) -> Tensor:
-        """A z + b, and the excess, of an estimate ``(K, J, I)`` in SUV: counts ``(K, views, bins)``, on the CPU."""
+    def expected(self, estimate: np.ndarray, exact: bool = False) -> Tensor:
+        """A z + b, and the excess, of an estimate ``(K, J, I)`` in SUV: counts ``(K, views, bins)``, on the CPU.
+
+        ``exact``: by the best known response, in place of the one by which the samplers work
+        (:meth:`.ForwardModel.expected`).
+        """
         count, means = len(estimate), []
         halo = math.ceil(HALO_FWHM * self.measurement.model_fwhm_mm[1] / self.grid.spacing[2])
         for first in range(0, count, BLOCK):
@@ -83,13 +87,17 @@ class Problem:
             low, high = max(0, first - halo), min(count, last + halo)
             model, _, _ = self.part(low, high)
             z = torch.from_numpy(estimate[low:high]).to(self.device)
-            mean = model.mean(z) + model.excess(z)
+            mean = model.expected(z) if exact else model.mean(z) + model.excess(z)
             means.append(mean[first - low : last - low].cpu())
         return torch.cat(means)
 
     def data(self, expected: Tensor) -> Data:
         """The measurement beside what is :meth:`expected` of an estimate, for fits of a few amplitudes."""
         return Data(self.measurement, self.grid, self.projector, expected)
+
+    def data_of(self, estimate: np.ndarray) -> Data:
+        """The measurement beside what is exactly expected of an estimate ``(K, J, I)``: to measure its lesions by."""
+        return self.data(self.expected(estimate, exact=True))
 
     def residual(self, expected: Tensor) -> dict[str, float]:
         """How the data's distance from their expectation compares with their noise: about 1 for a good fit."""

@@ -123,7 +123,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     lesions: dict[str, Sequence[Any]] = {}
     if inputs.segments:
         measured = inputs.segments, request.threshold
-        after = lesions_of_result(problem.data(expected), volume, *measured)
+        after = lesions_of_result(problem.data_of(estimate), volume, *measured)
         if blind is not None:
             after = with_ct_test(after, volume, inputs.segments, blind)
         on_grid = measure_on_grid(inputs.pet, volume, *measured)

@@ -51,7 +51,7 @@ class Remeasurement:
         projector = measurement.projector(self.volume, device)
         problem = Problem(self.volume, measurement, no_ct, projector, device)
         problem = problem if measurement.kind == "image" else with_measured_dispersion(problem)
-        self.data = problem.data(problem.expected(np.ascontiguousarray(self.volume.array, np.float32)))
+        self.data = problem.data_of(np.ascontiguousarray(self.volume.array, np.float32))
         self._known: dict[tuple[str, ...], list[Lesion]] = {}  # by the masks of a neighbourhood
 
     def lesions(self, segments: Sequence[Segment], threshold: float | str = MTV) -> list[Lesion]:

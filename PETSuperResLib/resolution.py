@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .errors import InputError
+from .physics.convergence import PER_SUV
 from .scanner import SETTINGS, Scanner
 from .vendor_strings import header_words, read_header
 from .widths import BOX_FWHM
@@ -119,6 +120,20 @@ class ImageResolution:
         if not self.psf_modelled:
             return 1.0
         return math.sqrt(max(1 - (RESTORED * self._scanner()[0] / self.fwhm_mm[0]) ** 2, LEAST_HOT_PART**2))
+
+    @property
+    def converging(self) -> tuple[float, float, float] | None:
+        """Of updates that model the PSF, how the response converges (:mod:`.physics.convergence`).
+
+        FWHM in the slice of the PSF and of the filter, mm, and k over the local SUV, 1/mm. The filter is what the
+        image's FWHM leaves beside the scanner's. None with a penalty: it holds back what is faint more than k says.
+        """
+        if self.kind != "PSF" or self.scanner_fwhm_mm is None:
+            return None
+        psf, across = self._scanner()[0], self.fwhm_mm[0]
+        voxels = 0.0 if self.filter_fwhm_mm[0] > 0 else BOX_FWHM * self.voxel_mm[0]
+        rest = across**2 - (REMAINS[self.kind][0] * psf) ** 2 - voxels**2
+        return psf, math.sqrt(max(rest, 0.0)), PER_SUV
 
     def _assumed(self, what: str) -> bool:
         return (self.origins or {}).get(what) == "assumed"

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..vendor_strings import TRACER
 from ..volume import Volume
 from ..widths import FWHM_PER_SIGMA, without_box
+from .convergence import ConvergingResponse
 from .image_noise import ImageNoise
 from .likelihood import Fit, normal_fit
 from .model import ForwardModel, Lines
@@ -51,6 +52,8 @@ class ImageMeasurement:
     noise : of the image.
     weights : of the voxels, ``(S, rows, columns)``: below 1 where the noise grows faster than the mean.
     hot_part : FWHM of the response to hot regions over ``model_fwhm_mm``; 1 where all regions have the same.
+    converging : of a reconstruction that models the PSF the FWHM in the slice of this and of the filter, and k over
+        the local SUV (:mod:`.convergence`); None for others.
     """
 
     image: Volume
@@ -59,6 +62,7 @@ class ImageMeasurement:
     noise: ImageNoise
     weights: Tensor
     hot_part: float = 1.0
+    converging: tuple[float, float, float] | None = None
 
     kind = "image"
 
@@ -156,7 +160,14 @@ class ImageMeasurement:
         projector = projector or self.projector(grid, device)
         weights = self.weights.to(device)
         known = (self, grid.shape, grid.spacing, self.scale, weights, self.background, device, projector)
-        return ImageModel(*known, hot_part=self.hot_part)
+        return ImageModel(*known, hot_part=self.hot_part, exact=self._response(grid, device))
+
+    def _response(self, grid: Volume, device: torch.device | str) -> ConvergingResponse | None:
+        if self.converging is None:
+            return None
+        psf, post, per_suv = self.converging
+        pixel, along = self.image.spacing[0], self.model_fwhm_mm[1]
+        return ConvergingResponse(grid.shape, grid.spacing, psf, post, pixel, along, per_suv, device)
 
 
 class ImageModel(ForwardModel):
@@ -164,11 +175,19 @@ class ImageModel(ForwardModel):
 
     The expectation is scale x V (B z + (B' - B) h z) + b. B' is the response to hot regions, and h = m^2 / (m^2 +
     HOT_SUV^2) with m the local mean of z. The second term is held at an estimate while B z is fitted.
+
+    ``exact``, where there is one, is a response nearer to the image's, by which lesions are measured; the samplers'
+    values belong to the Gaussians.
     """
 
-    def __init__(self, *known: Any, hot_part: float = 1.0):
+    def __init__(self, *known: Any, hot_part: float = 1.0, exact: ConvergingResponse | None = None):
         super().__init__(*known)
-        self.hot_part = hot_part
+        self.hot_part, self.exact = hot_part, exact
+
+    def expected(self, z: Tensor) -> Tensor:
+        if self.exact is None:
+            return super().expected(z)
+        return self.projector.forward(self.exact(z)) * self.factors + self.background
 
     def excess(self, z: Tensor) -> Tensor | float:
         """What the narrower response to hot regions of ``z`` adds, ``(S, rows, columns)`` in counts."""
@@ -188,7 +207,11 @@ class ImageModel(ForwardModel):
 
 
 def image_measurement(
-    image: Volume, fwhm_mm: tuple[float, float], noise: ImageNoise, hot_part: float = 1.0
+    image: Volume,
+    fwhm_mm: tuple[float, float],
+    noise: ImageNoise,
+    hot_part: float = 1.0,
+    converging: tuple[float, float, float] | None = None,
 ) -> ImageMeasurement:
     """An image (not negative) as a measurement with as many counts as its noise says.
 
@@ -199,4 +222,4 @@ def image_measurement(
     mean = ndimage.gaussian_filter(image.array, [SURROUNDINGS_MM / FWHM_PER_SIGMA / mm for mm in (k, j, i)])
     weights = torch.from_numpy(np.maximum(mean, 1.0).astype(np.float32)) ** (1 - noise.exponent)
     scale = math.prod(image.spacing) / (CELL_MM3 * noise.variance_ratio)
-    return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part)
+    return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part, converging)

@@ -115,6 +115,10 @@ class ForwardModel:
         """Expected counts of an estimate beyond A z + b: 0 where the measurement is linear, as here."""
         return 0.0
 
+    def expected(self, z: Tensor) -> Tensor:
+        """The expected counts of an estimate by all that is known of the measurement."""
+        return self.mean(z) + self.excess(z)
+
     def loss(self, z: Tensor, y: Tensor, psf: bool = True) -> Tensor:
         """The Poisson negative log-likelihood (5), up to constants, summed in float64."""
         mean = self.mean(z, psf)

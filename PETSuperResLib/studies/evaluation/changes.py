@@ -135,7 +135,7 @@ def _visit(
     simulation = scan.simulate(images[0], ct, device)
     problem = scan.problem(simulation, ct, device)
     image = scan.restored(problem, ct, prior, quality, folder)
-    data = problem.data(problem.expected(image.array))
+    data = problem.data_of(image.array)
     seen, visits = {"pet": simulation.lr, "sr": image}, {}
     for mask in masks:
         labels = moved_labels(images[1], MASKS[mask])

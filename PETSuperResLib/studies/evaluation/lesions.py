@@ -114,7 +114,7 @@ def scan_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str)
         simulation = scan.simulate(pet, ct, device)
         problem = scan.problem(simulation, ct, device)
         image = scan.restored(problem, ct, prior, quality, folder)
-        data = problem.data(problem.expected(image.array))
+        data = problem.data_of(image.array)
         known = {"true": simulation.truth, "pet": simulation.lr}
 
         def of_result(segments: list[Segment]) -> Iterator[Found]:
