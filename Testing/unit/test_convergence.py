@@ -89,9 +89,11 @@ def test_images_of_protocols_with_the_psf_are_as_expected():
     assert errors[1] < 0.92 * errors[0]
 
 
-def test_without_the_psf_the_expectation_is_that_of_the_samplers():
+@pytest.mark.parametrize("stated", [{"psf_modelled": False}, {"psf_modelled": True, "penalised": True}])
+def test_without_the_psf_or_with_a_penalty_the_expectation_is_that_of_the_samplers(stated):
     pet = Volume(np.ones((3, 20, 20), np.float32), (4.0, 4.0, 3.0), unit="SUVbw")
-    resolution = resolution_of_pet(pet, "Siemens Biograph mCT", post_filter=5.0, psf_modelled=False)[1]
+    resolution = resolution_of_pet(pet, "Siemens Biograph mCT", post_filter=5.0, psf_modelled=True)[1]
+    resolution = replace(resolution, **stated)
     model = pet_measurement(pet, None, resolution, image_noise(pet, 5.0)).model(image_grid(pet, 2.0))
     z = torch.rand(model.shape)
-    assert resolution.converging is None and torch.equal(model.expected(z), model.mean(z))
+    assert resolution.converging is None and torch.equal(model.expected(z), model.mean(z) + model.excess(z))
