@@ -27,8 +27,6 @@ from slicer_host.latency import can_hold
 
 from PETSuperResLib.errors import Cancelled, OutputError, WorkerError
 
-pytestmark = pytest.mark.timing
-
 
 @pytest.fixture
 def panel(working):
@@ -36,6 +34,7 @@ def panel(working):
     return working
 
 
+@pytest.mark.timing
 def test_the_whole_way_with_the_worker_and_a_second_run(panel, host):
     """Apply, progress, result, lesions, again; the panel answers all the time."""
     seen: list[int] = []
@@ -56,6 +55,7 @@ def test_the_whole_way_with_the_worker_and_a_second_run(panel, host):
         host.screenshot(host.window, Path(folder) / "real_worker.png")
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("progress", [0, 5])
 def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_another(panel, host, progress):
     before = nodes_in_scene()
@@ -77,6 +77,7 @@ def test_a_worker_that_is_killed_is_told_leaves_nothing_and_is_followed_by_anoth
     assert panel.params.result is not None, panel.ui.statusLabel.text
 
 
+@pytest.mark.timing
 @pytest.mark.skipif(not can_hold(), reason="runs Qt's event loop as Slicer does, from its library for Linux")
 def test_runs_cancels_and_deaths_end_in_time_where_slicer_s_event_loop_runs_no_threads(panel, host):
     """The event loop of Slicer keeps Python's lock: what the worker says gets through by the module's timer alone."""
@@ -120,6 +121,7 @@ def foregrounds():
     return {composite.GetID(): composite.GetForegroundVolumeID() for composite in composites}
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, tmp_path, moment):
     """No node, no file; the worker is kept for the next run, and goes with the module."""
@@ -144,6 +146,7 @@ def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, t
     assert process is None or not process.running
 
 
+@pytest.mark.timing
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads memory and open files as Linux tells them")
 def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(panel, host, tmp_path, prior_file):
@@ -240,6 +243,7 @@ def test_the_key_switches_also_after_reload_and_typing_its_letter_does_not():
     apart(KEY)
 
 
+@pytest.mark.timing
 @pytest.mark.slow
 def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, prior_file):
     panel.ui.applyButton.click()
@@ -255,6 +259,7 @@ def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, 
     assert panel.params.result.GetNodeReference("PETSuperRes.PET") is pet
 
 
+@pytest.mark.timing
 @pytest.mark.slow
 def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     host.reset()
@@ -285,6 +290,7 @@ def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     host.reset()
 
 
+@pytest.mark.timing
 def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatch):
     host.reset()
     shown: list[str] = []
@@ -336,6 +342,7 @@ def apart(code):
     assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr[-2000:]
 
 
+@pytest.mark.timing
 def test_slicer_itself_never_loads_torch():
     """It takes seconds, during which no thread gets a turn."""
     apart(WITHOUT_TORCH)

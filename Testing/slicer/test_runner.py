@@ -24,7 +24,6 @@ from PETSuperResLib.worker.protocol import FINAL
 from PETSuperResLib.worker.raw_arrays import read_raw, write_raw
 
 SCANNER = {"name": "Small", "fwhm_transaxial_mm": 7.0, "fwhm_axial_mm": 6.0, "views": 24, "bin_size_mm": 4.0}
-pytestmark = pytest.mark.timing
 posix = pytest.mark.skipif(os.name != "posix", reason="looks at process groups and signals")
 
 
@@ -140,6 +139,7 @@ def test_a_job_gives_progress_and_the_volume_and_leaves_nothing(runner, case, tm
     assert not runner.running and files(tmp_path) == set()
 
 
+@pytest.mark.timing
 def test_the_second_run_starts_in_under_a_second(runner, case):
     assert run(runner, case)[-1]["type"] == "result"
     seen: list[dict] = []
@@ -192,6 +192,7 @@ def test_close_ends_the_worker_and_no_event_comes_afterwards(runner, case, tmp_p
     assert len(seen) == count
 
 
+@pytest.mark.timing
 @posix
 def test_the_worker_ends_with_its_client_and_removes_the_folder(case, tmp_path):
     """A client that is killed can do nothing itself: the end of its messages must be enough."""
@@ -295,6 +296,7 @@ def test_what_a_start_script_prints_does_no_harm(runner, case, tmp_path_factory)
     assert run(runner, case)[-1]["type"] == "result"
 
 
+@pytest.mark.timing
 @posix
 def test_a_worker_that_ignores_cancel_is_ended_with_its_children(runner, case, tmp_path_factory, tmp_path):
     fake(
@@ -316,6 +318,7 @@ def test_a_worker_that_ignores_cancel_is_ended_with_its_children(runner, case, t
     assert not any(alive(pid) for pid in pids) and files(tmp_path) == set()
 
 
+@pytest.mark.timing
 @posix
 def test_a_frozen_worker_behind_a_launcher_is_killed(runner, case, tmp_path):
     """As in Slicer, whose Python is the child of a launcher."""
