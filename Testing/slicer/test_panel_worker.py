@@ -290,9 +290,9 @@ def test_the_phantom_comes_from_sample_data_while_the_panel_answers(host):
     host.reset()
 
 
-@pytest.mark.timing
 def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatch):
     host.reset()
+    host.open_module()  # registers the sample
     shown: list[str] = []
     (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory(sample.CATEGORY)
     monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, detailedText="": shown.extend([text, detailedText]))
