@@ -11,13 +11,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from ..errors import UnitsError
 from ..headers.attributes import items, one_number, one_text, tag_name
+from ..headers.time import parse_dt, parse_offset, parse_tm
 
 # Half-lives in seconds (ENSDF evaluations), SNOMED codes of DICOM CID 4020 (SRT and SCT).
 NUCLIDES: dict[str, tuple[float, tuple[str, ...]]] = {
@@ -49,6 +50,9 @@ ELEMENTS = {
 # Names used clinically with one nuclide only; any other name must contain its nuclide (68Ga-PSMA-11).
 F18_NAMES = ("fdg", "fluorodeoxyglucose", "fluciclovine", "florbetapir", "florbetaben", "flutemetamol", "flortaucipir")
 HALF_LIFE_TOLERANCE = 0.03  # published values of one nuclide differ by up to 2.5 %
+# Of a stated injection, besides ISO 8601: 10:00, 10:00:00 and 100000, or a DICOM date-time with or without time zone
+TIME_OF_DAY = re.compile(r"(\d{1,2}:\d{2}(:\d{2})?|\d{4}(\d{2})?)(\.\d+)?")
+DATE_TIME = re.compile(r"(\d{10,14}(?:\.\d+)?)([+-]\d{4})?")
 MBQ_AT_MOST, BQ_AT_LEAST = 1e4, 1e6  # no PET dose is above 10 GBq or below 1 MBq
 
 
@@ -73,6 +77,31 @@ class Overrides:
             if value is not None and not (math.isfinite(value) and value > 0):
                 told = f"{name}={value} is not a positive number: state the true value or leave it out."
                 raise UnitsError(told, name)
+        self.injected()
+
+    def injected(self) -> datetime | timedelta | None:
+        """The stated injection: a date and time, with a time zone where one is stated, or the time of a day.
+
+        Forms: ``2025-01-31T10:00:00`` (ISO 8601), a DICOM date-time, ``10:00``, ``10:00:00`` or DICOM's ``100000``.
+        Raises :class:`UnitsError` for a text of another form, or a time that no clock shows.
+        """
+        stated = self.injection_time
+        if stated is None or isinstance(stated, datetime):
+            return stated
+        said, where = stated.strip(), "your injection_time"
+        try:
+            if TIME_OF_DAY.fullmatch(said):
+                return parse_tm(f"0{said}" if said[1] == ":" else said, where)
+            if found := DATE_TIME.fullmatch(said):
+                offset = parse_offset(found[2] or "", where)
+                return parse_dt(found[1], where).replace(tzinfo=None if offset is None else timezone(offset))
+            return datetime.fromisoformat(said if len(said) > len("2025-01-31") else "")
+        except (UnitsError, ValueError):
+            raise UnitsError(
+                f"injection_time={stated!r} is not a time: state a time of day as 10:00:00, or a date with it as "
+                "2025-01-31T10:00:00, on a clock of 24 hours.",
+                "injection_time",
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Injection:
 
     def find(self, overrides: Overrides) -> Evidence:
         """The user's, or else the header's; refused if it is impossible for the scan."""
-        stated = overrides.injection_time
+        stated = overrides.injected()
         evidence = self._header() if stated is None else self._own(stated)
         uptake = (self.reference - evidence.value).total_seconds()
         if not self._possible(evidence.value):
@@ -82,21 +82,10 @@ class Injection:
             self._tell_zone(bool(ZONE.search(stamp)), where)
         return self._on_the_scans_day(moment, where)
 
-    def _own(self, stated: str | datetime) -> Evidence:
+    def _own(self, stated: datetime | timedelta) -> Evidence:
         where = "your injection_time"
-        if isinstance(stated, str):
-            said = stated.strip()
-            if re.fullmatch(r"\d{2}(:?\d{2}){1,2}(\.\d+)?", said):
-                return self._of_day(parse_tm(said, where), where)
-            if re.fullmatch(r"\d{10,14}(\.\d+)?([+-]\d{4})?", said):
-                self._tell_zone(bool(ZONE.search(said)), where)
-                return self._on_the_scans_day(parse_dt(said, where, self.times.zone), where)
-            try:
-                stated = datetime.fromisoformat(said if len(said) > 10 else "")
-            except ValueError:
-                raise UnitsError(
-                    f"{where} {said!r} is not a date with a time: give it as 2025-01-31T10:00:00."
-                ) from None
+        if isinstance(stated, timedelta):
+            return self._of_day(stated, where)
         self._tell_zone(stated.tzinfo is not None, where)
         if stated.tzinfo is not None:
             if self.times.zone is not None:

@@ -556,6 +556,19 @@ def test_what_an_suv_lacks_is_told_with_the_option_that_states_it(tmp_path, caps
     assert run(["suv", empty, "--dose", "350", "--out", out]) == 0  # MBq
 
 
+@pytest.mark.parametrize("time", ["25:00:00", "12:61:00", "noon", "2460"])
+def test_an_injection_at_an_impossible_time_is_refused_with_the_option(tmp_path, capsys, time):
+    """In units that need no injection, too, in which a possible time is told as not used."""
+    from dicom_factory import Scan, pet_slices, write_series
+
+    series, out = str(write_series(pet_slices(Scan(units="GML")), tmp_path / "gml")), tmp_path / "suv.nii.gz"
+    assert run(["suv", series, "--injection-time", time, "--out", str(out)]) == 2 and not out.exists()
+    told = one_line(capsys)
+    assert f"injection_time='{time}' is not a time" in told and told.endswith("(--injection-time).\n")
+    assert run(["suv", series, "--injection-time", "10:00", "--out", str(out)]) == 0
+    assert "injection_time is not used" in capsys.readouterr().out
+
+
 def test_progress_bar_shows_the_time_left_on_a_terminal(monkeypatch):
     import io
 

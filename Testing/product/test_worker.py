@@ -146,6 +146,15 @@ def test_a_bad_job_gets_one_sentence_and_writes_nothing(shared, case, tmp_path, 
     assert names(tmp_path / "out") == set()
 
 
+def test_an_injection_at_an_impossible_time_gets_one_sentence(shared, tmp_path):
+    from dicom_factory import pet_slices, write_series
+
+    source = str(write_series(pet_slices(), tmp_path / "pet"))
+    shared.send("suv", "c2", source=source, out=str(tmp_path / "out"), injected="12:61:00")
+    answer = shared.until("result", "error")
+    assert "injection_time='12:61:00' is not a time" in answer["message"] and names(tmp_path / "out") == set()
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [

@@ -308,7 +308,10 @@ def test_reference_method_is_named() -> None:
     assert "GE" in evidence(datasets)["used"]["reference_time"]["source"]
 
 
-@pytest.mark.parametrize("stated", ["2025-01-01T10:00:00", "20250101100000", "10:00", datetime(2025, 1, 1, 10)])
+@pytest.mark.parametrize(
+    "stated",
+    ["2025-01-01T10:00:00", "20250101100000", "20250101100000.0+0100", "10:00", "100000", datetime(2025, 1, 1, 10)],
+)
 def test_stated_values_replace_missing_ones(stated: str | datetime) -> None:
     datasets = pet_slices()
     each(datasets, PatientWeight=None)
@@ -516,10 +519,23 @@ def test_stated_nonsense_is_refused(stated: dict[str, float]) -> None:
         Overrides(**stated)
 
 
-@pytest.mark.parametrize("stated", ["yesterday", "2025-01-01", "20250101"])
-def test_stated_time_without_meaning_is_refused(stated: str) -> None:
-    with pytest.raises(UnitsError, match="not a date with a time"):
-        suv_factors(pet_slices(), Overrides(injection_time=stated))
+NO_TIMES = [
+    *("yesterday", "noon", "", "2025-01-01", "20250101", "25:00:00", "12:61:00", "12:00:61", "2460", "10", "2:30 pm"),
+    *("2025-01-31T25:00:00", "2025-13-01T10:00:00", "20251301100000", "20250131256100", "20250131100000+9900"),
+]
+
+
+@pytest.mark.parametrize("stated", NO_TIMES)
+def test_a_stated_time_that_no_clock_shows_is_refused_as_other_stated_nonsense_is(stated: str) -> None:
+    """Also where the series does not need it: the statement is wrong, whatever it would be used for."""
+    with pytest.raises(UnitsError, match="is not a time: state a time of day as 10:00:00, or a date with it") as caught:
+        Overrides(injection_time=stated)
+    assert f"injection_time={stated!r}" in str(caught.value) and caught.value.option == "injection_time"
+    assert "header" not in str(caught.value)
+
+
+def test_an_hour_of_one_digit_is_a_time() -> None:
+    assert Overrides(injection_time=" 9:05").injected() == timedelta(hours=9, minutes=5)
 
 
 def test_dynamic_scan_may_start_shortly_before_the_injection() -> None:
