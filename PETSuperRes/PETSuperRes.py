@@ -163,11 +163,15 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self) -> None:
         """Take the scene's parameters."""
-        from PETSuperResSlicer.panel.parameters import PETSuperResParameters
+        from PETSuperResSlicer.panel.parameters import parameters_of
 
         node = self.logic.getParameterNode()
         if self.params is None or self.params.parameterNode is not node:
-            self.setParameterNode(PETSuperResParameters(node))
+            params, reasons = parameters_of(node)
+            self.setParameterNode(params)
+            for reason in reasons:
+                text = _("A number saved in the scene is not used. {reason}")
+                self.status.say(text.format(reason=reason), error=True)
 
     def setParameterNode(self, params: Any) -> None:
         """Bind the widgets to other parameters; None unbinds them."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import InputError
+from .resolution import LEAST_MM, WIDEST_MM, check_fwhm
 from .scanner import Scanner
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 QUALITIES = ("draft", "standard", "paper")
 SEGMENTS = "segments"  # the region around the segmentation
 MARGIN_MM = 20.0  # around the segments, unless stated
-WIDEST_MM = 18.0  # FWHM of a PET image: that of a scanner of 10 mm with the widest filter, 15 mm
 FORMS: dict[str, tuple[tuple[type, ...], str]] = {  # of a field: its types in JSON, and they in words
     "file": ((str,), "a path"),
     "text": ((str,), "text"),
@@ -45,7 +45,10 @@ FORMS: dict[str, tuple[tuple[type, ...], str]] = {  # of a field: its types in J
 
 @dataclass(frozen=True)
 class Option:
-    """How a field is offered to a user: its form (a key of :data:`FORMS`), help text, limits and placeholder."""
+    """How a field is offered to a user: its form (a key of :data:`FORMS`), help text, limits and placeholder.
+
+    ``check`` raises the field's own error for a number beyond the limits, with their reason.
+    """
 
     form: str
     help: str = ""
@@ -56,6 +59,7 @@ class Option:
     metavar: str | None = None
     default_text: str | None = None  # in place of the default, where that is None
     shared: bool = True  # may be one value for many cases, unlike a file of one patient
+    check: Callable[[float], None] | None = None
 
     def limits(self) -> str:
         """The limits in words, empty where there are none."""
@@ -102,6 +106,8 @@ def check_number(name: str, value: Any, about: Option) -> None:
     if isinstance(value, bool) or not isinstance(value, Integral if about.form == "whole" else Real):
         raise InputError(f"{name} must be {words}, not {value!r}.", name)
     number = float(value)
+    if about.check is not None:
+        about.check(number)
     if not about.low <= number <= about.high or not math.isfinite(number) or (about.above and number == about.low):
         raise InputError(f"{name} must be {words}, not {value:g}.", name)
 
@@ -161,8 +167,9 @@ class Request:
     fwhm: float | None = option(
         "number",
         None,
-        low=1,
+        low=LEAST_MM,
         high=WIDEST_MM,
+        check=check_fwhm,
         help="FWHM of the PET image in mm, filter included; with it an image needs no scanner.",
         default_text="from scanner and header",
     )

@@ -32,6 +32,7 @@ NOISE_EXPONENT, RESTORED, LEAST_HOT_PART = 1.3, 0.8, 0.3
 # simulated protocols over one and two voxels.
 NOISE_PARTS = {"no PSF": 0.0, "PSF": 1.0, "penalised": 1.35}
 NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
+LEAST_MM, WIDEST_MM = 1.0, 18.0  # FWHM of a PET image: the widest is of a scanner of 10 mm with a filter of 15 mm
 USUAL_MM = (2.5, 12.0)  # FWHM of whole-body images, from those with PSF and no filter to old scanners with a wide one
 USUAL_FILTER_MM = 8.0  # the widest one that a header may leave out
 NO_FILTER_MM = 0.1  # from the width that voxels have by themselves: a stated FWHM is of an image without a filter
@@ -175,6 +176,20 @@ class ImageResolution:
         return cls(**plain)
 
 
+def check_fwhm(fwhm: float) -> None:
+    """Raise :class:`InputError` for a stated FWHM in mm that no clinical PET image has."""
+    if LEAST_MM <= fwhm <= WIDEST_MM:
+        return
+    beyond = f"less than {LEAST_MM:g} mm"
+    if not fwhm < LEAST_MM:
+        beyond = f"more than {WIDEST_MM:g} mm (an old scanner's with the widest filter)"
+    raise InputError(
+        f"A FWHM of {fwhm:g} mm is that of no clinical PET image, of which most have {USUAL_MM[0]:g} to {USUAL_MM[1]:g} "
+        f"mm and none {beyond}: state the image's FWHM in mm, not in pixels, filter included.",
+        "fwhm",
+    )
+
+
 def resolution_of(
     scanner: Scanner | None,
     metadata: Mapping[str, Any],
@@ -190,10 +205,12 @@ def resolution_of(
     is known serves the noise and hot regions besides a stated FWHM: from scanner and PSF the filter follows. What
     neither says is assumed as no PSF and no filter, with a warning: a FWHM below the true one sharpens too little, one
     above it overshoots at edges. A stated FWHM far from what scanner, header and voxels give has a warning, too. Raises
-    :class:`InputError` where there is neither a scanner nor a FWHM, and for a stated FWHM of less than half a voxel.
+    :class:`InputError` where there is neither a scanner nor a FWHM, and for a stated FWHM that no image has
+    (:func:`check_fwhm`) or of less than half a voxel.
     """
     physical = None if scanner is None else (scanner.fwhm_transaxial_mm, scanner.fwhm_axial_mm)
     if fwhm is not None:
+        check_fwhm(fwhm)
         if fwhm < max(voxel_mm) / 2:
             raise InputError(
                 f"A FWHM of {fwhm:g} mm is less than half of the PET's voxels ({_voxels(voxel_mm)}): state the FWHM of "

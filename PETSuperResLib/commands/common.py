@@ -66,8 +66,7 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
         if about.choices:
             kind = click.Choice(about.choices)
         elif about.form in ("whole", "number"):
-            low, high = (None if math.isinf(limit) else limit for limit in (about.low, about.high))
-            kind = (click.IntRange if about.form == "whole" else click.FloatRange)(low, high, min_open=about.above)
+            kind = _number(field.name, about)
         elif about.form == "threshold":
             kind = str
         default: dict[str, Any] = {} if needed or field.default is None else {"default": field.default}
@@ -92,6 +91,22 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
         return command
 
     return add
+
+
+def _number(name: str, about: Any) -> Any:
+    """A number within its option's limits, which the help shows; beyond them it is refused as everywhere else."""
+    from ..request import check_number
+
+    base: Any = click.IntRange if about.form == "whole" else click.FloatRange
+
+    class Number(base):  # type: ignore[misc]
+        def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+            number = (click.INT if about.form == "whole" else click.FLOAT).convert(value, param, ctx)
+            check_number(name, number, about)
+            return number
+
+    low, high = (None if math.isinf(limit) else limit for limit in (about.low, about.high))
+    return Number(low, high, min_open=about.above)
 
 
 class Bar:

@@ -556,6 +556,24 @@ def test_what_an_suv_lacks_is_told_with_the_option_that_states_it(tmp_path, caps
     assert run(["suv", empty, "--dose", "350", "--out", out]) == 0  # MBq
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--fwhm", "20"], "A FWHM of 20 mm is that of no clinical PET image"),
+        (["--samples", "0"], "samples must be a whole number from 1, not 0 (--samples)."),
+        (["--noise", "0"], "noise must be a number above 0 to 200, not 0 (--noise)."),
+        (["--fwhm", "wide"], "'wide' is not a valid float"),
+    ],
+)
+def test_a_number_beyond_its_limits_is_refused_as_in_python(case, capsys, words, told):
+    """With the reason, where the option has one; the help shows the limits."""
+    assert reconstruct(case, *words) == 2
+    assert told in one_line(capsys) and files(case["out"]) == set()
+    assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--fwhm", "20"]) == 2
+    assert one_line(capsys).endswith("filter included (--fwhm).\n")
+    assert run(["reconstruct", "--help"]) == 0 and "1.0<=x<=18.0" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("time", ["25:00:00", "12:61:00", "noon", "2460"])
 def test_an_injection_at_an_impossible_time_is_refused_with_the_option(tmp_path, capsys, time):
     """In units that need no injection, too, in which a possible time is told as not used."""

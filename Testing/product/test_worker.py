@@ -133,6 +133,7 @@ def test_out_may_be_a_volume_file(shared, case, tmp_path):
         ({"scanner": {"name": "Odd", "fwhm_transaxial_mm": -1}}, "fwhm_transaxial_mm"),
         ({"scanner": None}, "Which scanner"),
         ({"samples": "many"}, "samples"),
+        ({"fwhm": 20}, "A FWHM of 20 mm is that of no clinical PET image"),
         ({"colour": "red"}, "colour"),
         ({"ct": None}, "'ct'"),
         ({"prior": "nowhere.safetensors"}, "nowhere.safetensors"),

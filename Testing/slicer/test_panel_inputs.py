@@ -117,6 +117,26 @@ def test_a_fwhm_far_below_the_voxels_is_refused_where_it_is_stated(panel, host, 
     assert "less than half of the PET's voxels (3 mm, slices 4 mm)" in panel.ui.resolutionLabel.text
 
 
+def test_a_scene_with_a_fwhm_that_no_image_has_opens_and_tells(host, tmp_path):
+    """As an earlier version saved it, whose limit was 25 mm."""
+    host.reset()
+    panel, scene = host.open_module(), slicer.mrmlScene
+    panel.logic.getParameterNode().SetParameter("fwhm", "20.0")
+    panel.logic.getParameterNode().SetParameter("samples", "3")
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Commit()
+    scene.Clear(0)
+    host.spin(0.1)
+    assert panel.params.fwhm == 0
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Import()
+    host.spin(0.1)
+    told = "A number saved in the scene is not used. A FWHM of 20 mm is that of no clinical PET image"
+    assert panel.params.fwhm == 0 == panel.ui.imageFwhmSpinBox.value and panel.params.samples == 3
+    assert panel.ui.statusLabel.text.startswith(told) and told in panel.ui.logText.plainText
+    host.reset()
+
+
 def test_a_region_made_in_the_panel_is_ready_to_use(panel, host, fake, case):
     choose(panel, host, case)
     roi = panel.ui.regionSelector.addNode()

@@ -147,9 +147,17 @@ def test_a_stated_fwhm_far_from_what_is_known_is_told(scanner, header, fwhm, tol
     assert bool(warnings) == bool(told) and (not told or told in warnings[0])
 
 
-def test_a_fwhm_that_no_pet_has_is_refused():
-    with pytest.raises(InputError, match="fwhm must be a number from 1 to 18, not 20"):
-        Request("pet.nii.gz", "ct.nii.gz", fwhm=20.0)
+@pytest.mark.parametrize(
+    "state", [lambda fwhm: Request("pet.nii.gz", "ct.nii.gz", fwhm=fwhm), lambda fwhm: resolution_of(MCT, {}, fwhm=fwhm)]
+)
+def test_a_fwhm_that_no_pet_has_is_refused_with_the_reason_and_the_remedy(state):
+    for fwhm, beyond in ((20.0, "none more than 18 mm"), (0.4, "none less than 1 mm"), (math.nan, "none more than")):
+        with pytest.raises(InputError, match=f"A FWHM of {fwhm:g} mm is that of no clinical PET image") as caught:
+            state(fwhm)
+        assert "most have 2.5 to 12 mm" in str(caught.value) and beyond in str(caught.value)
+        assert "in mm, not in pixels, filter included." in str(caught.value) and caught.value.option == "fwhm"
+    for fwhm in (1.0, 18.0):
+        state(fwhm)
 
 
 def test_an_image_of_slices_by_themselves_has_no_axial_blur_but_the_filters():

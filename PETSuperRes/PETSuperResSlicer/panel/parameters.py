@@ -14,7 +14,9 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
-from PETSuperResLib.request import WIDEST_MM, Request, options
+from PETSuperResLib.errors import InputError
+from PETSuperResLib.request import Request, check_number, options
+from PETSuperResLib.resolution import WIDEST_MM
 from PETSuperResLib.scanner import Scanner, presets
 from PETSuperResSlicer.mrml.lesion_table import MEASURES
 from PETSuperResSlicer.mrml.petct import CT_WINDOWS, OPACITY, SUV_TOP
@@ -76,6 +78,30 @@ class PETSuperResParameters:
     petOpacity: Annotated[float, WithinRange(0.0, 1.0)] = OPACITY
     followUp: vtkMRMLTableNode
     spheres: vtkMRMLMarkupsFiducialNode
+
+
+def parameters_of(node: Any) -> tuple[Any, list[str]]:
+    """The parameters of a node, and why saved numbers of it are not used, each in a sentence.
+
+    Slicer does not check what it reads. A number that an earlier version allowed and this one does not is replaced by
+    the default.
+    """
+    params, reasons = PETSuperResParameters(node), []  # type: ignore[call-arg]
+    for name, about in options(Request).items():
+        if about.form not in ("whole", "number") or name not in params.allParameters:  # type: ignore[attr-defined]
+            continue
+        value = getattr(params, name)
+        try:
+            setattr(params, name, value)
+        except ValueError as refused:
+            reason = str(refused)
+            try:
+                check_number(name, value, about)
+            except InputError as error:
+                reason = str(error)
+            node.UnsetParameter(name)  # it is then read as the default
+            reasons.append(reason)
+    return params, reasons
 
 
 def options_of(params: Any) -> dict[str, Any]:
