@@ -272,8 +272,9 @@ def _unlikely(resolution: ImageResolution) -> list[str]:
         if USUAL_MM[0] <= stated <= USUAL_MM[1]:
             return []
         return [
-            f"The stated FWHM of {stated:g} mm is unusual, as whole-body PET images have {USUAL_MM[0]:g} to "
-            f"{USUAL_MM[1]:g} mm: check it, as it decides how much is sharpened."
+            f"The stated FWHM of {stated:g} mm is unusual, as whole-body PET images have {USUAL_MM[0]:g} mm (a sharp "
+            f"scanner, the PSF modelled, no filter) to {USUAL_MM[1]:g} mm (an old scanner, a wide filter): check it, as "
+            "it decides how much is sharpened."
         ]
     given = replace(resolution, stated_mm=None)
     narrow = replace(given, psf_modelled=True) if resolution._assumed("psf_modelled") else given
@@ -283,9 +284,24 @@ def _unlikely(resolution: ImageResolution) -> list[str]:
         return []
     expected = f"{_mm(low)} mm" if high - low < 0.1 else f"{_mm(low)} to {_mm(high)} mm"
     return [
-        f"The stated FWHM of {stated:g} mm is far from the {expected} that scanner, header and voxels give: check "
-        "both, as the FWHM decides how much is sharpened."
+        f"The stated FWHM of {stated:g} mm is far from the {expected} that {_parts(resolution)} give: check them and the "
+        "FWHM, as it decides how much is sharpened."
     ]
+
+
+def _parts(resolution: ImageResolution) -> str:
+    """What the expected FWHM is made of: scanner, PSF, filter and, where there may be no filter, voxels."""
+    psf = f"the PSF {'' if resolution.psf_modelled else 'not '}modelled{', penalised' if resolution.penalised else ''}"
+    post = resolution.filter_fwhm_mm[0]
+    smoothed = f"a filter of {post:.3g} mm" if post else "no filter"
+    if resolution._assumed("psf_modelled"):
+        psf = "the PSF modelled or not"
+    if resolution._assumed("filter"):
+        smoothed = f"no filter or one of up to {USUAL_FILTER_MM:g} mm"
+    voxel = resolution.voxel_mm[0]
+    parts = [f"a scanner of {_mm(resolution._scanner()[0])} mm", psf, smoothed]
+    parts += [f"voxels of {voxel:.3g} mm"] if voxel and not post else []
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _coarse(resolution: ImageResolution) -> list[str]:

@@ -131,14 +131,25 @@ def test_voxels_larger_than_the_resolution_are_told_and_a_fwhm_far_below_them_is
     [
         (MCT, CLINIC, 5.0, ""),
         (MCT, CLINIC, 8.0, ""),  # 5.9 mm by the header
-        (MCT, CLINIC, 14.0, "The stated FWHM of 14 mm is far from the 5.8 mm that scanner, header and voxels give"),
+        (
+            *(MCT, CLINIC, 14.0),
+            "The stated FWHM of 14 mm is far from the 5.8 mm that a scanner of 4.3 mm, the PSF modelled and a filter of "
+            "5 mm give: check them and the FWHM, as it decides how much is sharpened.",
+        ),
         (MCT, CLINIC, 2.6, "The stated FWHM of 2.6 mm is far from the 5.8 mm"),
+        (MCT, {"reconstruction_method": "QCFX", "post_filter_mm": 0.0}, 9.0, "the PSF modelled, penalised, no filter"),
         (MCT, {}, 10.0, ""),  # a filter may be left out
         (MCT, {}, 3.5, ""),  # and so may be the PSF
-        (MCT, {}, 16.0, "far from the 4.1 to 9.1 mm"),
+        (
+            *(MCT, {}, 16.0),
+            "far from the 4.1 to 9.1 mm that a scanner of 4.3 mm, the PSF modelled or not, no filter or one of up to 8 mm "
+            "and voxels of 4 mm give: check",
+        ),
+        (Scanner.get("Paper standard"), {}, 16.0, "of 8.0 mm, the PSF not modelled, no filter and voxels of 4 mm give"),
         (Scanner.get("Paper OOD"), {}, 12.0, ""),
         (None, {}, 12.0, ""),
-        (None, {}, 15.0, "The stated FWHM of 15 mm is unusual, as whole-body PET images have 2.5 to 12 mm: check it"),
+        (None, {}, 15.0, "The stated FWHM of 15 mm is unusual, as whole-body PET images have 2.5 mm (a sharp scan"),
+        (None, {}, 15.0, "the PSF modelled, no filter) to 12 mm (an old scanner, a wide filter): check it"),
         (None, {}, 2.2, "The stated FWHM of 2.2 mm is unusual"),
     ],
 )
