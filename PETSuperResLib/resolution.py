@@ -75,7 +75,8 @@ class ImageResolution:
         """Effective FWHM (transaxial, axial): ``sqrt((part x scanner)^2 + filter^2)``, or as stated.
 
         ``part`` is of :data:`REMAINS`. Without a filter the extent of the voxels, ``0.68 voxel``, takes its place. A
-        stated FWHM is that in the slice; axially it is in proportion to what the scanner's would be, if known.
+        stated FWHM is that in the slice; axially it is in proportion to what the scanner's would be, if known, but
+        never less than the extent of a slice, which is there however sharp the reconstruction is.
         """
         across, along = (
             math.hypot(optics, 0.0 if post > 0 else BOX_FWHM * voxel)
@@ -83,7 +84,11 @@ class ImageResolution:
         )
         if self.stated_mm is None:
             return across, along
-        return self.stated_mm, self.stated_mm * (along / across if self.scanner_fwhm_mm else 1.0)
+        if self.scanner_fwhm_mm is None:
+            return self.stated_mm, self.stated_mm
+        if self._leaves_no_filter():  # the limit of ever narrower filters, whose widths include the voxels'
+            across, along = self.without_voxels_mm
+        return self.stated_mm, max(self.stated_mm * along / across, BOX_FWHM * self.voxel_mm[1])
 
     @property
     def without_voxels_mm(self) -> Pair:
@@ -136,6 +141,11 @@ class ImageResolution:
         rest = across**2 - (REMAINS[self.kind][0] * psf) ** 2 - voxels**2
         return psf, math.sqrt(max(rest, 0.0)), PER_SUV
 
+    def _leaves_no_filter(self) -> bool:
+        """Whether the filter was to follow from a stated FWHM, which is less than scanner and PSF allow without one."""
+        stated = self.stated_mm or 0.0
+        return (self.origins or {}).get("filter") == "fwhm" and stated < REMAINS[self.kind][0] * self._scanner()[0]
+
     def _assumed(self, what: str) -> bool:
         return (self.origins or {}).get(what) == "assumed"
 
@@ -183,9 +193,10 @@ def check_fwhm(fwhm: float) -> None:
     beyond = f"less than {LEAST_MM:g} mm"
     if not fwhm < LEAST_MM:
         beyond = f"more than {WIDEST_MM:g} mm (an old scanner's with the widest filter)"
+    usual = f"{USUAL_MM[0]:g} to {USUAL_MM[1]:g} mm"
     raise InputError(
-        f"A FWHM of {fwhm:g} mm is that of no clinical PET image, of which most have {USUAL_MM[0]:g} to {USUAL_MM[1]:g} "
-        f"mm and none {beyond}: state the image's FWHM in mm, not in pixels, filter included.",
+        f"A FWHM of {fwhm:g} mm is that of no clinical PET image, of which most have {usual} and none {beyond}: state "
+        "the image's FWHM in mm, not in pixels, filter included.",
         "fwhm",
     )
 
@@ -273,8 +284,8 @@ def _unlikely(resolution: ImageResolution) -> list[str]:
             return []
         return [
             f"The stated FWHM of {stated:g} mm is unusual, as whole-body PET images have {USUAL_MM[0]:g} mm (a sharp "
-            f"scanner, the PSF modelled, no filter) to {USUAL_MM[1]:g} mm (an old scanner, a wide filter): check it, as "
-            "it decides how much is sharpened."
+            f"scanner, the PSF modelled, no filter) to {USUAL_MM[1]:g} mm (an old scanner, a wide filter): check it, "
+            "as it decides how much is sharpened."
         ]
     given = replace(resolution, stated_mm=None)
     narrow = replace(given, psf_modelled=True) if resolution._assumed("psf_modelled") else given
@@ -284,8 +295,8 @@ def _unlikely(resolution: ImageResolution) -> list[str]:
         return []
     expected = f"{_mm(low)} mm" if high - low < 0.1 else f"{_mm(low)} to {_mm(high)} mm"
     return [
-        f"The stated FWHM of {stated:g} mm is far from the {expected} that {_parts(resolution)} give: check them and the "
-        "FWHM, as it decides how much is sharpened."
+        f"The stated FWHM of {stated:g} mm is far from the {expected} that {_parts(resolution)} give: check them and "
+        "the FWHM, as it decides how much is sharpened."
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dicom_factory import pet_slices, set_private, write_series
 from geometry import data_dir
@@ -87,7 +88,7 @@ def test_a_stated_fwhm_leaves_what_is_known_of_the_noise_and_the_axial_proportio
     assert not resolution_of(MCT, {}, fwhm=6.0).warnings  # nothing need be known besides
 
 
-@pytest.mark.parametrize("post", [0.0, 2.0, 5.0, 7.0])
+@pytest.mark.parametrize("post", [0.0, 3.0, 5.0, 7.0])  # a filter of less than the slices' extent is another matter
 @pytest.mark.parametrize(("header", "psf"), [({}, True), ({}, False), ({"reconstruction_method": "VPFX-S"}, None)])
 def test_the_same_fwhm_stated_or_by_the_filter_is_the_same_image_where_the_psf_is_known(header, psf, post):
     by_filter = resolution_of(MCT, header, (4.07, 3.0), post_filter=post, psf_modelled=psf)
@@ -95,6 +96,34 @@ def test_the_same_fwhm_stated_or_by_the_filter_is_the_same_image_where_the_psf_i
     for name in ("fwhm_mm", "noise_fwhm_mm", "noise_exponent", "hot_part"):
         assert getattr(stated, name) == pytest.approx(getattr(by_filter, name)), name
     assert ImageResolution.from_dict(stated.to_dict()).noise_fwhm_mm == pytest.approx(by_filter.noise_fwhm_mm)
+
+
+@pytest.mark.parametrize("voxel_mm", [(4.07, 3.0), (2.0, 5.0), (1.0, 1.0)])
+@pytest.mark.parametrize(
+    "known",
+    [
+        *({"psf_modelled": True}, {"psf_modelled": False}, {}),
+        *({"post_filter": 0.0, "psf_modelled": True}, {"post_filter": 5.0, "psf_modelled": True}),
+    ],
+    ids=str,
+)
+def test_the_axial_fwhm_of_a_narrow_stated_one_is_at_least_the_slices_extent(known, voxel_mm):
+    """However sharp the image is in the slice. It grows with the stated one, without a jump where no filter is left."""
+    extent = voxel_mm[1] * math.sqrt(8 * math.log(2) / 12)
+    stated = np.arange(max(1.0, max(voxel_mm) / 2), 12, 0.02)
+    axial = [resolution_of(MCT, {}, voxel_mm, fwhm=float(fwhm), **known).fwhm_mm[1] for fwhm in stated]
+    assert min(axial) >= extent - 1e-9
+    if known and "post_filter" not in known:
+        edge = stated[1:] < REMAINS["PSF" if known["psf_modelled"] else "no PSF"][0] * PHYSICAL[0] + 0.1
+        assert np.abs(np.diff(axial))[edge].max() < 0.2 and (np.diff(axial)[edge] > -1e-9).all()
+
+
+def test_a_stated_fwhm_below_the_scanners_is_of_a_sharper_one_axially_too():
+    """Without the PSF in the reconstruction nothing else explains it; with it little is left axially but the slices."""
+    plain, psf = (resolution_of(MCT, {}, (2.0, 2.0), fwhm=2.6, psf_modelled=modelled) for modelled in (False, True))
+    assert plain.fwhm_mm[1] == pytest.approx(2.6 * PHYSICAL[1] / PHYSICAL[0])
+    assert psf.fwhm_mm[1] == pytest.approx(math.sqrt(2.0**2 * 8 * math.log(2) / 12))
+    assert psf.words() == "2.6 mm (axial 1.4 mm), stated"
 
 
 @pytest.mark.parametrize(
@@ -133,8 +162,8 @@ def test_voxels_larger_than_the_resolution_are_told_and_a_fwhm_far_below_them_is
         (MCT, CLINIC, 8.0, ""),  # 5.9 mm by the header
         (
             *(MCT, CLINIC, 14.0),
-            "The stated FWHM of 14 mm is far from the 5.8 mm that a scanner of 4.3 mm, the PSF modelled and a filter of "
-            "5 mm give: check them and the FWHM, as it decides how much is sharpened.",
+            "The stated FWHM of 14 mm is far from the 5.8 mm that a scanner of 4.3 mm, the PSF modelled and a filter "
+            "of 5 mm give: check them and the FWHM, as it decides how much is sharpened.",
         ),
         (MCT, CLINIC, 2.6, "The stated FWHM of 2.6 mm is far from the 5.8 mm"),
         (MCT, {"reconstruction_method": "QCFX", "post_filter_mm": 0.0}, 9.0, "the PSF modelled, penalised, no filter"),
@@ -142,8 +171,8 @@ def test_voxels_larger_than_the_resolution_are_told_and_a_fwhm_far_below_them_is
         (MCT, {}, 3.5, ""),  # and so may be the PSF
         (
             *(MCT, {}, 16.0),
-            "far from the 4.1 to 9.1 mm that a scanner of 4.3 mm, the PSF modelled or not, no filter or one of up to 8 mm "
-            "and voxels of 4 mm give: check",
+            "far from the 4.1 to 9.1 mm that a scanner of 4.3 mm, the PSF modelled or not, no filter or one of up to "
+            "8 mm and voxels of 4 mm give: check",
         ),
         (Scanner.get("Paper standard"), {}, 16.0, "of 8.0 mm, the PSF not modelled, no filter and voxels of 4 mm give"),
         (Scanner.get("Paper OOD"), {}, 12.0, ""),
@@ -159,7 +188,8 @@ def test_a_stated_fwhm_far_from_what_is_known_is_told(scanner, header, fwhm, tol
 
 
 @pytest.mark.parametrize(
-    "state", [lambda fwhm: Request("pet.nii.gz", "ct.nii.gz", fwhm=fwhm), lambda fwhm: resolution_of(MCT, {}, fwhm=fwhm)]
+    "state",
+    [lambda fwhm: Request("pet.nii.gz", "ct.nii.gz", fwhm=fwhm), lambda fwhm: resolution_of(MCT, {}, fwhm=fwhm)],
 )
 def test_a_fwhm_that_no_pet_has_is_refused_with_the_reason_and_the_remedy(state):
     for fwhm, beyond in ((20.0, "none more than 18 mm"), (0.4, "none less than 1 mm"), (math.nan, "none more than")):
