@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from .grid import axial, axial_order, crop_to_region, image_grid, reordered
 from .lesions.measures import Lesion, measure_lesions
 from .lesions.read import Segmentation, read_segmentation
 from .lesions.segments import Segment, region_around
+from .progress import Callback, Reporter
 from .request import MARGIN_MM, SEGMENTS, Request
 from .resolution import ImageResolution, resolution_of
 from .scanner import Scanner, contradiction, scanner_of
@@ -64,13 +65,18 @@ class Inputs:
     order: tuple[int, int, int] = (0, 1, 2)
 
     @classmethod
-    def of(cls, request: Request) -> Inputs:
-        """Read and check; raises the library's errors for what cannot be reconstructed."""
+    def of(cls, request: Request, progress: Callback | None = None, say: Callable[[str], None] | None = None) -> Inputs:
+        """Read and check; raises the library's errors for what cannot be reconstructed.
+
+        ``progress`` gets an event at the beginning of every step, with the warnings that the steps before gave: those
+        of the PET and its header before the CT is read. It may raise :class:`Cancelled`. ``say`` gets scanner and
+        resolution in one line as soon as they are known.
+        """
+        report = Reporter(progress)
+        report("reading the PET", 0.0)
         given = read_image(request.pet, "PT", series=request.series)
         order = axial_order(given)
-        pet, ct = reordered(given, order), axial(read_image(request.ct, "CT", series=request.ct_series))
-        found = Segmentation() if request.segmentation is None else read_segmentation(request.segmentation, pet, ct)
-        segments = found.segments
+        pet = reordered(given, order)
         measurement = _measurement(request.measurement)
         scanner: Scanner | None
         resolution = None
@@ -81,16 +87,29 @@ class Inputs:
             scanner = measurement.scanner
             if request.scanner is not None and Scanner.get(request.scanner).name != scanner.name:
                 raise InputError(f"The measurement is of scanner '{scanner.name}': leave the scanner out.", "scanner")
-        warnings = [*check_suv(pet), *told(ct), *(resolution.warnings if resolution else ())]
+        of_pet = [*check_suv(pet), *(resolution.warnings if resolution else ())]
         if scanner is not None and measurement is None:
-            warnings += [*scanner.notes, *filter(None, [contradiction(scanner, pet.metadata)])]
-        check_ct(ct)
+            of_pet += [*scanner.notes, *filter(None, [contradiction(scanner, pet.metadata)])]
         check_whole(pet, "PET")
+        if say is not None:
+            say(_words(scanner, _scanner_from(request, scanner, measurement), resolution))
+        report("reading the CT", 0.0, warnings=of_pet)
+        ct = axial(read_image(request.ct, "CT", series=request.ct_series))
+        of_ct = told(ct)
+        check_ct(ct)
         check_whole(ct, "CT")
-        warnings += [*check_pair(pet, ct), *found.notes]
-        lesions = measure_lesions(pet, segments, threshold=request.threshold)
+        report("checking the images" if request.segmentation is None else "reading the lesions", 0.0, warnings=of_ct)
+        found = Segmentation() if request.segmentation is None else read_segmentation(request.segmentation, pet, ct)
+        segments = found.segments
+        report("checking the images", 0.0, warnings=found.notes)
         margin = MARGIN_MM if request.margin is None else request.margin
         region = region_around(segments, margin) if request.region == SEGMENTS else request.region
+        if isinstance(region, tuple):
+            crop_to_region(pet, region)  # refused here, where it lies outside
+        of_pair = check_pair(pet, ct)
+        report("checking the images", 0.0, warnings=of_pair)
+        lesions = measure_lesions(pet, segments, threshold=request.threshold)
+        warnings = [*of_pet, *of_ct, *found.notes, *of_pair]
         files = request.files()
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
         series = {name: image.metadata.get("series_uid") for name, image in (("pet", pet), ("ct", ct))}
@@ -101,16 +120,11 @@ class Inputs:
     @property
     def scanner_from(self) -> str:
         """Where the scanner comes from: ``the measurement``, ``the caller``, ``the header``, or ``none``."""
-        if self.measurement is not None:
-            return "the measurement"
-        chosen = self.request.scanner is not None
-        return "none" if self.scanner is None else "the caller" if chosen else "the header"
+        return _scanner_from(self.request, self.scanner, self.measurement)
 
     def words(self) -> str:
         """Scanner and resolution in one line: ``GE Discovery ST (from the header); 6.1 mm scanner, ...: 6.1 mm``."""
-        source = "stated" if self.scanner_from == "the caller" else f"from {self.scanner_from}"
-        scanner = "No scanner" if self.scanner is None else f"{self.scanner.name} ({source})"
-        return scanner if self.resolution is None else f"{scanner}; {self.resolution.words()}"
+        return _words(self.scanner, self.scanner_from, self.resolution)
 
     def as_given(self, volume: Volume) -> Volume:
         """An axial volume with its axes in the order of the given PET's, so that both are stored alike."""
@@ -169,6 +183,18 @@ class Inputs:
                 "value, and it decides how much is sharpened."
             )
         return replace(problem, facts={"noise": noise.to_dict()}, warnings=tuple(warnings))
+
+
+def _scanner_from(request: Request, scanner: Scanner | None, measurement: Measurement | None) -> str:
+    if measurement is not None:
+        return "the measurement"
+    return "none" if scanner is None else "the caller" if request.scanner is not None else "the header"
+
+
+def _words(scanner: Scanner | None, scanner_from: str, resolution: ImageResolution | None) -> str:
+    source = "stated" if scanner_from == "the caller" else f"from {scanner_from}"
+    words = "No scanner" if scanner is None else f"{scanner.name} ({source})"
+    return words if resolution is None else f"{words}; {resolution.words()}"
 
 
 def resolution_of_pet(

@@ -68,8 +68,8 @@ def reconstruct(
     samples : above 1, that many posterior samples are drawn besides the estimate.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm; only this box (with a margin) is reconstructed. ``"segments"`` is the
         box around the segmentation.
-    progress : called with events, the first of which have the warnings that the inputs alone give; may raise
-        :class:`Cancelled`.
+    progress : called with events, the first of which have the warnings that the inputs alone give, as soon as each is
+        known; may raise :class:`Cancelled`.
     options : the other fields of a :class:`Request`. ``prior``: a file or :class:`Prior` in place of the bundled one.
         ``measurement``: a sinogram to reconstruct from; without one, the PET itself is the measurement.
         ``fwhm``: the PET image's FWHM in mm, or ``post_filter``, its filter's FWHM in mm, and ``psf_modelled``, in
@@ -81,15 +81,18 @@ def reconstruct(
     Raises the library's errors for anything that cannot be reconstructed.
     """
     request = Request(pet, ct, scanner, quality, samples, seed, device, region, **options)  # type: ignore[arg-type]
-    return run(Inputs.of(request), progress)
+    return run(Inputs.of(request, progress), progress)
 
 
 def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = None) -> Result:
-    """Reconstruct what was read; ``prior`` is the request's, where it is loaded already."""
+    """Reconstruct what was read; ``prior`` is the request's, where it is loaded already.
+
+    The warnings of ``inputs`` are in the report; they were told while these were read (:meth:`.Inputs.of`).
+    """
     began, report, request = time.monotonic(), Reporter(progress), inputs.request
     sampler = Sampler.get(request.quality, "image" if inputs.measurement is None else "sinogram")
     device = pick_device(request.device)
-    report("loading the prior", 0.0, warnings=inputs.warnings)
+    report("loading the prior", 0.0)
     if prior is None:
         prior = request.prior if isinstance(request.prior, Prior) else Prior.load(request.prior, device)
     spacing = inputs.spacing(prior.pixel_mm)

@@ -163,7 +163,7 @@ class _Job:
             self._note(skipped=f"There is no lesion to reconstruct a region around. {reasons}")
             return
         request = replace(common, pet=pet, ct=ct, segmentation=found)
-        result = run(Inputs.of(request), show, prior)
+        result = run(Inputs.of(request, show), show, prior)
         pictures = {"picture": partial(case_picture, name, pet, result.volume)}
         facts = {"key": self.key, "case": name, "date": pet.metadata.get("series_date", "")}
         write = partial(result.write, self.folder, name, further=pictures, **facts)

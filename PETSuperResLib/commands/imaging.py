@@ -33,9 +33,8 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     with Bar("reading") as bar:
         from ..inputs import Inputs
 
-        inputs = Inputs.of(request)
-        bar.echo(f"{inputs.words()}.")
-        bar(Event("preparing", 0.0))
+        inputs = Inputs.of(request, bar, lambda words: bar.echo(f"{words}."))
+        bar(Event("loading the libraries", 0.0))
         if dicom_out and "series_uid" not in inputs.pet.metadata:
             raise InputError("--dicom-out needs the PET as a DICOM series: give --pet its folder.")
         if dicom_out:

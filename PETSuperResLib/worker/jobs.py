@@ -56,7 +56,7 @@ class ReconstructJob(Job):
             raise InputError("Field 'raw' needs an 'out' that ends with .nrrd.")
         check_results(self.out, self.request)
         tools.progress(Event("reading", 0.0, "reading the images"))
-        inputs = Inputs.of(self._without_private_files())
+        inputs = Inputs.of(self._without_private_files(), tools.progress)
         from ..reconstruction import run
 
         preview, shown = target(self.out, "preview"), -math.inf  # the first preview comes as soon as there is one

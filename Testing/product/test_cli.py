@@ -279,6 +279,17 @@ def test_what_the_inputs_tell_is_printed_before_the_work_and_once(case, backend,
     assert reconstruct(case) == 130 and "Note: a wrong SUV" in capsys.readouterr().out
 
 
+def test_notes_on_the_pet_are_printed_before_the_ct_is_read(case, backend, capsys):
+    case["ct"] = case["out"] + "/nowhere.nii.gz"
+    assert reconstruct(case) == 2
+    said = capsys.readouterr()
+    line, note = said.out.splitlines()
+    assert line.startswith("Siemens Biograph mCT (stated); 4.3 mm scanner") and note.startswith(
+        "Note: The PET's header"
+    )
+    assert "nowhere" in said.err
+
+
 def test_region_as_a_box_leaves_lesions_elsewhere_out(case, backend):
     pet = Volume.read(case["pet"])
     backend.volume = pet.crop((0, 0, 0), (6, 6, 6))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +14,13 @@ from tiny import small_phantom, tiny_prior
 
 from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.grid import reordered
+from PETSuperResLib.inputs import Inputs
 from PETSuperResLib.lesions.segments import region_around
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.progress import Event
 from PETSuperResLib.reconstruction import reconstruct
+from PETSuperResLib.request import Request
 from PETSuperResLib.sampling import Sampler, Standard, slabs
 from PETSuperResLib.sampling.standard import sample_standard
 from PETSuperResLib.spread import Calibration, spread_of
@@ -156,6 +160,28 @@ def test_a_region_is_reconstructed_where_it_lies(run, result):
     there = result.volume.resample_to(part)
     middle = (slice(None), slice(8, -8), slice(8, -8))
     assert np.corrcoef(part.array[middle].ravel(), there.array[middle].ravel())[0, 1] > 0.9
+
+
+def test_what_the_header_lacks_is_told_before_the_ct_is_read(tmp_path):
+    """And before anything heavy is loaded: a step at a time, each with the notes of the step before."""
+    events, said, phantom = [], [], small_phantom()
+    with pytest.raises(InputError, match="nowhere"):
+        Inputs.of(Request(phantom.pet, tmp_path / "nowhere", "Siemens Biograph mCT"), events.append, said.append)
+    assert [event.stage for event in events] == ["reading the PET", "reading the CT"]
+    assert said == ["Siemens Biograph mCT (stated); 4.3 mm scanner, PSF not modelled, no filter, 4 mm voxels: 5.1 mm"]
+    assert any("does not say whether the reconstruction modelled the PSF" in w for w in events[1].warnings)
+    events.clear()
+    inputs = Inputs.of(Request(phantom.pet, phantom.ct, "Siemens Biograph mCT"), events.append)
+    assert [w for event in events for w in event.warnings] == list(inputs.warnings)
+    code = (
+        "import sys; from PETSuperResLib.inputs import Inputs, Request; from PETSuperResLib.volume import Volume\n"
+        "def told(event): print(event.stage, 'torch' in sys.modules)\n"
+        f"Inputs.of(Request(*(Volume.read({str(tmp_path)!r} + f'/{{n}}.nii.gz') for n in 'pc'), fwhm=5.0), told)"
+    )
+    for name, volume in (("p", phantom.pet), ("c", phantom.ct)):
+        volume.write(tmp_path / f"{name}.nii.gz")
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "reading the CT False" in printed and "True" not in printed
 
 
 def test_lesions_are_measured_before_and_after_and_those_outside_a_region_are_left_out(run, result):
