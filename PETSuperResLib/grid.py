@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+CONTEXT_MM = 24.0  # of a PET around a region: its blur, and what the network sees of a neighbourhood
+
+
 def image_grid(pet: Volume, spacing_mm: float = 2.0) -> Volume:
     """The SR grid of a PET: its box and slices, ``spacing_mm`` in the slice, an even number of pixels."""
     grid = pet.grid((spacing_mm, spacing_mm, pet.spacing[2]))
@@ -53,8 +56,14 @@ def axial(volume: Volume) -> Volume:
     return reordered(volume, axial_order(volume))
 
 
-def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = 24.0) -> Volume:
-    """The part of a PET within ``margin_mm`` of a box (x0, x1, y0, y1, z0, z1) in LPS mm."""
+def box_of(volume: Volume) -> tuple[float, float, float, float, float, float]:
+    """The box (x0, x1, y0, y1, z0, z1) in LPS mm around all voxels of a volume."""
+    (x0, y0, z0), (x1, y1, z1) = volume.corners().min(0).tolist(), volume.corners().max(0).tolist()
+    return x0, x1, y0, y1, z0, z1
+
+
+def crop_to_region(pet: Volume, region: Sequence[float], margin_mm: float = CONTEXT_MM) -> Volume:
+    """The part of a PET within ``margin_mm`` of a box (x0, x1, y0, y1, z0, z1) in LPS mm, in whole voxels."""
     x, y, z = region[0:2], region[2:4], region[4:6]
     points = np.array([(*point, 1.0) for point in product(x, y, z)])
     ijk = (points @ np.linalg.inv(pet.ijk_to_lps).T)[:, :3]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .device import pick_device
+from .grid import CONTEXT_MM, box_of
 from .inputs import Inputs
 from .lesions.measures import INPUT, ON_GRID, measure_on_grid
 from .lesions.tables import wide_rows
@@ -102,7 +103,9 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     runs = 1 + drawn + request.evidence
     quality = request.quality if isinstance(request.quality, str) else ""  # changed values are not calibrated
     scale = Calibration.bundled().factor(problem.measurement.kind, quality, prior.sha256) if drawn else None
-    known = [*problem.warnings, *prior.warnings(), *_about_grid(inputs, spacing, prior)]
+    covered = None if inputs.region is None else [round(edge, 2) for edge in box_of(problem.grid)]
+    known = [*about_region(inputs.region, covered), *problem.warnings, *prior.warnings()]
+    known += _about_grid(inputs, spacing, prior)
     known += [UNCALIBRATED] if drawn and scale is None else []
     report("preparing", 0.02, warnings=known)
     report.start_clock(0.02)
@@ -163,6 +166,7 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
         **({"std_factor": scale} if samples else {}),
         "grid": {"shape": list(stored.shape), "spacing_mm": list(stored.spacing)},
         "region": None if inputs.region is None else list(inputs.region),
+        "region_covered": covered,
         "warnings": warnings,
         "threshold": request.threshold,
         "lesions": wide_rows(pet=inputs.lesions, pet_on_grid=on_grid, sr=after) if inputs.segments else [],
@@ -174,6 +178,17 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     maps = {name: inputs.as_given(grid.with_array(x, UNITS.get(name, ""))) for name, x in arrays.items()}
     drawn_volumes = tuple(inputs.as_given(grid.with_array(s, "SUVbw")) for s in samples)
     return Result(stored, drawn_volumes, maps, lesions, facts)
+
+
+def about_region(region: Sequence[float] | None, covered: Sequence[float] | None) -> list[str]:
+    """The note that a result ``covered`` more than the ``region``, both boxes in LPS mm; none without a region."""
+    if region is None or covered is None:
+        return []
+    given, asked = (" x ".join(f"{box[n + 1] - box[n]:.4g}" for n in (0, 2, 4)) for box in (covered, region))
+    return [
+        f"The result covers {given} mm for a region of {asked} mm: {CONTEXT_MM:g} mm around it belong to it, in whole "
+        "voxels and as far as the PET reaches, as the values in the region depend on what surrounds it."
+    ]
 
 
 def _about_grid(inputs: Inputs, spacing: float, prior: Prior) -> list[str]:

@@ -19,7 +19,7 @@ from ..lesions.read import Segmentation
 from ..outputs import begins, check_folder, marked
 from ..prior import Prior
 from ..progress import Callback, Event, Reporter
-from ..reconstruction import run
+from ..reconstruction import about_region, run
 from ..request import SEGMENTS, Request
 from ..request import options as request_options
 from ..results import check_results, lesions_of, target, whole_report, write_results
@@ -203,7 +203,9 @@ class _Job:
         if not found:
             found = {"error": "No result was kept."}
         result = "skipped" if "skipped" in found else "failed" if "error" in found else "sr.nii.gz"
-        scanner, warnings = found.get("scanner"), [*self.case.notes, *found.get("warnings", ())]
+        usual = about_region(found.get("region"), found.get("region_covered"))  # of every case, and in its report
+        warnings = [*self.case.notes, *(w for w in found.get("warnings", ()) if w not in usual)]
+        scanner = found.get("scanner")
         if self.asked is not None and self.series is None and result == "sr.nii.gz":
             warnings.append(NO_DICOM)
         return {

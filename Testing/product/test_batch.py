@@ -222,6 +222,8 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
     shutil.rmtree(tmp_path / "data" / "study" / "SEG")
     around = ["--region", "segments", "--scanner", SCANNER]
     assert run(["batch", *around, *options(tmp_path / "data", prior_file, tmp_path / "regions")]) == 0
+    assert "The result covers" not in capsys.readouterr().out  # of every region: in each case's report
+    assert "The result covers" in (tmp_path / "regions" / "volumes" / "report.json").read_text()
     states = {s["case"]: s for s in table(tmp_path / "regions" / "cases.csv")}
     assert batch.NO_DICOM not in states["volumes"]["warnings"]  # nobody asked for one
     assert states["volumes"]["result"] == "sr.nii.gz" and states["study"]["result"] == "skipped"

@@ -162,6 +162,25 @@ def test_a_region_is_reconstructed_where_it_lies(run, result):
     assert np.corrcoef(part.array[middle].ravel(), there.array[middle].ravel())[0, 1] > 0.9
 
 
+def test_a_result_that_covers_more_than_the_region_says_so_once_before_the_work(run):
+    """The context around it, in whole voxels and within the PET; the report has both boxes."""
+    phantom, events = small_phantom(), []
+    x, y, z = phantom.pet.corners().mean(0)
+    region = (x - 40, x + 40, y - 30, y + 30, z - 8, z + 8)
+    part = run(region=region, progress=events.append)
+    begun = next(n for n, event in enumerate(events) if event.stage.startswith("slices"))
+    told = [w for event in events[:begun] for w in event.warnings if w.startswith("The result covers")]
+    low, high = part.volume.corners().min(0), part.volume.corners().max(0)
+    size = " x ".join(f"{length:.4g}" for length in high - low)
+    assert len(told) == 1 == part.report["warnings"].count(told[0])
+    assert f"covers {size} mm for a region of 80 x 60 x 16 mm: 24 mm around it" in told[0]
+    assert part.report["region"] == pytest.approx(region)
+    assert part.report["region_covered"] == pytest.approx(np.stack([low, high], 1).ravel(), abs=0.01)
+    assert ((low <= region[::2]) & (high >= region[1::2])).all()
+    whole = run().report
+    assert whole["region_covered"] is None and not any("covers" in w for w in whole["warnings"])
+
+
 def test_what_the_header_lacks_is_told_before_the_ct_is_read(tmp_path):
     """And before anything heavy is loaded: a step at a time, each with the notes of the step before."""
     events, said, phantom = [], [], small_phantom()
