@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .errors import InputError
-from .physics.convergence import PER_SUV
 from .scanner import SETTINGS, Scanner
 from .vendor_strings import header_words, read_header
 from .widths import BOX_FWHM
@@ -28,6 +27,9 @@ REMAINS = {"no PSF": (1.0, 1.0), "PSF": (0.7, 0.0), "penalised": (0.7, 0.3)}
 # mean with which the variance of the noise grows there, and the share of the scanner's FWHM that is taken off the
 # image's, in quadrature, for the response to them (physics/image_model.py). By the PSNR of validation subjects.
 NOISE_EXPONENT, RESTORED, LEAST_HOT_PART = 1.3, 0.8, 0.3
+# k over the local SUV, 1/mm, by which the response of such updates converges (physics/convergence.py): of the least
+# errors of recovered SUVmean over the protocols (Testing/studies/benchmarks/psf_response.py).
+PER_SUV = 0.2
 # FWHM of the noise's correlation over the scanner's, the filter taken off, by second differences of the noise of the
 # simulated protocols over one and two voxels.
 NOISE_PARTS = {"no PSF": 0.0, "PSF": 1.0, "penalised": 1.35}

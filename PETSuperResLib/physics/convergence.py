@@ -4,7 +4,8 @@ About an image z, EM updates are linear: a frequency f has converged by R(f) = 1
 where H is the transfer function of the PSF and k = n z <1 / p> / pi, with <1 / p> the mean over all directions of one
 over the expected line integrals through the place (the part of an update that reaches f is z / A^T 1 A^T A / p, and A^T
 A is H^2 / f). R is flat where it is near 1 and falls faster than a Gaussian, hence the overshoot at edges; and it
-reaches farther the hotter a region is. Usual protocols and bodies have k of about :data:`PER_SUV` z.
+reaches farther the hotter a region is. Usual protocols and bodies have k of about
+:data:`~PETSuperResLib.resolution.PER_SUV` z.
 """
 
 from __future__ import annotations
@@ -19,9 +20,6 @@ from torch import Tensor
 from ..widths import BOX_FWHM, FWHM_PER_SIGMA
 from .psf import GaussianPSF
 
-# k over the local SUV, 1/mm, of the least errors of recovered SUVmean over the protocols
-# (Testing/studies/benchmarks/psf_response.py).
-PER_SUV = 0.2
 LEAST, MOST, LEVELS = 0.03, 6.0, 6  # values of k, 1/mm, between which places are interpolated
 SURROUNDINGS_MM = 6.0  # FWHM, over which the local SUV is the mean
 LEAST_BOX = 0.3  # of a voxel's transfer function, which is divided by
