@@ -74,7 +74,7 @@ def _install_packages(lacking: list[str]) -> None:
         packaging = None
     try:
         if packaging is not None:
-            packaging.pip_ensure(lacking, requester="PETSuperRes")
+            packaging.pip_ensure(list(REQUIREMENTS), requester="PETSuperRes")
         else:
             question = _("PET super-resolution needs these Python packages: {what}. Install them now?")
             if not slicer.util.confirmOkCancelDisplay(question.format(what=what)):
