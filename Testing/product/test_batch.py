@@ -67,6 +67,7 @@ def test_a_warning_of_several_cases_is_told_once_with_their_names():
     assert batch.Outcome(rows).warnings() == {"cold": ["a"], "late": ["a", "b"]}
 
 
+@pytest.mark.slow
 def test_an_equal_call_does_nothing_and_other_settings_do_it_anew(data, prior_file, tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(batch, "run", lambda inputs, *rest: (done.append(inputs), original(inputs, *rest))[1])

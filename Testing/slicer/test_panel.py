@@ -102,6 +102,7 @@ def test_closing_the_scene_stops_the_job_and_starts_anew(panel, host, fake, case
     assert panel.params.result.GetNodeReference("PETSuperRes.PET") is again.pet
 
 
+@pytest.mark.slow
 def test_ten_runs_leave_ten_results_and_nothing_else(panel, host, fake, case):
     cases = [case, make_case("Other", (5.0, 3.0))]
     choose(panel, host, case)

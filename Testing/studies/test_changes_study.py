@@ -47,6 +47,7 @@ def test_coverage_counts_the_true_changes_within_their_intervals():
     assert "| image | -30 % | 2 | 1 | 0.0 | 0.0 | 0.0 | 20 | 100 | 100 | 100 | 100 | 100 |" in lines
 
 
+@pytest.mark.slow
 def test_the_study_compares_two_visits_of_a_subject(tmp_path, monkeypatch):
     phantom, prior = small_phantom(), tiny_prior(tmp_path)
     scan = Scan(Subject("one painting 1", {"a": 1}, lambda: (phantom.pet, phantom.ct, phantom.labels)), "standard")

@@ -319,6 +319,7 @@ def test_training_images_are_the_training_patients_own_and_painted(data):
     json.dumps([c.decides for c in cases])
 
 
+@pytest.mark.slow
 def test_evaluate_trains_what_learns_once_and_keeps_it(data, tmp_path, monkeypatch):
     prior = tmp_path / "prior"
     prior.mkdir()

@@ -135,6 +135,7 @@ def test_they_have_the_signature_of_every_sampler(parts, profile):
     assert torch.equal(second[: len(y) - 1], first[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dps", "scorepet", "no-ct"])
 def test_the_ct_changes_the_diffusion_methods_that_need_it_and_no_others(name, case, monkeypatch):
     monkeypatch.setattr("PETSuperResLib.studies.methods.posterior.DPS", partial(DPS, steps=3))

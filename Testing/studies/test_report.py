@@ -261,6 +261,7 @@ def test_a_panel_keeps_the_shape_of_its_pixels(tmp_path):
     assert sizes[0][0] > sizes[1][0] and abs(sizes[0][1] - sizes[1][1]) < 20
 
 
+@pytest.mark.slow
 def test_eighteen_methods_fit_a_page(tmp_path):
     lesion = np.zeros((40, 60), bool)
     lesion[10:15, 38:43] = True

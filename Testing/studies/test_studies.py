@@ -145,6 +145,7 @@ def test_wrong_statements_on_an_image_are_tried_with_its_header_as_the_truth(dat
     assert "Images of mct-osem, realistic counts, draft." in (tmp_path / "robustness.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_spread_is_compared_with_the_error_in_sinograms_and_images(data, prior_file, tmp_path, monkeypatch):
     monkeypatch.setattr(subjects, "SHARP_TORSOS", 0)
     monkeypatch.setattr(spread, "QUALITY", "draft")

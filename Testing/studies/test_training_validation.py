@@ -48,6 +48,7 @@ def test_validation_does_not_change_what_is_learned(tmp_path):
     assert same(tmp_path / "with", tmp_path / "without")
 
 
+@pytest.mark.slow
 def test_validation_loss_tells_a_trained_prior_from_an_untrained_one():
     scans, _ = validation_scans(None, None, replace(SETTINGS, pixel_mm=2.0), torch.device("cpu"), Reporter(None))
     untrained = Prior(tiny_network())
