@@ -1,7 +1,7 @@
 # Needs Python >= 3.10 and make; everything else goes into .venv.
 #   make demo    set up, then run the whole path on a generated PET/CT phantom in a real MRML scene
 #   make test    set up, then lint, format check, types and tests
-#   make slow    the tests that 'make test' leaves out as they take long (an hour)
+#   make slow    the tests that 'make test' leaves out as they take long
 #   make mutations    see that the tests notice single changes to what docs/method.md describes (five minutes)
 PYTHON ?= python3
 VENV ?= .venv

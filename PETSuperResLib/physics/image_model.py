@@ -160,18 +160,11 @@ class ImageMeasurement:
         projector = projector or self.projector(grid, device)
         weights = self.weights.to(device)
         known = (self, grid.shape, grid.spacing, self.scale, weights, self.background, device, projector)
-        return ImageModel(*known, hot_part=self.hot_part, exact=self._response(grid, device))
-
-    def _response(self, grid: Volume, device: torch.device | str) -> ConvergingResponse | None:
-        if self.converging is None:
-            return None
-        psf, post, per_suv = self.converging
-        pixel, along = self.image.spacing[0], self.model_fwhm_mm[1]
-        return ConvergingResponse(grid.shape, grid.spacing, psf, post, pixel, along, per_suv, device)
+        return ImageModel(*known, measurement=self)
 
 
 class ImageModel(ForwardModel):
-    """The forward model of an image; see there. ``hot_part`` is that of the measurement.
+    """The forward model of an image; see there. ``measurement`` is the image as one.
 
     The expectation is scale x V (B z + (B' - B) h z) + b. B' is the response to hot regions, and h = m^2 / (m^2 +
     HOT_SUV^2) with m the local mean of z. The second term is held at an estimate while B z is fitted.
@@ -180,9 +173,17 @@ class ImageModel(ForwardModel):
     values belong to the Gaussians.
     """
 
-    def __init__(self, *known: Any, hot_part: float = 1.0, exact: ConvergingResponse | None = None):
+    def __init__(self, *known: Any, measurement: ImageMeasurement):
         super().__init__(*known)
-        self.hot_part, self.exact = hot_part, exact
+        self.hot_part, self._measurement = measurement.hot_part, measurement
+
+    @cached_property
+    def exact(self) -> ConvergingResponse | None:
+        if self._measurement.converging is None:
+            return None
+        psf, post, per_suv = self._measurement.converging
+        pixel, device = self._measurement.image.spacing[0], self.projector.device
+        return ConvergingResponse(self.shape, self.spacing, psf, post, pixel, self.fwhm_mm[1], per_suv, device)
 
     def expected(self, z: Tensor) -> Tensor:
         if self.exact is None:

@@ -13,6 +13,7 @@ from PETSuperResLib.grid import reordered
 from PETSuperResLib.inputs import resolution_of_pet
 from PETSuperResLib.lesions.segments import segments_of
 from PETSuperResLib.pet_alone import lesions_of_pet
+from PETSuperResLib.resolution import ImageResolution
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.widths import FWHM_PER_SIGMA, without_box
 
@@ -49,6 +50,15 @@ def test_uptake_that_the_blur_took_is_recovered_and_said_to_be_of_the_pet_alone(
         assert lesion.tlg_recovered == pytest.approx(lesion.suvmean_recovered * lesion.volume_ml)
         assert lesion.evidence_sigma > 10 and lesion.recovered_from == "PET alone"
         assert lesion.suvmax_recovered is None and "SR" not in (lesion.doubts or "")
+
+
+def test_with_the_psf_the_response_of_convergence_decides(scan, monkeypatch):
+    pet, segments = scan
+    resolution = resolution_of_pet(pet, "Siemens Biograph mCT", post_filter=5.0, psf_modelled=True)[1]
+    means = [lesions_of_pet(pet, segments[:1], resolution)[0].suvmean_recovered]
+    monkeypatch.setattr(ImageResolution, "converging", None)
+    means += [lesions_of_pet(pet, segments[:1], resolution)[0].suvmean_recovered]
+    assert abs(means[0] / means[1] - 1) > 0.005
 
 
 def test_a_wider_blur_took_more(scan):

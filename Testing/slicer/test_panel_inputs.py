@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import slicer
 from panel_case import PRESET, choose, finish, give, make_case
+from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.panel.parameters import PETSuperResParameters
 
@@ -226,6 +227,19 @@ def test_what_the_module_made_is_not_offered_as_pet_or_ct(panel, host, fake, cas
     slicer.mrmlScene.RemoveNode(case.pet)  # the selector takes another volume by itself
     host.spin(0.05)
     assert panel.params.pet is case.ct and not panel.ui.applyButton.enabled
+
+
+def test_the_lists_are_filled_again_for_a_result_only(panel, host, case, fake, monkeypatch):
+    choose(panel, host, case)
+    filled = []
+    monkeypatch.setattr(type(panel.ui.petSelector), "_refresh", lambda self: filled.append(self))
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
+    assert not {panel.ui.petSelector, panel.ui.ctSelector} & set(filled)
+    made = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    provenance.mark(made, "difference")
+    filled.clear()
+    panel.selectors._filter()
+    assert filled == [panel.ui.petSelector, panel.ui.ctSelector]
 
 
 def test_concentrations_are_converted_by_what_is_stated(panel, host, case):

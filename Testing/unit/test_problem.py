@@ -59,6 +59,19 @@ def test_what_is_expected_of_an_image_holds_the_sharper_response_of_hot_regions(
     assert abs(float(more.sum())) < 0.02 * float(more.abs().sum())  # counts are moved, not made
 
 
+def test_lesions_are_measured_by_the_nearer_response_where_there_is_one():
+    found = image_problem(np.random.default_rng(3))
+    estimate = np.zeros(found.grid.shape, np.float32)
+    estimate[8:14, 20:30, 20:30] = 30.0
+    assert torch.equal(found.data_of(estimate).expected, found.expected(estimate))
+    nearer = replace(found, measurement=replace(found.measurement, converging=(4.0, 2.0, 0.2)))
+    assert torch.equal(nearer.expected(estimate), found.expected(estimate))  # as the samplers have it
+    model, _, _ = nearer.part(0, SLICES)
+    exact, usual = nearer.data_of(estimate).expected, found.expected(estimate)
+    assert torch.allclose(exact, model.expected(torch.from_numpy(estimate)), atol=1e-3 * float(usual.max()))
+    assert float((exact - usual).abs().max()) > 0.05 * float(usual.max())
+
+
 @pytest.mark.parametrize("make", [image_problem, sinogram_problem])
 def test_the_trues_that_the_model_expects_are_conserved(make):
     """Of a uniform estimate, which the PSF leaves as it is; an image's trues are without the weights of its voxels."""

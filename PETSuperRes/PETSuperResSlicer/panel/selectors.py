@@ -19,7 +19,6 @@ class Selectors(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.selectors, self.changed = (ui.petSelector, ui.ctSelector), changed
         self._watched: tuple[Any, ...] = ()
-        self._hidden: list[str] | None = None  # what the lists leave out
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.EndImportEvent, scene.EndCloseEvent):
             self.addObserver(scene, event, self._filter)
@@ -45,8 +44,6 @@ class Selectors(VTKObservationMixin):
     def _filter(self, *_unused: Any) -> None:
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
         made = [node.GetID() for node in volumes if provenance.kind_of(node)]
-        if made == self._hidden:
-            return  # to say it again would fill the lists again
-        self._hidden = made
-        for selector in self.selectors:
-            selector.sortFilterProxyModel().hiddenNodeIDs = made
+        for model in (selector.sortFilterProxyModel() for selector in self.selectors):
+            if list(model.hiddenNodeIDs) != made:  # to say it again would fill the list again
+                model.hiddenNodeIDs = made
