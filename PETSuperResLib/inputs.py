@@ -167,16 +167,12 @@ class Inputs:
 
     def _image_problem(self, resolution: ImageResolution, spacing_mm: float, device: torch.device) -> Problem:
         """The problem of the PET itself, on its own voxels."""
-        from .physics.image_noise import image_noise
         from .problem import Problem
 
-        noise = image_noise(self.pet, resolution.noise_fwhm_mm, self.request.noise, resolution.noise_exponent)
+        noise, warnings = noise_of_pet(self.pet, resolution, self.request.noise)
         measurement = pet_measurement(self.pet, self.region, resolution, noise)
         problem = Problem.make(measurement, image_grid(measurement.grid, spacing_mm), self.ct, device)
-        scanner, warnings = self.scanner, []
-        if self.request.noise is not None:
-            measured = image_noise(self.pet, resolution.noise_fwhm_mm, exponent=resolution.noise_exponent)
-            warnings += noise.contradicts(measured)
+        scanner = self.scanner
         if scanner is not None and not resolution.stated and "fwhm_transaxial_mm" in scanner.unverified:
             warnings.append(
                 f"No source was found for the FWHM of {scanner.name}: {scanner.fwhm_transaxial_mm:g} mm is a working "
@@ -213,6 +209,20 @@ def resolution_of_pet(
     across, _, along = axial(pet).spacing
     voxel_mm = (across, along)
     return known, resolution_of(known, pet.metadata, voxel_mm, fwhm, post_filter, psf_modelled)
+
+
+def noise_of_pet(
+    pet: Volume, resolution: ImageResolution, percent: float | None = None
+) -> tuple[ImageNoise, list[str]]:
+    """The noise that a PET (SUVbw) of known resolution shows, and what to tell the user of it.
+
+    ``percent`` is a stated one, standard deviation over mean of a voxel of SUV 1, which counts as far as the image
+    bears it out (:meth:`.ImageNoise.or_stated`).
+    """
+    from .physics.image_noise import image_noise
+
+    measured = image_noise(axial(pet), resolution.noise_fwhm_mm, resolution.noise_exponent)
+    return measured.or_stated(percent, resolution.noise_known)
 
 
 def pet_measurement(

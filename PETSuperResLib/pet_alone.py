@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import torch
 
 from .grid import axial, crop_to_region, image_grid
-from .inputs import pet_measurement
+from .inputs import noise_of_pet, pet_measurement
 from .lesions.intervals import PET_ALONE, Conditions
 from .lesions.measures import MTV, Lesion, measure_lesions
 from .lesions.recovery import Recovered, recover
 from .lesions.segments import Segment, region_around
 from .physics.amplitudes import Data
-from .physics.image_noise import image_noise
 from .physics.model import osem
 from .problem import Problem
 from .remeasure import neighbourhoods, supported
@@ -58,8 +57,8 @@ def lesions_of_pet(
 ) -> list[Lesion]:
     """The SUVs of every segment that a PET (SUVbw) holds, with what is recovered of it, interval and evidence.
 
-    ``resolution`` is that of :func:`~.inputs.resolution_of_pet`. ``noise``: standard deviation over mean of a voxel of
-    SUV 1 in per cent, in place of the measured one. The labels of the segments must differ.
+    ``resolution`` is that of :func:`~.inputs.resolution_of_pet`. ``noise``, standard deviation over mean of a voxel of
+    SUV 1 in per cent, counts as in :func:`~.inputs.noise_of_pet`. The labels of the segments must differ.
     """
     lesions = measure_lesions(pet, segments, threshold=threshold, skip_outside=True)
     return with_recovered_of_pet(lesions, pet, segments, resolution, noise)
@@ -87,7 +86,7 @@ def parts(
 ) -> Iterator[Part]:
     """The neighbourhoods of segments that a PET holds; ``noise`` as in :func:`lesions_of_pet`."""
     pet = axial(pet)
-    known = image_noise(pet, resolution.noise_fwhm_mm, noise, resolution.noise_exponent)
+    known, _ = noise_of_pet(pet, resolution, noise)
     for group in neighbourhoods(segments, max(pet.spacing)):
         image = crop_to_region(pet, region_around(group, 0.0), MARGIN_MM)
         measurement = pet_measurement(image, None, resolution, known)

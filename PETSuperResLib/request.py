@@ -191,7 +191,8 @@ class Request:
         high=200,
         above=True,
         metavar="PERCENT",
-        help="Noise of the PET: standard deviation over mean of a voxel of SUV 1; more noise smooths more.",
+        help="Noise of the PET: standard deviation over mean of a voxel of SUV 1, as far as the PET bears it out; more "
+        "noise smooths more.",
         default_text="measured in the PET",
     )
     series: str | None = option(

@@ -115,6 +115,11 @@ class ImageResolution:
         return math.hypot(NOISE_PARTS[self.kind] * self._scanner()[0], self.filter_fwhm_mm[0])
 
     @property
+    def noise_known(self) -> bool:
+        """Whether :attr:`noise_fwhm_mm` is known, and no guess."""
+        return self.scanner_fwhm_mm is not None and not (self._assumed("filter") or self._assumed("psf_modelled"))
+
+    @property
     def noise_exponent(self) -> float:
         """Power of the mean with which the variance of the noise grows in hot regions.
 

@@ -151,7 +151,7 @@ def _recovered(
 ) -> tuple[str, list[Lesion]]:
     """The heading of what is recovered from a PET alone, and the lesions with it; empty where it cannot be, and why."""
     from ..errors import InputError
-    from ..inputs import resolution_of_pet
+    from ..inputs import noise_of_pet, resolution_of_pet
     from ..pet_alone import with_recovered_of_pet
 
     try:
@@ -162,7 +162,8 @@ def _recovered(
         how = f" (--{error.option.replace('_', '-')})" if error.option else ""
         click.echo(f"Note: nothing is recovered. {str(error).removesuffix('.')}{how}.")
         return "", list(lesions)
-    for warning in resolution.warnings:
+    _, of_noise = noise_of_pet(pet, resolution, noise)
+    for warning in (*resolution.warnings, *of_noise):
         click.echo(f"Note: {warning}")
     known = "" if scanner is None else f"{scanner.name}; "
     told = f"Recovered from the PET alone ({known}{resolution.words()}):"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ LEAST_VOXELS = 500  # to measure in
 LAG_MM = 4.0  # of the second differences: far enough for noise that a filter correlates, too near for organs
 NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 CONTRADICTS = 1.5  # times the measured noise, or its inverse, from which a statement is doubted
+HELD = 1.25  # times the measured noise, or its inverse, that a stated one may be where the measured one is sure
 LEAST_RATIO = 1e-5  # in SUV: an image without noise
 
 
@@ -81,15 +82,29 @@ class ImageNoise:
         parts = {"chi_square_body": body, "chi_square_hot": body & (expected >= level)}
         return {n: float(scaled[part].mean(dtype=np.float64)) if part.any() else math.nan for n, part in parts.items()}
 
-    def contradicts(self, measured: ImageNoise) -> list[str]:
-        """A warning where it is far from the one measured in the image; none where none could be measured."""
-        times = math.sqrt(self.variance_ratio / measured.variance_ratio)
-        if measured.variance_ratio <= LEAST_RATIO or 1 / CONTRADICTS < times < CONTRADICTS:
-            return []
-        return [
-            f"The stated noise of {self.percent():.3g} % is {times:.2g} times the {measured.percent():.3g} % that the "
-            "image shows: leave the statement out unless it comes from a phantom."
-        ]
+    def or_stated(self, percent: float | None, sure: bool = True) -> tuple[ImageNoise, list[str]]:
+        """The noise to take where a user states another than this measured one, and what to tell the user.
+
+        ``percent``: standard deviation over mean of a voxel of SUV 1; None leaves the measured noise. ``sure``: the
+        measured one is no guess, as the noise's correlation is known. A statement then counts up to :data:`HELD` times
+        it, and down to the inverse, because half or twice the noise would cost decibels (docs/validation.md). Where it
+        is a guess, or none could be measured, the statement counts as it is.
+        """
+        if percent is None:
+            return self, []
+        stated = replace(self, variance_ratio=(percent / 100) ** 2, origin="stated")
+        times = math.sqrt(stated.variance_ratio / self.variance_ratio)
+        limit = HELD if sure else CONTRADICTS
+        if self.variance_ratio <= LEAST_RATIO or 1 / limit <= times <= limit:
+            return stated, []
+        told = (
+            f"The stated noise of {percent:.3g} % is {times:.2g} times the {self.percent():.3g} % that the image shows"
+        )
+        if not sure:
+            return stated, [f"{told}: leave the statement out unless it comes from a phantom."]
+        bound = HELD if times > 1 else 1 / HELD
+        held = replace(self, variance_ratio=self.variance_ratio * bound**2, origin="stated, held to what is measured")
+        return held, [f"{told}: {held.percent():.3g} % is taken, as far from it as a statement counts."]
 
     def to_dict(self) -> dict[str, Any]:
         """For the report."""
@@ -101,15 +116,12 @@ class ImageNoise:
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
-def image_noise(pet: Volume, fwhm_mm: float, stated_percent: float | None = None, exponent: float = 1.0) -> ImageNoise:
+def image_noise(pet: Volume, fwhm_mm: float, exponent: float = 1.0) -> ImageNoise:
     """The noise of a PET in SUV whose filter in the slice and exponent in hot regions are known.
 
-    ``stated_percent``: standard deviation over mean of a voxel of SUV 1, in place of the measured one. An image in
-    which none can be measured (few voxels of body, or no noise) counts as free of noise.
+    An image in which none can be measured (few voxels of body, or no noise) counts as free of noise.
     """
     lag, pixel = max(1, round(LAG_MM / pet.spacing[0])), pet.spacing[0]
-    if stated_percent is not None:
-        return ImageNoise((stated_percent / 100) ** 2, fwhm_mm, lag, pixel, exponent, "stated")
     mean = ndimage.uniform_filter(pet.array, 3)
     body = _inner(mean > BODY_SUV, lag)
     ratio, origin = 0.0, "none could be measured"

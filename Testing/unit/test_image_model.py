@@ -15,7 +15,7 @@ from PETSuperResLib.errors import GeometryError
 from PETSuperResLib.grid import image_grid
 from PETSuperResLib.physics.clinical import post_filter
 from PETSuperResLib.physics.image_model import image_measurement
-from PETSuperResLib.physics.image_noise import ImageNoise, image_noise, second_differences
+from PETSuperResLib.physics.image_noise import HELD, ImageNoise, image_noise, second_differences
 from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.voxels import VoxelMeans
 from PETSuperResLib.problem import Problem
@@ -114,8 +114,7 @@ def test_organs_and_hot_spots_do_not_count_as_noise():
         assert found == pytest.approx(0.02, rel=0.25)
 
 
-def test_noise_follows_its_statement_and_a_smooth_or_small_image_has_none():
-    assert image_noise(noisy(0.05, 5.0), 5.0, 10.0).variance_ratio == pytest.approx(0.01)
+def test_a_smooth_or_small_image_has_no_noise():
     flat = image_of(np.full((20, 30, 30), 2.0))
     for pet in (flat, noisy(0.05, 0.0, shape=(2, 8, 8)), flat.with_array(0 * flat.array)):
         none = image_noise(pet, 5.0)
@@ -123,18 +122,30 @@ def test_noise_follows_its_statement_and_a_smooth_or_small_image_has_none():
     assert none.origin == "none could be measured"
 
 
-@pytest.mark.parametrize(("percent", "warned"), [(5.0, True), (9.0, False), (11.0, False), (20.0, True)])
-def test_stated_noise_far_from_the_measured_one_is_doubted(percent, warned):
-    pet = noisy(0.01, 5.0)
-    warnings = image_noise(pet, 5.0, percent).contradicts(image_noise(pet, 5.0))
-    assert bool(warnings) == warned and all(f"{percent:g} %" in warning for warning in warnings)
-    still = pet.with_array(np.ones_like(pet.array))
-    assert not image_noise(still, 5.0, percent).contradicts(image_noise(still, 5.0))
+@pytest.mark.parametrize("percent", [5.0, 9.0, 11.0, 20.0])
+def test_a_stated_noise_counts_as_far_as_the_image_bears_it_out(percent):
+    measured = image_noise(noisy(0.01, 5.0), 5.0)
+    taken, told = measured.or_stated(percent)
+    far = percent in (5.0, 20.0)
+    bounds = measured.percent() / HELD, measured.percent() * HELD
+    assert taken.percent() == pytest.approx(np.clip(percent, *bounds)) and ("held" in taken.origin) == far
+    assert [f"{percent:g} %" in one and f"{taken.percent():.3g} % is taken" in one for one in told] == [True] * far
+    assert measured.or_stated(None) == (measured, [])
+
+
+@pytest.mark.parametrize(("percent", "told"), [(5.0, 1), (9.0, 0), (13.0, 0), (20.0, 1)])
+def test_a_stated_noise_counts_as_it_is_where_the_measured_one_is_a_guess(percent, told):
+    taken, warnings = image_noise(noisy(0.01, 5.0), 5.0).or_stated(percent, sure=False)
+    assert taken.percent() == pytest.approx(percent) and taken.origin == "stated"
+    assert len(warnings) == told and all("phantom" in warning for warning in warnings)
+    still, warnings = image_noise(image_of(np.ones((20, 30, 30))), 5.0).or_stated(percent)
+    assert still.percent() == pytest.approx(percent) and not warnings
 
 
 def test_more_noise_means_fewer_counts_and_a_voxel_s_counts_grow_with_its_volume():
     pet = noisy(0.02, 5.0)
-    quiet, loud = (image_measurement(pet, (6.0, 6.0), image_noise(pet, 5.0, percent)) for percent in (10, 20))
+    known = image_noise(pet, 5.0)
+    quiet, loud = (image_measurement(pet, (6.0, 6.0), known.or_stated(percent, sure=False)[0]) for percent in (10, 20))
     assert quiet.scale == pytest.approx(4 * loud.scale)
     thick = replace(pet, spacing=(4.0, 4.0, 6.0))
     assert image_measurement(thick, (6.0, 6.0), quiet.noise).scale == pytest.approx(2 * quiet.scale)

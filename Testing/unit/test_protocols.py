@@ -226,7 +226,7 @@ def test_the_noise_of_an_image_with_the_psf_is_measured_as_it_is(body):
     protocol = replace(Protocol.get("mct-lesions"), voxel_mm=2.0, slice_mm=4.0)
     noisy, clean = (simulate(body, None, protocol=protocol, noise=noise).lr for noise in (True, False))
     told = resolution_of(presets()[protocol.scanner], noisy.metadata, (2.0, 4.0))
-    found = image_noise(noisy, told.noise_fwhm_mm, None, told.noise_exponent)
+    found = image_noise(noisy, told.noise_fwhm_mm, told.noise_exponent)
     warm = (clean.array > 0.8) & (clean.array < 1.3)
     variance = float(((noisy.array - clean.array)[warm] ** 2).mean() / clean.array[warm].mean())
     assert found.variance_ratio == pytest.approx(variance, rel=0.3)

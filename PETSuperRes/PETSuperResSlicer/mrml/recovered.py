@@ -80,7 +80,7 @@ def lesions_of_pet(
     ``stated`` as in :func:`recovered_lesions`.
     """
     from PETSuperResLib import pet_alone
-    from PETSuperResLib.inputs import resolution_of_pet
+    from PETSuperResLib.inputs import noise_of_pet, resolution_of_pet
 
     pet = mrml.voxels_of_node(node, "SUVbw").volume()
     pet = replace(pet, metadata={**header_of(node), **pet.metadata})
@@ -90,7 +90,8 @@ def lesions_of_pet(
         _scanner, resolution = resolution_of_pet(pet, **known)
     except InputError as error:
         raise InputError(f"{error} Choose this PET in the module PET Super-Resolution and say it there.") from error
-    told = " ".join([f"the PET alone, {resolution.words()}.", *resolution.warnings])
+    _noise, of_noise = noise_of_pet(pet, resolution, noise)
+    told = " ".join([f"the PET alone, {resolution.words()}.", *resolution.warnings, *of_noise])
     return pet_alone.lesions_of_pet(pet, segments, resolution, noise, threshold), told
 
 

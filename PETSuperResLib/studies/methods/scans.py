@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...inputs import noise_of_pet
 from ...phantoms.uptake import log_uniform
-from ...physics.image_noise import image_noise
 from ...physics.model import osem
 from ...physics.penalised import penalised
 from ...physics.protocols import Protocol, protocols
@@ -83,7 +83,7 @@ def _of_counts(case: MethodCase, hu: Tensor) -> dict[str, Tensor]:
 def _of_image(case: MethodCase) -> dict[str, Tensor]:
     peer, tied = PeerInput.of(case), ITERATIVE["map-bowsher-image"]
     image, resolution = case.simulation.lr, case.resolution
-    noise = image_noise(image, resolution.noise_fwhm_mm, case.stated.get("noise"), resolution.noise_exponent)
+    noise, _ = noise_of_pet(image, resolution, case.stated.get("noise"))
     level = math.sqrt(noise.variance_ratio * math.prod(image.spacing)) / USUAL_NOISE["image"]
     return {
         "map": iterate(tied.run(peer, **tied.values), tied.number),

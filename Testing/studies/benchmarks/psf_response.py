@@ -116,7 +116,7 @@ def responding(expected: Expected) -> Iterator[None]:
 def misfit(scan: Simulation, clean: Volume, response: Expected) -> tuple[float, float]:
     """Of the truth's expectation, in standard deviations of the noise: in the body, and in its hottest part."""
     resolution = resolution_of_pet(scan.lr)[1]
-    noise = image_noise(scan.lr, resolution.noise_fwhm_mm, None, resolution.noise_exponent)
+    noise = image_noise(scan.lr, resolution.noise_fwhm_mm, resolution.noise_exponent)
     model = pet_measurement(scan.lr, None, resolution, noise).model(scan.truth)
     expected = ((response(model, torch.from_numpy(scan.truth.array)) - model.background) / model.factors).numpy()
     body = clean.array > 0.2
