@@ -118,7 +118,7 @@ def test_the_table_of_evidence_counts_blobs_on_either_side_of_the_flag():
 
 @pytest.mark.parametrize(("loss", "false", "missed"), [(0.2, 1, 0), (0.6, 1, 1), (0.2, 3, 1)])
 def test_aims_of_robustness_are_missed_beyond_their_limits(loss, false, missed):
-    changes = {"FWHM 20 % too wide": -loss, "twice the noise assumed": -0.1, robustness.NO_CT: -2.0}
+    changes = {"FWHM 20 % too wide": -loss, "twice the noise stated": -0.1, robustness.NO_CT: -2.0}
     changes |= {robustness.OTHER_CT: -0.1, "twice the counts, their dispersion not measured": -2.0}
     rows = [{"reference": "real", "variant": name, "change_db": change} for name, change in changes.items()]
     seen = [robustness.OTHER_CT] * false + [robustness.NO_CT] * 2

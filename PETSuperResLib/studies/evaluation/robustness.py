@@ -55,7 +55,7 @@ class Variant:
 
 
 NO_CT, OTHER_CT = "CT withheld", "another patient's CT"
-WRONG_MODEL = ("narrow", "wide", "assumed")  # how the names of the others end
+WRONG_MODEL = ("narrow", "wide", "assumed", "stated")  # how the names of the others end
 MODEL_DB, CT_DB = 0.5, 0.3  # aims: loss of PSNR at most, in the mean
 COMMON = (
     Variant("as it is"),
@@ -74,8 +74,8 @@ VARIANTS = {
     "image": (
         *COMMON,
         Variant("the FWHM told that fits the truth", told="truth"),
-        Variant("half the noise assumed", noise=0.5),
-        Variant("twice the noise assumed", noise=2.0),
+        Variant("half the noise stated", noise=0.5),
+        Variant("twice the noise stated", noise=2.0),
     ),
 }
 
