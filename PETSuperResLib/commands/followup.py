@@ -12,7 +12,8 @@ from .common import MTV, Bar, VariadicCommand, table
 if TYPE_CHECKING:
     from ..followup.compare import FollowUp
 
-SHOWN = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg", "suvmean_recovered")
+RECOVERED = "suvpeak_recovered"  # which hardly depends on how a lesion is drawn
+SHOWN = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg", RECOVERED)
 
 
 def _each(name: str, help: str, kind: Any = str, metavar: str = "FILE...", required: bool = False) -> Any:
@@ -137,8 +138,8 @@ def _changes(done: FollowUp) -> str:
     if all(row["image"] == "pet" for row in done.rows):
         headings.pop("image")
     headings |= {m: FOLLOWED[m].title + (" mL" if FOLLOWED[m].unit == "mL" else "") for m in shown}
-    if "suvmean_recovered" in shown:
-        headings["suvmean_recovered"] = "SUVmean recovered"
+    if RECOVERED in shown:
+        headings[RECOVERED] += " recovered"
     lines = [{**row, **{m: _cell(row, m) for m in shown}} for row in done.rows]
     note = "\n* larger than its uncertainty: of repeated scans (95 %), of what was recovered its own (90 %)"
     return table(lines, headings) + (note if any("*" in str(line[m]) for line in lines for m in shown) else "")

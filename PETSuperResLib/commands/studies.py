@@ -235,9 +235,10 @@ def lesions(out: Path, **chosen: Any) -> Path:
 
 @study.command(short_help="Changes between two visits and their intervals against known ones.")
 @click.option("--draws", default=1, show_default=True, type=click.IntRange(1), help="Of the noise of each anatomy.")
+@click.option("--calibrate", is_flag=True, help="Make the table of the intervals, of the validation anatomies.")
 @_on_lesions
 def changes(out: Path, **chosen: Any) -> Path:
-    """Compare two visits with known changes of painted lesions: changes.csv, changes.md, changes.png."""
+    """Compare two visits of lesions that change: changes.csv, changes.md, changes.png; or calibrate: changes.json."""
     from ..studies.evaluation.changes import changes_study
 
     return changes_study(out, **chosen)

@@ -6,7 +6,8 @@ sqrt(2) w, with the within-subject coefficient of variation w (test-retest). The
 
 What was recovered has intervals of its own (:mod:`~PETSuperResLib.lesions.intervals`). Those of both visits give the
 one of their ratio, with their level of 90 %: on the logarithms the distances from the values to the opposite ends add
-in quadrature (Zou and Donner, Stat Med 2008;27:1693). It is of the uptake at the two scans, whatever has changed it.
+in quadrature (Zou and Donner, Stat Med 2008;27:1693), less what both visits have in common
+(:mod:`.common_errors`). It is of the uptake at the two scans, whatever has changed it.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ class Change:
         return None if self.low is None or self.high is None else self.low > 0 or self.high < 0
 
 
-def change(measure: str, before: Values, after: Values) -> Change | None:
+def change(measure: str, before: Values, after: Values, share: float = 1.0) -> Change | None:
     """Change of a measure (a key of :data:`FOLLOWED`) from one visit's values to another's, by their names.
 
-    None where the measure is missing or 0 at one of them.
+    Of a recovered measure the interval reaches ``share`` times as far as those of both visits together. None where the
+    measure is missing or 0 at one of them.
     """
     first, last = before.get(measure), after.get(measure)
     if not first or not last:
@@ -65,8 +67,8 @@ def change(measure: str, before: Values, after: Values) -> Change | None:
         ends = ends_of(measure, before), ends_of(measure, after)
         if ends[0] is None or ends[1] is None:
             return Change(100 * (ratio - 1))
-        down = math.hypot(math.log(last / ends[1][0]), math.log(ends[0][1] / first))
-        up = math.hypot(math.log(ends[1][1] / last), math.log(first / ends[0][0]))
+        down = share * math.hypot(math.log(last / ends[1][0]), math.log(ends[0][1] / first))
+        up = share * math.hypot(math.log(ends[1][1] / last), math.log(first / ends[0][0]))
     return Change(100 * (ratio - 1), 100 * (ratio * math.exp(-down) - 1), 100 * (ratio * math.exp(up) - 1))
 
 
@@ -77,11 +79,16 @@ def ends_of(measure: str, values: Values) -> Ends | None:
     return (low, high) if name != measure and low and high else None
 
 
-def change_columns(values: Values, first: Values, prefix: str) -> dict[str, float | str | None]:
-    """``<measure>_<prefix>_percent``, ``.._low``, ``.._high`` and ``.._real`` (yes, no) of every measure."""
+def change_columns(
+    values: Values, first: Values, prefix: str, shares: Mapping[str, float]
+) -> dict[str, float | str | None]:
+    """``<measure>_<prefix>_percent``, ``.._low``, ``.._high`` and ``.._real`` (yes, no) of every measure.
+
+    ``shares``: of recovered measures, by :func:`.common_errors.shares_of` the visits; 1 where there is none.
+    """
     columns: dict[str, float | str | None] = {}
     for measure in FOLLOWED:
-        found = change(measure, first, values)
+        found = change(measure, first, values, shares.get(measure.removesuffix("_recovered"), 1.0))
         if found is not None:
             name = f"{measure}_{prefix}"
             columns |= {f"{name}_percent": found.percent, f"{name}_low": found.low, f"{name}_high": found.high}

@@ -21,7 +21,7 @@ CT_WINDOW = (-200.0, 300.0)  # HU
 PICTURE_MM = 2.0
 HOT_SUV = 2.5  # from which the PET covers the CT
 SIZES = {"liver": (LIVER_MM, LIVER_MM), "blood": (AORTA_MM, AORTA_LONG_MM)}  # across and along the body
-PLOTTED = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg", "suvmean_recovered")
+PLOTTED = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg", "suvpeak_recovered")
 LINES = {"pet": "-", "sr": "--"}
 DPI = 110
 ABSENT = ("vanished", "not yet")  # statuses of lesions that are measured at their place alone
@@ -45,7 +45,7 @@ def registration_figure(registrations: Mapping[str, Registration], path: Path) -
 
 
 def time_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Measures of every lesion over the visits, and the recovered SUVmean with its intervals where it is known."""
+    """Measures of every lesion over the visits, and the recovered SUVpeak with its intervals where it is known."""
     from matplotlib.figure import Figure
 
     known = [m for m in PLOTTED if any(row.get(m) is not None for row in rows)]

@@ -11,6 +11,7 @@ import numpy as np
 from ..lesions.measures import INTERVALS, MTV, Lesion, measure_lesions
 from ..lesions.segments import Segment
 from .change import FOLLOWED, change_columns
+from .common_errors import shares_of
 from .pairing import Link
 from .visit import Visit
 
@@ -119,7 +120,7 @@ def lesion_table(
     """Rows with the keys of :data:`COLUMNS`: a row per lesion, visit and image, with changes since its first."""
     names = {link.lesion: link.name for link in reversed(links)}
     rows: list[dict[str, Any]] = []
-    first: dict[tuple[int, str], dict[str, Any]] = {}
+    first: dict[tuple[int, str], tuple[dict[str, Any], Visit]] = {}
     for one, image, values in measured(visits, found, threshold):
         visit = visits[one.visit - 1]
         row = {
@@ -129,7 +130,8 @@ def lesion_table(
             **values,
         }
         if one.status != "not yet":
-            before = first.setdefault((one.lesion, image), values)
-            row |= change_columns(values, before, SINCE) if before is not values else {}
+            before, then = first.setdefault((one.lesion, image), (values, visit))
+            if before is not values:
+                row |= change_columns(values, before, SINCE, shares_of(then.report, visit.report))
         rows.append(row)
     return rows

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from tiny import small_phantom, table, tiny_prior
 
+from PETSuperResLib.followup import common_errors
+from PETSuperResLib.followup.common_errors import ChangeCalibration, read_calibration
 from PETSuperResLib.studies.evaluation import changes
 from PETSuperResLib.studies.evaluation.lesion_scenes import Scan
 from PETSuperResLib.studies.subjects import Subject
@@ -43,8 +45,27 @@ def test_coverage_counts_the_true_changes_within_their_intervals():
     rows = [row(), row(true_suvmean_ratio=0.85), row(suvmean_recovered_low=None), row(true_suvmean_ratio=0.75)]
     assert changes.coverage(rows, "suvmean") == pytest.approx(200 / 3) and changes.coverage(rows, "tlg") == 100
     lines = changes.changes_lines([row(), row(paired="no")])
+    apart = changes.changes_lines([row(suvmean_recovered_low=None), row(suvpeak_recovered_percent=-26.0)])
+    assert "| image | -30 % | 2 | 1 | 0.0 | 0.0 | 0.0 | 2.0 | 20 | 20 | 100 | 100 | 100 | 100 | 100 | 100 |" in apart
     assert "Paired rightly, new and vanished ones and all masks included: images 1 of 2." in lines
-    assert "| image | -30 % | 2 | 1 | 0.0 | 0.0 | 0.0 | 20 | 100 | 100 | 100 | 100 | 100 |" in lines
+    assert "| image | -30 % | 2 | 1 | 0.0 | 0.0 | 0.0 | 0.0 | 20 | 20 | 100 | 100 | 100 | 100 | 100 | 100 |" in lines
+
+
+def test_the_shares_hold_nine_in_ten_of_the_changes_with_the_mask_that_asks_for_most():
+    """True ratios at n / 20 of the way from the recovered one to its interval's ends, up and down in turn."""
+    low, high = np.log(0.6), np.log(0.8)
+
+    def lesions(reach, **values):
+        ends = [(high if n % 2 else low) - np.log(0.7) for n in range(20)]
+        ratios = [0.7 * np.exp(reach * (n + 1) / 20 * end) for n, end in enumerate(ends)]
+        return [row(patient=str(n), true_suvpeak_ratio=ratio, **values) for n, ratio in enumerate(ratios)]
+
+    rows = [*lesions(0.4), *lesions(0.6, mask="one voxel larger"), *lesions(0.2, mask="one voxel smaller")]
+    rows += [row(suvpeak_recovered_low=None, true_suvpeak_ratio=5.0), *lesions(2.0, input="sinogram")]
+    found = changes.calibrated(rows, {"command": "c"})
+    assert found.shares["image"]["suvpeak"] == pytest.approx(0.6 * 19 / 20)  # 0.9 x 21 / 20 of 20 scores: the 19th
+    assert found.shares["sinogram"]["suvpeak"] == pytest.approx(2.0 * 19 / 20) and found.made["command"] == "c"
+    assert ChangeCalibration.from_dict(found.to_dict()) == found
 
 
 @pytest.mark.slow
@@ -56,7 +77,7 @@ def test_the_study_compares_two_visits_of_a_subject(tmp_path, monkeypatch):
     written = changes.changes_study(tmp_path / "out", "data", device="cpu")
     rows = table(tmp_path / "out" / "changes.csv")
     assert [r["status"] for r in rows] == ["paired"] * len(rows) and {r["paired"] for r in rows} == {"yes"}
-    assert {r["mask"] for r in rows} == set(changes.MASKS)
+    assert {r["mask"] for r in rows} == {"true", "one voxel larger"}  # a smaller mask holds no voxel
     assert all(float(r["suvmean_recovered_low"]) < float(r["suvmean_recovered_high"]) for r in rows)
     assert float(rows[0]["true_suvmean_percent"]) < -15 and "## By change" in written.read_text()
     by_mask = {r["mask"]: r for r in rows if r["lesion"] == rows[0]["lesion"]}
@@ -64,3 +85,10 @@ def test_the_study_compares_two_visits_of_a_subject(tmp_path, monkeypatch):
     assert larger > true + 5
     assert float(rows[0]["true_tlg_ratio"]) == pytest.approx(float(rows[0]["true_suvmean_ratio"]))
     assert (tmp_path / "out" / "changes.png").is_file()
+    path = changes.changes_study(tmp_path / "calibrated", "data", device="cpu", calibrate=True, command="c")
+    shares = read_calibration(path).shares["sinogram"]
+    assert set(shares) == set(changes.MEASURES) and all(share > 0 for share in shares.values())
+    plain = table(tmp_path / "calibrated" / "changes.csv")[0]
+    width, own = (np.log1p(float(r["suvpeak_recovered_high"]) / 100) - np.log1p(float(r["suvpeak_recovered_low"]) / 100)
+                  for r in (plain, rows[0]))  # fmt: skip
+    assert own / width == pytest.approx(common_errors.calibration().shares["sinogram"]["suvpeak"], rel=1e-6)

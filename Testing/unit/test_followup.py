@@ -12,7 +12,9 @@ from tiny import table
 from visits import Pair, two_visits
 
 from PETSuperResLib.cli import run
+from PETSuperResLib.commands.followup import _changes
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError
+from PETSuperResLib.followup import common_errors
 from PETSuperResLib.followup import compare as module
 from PETSuperResLib.followup.change import Change, change
 from PETSuperResLib.followup.compare import FollowUp, compare
@@ -120,6 +122,83 @@ def test_what_was_recovered_changes_by_the_intervals_of_both_visits():
     assert 0.88 < np.mean([f.low < -30 < f.high for f in found]) < 0.92
     sure, unsure = found[0], change("suvmean_recovered", {"suvmean_recovered": 5.0}, {"suvmean_recovered": 3.0})
     assert sure.real and unsure.percent == pytest.approx(-40) and unsure.real is None
+
+
+IMAGE = {
+    "measurement": "image",
+    "sampler": {"name": "standard"},
+    "prior": {"sha256": "ab"},
+    "resolution": {"fwhm_mm": [6.0, 5.0], "psf_modelled": True, "penalised": False},
+    "noise": {"percent_at_suv_1": 10.0},
+}
+SINOGRAM = {
+    **IMAGE,
+    "measurement": "sinogram",
+    "scanner": {"fwhm_transaxial_mm": 8.0, "fwhm_axial_mm": 0.0},
+    "trues_per_slice": 70000,
+}
+OTHERS = {
+    "another FWHM": {"resolution": IMAGE["resolution"] | {"fwhm_mm": [6.0, 5.6]}},
+    "another reconstruction": {"resolution": IMAGE["resolution"] | {"psf_modelled": False}},
+    "another noise": {"noise": {"percent_at_suv_1": 16.0}},
+    "another quality": {"sampler": {"name": "draft"}},
+    "another prior": {"prior": {"sha256": "cd"}},
+    "no report of it": {"noise": None},
+}
+
+
+@pytest.fixture
+def shares(monkeypatch):
+    found = {"image": {"suvpeak": 0.4, "suvmean": 1.1}, "sinogram": {"suvpeak": 0.5, "suvmean": 1.5}}
+    monkeypatch.setattr(common_errors, "calibration", lambda: common_errors.ChangeCalibration(found, {}))
+    return found
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_errors_cancel_in_the_change_between_visits_that_were_measured_alike(name, shares):
+    near = IMAGE | {"resolution": IMAGE["resolution"] | {"fwhm_mm": [6.5, 5.0]}, "noise": {"percent_at_suv_1": 14.0}}
+    assert common_errors.shares_of(IMAGE, near) == shares["image"]
+    assert common_errors.shares_of(SINOGRAM, SINOGRAM | {"trues_per_slice": 40000}) == shares["sinogram"]
+    other = common_errors.shares_of(IMAGE, IMAGE | OTHERS[name])
+    assert other["suvpeak"] == 1 and other["suvmean"] == 1.1 and other["tlg"] == 1
+    assert common_errors.shares_of(SINOGRAM, SINOGRAM | {"trues_per_slice": 20000})["suvpeak"] == 1
+    assert common_errors.shares_of(IMAGE, SINOGRAM)["suvmean"] == 1.5
+    assert set(common_errors.shares_of({}, {}).values()) == {1.0}
+
+
+def test_the_interval_of_a_change_reaches_the_share_of_those_of_both_visits(shares):
+    def found(*reports):
+        visits = [
+            replace(visit(A, name=str(n)), report=report, images={"pet": visit(A).pet, "sr": visit(A).pet},
+                    recovered={"Lesion 1": {"suvpeak_recovered": 5.0, "suvpeak_low": 4.0, "suvpeak_high": 6.0}})
+            for n, report in enumerate(reports)
+        ]  # fmt: skip
+        row = next(r for r in compare(visits).rows if r["visit"] == 2 and r["image"] == "sr")
+        return [math.log1p(row[f"suvpeak_recovered_change_{end}"] / 100) for end in ("low", "high")]
+
+    whole, part = found({}, {}), found(IMAGE, IMAGE)
+    assert part == pytest.approx([0.4 * end for end in whole]) and whole[0] < -0.2 and whole[1] > 0.2
+
+
+def test_the_shell_shows_the_recovered_suvpeak_with_its_change(shares):
+    ends = {"suvpeak_low": 4.5, "suvpeak_high": 5.5}
+    visits = [
+        replace(visit(A, name=name), report=IMAGE, images={"pet": visit(A).pet, "sr": visit(A).pet},
+                recovered={"Lesion 1": {"suvpeak_recovered": 5.0 * of, **{end: of * suv for end, suv in ends.items()}}})
+        for name, of in (("before", 1.0), ("after", 0.9))
+    ]  # fmt: skip
+    text = _changes(compare(visits))
+    assert "SUVpeak recovered" in text.splitlines()[0] and "4.50 (-10 %*)" in text  # within 6 %; whole: within 15 %
+
+
+def test_the_bundled_calibration_of_changes_is_one_and_no_other_file_is(tmp_path):
+    bundled = common_errors.read_calibration()
+    assert set(bundled.shares) == {"image", "sinogram"} and bundled.made["level"] == 0.9
+    assert all(set(of) == set(common_errors.MEASURES) and min(of.values()) > 0.1 for of in bundled.shares.values())
+    for wrong in ("{}", "[]", "nonsense", '{"format": "PETSuperRes change calibration 1", "shares": {"image": 3}}'):
+        (tmp_path / "wrong.json").write_text(wrong)
+        with pytest.raises(InputError, match="is not a calibration of changes"):
+            common_errors.read_calibration(tmp_path / "wrong.json")
 
 
 def test_values_changes_and_the_places_of_lesions_that_are_not_there():

@@ -1,12 +1,13 @@
 """Known changes between two simulated visits: pairing, and how many lie in the intervals of what is recovered.
 
-The visits are the painted anatomies that no interval was calibrated on (:mod:`.lesion_scenes`), scanned twice. In turn
-a lesion has lost 30 % of its uptake above the surroundings at the second visit, is as it was, has gained 15 %, has
-vanished, or is new.
+The visits are painted anatomies (:mod:`.lesion_scenes`), scanned twice. In turn a lesion has lost 30 % of its uptake
+above the surroundings at the second visit, is as it was, has gained 15 %, has vanished, or is new. The anatomies that
+calibrate recovered SUVs calibrate their changes as well, the others check them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,24 +16,31 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ...files import write_csv, write_text
+from ...files import to_json, write_csv, write_text
+from ...followup.common_errors import ChangeCalibration
 from ...followup.compare import FollowUp, compare
 from ...followup.visit import Visit, recovered_of
+from ...inputs import resolution_of_pet
 from ...lesions.blobs import smooth_inside
 from ...lesions.intervals import LEVEL
+from ...lesions.measures import MEASURES as SHOWN
 from ...lesions.measures import measure_lesions
 from ...lesions.segments import Segment, segments_of
+from ...physics.image_model import ImageMeasurement
 from ...prior import Prior
+from ...problem import Problem
 from ...progress import Callback, Reporter
 from ...remeasure import lesions_of_result
+from ...sampling import Sampler
+from ...version import __version__
 from ...volume import Volume
 from ..plotting import save_figure
 from .lesion_scenes import Scan, scans
-from .lesions import QUALITY, Row, moved_labels
+from .lesions import MASKS, QUALITY, UNSEEN, Row, conformal_quantiles, moved_labels
 from .summary import heading, markdown
 from .tables import Cell, Table
 
-MASKS = {"true": 0, "one voxel larger": 1}  # of the second visit
+CALIBRATION = "changes.json"  # to be Resources/change_calibration.json
 FACTORS = (0.7, 1.0, 1.15, 0.0, np.inf)  # of the contrast at the second visit to that at the first
 TITLES = {0.7: "-30 %", 1.0: "none", 1.15: "+15 %"}
 ANOTHER_SEED = 500  # of the second visit's noise, and of each further draw
@@ -52,6 +60,7 @@ def changes_study(
     data: str | Path,
     cts: str | Path | None = None,
     draws: int = 1,
+    calibrate: bool = False,
     quality: str = QUALITY,
     limit: int | None = None,
     prior: str | Path | None = None,
@@ -61,24 +70,67 @@ def changes_study(
 ) -> Path:
     """Compare two visits of every test anatomy: changes.csv, changes.md, changes.png; returns the second.
 
-    ``draws`` of noise of each; ``limit``: only so many anatomies and inputs. The images are kept in ``out`` for a run
+    ``draws`` of noise of each. ``calibrate``: of the validation anatomies, and changes.json with the shares of the
+    intervals is made; its path is returned. ``limit``: only so many scans. The images are kept in ``out`` for a run
     that goes on.
     """
     report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
-    first = scans("test", data, cts)[:limit]
+    first = scans("validation" if calibrate else "test", data, cts)[:limit]
+    if calibrate:
+        first = [scan for scan in first if scan.condition not in UNSEEN]
     chosen = [replace(scan, seed=scan.seed + 2 * ANOTHER_SEED * n) for n in range(draws) for scan in first]
     rows: list[Row] = []
     for number, scan in enumerate(chosen):
         report(f"{scan.subject.name}, {scan.condition}", number / len(chosen))
-        rows += pair_rows(scan, loaded, quality, out / "kept", device)
+        rows += pair_rows(scan, loaded, quality, out / "kept", device, shared=not calibrate)
         write_csv(out / "changes.csv", rows, COLUMNS)
     report("done", 1.0)
+    if calibrate:
+        made: dict[str, Any] = {"level": LEVEL, "command": command, "version": __version__, "quality": quality}
+        made |= {"masks": list(MASKS), "left_out": UNSEEN, "seeds": sorted({s.seed for s in chosen})}
+        return write_text(out / CALIBRATION, to_json(calibrated(rows, made).to_dict()))
     changes_figure(out / "changes.png", rows)
     return write_text(out / "changes.md", "\n".join([*heading("Changes", command, loaded), *changes_lines(rows)]))
 
 
-def pair_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str) -> list[Row]:
-    """A row for every lesion of a subject and mask: its true change, and what a comparison of the visits says of it."""
+def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> ChangeCalibration:
+    """By input and measure, the share of the combined intervals that holds :data:`~.intervals.LEVEL` of the changes.
+
+    By whichever mask of the second visit asks for most, every anatomy with the same weight. ``rows`` are of intervals
+    that no share has scaled.
+    """
+    shares: dict[str, dict[str, float]] = {}
+    lesions: dict[str, int] = {}
+    for kind in dict.fromkeys(row["input"] for row in rows):
+        shares[kind] = {}
+        for name in MEASURES:
+            known = [r for r in rows if r["input"] == kind and r.get(f"{name}_recovered_low") is not None]
+            by_mask = [[row for row in known if row["mask"] == mask] for mask in MASKS]
+            shares[kind][name] = max(_share(mine, name) for mine in by_mask if mine)
+            lesions[kind] = max(lesions.get(kind, 0), *map(len, by_mask))
+    return ChangeCalibration(shares, made | {"lesions": lesions})
+
+
+def _share(rows: Sequence[Row], name: str) -> float:
+    patients = [row["patient"] for row in rows]
+    weights = np.array([1 / patients.count(patient) for patient in patients])
+    reach = np.array([_reach(row, name) for row in rows])
+    return conformal_quantiles(reach, weights, (1.0, 1 - LEVEL))[1]
+
+
+def _reach(row: Row, name: str) -> float:
+    """The distance of the true change from the recovered one over that of the interval's end, on the logarithms."""
+    parts = (row[f"{name}_recovered_{part}"] for part in ("percent", "low", "high"))
+    found, low, high = (math.log1p(part / 100) for part in parts)
+    distance = math.log(row[f"true_{name}_ratio"]) - found
+    return distance / (high - found if distance > 0 else low - found)
+
+
+def pair_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str, shared: bool = True) -> list[Row]:
+    """A row for every lesion of a subject and mask: its true change, and what a comparison of the visits says of it.
+
+    ``shared``: errors that both visits have in common cancel in the intervals (:mod:`~.followup.common_errors`).
+    """
     pet, ct, labels = scan.subject.load()
     if labels is None:
         return []
@@ -91,10 +143,16 @@ def pair_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str)
         images, factors = _painted(pet, surroundings, labels, number)
         masks = list(MASKS) if number else ["true"]
         found, truth = _visit(own, images, ct, prior, quality, folder, device, masks)
-        visits.append(found)
+        visits.append(found if shared else {mask: replace(visit, report={}) for mask, visit in found.items()})
         truths.append(truth)
     compared = {mask: compare([visits[0]["true"], visits[1][mask]], aligned=True) for mask in MASKS}
-    return [{**row, "mask": mask} for mask, done in compared.items() for row in _rows(scan, done, truths, factors)]
+    drawn = {mask: {segment.name for segment in visits[1][mask].segments} for mask in MASKS}
+    return [
+        {**row, "mask": mask}
+        for mask, done in compared.items()
+        for row in _rows(scan, done, truths, factors)
+        if row["lesion"] in drawn[mask] or row["lesion"] not in drawn["true"]  # not those that a smaller mask loses
+    ]
 
 
 def _without(pet: Volume, labels: Volume) -> Volume:
@@ -141,8 +199,20 @@ def _visit(
         labels = moved_labels(images[1], MASKS[mask])
         segments = segments_of(labels) if labels.array.any() else []
         recovered = {one.name: recovered_of(vars(one)) for one in lesions_of_result(data, image, segments)}
-        visits[mask] = Visit(f"visit {scan.seed}", seen, tuple(segments), recovered=recovered)
+        report = _report(scan, problem, prior, quality)
+        visits[mask] = Visit(f"visit {scan.seed}", seen, tuple(segments), recovered=recovered, report=report)
     return visits, _truth(simulation.truth, visits["true"].segments)
+
+
+def _report(scan: Scan, problem: Problem, prior: Prior, quality: str) -> dict[str, Any]:
+    """What a reconstruction's report would tell of how the visit was measured."""
+    measurement = problem.measurement
+    known = {"sampler": {"name": Sampler.get(quality, scan.input).name}, "prior": {"sha256": prior.sha256}}
+    if isinstance(measurement, ImageMeasurement):
+        resolution = resolution_of_pet(measurement.image)[1].to_dict()
+        return known | {"measurement": "image", "resolution": resolution, **problem.facts}
+    facts = {"scanner": measurement.scanner.to_dict(), "trues_per_slice": measurement.trues_per_slice}
+    return known | {"measurement": "sinogram", **facts}
 
 
 def _truth(reference: Volume, segments: Sequence[Segment]) -> dict[str, dict[str, float]]:
@@ -195,13 +265,14 @@ def changes_lines(rows: Sequence[Row]) -> list[str]:
     kinds = list(dict.fromkeys(row["input"] for row in rows))
     right = {kind: [row["paired"] == "yes" for row in rows if row["input"] == kind] for kind in kinds}
     told = "; ".join(f"{kind}s {sum(of)} of {len(of)}" for kind, of in right.items())
-    known = [row for row in rows if row["status"] == "paired" and row["suvmean_recovered_low"] is not None]
+    known = [row for row in rows if row["status"] == "paired" and row["suvpeak_recovered_low"] is not None]
     true = [row for row in known if row["mask"] == "true"]
     return [
-        "Two visits of painted anatomies that nothing was tuned on, aligned. Errors are of the change of SUVmean, in "
-        "per cent of the first visit: the median without sign. Coverage is the share of lesions whose true change "
-        f"lies in the interval that those of both visits give ({100 * LEVEL:.0f} % are aimed at); width is the median "
-        "of that interval in per cent of the first visit. *Real* is the share of which the interval leaves out 0.",
+        "Two visits of painted anatomies that nothing was tuned on, aligned. Errors are of the change of SUVmean in "
+        "the PET, in the result and as recovered, and of the recovered SUVpeak, in per cent of the first visit: the "
+        "median without sign. Coverage is the share of lesions whose true change lies in the interval that those of "
+        f"both visits give ({100 * LEVEL:.0f} % are aimed at); width is the median of that interval in per cent of the "
+        "first visit. *Real* is the share of which the interval leaves out 0. Of a few lesions SUVpeak is told alone.",
         "",
         f"Paired rightly, new and vanished ones and all masks included: {told}.",
         "",
@@ -226,7 +297,9 @@ def _size(row: Row) -> str:
 
 def _table(rows: Sequence[Row], title: str, group: Any, names: Sequence[str], whole: bool = True) -> list[str]:
     covered = (f"{name} covered %" for name in ("SUVmean", "SUVpeak", "SUVmax", "TLG"))
-    heads = ("Input", title, "lesions", "anatomies", "PET", "result", "recovered", "width %", *covered, "real %")
+    widths = ("SUVmean width %", "SUVpeak width %")
+    real = ("SUVmean real %", "SUVpeak real %")
+    heads = ("Input", title, "lesions", "anatomies", "PET", "result", "recovered", "SUVpeak", *widths, *covered, *real)
     body = []
     for kind in dict.fromkeys(row["input"] for row in rows):
         of_kind = [row for row in rows if row["input"] == kind]
@@ -234,15 +307,27 @@ def _table(rows: Sequence[Row], title: str, group: Any, names: Sequence[str], wh
             mine = [row for row in of_kind if name in ("all", group(row))]
             if not mine:
                 continue
-            true = np.array([row["true_suvmean_percent"] for row in mine])
-            errors = [np.array([row[f"{image}_suvmean_percent"] for row in mine]) - true for image in IMAGES]
-            widths = [row["suvmean_recovered_high"] - row["suvmean_recovered_low"] for row in mine]
+            means = [row for row in mine if row["suvmean_recovered_low"] is not None]
+            true = np.array([row["true_suvmean_percent"] for row in means])
+            errors = [np.array([row[f"{image}_suvmean_percent"] for row in means]) - true for image in IMAGES]
+            errors.append(
+                np.array([r["suvpeak_recovered_percent"] - 100 * (r["true_suvpeak_ratio"] - 1) for r in mine])
+            )
             cells = [kind, name, str(len(mine)), str(len({row["patient"] for row in mine}))]
-            cells += [f"{np.median(np.abs(error)):.1f}" for error in errors] + [f"{np.median(widths):.0f}"]
+            cells += [f"{np.median(np.abs(error)):.1f}" for error in errors]
+            cells += [f"{_width(of, measure):.0f}" for of, measure in ((means, "suvmean"), (mine, "suvpeak"))]
             cells += [f"{coverage(mine, measure):.0f}" for measure in MEASURES]
-            cells.append(f"{100 * np.mean([row['suvmean_recovered_real'] == 'yes' for row in mine]):.0f}")
+            cells += [f"{_real(of, measure):.0f}" for of, measure in ((means, "suvmean"), (mine, "suvpeak"))]
             body.append(tuple(map(Cell, cells)))
     return markdown(Table(heads, tuple(body)))
+
+
+def _width(rows: Sequence[Row], measure: str) -> float:
+    return float(np.median([row[f"{measure}_recovered_high"] - row[f"{measure}_recovered_low"] for row in rows]))
+
+
+def _real(rows: Sequence[Row], measure: str) -> float:
+    return 100 * float(np.mean([row[f"{measure}_recovered_real"] == "yes" for row in rows]))
 
 
 def coverage(rows: Sequence[Row], measure: str) -> float:
@@ -254,24 +339,29 @@ def coverage(rows: Sequence[Row], measure: str) -> float:
 
 
 def changes_figure(path: Path, rows: Sequence[Row]) -> Path:
-    """Draw recovered over true change of SUVmean with its interval, and the change in the PET."""
+    """Draw recovered over true changes of SUVmean and SUVpeak with their intervals, and the change in the PET."""
     from matplotlib.figure import Figure
 
-    seen = [row for row in rows if row["status"] == "paired" and row["mask"] == "true"]
-    paired = [row for row in seen if row["suvmean_recovered_low"] is not None]
+    paired = [row for row in rows if row["status"] == "paired" and row["mask"] == "true"]
     kinds = list(dict.fromkeys(row["input"] for row in paired))
-    figure = Figure((5.5 * max(1, len(kinds)), 4.6), layout="tight")
-    for axis, kind in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False, sharey=True)[0], kinds, strict=False):
-        mine = [row for row in paired if row["input"] == kind]
-        true, found, pet = (np.array([r[f"{n}_suvmean_percent"] for r in mine]) for n in ("true", "recovered", "pet"))
-        ends = np.array([[row[f"suvmean_recovered_{end}"] for row in mine] for end in ("low", "high")])
-        place = true + np.linspace(-2, 2, len(mine))
-        axis.errorbar(place, found, np.abs(ends - found), fmt="o", color="tab:green", ms=3, lw=0.6, label="recovered")
-        axis.plot(place, pet, "x", color="0.5", ms=4, label="PET")
-        axis.axline((0, 0), slope=1, color="0.3", lw=0.8)
-        axis.set(xlabel="true change of SUVmean, %", title=f"from {kind}s", xlim=(-40, 25), ylim=(-80, 80))
-        axis.grid(alpha=0.25)
-        axis.legend(fontsize=8)
-    figure.axes[0].set_ylabel("found, %")
+    figure = Figure((5.5 * max(1, len(kinds)), 8.4), layout="tight")
+    axes = figure.subplots(2, max(1, len(kinds)), squeeze=False, sharey=True)
+    for line, name in zip(axes, ("suvmean", "suvpeak"), strict=True):
+        for axis, kind in zip(line, kinds, strict=False):
+            mine = [r for r in paired if r["input"] == kind and r[f"{name}_recovered_low"] is not None]
+            true = np.array([100 * (row[f"true_{name}_ratio"] - 1) for row in mine])
+            found, low, high = (
+                np.array([row[f"{name}_recovered_{part}"] for row in mine]) for part in ("percent", "low", "high")
+            )
+            place, ends = true + np.linspace(-2, 2, len(mine)), np.abs([found - low, high - found])
+            axis.errorbar(place, found, ends, fmt="o", color="tab:green", ms=3, lw=0.6, label="recovered")
+            if name == "suvmean":
+                axis.plot(place, [row["pet_suvmean_percent"] for row in mine], "x", color="0.5", ms=4, label="PET")
+            axis.axline((0, 0), slope=1, color="0.3", lw=0.8)
+            title = SHOWN[name].title
+            axis.set(xlabel=f"true change of {title}, %", title=f"{title} from {kind}s", xlim=(-40, 25), ylim=(-80, 80))
+            axis.grid(alpha=0.25)
+            axis.legend(fontsize=8)
+        line[0].set_ylabel("found, %")
     figure.suptitle(f"Two visits with {100 * LEVEL:.0f} % intervals. Research use only.", fontsize=9)
     return save_figure(figure, path)
