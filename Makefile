@@ -31,7 +31,7 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not timing" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m "timing and not slow"
+	$(BIN)/python -m pytest Testing/slicer -m "timing and not slow"
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -20,6 +20,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that hold a time are the panel's: 'make test' looks for them in its folder alone, to collect less."""
+    panel = Path(__file__).parent / "slicer"
+    elsewhere = [item.nodeid for item in items if item.get_closest_marker("timing") and panel not in item.path.parents]
+    if elsewhere:
+        raise pytest.UsageError(f"Move these tests to Testing/slicer, or 'make test' leaves them out: {elsewhere}")
+
+
 @pytest.fixture(params=GEOMETRIES)
 def awkward(request: pytest.FixtureRequest) -> Volume:
     """Random values with anisotropic voxels, an offset origin and each kind of orientation."""

@@ -52,7 +52,7 @@ def quickened(monkeypatch) -> None:
     monkeypatch.setattr(bench, "whole_runs", lambda prior: [dict.fromkeys(bench.RUN_COLUMNS, 1)])
 
 
-@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_it_prints_tables_and_writes_strict_json(quick, quickened, tmp_path, capsys):
     seen = []
     figures = bench.benchmark(tmp_path, quick, progress=lambda event: seen.append(event.fraction))
