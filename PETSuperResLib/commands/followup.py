@@ -150,4 +150,6 @@ def _cell(row: Mapping[str, Any], measure: str) -> str:
     if value is None:
         return "-"
     mark = "*" if row.get(f"{measure}_change_real") == "yes" else ""
-    return f"{value:.2f}" + ("" if percent is None else f" ({percent:+.0f} %{mark})")
+    low, high = (row.get(f"{measure}_change_{end}") if measure == RECOVERED else None for end in ("low", "high"))
+    ends = "" if low is None or high is None else f", {low:+.0f} to {high:+.0f}"
+    return f"{value:.2f}" + ("" if percent is None else f" ({percent:+.0f} %{mark}{ends})")

@@ -23,6 +23,7 @@ LIVER_RAS = (76.0, -4.0, -8.0)  # mm, in the phantom
 def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     """Write start.png (PET over CT), running.png (preview), petct.png (spheres), panel.png (comparison), and the
     sections' pictures: advanced.png, lesions.png and followup.png; statistics.png, of Segment Statistics."""
+    folder.mkdir(parents=True, exist_ok=True)
     host = slicer_host.start()
     panel = host.open_module()
     host.window.resize(1500, 1040)

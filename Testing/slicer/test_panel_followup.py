@@ -227,6 +227,16 @@ def test_a_line_of_what_was_recovered_has_its_intervals_and_every_line_a_name_of
     host.spin(0.1)
 
 
+def test_the_table_has_the_intervals_of_what_was_recovered_and_of_its_change(compared):
+    report = followup.report_of(compared)
+    change = {"percent": -29.0, "low": -38.4, "high": -20.6, "real": "yes"}
+    fitted = {"suvpeak_recovered": 5.1, "suvpeak_low": 4.62, "suvpeak_high": 5.9}
+    fitted |= {f"suvpeak_recovered_change_{part}": value for part, value in change.items()}
+    rows = [row | fitted | {"image": "sr"} for row in report["rows"] if row["visit"] == 2]
+    texts = [cell for row in view.cells(report | {"rows": rows}, "suvpeak") for cell in row]
+    assert any("5.10 (4.6 to 5.9), -29 % (-38 to -21) *" in text for text in texts)
+
+
 def test_names_of_many_lines_are_small_enough_for_the_plot(compared):
     report = followup.report_of(compared)
     fonts = []

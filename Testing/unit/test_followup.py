@@ -188,7 +188,7 @@ def test_the_shell_shows_the_recovered_suvpeak_with_its_change(shares):
         for name, of in (("before", 1.0), ("after", 0.9))
     ]  # fmt: skip
     text = _changes(compare(visits))
-    assert "SUVpeak recovered" in text.splitlines()[0] and "4.50 (-10 %*)" in text  # within 6 %; whole: within 15 %
+    assert "SUVpeak recovered" in text.splitlines()[0] and "4.50 (-10 %*, -15 to -5)" in text
 
 
 def test_the_bundled_calibration_of_changes_is_one_and_no_other_file_is(tmp_path):

@@ -59,7 +59,8 @@ def by_lesion(report: Mapping[str, Any]) -> dict[int, list[Row]]:
 
 
 def _cell(row: Row, name: str) -> str:
-    """``5.10 (4.60 to 5.90), -29 % *``: the value, its interval, its change, and * where that is real."""
+    """``5.10 (4.6 to 5.9), -29 % (-38 to -21) *``: the value and its change, both with the intervals of what was
+    recovered, and * where the change is real."""
     value, percent = row.get(name), row.get(f"{name}_change_percent")
     if value is None:
         return "-"
@@ -67,7 +68,9 @@ def _cell(row: Row, name: str) -> str:
     low, high = (row.get(f"{measure}_{end}") if measure != name else None for end in ("low", "high"))
     interval = "" if low is None or high is None else f" ({low:.1f} to {high:.1f})"
     mark = " *" if row.get(f"{name}_change_real") == "yes" else ""
-    return f"{value:.2f}{interval}" + ("" if percent is None else f", {percent:+.0f} %{mark}")
+    first, last = (row.get(f"{name}_change_{end}") if measure != name else None for end in ("low", "high"))
+    ends = "" if first is None or last is None else f" ({first:+.0f} to {last:+.0f})"
+    return f"{value:.2f}{interval}" + ("" if percent is None else f", {percent:+.0f} %{ends}{mark}")
 
 
 def class_words(report: Mapping[str, Any], uptake: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
