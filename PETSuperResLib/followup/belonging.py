@@ -11,10 +11,11 @@ from typing import Any
 from ..errors import GeometryError, InputError
 from ..files import file_hash
 from ..volume import Volume
+from .common_errors import differing
 from .visit import Visit
 
-RECONSTRUCTION = {  # of a result's report: part, field, and what they are called
-    ("sampler", None): "quality",
+RECONSTRUCTION = {  # of the report of a result from an image: part, field, and what they are called
+    ("sampler", "name"): "quality",
     ("prior", "sha256"): "prior",
     ("resolution", "stated_mm"): "FWHM",
     ("resolution", "filter_fwhm_mm"): "filter",
@@ -107,19 +108,19 @@ def _date(visit: Visit) -> str:
 def _reconstructions(visits: Sequence[Visit]) -> list[str]:
     """A warning where the results are not all of one quality, prior and resolution."""
     reports = [v.report for v in visits if v.report]
+    apart = [words for report in reports[1:] for words in differing(reports[0], report) or []]
     different = [
         name
         for (part, field), name in RECONSTRUCTION.items()
-        if any(_setting(r, part, field) != _setting(reports[0], part, field) for r in reports[1:])
+        if any(_part(r, part).get(field) != _part(reports[0], part).get(field) for r in reports[1:])
     ]
+    if len({report.get("measurement") for report in reports}) > 1:
+        different = []  # a sinogram has no such resolution
+    different = list(dict.fromkeys([*different, *apart]))
     if not different:
         return []
-    return [f"The results differ in {', '.join(different)}: the limits hold for the same reconstruction only."]
-
-
-def _setting(report: Mapping[str, Any], part: str, field: str | None) -> Any:
-    found = _part(report, part)
-    return found if field is None else found.get(field)
+    wider = " Errors do not cancel in recovered changes, so their intervals are wider." if apart else ""
+    return [f"The results differ in {', '.join(different)}: the limits hold for the same reconstruction only.{wider}"]
 
 
 def _part(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:

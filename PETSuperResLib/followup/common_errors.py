@@ -21,6 +21,8 @@ from ..errors import InputError
 FILE = Path(__file__).parents[1] / "Resources" / "change_calibration.json"
 FORMAT = "PETSuperRes change calibration 1"
 FWHM_RATIO, NOISE_RATIO = 1.1, 1.5  # of two visits that were measured alike, at most
+SAME = ("measurement", "quality", "prior", "PSF", "penalty")
+NEAR = (("FWHM", FWHM_RATIO), ("axial FWHM", FWHM_RATIO), ("noise", NOISE_RATIO))
 MEASURES = ("suvmean", "suvpeak", "suvmax", "tlg")
 Shares = Mapping[str, float]
 
@@ -76,18 +78,24 @@ def shares_of(first: Mapping[str, Any], last: Mapping[str, Any]) -> Shares:
 
 def alike(first: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
     """Whether two reports tell of one kind of measurement, reconstruction and sampler, resolution and noise."""
+    return differing(first, last) == []
+
+
+def differing(first: Mapping[str, Any], last: Mapping[str, Any]) -> list[str] | None:
+    """In what two visits with these reports were not measured alike, in words; None where the reports do not tell."""
     try:
         one, other = _conditions(first), _conditions(last)
     except (KeyError, TypeError, ValueError):
-        return False
-    same = one[0] == other[0]
-    limits = (FWHM_RATIO, FWHM_RATIO, NOISE_RATIO)
-    pairs = zip(one[1], other[1], limits, strict=True)
-    return same and all(max(a, b) <= limit * min(a, b) for a, b, limit in pairs)
+        return None
+    if one[0][0] != other[0][0]:
+        return ["measurement (image or sinogram)"]
+    found = [name for name, a, b in zip(SAME, one[0], other[0], strict=False) if a != b]
+    near = zip(NEAR, one[1], other[1], strict=True)
+    return found + [name for (name, limit), a, b in near if max(a, b) > limit * min(a, b)]
 
 
 def _conditions(report: Mapping[str, Any]) -> tuple[tuple[Any, ...], tuple[float, ...]]:
-    """What must be the same, and FWHM (transaxial, axial) in mm and relative noise, which must be near."""
+    """What must be the same (:data:`SAME`), and what must be near (:data:`NEAR`)."""
     sampler, prior = report["sampler"]["name"], report["prior"]["sha256"]
     if report["measurement"] == "image":
         of = report["resolution"]

@@ -22,6 +22,7 @@ from .response import Response, classes
 from .visit import Visit, facts
 
 Point = tuple[float, float, float]
+UNLIKE = 2.0  # ratio of a lesion's volumes at two visits from which on it may have been drawn unlike
 NOT_DRAWN = 0.7  # of the SUVpeak before, from which on a lesion that is not drawn may have been forgotten
 
 
@@ -102,7 +103,7 @@ def compare(
     found = found_lesions(visits, links, carry)
     report("measuring the lesions", 0.8)
     rows = lesion_table(visits, links, found, threshold)
-    warnings += _forgotten(rows)
+    warnings += [*_forgotten(rows), *_drawn_unlike(visits, found)]
     report("placing references", 0.85)
     references = [_references(n, visits, stated or {}, registrations, warnings) for n in range(1, len(visits) + 1)]
     uptake = [_uptake(visit, regions, warnings) for visit, regions in zip(visits, references, strict=True)]
@@ -181,6 +182,26 @@ def _carry(registrations: Mapping[int, Registration], segment: Segment, source: 
     if moved is not None and source != target and target in registrations:
         moved = carried(moved, registrations[target].to_later, registrations[target].to_first)
     return moved
+
+
+def _drawn_unlike(visits: Sequence[Visit], found: Sequence[Found]) -> list[str]:
+    """A note on lesions whose contours differ much in volume from the visit before: they grew, or were drawn unlike."""
+    told, last = [], dict[int, tuple[float, Visit]]()
+    for one in found:
+        if not one.drawn or not one.segments:
+            continue
+        visit = visits[one.visit - 1]
+        volume = sum(float(s.mask.array.sum(dtype=float)) * s.mask.voxel_ml for s in one.segments)
+        before, then = last.get(one.lesion, (volume, visit))
+        if max(volume, before) > UNLIKE * min(volume, before):
+            told.append(f"{one.lesion} ({before:.1f} mL in {then.name}, {volume:.1f} mL in {visit.name})")
+        last[one.lesion] = volume, visit
+    if not told:
+        return []
+    return [
+        f"The contours differ much in volume, of lesion {', '.join(told)}: where they were drawn unlike, SUVmean, MTV "
+        "and TLG change by that alone, and SUVpeak is what to compare."
+    ]
 
 
 def _forgotten(rows: Sequence[Mapping[str, Any]]) -> list[str]:

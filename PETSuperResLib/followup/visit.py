@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..inputs import read_image
 from ..lesions.measures import INTERVALS, RECOVERED
@@ -17,6 +19,7 @@ from ..suv.body import lean_body_mass_kg
 from ..suv.volumes import check_suv, told
 from ..volume import Volume
 
+SAME_VOLUME = 0.02  # of a mask, up to which its volume differs by rounding
 LEAN = "LBMJANMA"  # the formula of lean body mass: Janmahasatian et al., Clin Pharmacokinet 2005
 
 
@@ -90,17 +93,26 @@ class Visit:
         volume = read_image(pet, "PT")
         notes = check_suv(volume)
         images, recovered, report = {"pet": volume}, {}, {}
+        measured: Sequence[Mapping[str, Any]] = ()
         if results is not None:
             result = target(results, "sr")
             report = report_of(result)
             images["sr"] = Volume.read(result, "SUVbw")
-            recovered = recovered_by_lesion(lesions_of(result, report))
+            measured = lesions_of(result, report)
+            recovered = recovered_by_lesion(measured)
         anatomy = None if ct is None else read_image(ct, "CT")
         notes += told(anatomy) if anatomy else []
         segments: tuple[Segment, ...] = ()
         if segmentation is not None and not _empty(segmentation):
             found = read_segmentation(segmentation, volume)
             segments, notes = found.segments, [*notes, *found.notes]
+        lost = _of_other_masks(measured, segments, images["sr"]) if recovered else []
+        recovered = {lesion: values for lesion, values in recovered.items() if lesion not in lost}
+        if lost:
+            notes.append(
+                f"What was recovered of {', '.join(lost)} is of another mask than the one given, and is left out: "
+                "reconstruct with the segmentation that is compared."
+            )
         file = None if isinstance(pet, Volume) else Path(pet)
         of_body = Body.of(volume, body)
         return cls(name, images, segments, anatomy, of_body, tuple(notes), recovered, file, report)
@@ -116,6 +128,18 @@ def recovered_of(lesion: Mapping[str, Any]) -> dict[str, Any]:
     names = (*RECOVERED, *INTERVALS, "evidence_sigma")
     known = {name: lesion[name] for name in names if lesion.get(name) not in (None, "")}
     return {name: value if name.endswith("_note") else float(value) for name, value in known.items()}
+
+
+def _of_other_masks(rows: Sequence[Mapping[str, Any]], segments: Sequence[Segment], result: Volume) -> list[str]:
+    """The names of lesions whose volume in a table (rows of a ``result``) is not that of the segments."""
+    recorded = {row["lesion"]: float(row["volume_ml"]) for row in rows if row.get("volume_ml")}
+    lost = []
+    for segment in segments:
+        volume = float(segment.weights(result)[0].sum(dtype=np.float64)) * result.voxel_ml
+        known = recorded.get(segment.name, volume)
+        if abs(volume - known) > SAME_VOLUME * known:
+            lost.append(segment.name)
+    return lost
 
 
 def _empty(segmentation: Volume | str | Path) -> bool:

@@ -26,7 +26,8 @@ LEAST_VOXELS = 500  # to measure in
 LAG_MM = 4.0  # of the second differences: far enough for noise that a filter correlates, too near for organs
 NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 CONTRADICTS = 1.5  # times the measured noise, or its inverse, from which a statement is doubted
-HELD = 1.25  # times the measured noise, or its inverse, that a stated one may be where the measured one is sure
+# times the measured noise, or its inverse, that a stated one may be: where the measured one is sure, and where a guess
+HELD, HELD_TO_GUESS = 1.25, 3.0
 LEAST_RATIO = 1e-5  # in SUV: an image without noise
 
 
@@ -87,24 +88,24 @@ class ImageNoise:
 
         ``percent``: standard deviation over mean of a voxel of SUV 1; None leaves the measured noise. ``sure``: the
         measured one is no guess, as the noise's correlation is known. A statement then counts up to :data:`HELD` times
-        it, and down to the inverse, because half or twice the noise would cost decibels (docs/validation.md). Where it
-        is a guess, or none could be measured, the statement counts as it is.
+        it, and down to the inverse, because half or twice the noise would cost decibels (docs/validation.md); where it
+        is a guess, up to :data:`HELD_TO_GUESS` times. Where none could be measured the statement counts as it is.
         """
         if percent is None:
             return self, []
         stated = replace(self, variance_ratio=(percent / 100) ** 2, origin="stated")
         times = math.sqrt(stated.variance_ratio / self.variance_ratio)
-        limit = HELD if sure else CONTRADICTS
-        if self.variance_ratio <= LEAST_RATIO or 1 / limit <= times <= limit:
+        doubtful, limit = (HELD, HELD) if sure else (CONTRADICTS, HELD_TO_GUESS)
+        if self.variance_ratio <= LEAST_RATIO or 1 / doubtful <= times <= doubtful:
             return stated, []
-        told = (
-            f"The stated noise of {percent:.3g} % is {times:.2g} times the {self.percent():.3g} % that the image shows"
-        )
-        if not sure:
-            return stated, [f"{told}: leave the statement out unless it comes from a phantom."]
-        bound = HELD if times > 1 else 1 / HELD
+        shown = f"{times:.2g} times the {self.percent():.3g} % that the image shows"
+        told = f"The stated noise of {percent:.3g} % is {shown}"
+        if 1 / limit <= times <= limit:
+            return stated, [f"{told}, and is taken: leave the statement out unless it comes from a phantom."]
+        bound = limit if times > 1 else 1 / limit
         held = replace(self, variance_ratio=self.variance_ratio * bound**2, origin="stated, held to what is measured")
-        return held, [f"{told}: {held.percent():.3g} % is taken, as far from it as a statement counts."]
+        reach = f"as a statement counts up to {limit:g} times what the image shows, and down to the inverse"
+        return held, [f"{told}: {held.percent():.3g} % is taken, {reach}."]
 
     def to_dict(self) -> dict[str, Any]:
         """For the report."""

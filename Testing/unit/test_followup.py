@@ -164,6 +164,18 @@ def test_errors_cancel_in_the_change_between_visits_that_were_measured_alike(nam
     assert common_errors.shares_of(SINOGRAM, SINOGRAM | {"trues_per_slice": 20000})["suvpeak"] == 1
     assert common_errors.shares_of(IMAGE, SINOGRAM)["suvmean"] == 1.5
     assert set(common_errors.shares_of({}, {}).values()) == {1.0}
+    assert (common_errors.differing(IMAGE, IMAGE | OTHERS[name]) is None) == (name == "no report of it")
+    assert common_errors.differing(IMAGE, SINOGRAM) == ["measurement (image or sinogram)"]
+    assert common_errors.differing(IMAGE, IMAGE | OTHERS["another noise"] | OTHERS["another quality"]) == [
+        "quality", "noise"]  # fmt: skip
+
+
+def test_contours_that_differ_much_in_volume_are_told():
+    larger = (A[0], 19, A[2])
+    told = compare([visit(A, B, name="before"), visit(larger, B, name="after")]).warnings
+    note = next(warning for warning in told if "drawn unlike" in warning)
+    assert "of lesion 1 (10.2 mL in before, 27.6 mL in after): " in note
+    assert not any("drawn unlike" in warning for warning in compare([visit(A), visit(A)]).warnings)
 
 
 def test_the_interval_of_a_change_reaches_the_share_of_those_of_both_visits(shares):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,51 @@ def test_results_of_another_pet_are_refused(pets, tmp_path, capsys):
 
 def test_a_file_given_twice_and_results_of_different_settings_are_told(pets, tmp_path, capsys):
     settings = [
-        {"sampler": {"steps": steps}, "resolution": {"stated_mm": fwhm}} for steps, fwhm in ((20, None), (50, 6.0))
+        {"sampler": {"name": name}, "resolution": {"stated_mm": fwhm}}
+        for name, fwhm in (("draft", None), ("paper", 6.0))
     ]
     own = [result(tmp_path / f"r{n}", pets[0], **values) for n, values in enumerate(settings)]
     assert run(words([pets[0], pets[0]], *own)) == 0
     text = capsys.readouterr().out
     assert "study 1 and study 2 are the same PET" in text
     assert "The results differ in quality, FWHM: the limits hold for the same reconstruction only." in text
+
+
+@pytest.mark.parametrize("body", [("--weight", "80000"), ("--weight", "80", "0.5"), ("--height", "1.75")])
+def test_a_body_in_other_units_is_refused(pets, tmp_path, capsys, body):
+    own = [result(tmp_path / f"r{n}", pet) for n, pet in enumerate(pets)]
+    assert run([*words(pets, *own), *body]) == 2
+    error = capsys.readouterr().err
+    assert body[0] in error and body[-1] in error and not (tmp_path / "out").exists()
+
+
+def test_results_that_were_measured_unlike_are_told():
+    """An image and a sinogram, whose sampler has values of its own under one name; and images of other noise."""
+    known = {"sampler": {"name": "draft", "steps": 2}, "prior": {"sha256": "a"}, "measurement": "image",
+             "resolution": {"fwhm_mm": [6, 5], "psf_modelled": True, "penalised": False},
+             "noise": {"percent_at_suv_1": 10.0}}  # fmt: skip
+    counted = known | {"measurement": "sinogram", "resolution": None, "sampler": {"name": "draft", "steps": 3},
+                       "scanner": {"fwhm_transaxial_mm": 8, "fwhm_axial_mm": 0}, "trues_per_slice": 9e4}  # fmt: skip
+    for other, words in (
+        (counted, "measurement (image or sinogram)"),
+        (known | {"noise": {"percent_at_suv_1": 20}}, "noise"),
+    ):
+        (told,) = check_studies([replace(study("a"), report=known), replace(study("b"), report=other)])
+        assert told.startswith(f"The results differ in {words}: ") and "Errors do not cancel" in told
+    assert check_studies([replace(study("a"), report=known)] * 2) == []
+
+
+@pytest.mark.parametrize("part", [1.0, 0.9])
+def test_what_was_recovered_with_another_mask_is_left_out_and_told(pets, tmp_path, part):
+    folder, volume = Path(result(tmp_path / "r", pets[0])), float(lesion().sum()) * GRID.voxel_ml
+    name = Visit.read("a", pets[0], segmentation=tmp_path / "seg.nii.gz").segments[0].name
+    (folder / "lesions.csv").write_text(f"lesion,suvpeak_recovered,volume_ml\n{name},5.0,{part * volume}\n")
+    report = json.loads((folder / "report.json").read_text())
+    report["outputs_sha256"]["lesions.csv"] = file_hash(folder / "lesions.csv")
+    (folder / "report.json").write_text(json.dumps(report))
+    read = Visit.read("a", pets[0], segmentation=tmp_path / "seg.nii.gz", results=folder)
+    assert (name in read.recovered) == (part == 1)
+    assert any(f"recovered of {name} is of another mask" in note for note in read.notes) == (part != 1)
 
 
 def test_results_of_dicom_folders_are_told_apart_by_their_places(tmp_path):

@@ -137,7 +137,11 @@ def test_a_stated_noise_counts_as_far_as_the_image_bears_it_out(percent):
 def test_a_stated_noise_counts_as_it_is_where_the_measured_one_is_a_guess(percent, told):
     taken, warnings = image_noise(noisy(0.01, 5.0), 5.0).or_stated(percent, sure=False)
     assert taken.percent() == pytest.approx(percent) and taken.origin == "stated"
-    assert len(warnings) == told and all("phantom" in warning for warning in warnings)
+    assert len(warnings) == told and all("is taken: " in one and "phantom" in one for one in warnings)
+    measured = image_noise(noisy(0.01, 5.0), 5.0)
+    for far, times in ((0.05, 1 / 3), (200.0, 3.0)):
+        taken, warnings = measured.or_stated(far, sure=False)
+        assert taken.percent() == pytest.approx(measured.percent() * times) and "3 times what" in warnings[0]
     still, warnings = image_noise(image_of(np.ones((20, 30, 30))), 5.0).or_stated(percent)
     assert still.percent() == pytest.approx(percent) and not warnings
 
