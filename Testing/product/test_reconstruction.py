@@ -287,8 +287,9 @@ def test_a_sinogram_of_another_patient_at_the_same_place_is_refused(run, simulat
 
 def test_noise_is_measured_in_the_image_unless_it_is_stated(run, result):
     assert result.report["noise"]["origin"] == "measured in the image" and result.report["noise"]["variance_ratio"] > 0
-    stated = run(noise=50.0).report["noise"]
-    assert stated["origin"] == "stated" and stated["percent_at_suv_1"] == 50
+    percent = round(1.2 * result.report["noise"]["percent_at_suv_1"], 2)
+    stated = run(noise=percent).report["noise"]
+    assert stated["origin"] == "stated" and stated["percent_at_suv_1"] == percent
 
 
 def test_the_noise_of_a_region_is_that_of_the_whole_image(run, result):
