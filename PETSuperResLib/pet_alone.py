@@ -18,6 +18,7 @@ from .lesions.measures import MTV, Lesion, measure_lesions
 from .lesions.recovery import Recovered, recover
 from .lesions.segments import Segment, region_around
 from .physics.amplitudes import Data
+from .physics.image_noise import ImageNoise
 from .physics.model import osem
 from .problem import Problem
 from .remeasure import neighbourhoods, supported
@@ -52,13 +53,13 @@ def lesions_of_pet(
     pet: Volume,
     segments: Sequence[Segment],
     resolution: ImageResolution,
-    noise: float | None = None,
+    noise: ImageNoise | None = None,
     threshold: float | str = MTV,
 ) -> list[Lesion]:
     """The SUVs of every segment that a PET (SUVbw) holds, with what is recovered of it, interval and evidence.
 
-    ``resolution`` is that of :func:`~.inputs.resolution_of_pet`. ``noise``, standard deviation over mean of a voxel of
-    SUV 1 in per cent, counts as in :func:`~.inputs.noise_of_pet`. The labels of the segments must differ.
+    ``resolution`` is that of :func:`~.inputs.resolution_of_pet`, ``noise`` that of :func:`~.inputs.noise_of_pet`; None
+    measures it. The labels of the segments must differ.
     """
     lesions = measure_lesions(pet, segments, threshold=threshold, skip_outside=True)
     return with_recovered_of_pet(lesions, pet, segments, resolution, noise)
@@ -69,7 +70,7 @@ def with_recovered_of_pet(
     pet: Volume,
     segments: Sequence[Segment],
     resolution: ImageResolution,
-    noise: float | None = None,
+    noise: ImageNoise | None = None,
 ) -> list[Lesion]:
     """Lesions measured in a PET with what :func:`lesions_of_pet` adds."""
     known = {lesion.label: lesion for lesion in lesions}
@@ -82,11 +83,11 @@ def with_recovered_of_pet(
 
 
 def parts(
-    pet: Volume, segments: Sequence[Segment], resolution: ImageResolution, noise: float | None = None
+    pet: Volume, segments: Sequence[Segment], resolution: ImageResolution, noise: ImageNoise | None = None
 ) -> Iterator[Part]:
     """The neighbourhoods of segments that a PET holds; ``noise`` as in :func:`lesions_of_pet`."""
     pet = axial(pet)
-    known, _ = noise_of_pet(pet, resolution, noise)
+    known = noise or noise_of_pet(pet, resolution)[0]
     for group in neighbourhoods(segments, max(pet.spacing)):
         image = crop_to_region(pet, region_around(group, 0.0), MARGIN_MM)
         measurement = pet_measurement(image, None, resolution, known)

@@ -12,7 +12,7 @@ from .common import MTV, Bar, VariadicCommand, table
 if TYPE_CHECKING:
     from ..followup.compare import FollowUp
 
-RECOVERED = "suvpeak_recovered"  # which hardly depends on how a lesion is drawn
+RECOVERED = "suvpeak_recovered"  # which depends little on how a lesion is drawn
 SHOWN = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg", RECOVERED)
 
 

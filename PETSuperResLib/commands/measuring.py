@@ -162,9 +162,9 @@ def _recovered(
         how = f" (--{error.option.replace('_', '-')})" if error.option else ""
         click.echo(f"Note: nothing is recovered. {str(error).removesuffix('.')}{how}.")
         return "", list(lesions)
-    _, of_noise = noise_of_pet(pet, resolution, noise)
+    taken, of_noise = noise_of_pet(pet, resolution, noise)
     for warning in (*resolution.warnings, *of_noise):
         click.echo(f"Note: {warning}")
     known = "" if scanner is None else f"{scanner.name}; "
     told = f"Recovered from the PET alone ({known}{resolution.words()}):"
-    return told, with_recovered_of_pet(lesions, pet, segments, resolution, noise)
+    return told, with_recovered_of_pet(lesions, pet, segments, resolution, taken)

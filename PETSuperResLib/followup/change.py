@@ -6,8 +6,8 @@ sqrt(2) w, with the within-subject coefficient of variation w (test-retest). The
 
 What was recovered has intervals of its own (:mod:`~PETSuperResLib.lesions.intervals`). Those of both visits give the
 one of their ratio, with their level of 90 %: on the logarithms the distances from the values to the opposite ends add
-in quadrature (Zou and Donner, Stat Med 2008;27:1693), less what both visits have in common
-(:mod:`.common_errors`). It is of the uptake at the two scans, whatever has changed it.
+in quadrature (Zou and Donner, Stat Med 2008;27:1693), times a calibrated share (:mod:`.common_errors`). It is of
+the uptake at the two scans, whatever has changed it.
 """
 
 from __future__ import annotations

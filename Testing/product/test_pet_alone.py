@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.grid import reordered
-from PETSuperResLib.inputs import resolution_of_pet
+from PETSuperResLib.inputs import noise_of_pet, resolution_of_pet
 from PETSuperResLib.lesions.segments import segments_of
 from PETSuperResLib.pet_alone import lesions_of_pet
 from PETSuperResLib.resolution import ImageResolution
@@ -82,8 +82,9 @@ def test_the_evidence_does_not_depend_on_how_a_known_resolution_is_stated(scan):
 def test_a_segment_far_from_others_is_fitted_by_itself_in_slices_of_any_direction(scan):
     pet, segments = scan
     _, resolution = resolution_of_pet(pet, fwhm=FWHM_MM)
-    both = lesions_of_pet(pet, segments, resolution, noise=5.0)
-    alone = lesions_of_pet(reordered(pet, (1, 2, 0)), [segments[1]], resolution, noise=5.0)
+    noise, _ = noise_of_pet(pet, resolution, 5.0)
+    both = lesions_of_pet(pet, segments, resolution, noise)
+    alone = lesions_of_pet(reordered(pet, (1, 2, 0)), [segments[1]], resolution, noise)
     assert alone[0].suvmean_recovered == pytest.approx(both[1].suvmean_recovered, rel=1e-4)
     assert alone[0].evidence_sigma == pytest.approx(both[1].evidence_sigma, rel=1e-3)
 

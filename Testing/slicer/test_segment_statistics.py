@@ -13,7 +13,7 @@ from SegmentStatistics import SegmentStatisticsLogic
 
 from PETSuperResLib import remeasure
 from PETSuperResLib.errors import InputError
-from PETSuperResLib.inputs import Inputs, resolution_of_pet
+from PETSuperResLib.inputs import Inputs, noise_of_pet, resolution_of_pet
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.rules import percist_threshold
 from PETSuperResLib.lesions.segments import segments_of
@@ -207,7 +207,8 @@ def test_from_the_console_a_pet_alone_is_measured_as_well(known):
     logic = load_module().PETSuperResLogic()
     table = logic.measureLesions(known.pet, known.segments, threshold="41%", fwhm=7.0, noise=10.0)
     _, resolution = resolution_of_pet(known.volume, fwhm=7.0)
-    wanted = lesions_of_pet(known.volume, segments_of(known.labels), resolution, 10.0, "41%")
+    noise, _ = noise_of_pet(known.volume, resolution, 10.0)
+    wanted = lesions_of_pet(known.volume, segments_of(known.labels), resolution, noise, "41%")
     values = table.GetTable()
     assert [values.GetColumnByName("lesion").GetValue(n) for n in range(2)] == ["Liver", "Lesion"]
     assert [values.GetColumnByName("recovered_from").GetValue(n) for n in range(2)] == ["PET alone"] * 2

@@ -407,8 +407,8 @@ def test_masks_on_different_grids_are_related_by_where_they_lie():
     assert links[1].overlap == pytest.approx(0.5, abs=0.03) and not math.isnan(links[1].gap_mm)
 
 
-@pytest.mark.slow
 # -- the worker's job -----------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_worker_s_job_compares_registers_once_and_takes_corrected_pairs(moved, tmp_path, monkeypatch):
     visits, done = moved
     registered = []

@@ -90,9 +90,9 @@ def lesions_of_pet(
         _scanner, resolution = resolution_of_pet(pet, **known)
     except InputError as error:
         raise InputError(f"{error} Choose this PET in the module PET Super-Resolution and say it there.") from error
-    _noise, of_noise = noise_of_pet(pet, resolution, noise)
+    taken, of_noise = noise_of_pet(pet, resolution, noise)
     told = " ".join([f"the PET alone, {resolution.words()}.", *resolution.warnings, *of_noise])
-    return pet_alone.lesions_of_pet(pet, segments, resolution, noise, threshold), told
+    return pet_alone.lesions_of_pet(pet, segments, resolution, taken, threshold), told
 
 
 def state_of(volume: Any, segmentation: Any, stated: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -195,11 +195,11 @@ def _visit(
     image = scan.restored(problem, ct, prior, quality, folder)
     data = problem.data_of(image.array)
     seen, visits = {"pet": simulation.lr, "sr": image}, {}
+    report = _report(scan, problem, prior, quality)
     for mask in masks:
         labels = moved_labels(images[1], MASKS[mask])
         segments = segments_of(labels) if labels.array.any() else []
         recovered = {one.name: recovered_of(vars(one)) for one in lesions_of_result(data, image, segments)}
-        report = _report(scan, problem, prior, quality)
         visits[mask] = Visit(f"visit {scan.seed}", seen, tuple(segments), recovered=recovered, report=report)
     return visits, _truth(simulation.truth, visits["true"].segments)
 
