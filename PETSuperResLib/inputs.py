@@ -222,7 +222,7 @@ def noise_of_pet(
     from .physics.image_noise import image_noise
 
     measured = image_noise(axial(pet), resolution.noise_fwhm_mm, resolution.noise_exponent)
-    return measured.or_stated(percent, resolution.noise_known)
+    return measured.or_stated(percent, resolution.described)
 
 
 def pet_measurement(
@@ -233,7 +233,8 @@ def pet_measurement(
 
     image = pet if region is None else crop_to_region(pet, region)
     image = image.with_array(image.array.clip(0), "SUVbw")
-    return image_measurement(image, resolution.fwhm_mm, noise, resolution.hot_part, resolution.converging)
+    known = resolution.hot_part, resolution.converging, resolution.described
+    return image_measurement(image, resolution.fwhm_mm, noise, *known)
 
 
 def read_image(image: Volume | str | Path, modality: str, option: str = "", series: str | None = None) -> Volume:

@@ -133,6 +133,11 @@ def measurement_of(pet: Volume, report: Mapping[str, Any]) -> ImageMeasurement:
 
     Raises :class:`InputError` for a report without it: of a result from a sinogram, or of an earlier version.
     """
+    if report.get("measurement") == "sinogram":
+        raise InputError(
+            "The result was made from a sinogram, which is not kept with it: run the reconstruction again, with the "
+            "segmentation."
+        )
     try:
         resolution = ImageResolution.from_dict(report["resolution"])
         noise = ImageNoise.from_dict(report["noise"])

@@ -115,8 +115,8 @@ class ImageResolution:
         return math.hypot(NOISE_PARTS[self.kind] * self._scanner()[0], self.filter_fwhm_mm[0])
 
     @property
-    def noise_known(self) -> bool:
-        """Whether :attr:`noise_fwhm_mm` is known, and no guess."""
+    def described(self) -> bool:
+        """Whether scanner, PSF and filter are known, and none of them a guess; so is :attr:`noise_fwhm_mm` then."""
         return self.scanner_fwhm_mm is not None and not (self._assumed("filter") or self._assumed("psf_modelled"))
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from .pairing import DISTANCE_MM, Key, Link, given, pair, read_pairs
 from .references import Reference, place_references
 from .registration import Registration, carried, register
 from .response import Response, classes
-from .visit import Visit, facts
+from .visit import Visit, facts, recovered_of
 
 Point = tuple[float, float, float]
 UNLIKE = 2.0  # ratio of a lesion's volumes at two visits from which on it may have been drawn unlike
@@ -101,10 +101,11 @@ def compare(
         drawn = [visit.segments for visit in visits]
         links = given(pairs, drawn) if isinstance(pairs, Mapping) else read_pairs(pairs, drawn)
     found = found_lesions(visits, links, carry)
-    report("measuring the lesions", 0.8)
+    visits = _with_recovered(visits, threshold, report.part(0.75, 0.85), warnings)
+    report("measuring the lesions", 0.85)
     rows = lesion_table(visits, links, found, threshold)
     warnings += [*_forgotten(rows), *_drawn_unlike(visits, found)]
-    report("placing references", 0.85)
+    report("placing references", 0.9)
     references = [_references(n, visits, stated or {}, registrations, warnings) for n in range(1, len(visits) + 1)]
     uptake = [_uptake(visit, regions, warnings) for visit, regions in zip(visits, references, strict=True)]
     responses, scores = classes(rows, uptake, [visit.body.sul_factor for visit in visits])
@@ -121,6 +122,25 @@ def compare(
         scores=scores,
         warnings=tuple(warnings),
     )
+
+
+def _with_recovered(
+    visits: Sequence[Visit], threshold: float | str, report: Reporter, warnings: list[str]
+) -> list[Visit]:
+    """The visits with what is recovered of their lesions from PET and result, where it is not known already."""
+    from ..remeasure import remeasured  # which imports torch
+
+    found = []
+    for number, visit in enumerate(visits):
+        if "sr" in visit.images and visit.segments and not visit.recovered:
+            report("recovering the uptake", number / len(visits), visit.name)
+            try:
+                lesions = remeasured(visit.images["sr"], visit.pet, visit.report, visit.segments, threshold)
+                visit = replace(visit, recovered={lesion.name: recovered_of(vars(lesion)) for lesion in lesions})
+            except InputError as error:
+                warnings.append(f"{visit.name}: The uptake cannot be recovered: {error}")
+        found.append(visit)
+    return found
 
 
 def _references(

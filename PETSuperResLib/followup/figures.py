@@ -10,6 +10,7 @@ import numpy as np
 
 from ..volume import Volume
 from .change import FOLLOWED, ends_of
+from .lesions import SINCE
 from .references import AORTA_LONG_MM, AORTA_MM, LIVER_MM, Reference, upright
 from .registration import Registration, body_of
 
@@ -45,7 +46,11 @@ def registration_figure(registrations: Mapping[str, Registration], path: Path) -
 
 
 def time_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Measures of every lesion over the visits, and the recovered SUVpeak with its intervals where it is known."""
+    """Measures of every lesion over the visits, and the recovered SUVpeak with its intervals where it is known.
+
+    A star marks a change since the first visit that is larger than its uncertainty: bars are of single values, and may
+    overlap where it is.
+    """
     from matplotlib.figure import Figure
 
     known = [m for m in PLOTTED if any(row.get(m) is not None for row in rows)]
@@ -81,6 +86,8 @@ def _line(axis: Axes, rows: Sequence[Mapping[str, Any]], measure: str, image: st
             axis.errorbar(row["visit"], value, [[value - ends[0]], [ends[1] - value]], capsize=3, **how)
         fill = "white" if row["status"] in ABSENT else colour
         axis.plot(row["visit"], value, "o", markerfacecolor=fill, **how)
+        if row.get(f"{measure}_{SINCE}_real") == "yes":
+            axis.annotate("*", (row["visit"], value), (6, 0), textcoords="offset points", color=colour, fontsize=14)
 
 
 def _keys(lesions: Mapping[int, str], images: Iterable[str]) -> list[Any]:
@@ -90,8 +97,9 @@ def _keys(lesions: Mapping[int, str], images: Iterable[str]) -> list[Any]:
     keys = [Line2D([], [], color=f"C{n % 10}", lw=2, label=f"{k} {v}") for n, (k, v) in enumerate(lesions.items())]
     titles = {"pet": "PET", "sr": "super-resolved"}
     keys += [Line2D([], [], color="0.3", ls=LINES[i], label=titles[i]) for i in LINES if i in images]
-    hollow: dict[str, Any] = {"marker": "o", "ls": "", "markerfacecolor": "white", "label": "its place, not drawn"}
-    return [*keys, Line2D([], [], color="0.3", **hollow)]
+    hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "label": "its place, not drawn"}
+    star: dict[str, Any] = {"marker": "$*$", "label": "changed by more than\nits uncertainty"}
+    return [*keys, *(Line2D([], [], color="0.3", ls="", **how) for how in (hollow, star))]
 
 
 def plane(volume: Volume, view: str, at: int) -> np.ndarray:

@@ -57,7 +57,7 @@ class Visit:
     ``images``: by name the PETs in SUVbw that are measured: ``pet``, and ``sr`` where it was super-resolved.
     ``segments`` are the lesions; none is a visit whose lesions have all vanished. ``ct`` in HU serves registration and
     reference regions. ``recovered``: by the segment's name, what was recovered from its measurement, with intervals,
-    their note and the evidence.
+    their note and the evidence; where it is empty, a comparison recovers it from the PET and ``sr``.
     ``file``: where the PET was read; ``report``: of the reconstruction of ``sr``.
     """
 
@@ -98,8 +98,9 @@ class Visit:
             result = target(results, "sr")
             report = report_of(result)
             images["sr"] = Volume.read(result, "SUVbw")
-            measured = lesions_of(result, report)
-            recovered = recovered_by_lesion(measured)
+            if report.get("measurement") != "image":  # whose counts are not at hand
+                measured = lesions_of(result, report)
+                recovered = recovered_by_lesion(measured)
         anatomy = None if ct is None else read_image(ct, "CT")
         notes += told(anatomy) if anatomy else []
         segments: tuple[Segment, ...] = ()

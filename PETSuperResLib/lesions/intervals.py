@@ -53,18 +53,20 @@ class Conditions:
     fwhm_mm : transaxial, of the measurement's model.
     noise : of the measurement (its ``noise_level``).
     tracer : in lower case, as ``fdg``; None where it is not known.
+    described : whether scanner, PSF and filter are known: FWHM and noise are a guess where they are not.
     """
 
     input: str
     fwhm_mm: float
     noise: float
     tracer: str | None = None
+    described: bool = True
 
     @classmethod
     def of(cls, data: Data, input: str | None = None) -> Conditions:
         """Those of a result's data, or of an ``input`` of another name."""
         known = data.measurement
-        return cls(input or known.kind, data.fwhm_mm[0], known.noise_level, known.tracer)
+        return cls(input or known.kind, data.fwhm_mm[0], known.noise_level, known.tracer, known.described)
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ class Calibration:
         """What of the conditions was not calibrated."""
         if conditions.tracer is not None and conditions.tracer != self.tracer:
             yield f"Calibrated with {self.tracer.upper()} alone: the interval is wider."
+        if not conditions.described:
+            yield "Calibrated with images of known scanner, PSF and filter: the interval is wider."
         for name, (low, high) in self.domain.get(conditions.input, {}).items():
             value = getattr(conditions, name)
             if not low / TOLERANCE <= value <= high * TOLERANCE:

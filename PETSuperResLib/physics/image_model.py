@@ -54,6 +54,7 @@ class ImageMeasurement:
     hot_part : FWHM of the response to hot regions over ``model_fwhm_mm``; 1 where all regions have the same.
     converging : of a reconstruction that models the PSF the FWHM in the slice of this and of the filter, and k over
         the local SUV (:mod:`.convergence`); None for others.
+    described : whether scanner, PSF and filter are known, and none of them a guess.
     """
 
     image: Volume
@@ -63,6 +64,7 @@ class ImageMeasurement:
     weights: Tensor
     hot_part: float = 1.0
     converging: tuple[float, float, float] | None = None
+    described: bool = True
 
     kind = "image"
 
@@ -213,6 +215,7 @@ def image_measurement(
     noise: ImageNoise,
     hot_part: float = 1.0,
     converging: tuple[float, float, float] | None = None,
+    described: bool = True,
 ) -> ImageMeasurement:
     """An image (not negative) as a measurement with as many counts as its noise says.
 
@@ -223,4 +226,4 @@ def image_measurement(
     mean = ndimage.gaussian_filter(image.array, [SURROUNDINGS_MM / FWHM_PER_SIGMA / mm for mm in (k, j, i)])
     weights = torch.from_numpy(np.maximum(mean, 1.0).astype(np.float32)) ** (1 - noise.exponent)
     scale = math.prod(image.spacing) / (CELL_MM3 * noise.variance_ratio)
-    return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part, converging)
+    return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part, converging, described)

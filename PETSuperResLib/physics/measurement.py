@@ -41,6 +41,7 @@ class Measurement:
     grid: Volume
     attenuation: Tensor | None = None
     kind = "sinogram"
+    described = True  # nothing of how it was made is a guess
 
     def __post_init__(self) -> None:
         shapes = {tuple(t.shape) for t in (self.counts, self.background, self.attenuation) if t is not None}

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
 from ..files import file_hash, write_together
 from ..lesions.measures import MTV
 from ..lesions.segments import Segment
 from ..outputs import check_folder, marked
-from ..progress import Callback, Event
+from ..progress import Event
 from ..request import option
 from ..volume import Volume
 from .job import Answer, Job, Tools
@@ -56,7 +55,7 @@ class FollowUpJob(Job):
 
         folder = check_folder(self.out)
         tools.progress(Event("reading", 0.0, "reading the images"))
-        visits = self._visits(tools.progress)
+        visits = self._visits()
         keys = self._keys()
         known = {number: _registrations[key] for number, key in keys.items() if key in _registrations}
         pairs = None
@@ -85,7 +84,7 @@ class FollowUpJob(Job):
         hashes = [file_hash(Path(file)) for file in self.cts]
         return {number: (hashes[0], later) for number, later in enumerate(hashes[1:], 2)}
 
-    def _visits(self, progress: Callback) -> list[Visit]:
+    def _visits(self) -> list[Visit]:
         from ..followup.visit import Body, Visit
 
         cts: Sequence[str | None] = self.cts or [None] * len(self.pets)
@@ -101,24 +100,9 @@ class FollowUpJob(Job):
                 study["name"], images, segments, None if ct is None else read_raw(ct), Body.of(volume, Body())
             )
             if report is not None:
-                progress(Event("recovering", 0.0, f"recovering the uptake of {visit.name}"))
-                visit = _with_result(visit, read_raw(next(results)), report, self.threshold)
+                visit = replace(visit, images={**images, "sr": read_raw(next(results))}, report=report)
             visits.append(visit)
         return visits
-
-
-def _with_result(visit: Visit, result: Volume, report: dict[str, Any], threshold: float | str) -> Visit:
-    """A visit with its result, and what is recovered of its lesions; a note where that is not known."""
-    from ..followup.visit import recovered_of
-    from ..remeasure import remeasured
-
-    found, notes = {}, visit.notes
-    try:
-        lesions = remeasured(result, visit.pet, report, visit.segments, threshold)
-        found = {lesion.name: recovered_of(vars(lesion)) for lesion in lesions}
-    except InputError as error:
-        notes = (*notes, f"The uptake cannot be recovered: {error}")
-    return replace(visit, images={**visit.images, "sr": result}, recovered=found, report=report, notes=notes)
 
 
 def _known(about: Mapping[str, Any] | None) -> dict[str, Any]:

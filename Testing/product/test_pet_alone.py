@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,23 @@ def test_with_the_psf_the_response_of_convergence_decides(scan, monkeypatch):
     monkeypatch.setattr(ImageResolution, "converging", None)
     means += [lesions_of_pet(pet, segments[:1], resolution)[0].suvmean_recovered]
     assert abs(means[0] / means[1] - 1) > 0.005
+
+
+def test_where_scanner_psf_or_filter_is_a_guess_the_interval_is_wider_and_says_so(scan, monkeypatch):
+    """The FWHM alone says as little as a scanner without its filter does."""
+    pet, segments = scan
+    scanner, told = "Siemens Biograph mCT", "Calibrated with images of known scanner, PSF and filter"
+    known = resolution_of_pet(pet, scanner, post_filter=5.0, psf_modelled=False)[1]
+    alone = resolution_of_pet(pet, fwhm=known.fwhm_mm[0])[1]
+    without_filter = resolution_of_pet(pet, scanner, psf_modelled=False)[1]
+    assert told not in (lesions_of_pet(pet, segments[:1], known)[0].interval_note or "")
+    guesses = [lesions_of_pet(pet, segments[:1], one)[0] for one in (alone, without_filter)]
+    monkeypatch.setattr(ImageResolution, "described", True)
+    taken_for_sure = [lesions_of_pet(pet, segments[:1], one)[0] for one in (alone, without_filter)]
+    for guess, sure in zip(guesses, taken_for_sure, strict=True):
+        assert told in guess.interval_note and told not in (sure.interval_note or "")
+        wide, narrow = (math.log(one.suvmean_high / one.suvmean_low) for one in (guess, sure))
+        assert wide == pytest.approx(1.5 * narrow, rel=1e-3)
 
 
 def test_a_wider_blur_took_more(scan):

@@ -13,6 +13,8 @@ from tiny import small_phantom, tiny_prior
 from PETSuperResLib import remeasure as module
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.files import to_json
+from PETSuperResLib.followup.compare import compare
+from PETSuperResLib.followup.visit import Visit
 from PETSuperResLib.grid import reordered
 from PETSuperResLib.lesions.recovery import recover
 from PETSuperResLib.lesions.segments import region_around, segments_of
@@ -114,3 +116,18 @@ def test_a_follow_up_in_the_worker_recovers_the_lesions_of_its_results(run, tmp_
     wanted = [lesion for lesion in result.lesions["ours-quick"] for _ in (1, 2)]
     assert [row["suvmean_recovered"] for row in found] == pytest.approx([w.suvmean_recovered for w in wanted], rel=1e-3)
     assert all(row["suvmean_recovered_change_real"] == "no" for row in found if row["visit"] == 2)
+
+
+def test_a_comparison_recovers_the_lesions_of_results_made_without_them(run, tmp_path):
+    """Results of the PET itself, so with the masks that are compared; their own table would be of other masks."""
+    phantom = small_phantom()
+    result = run(phantom.pet, phantom.ct, phantom.labels, scanner="Siemens Biograph mCT")
+    replace(result, lesions={}).write(tmp_path / "sr")
+    visits = [Visit.read(name, phantom.pet, None, phantom.labels, tmp_path / "sr") for name in "ab"]
+    found = [row for row in compare(visits).rows if row["image"] == "sr"]
+    wanted = [lesion for lesion in result.lesions["ours-quick"] for _ in (1, 2)]
+    assert [row["suvmean_recovered"] for row in found] == pytest.approx([w.suvmean_recovered for w in wanted], rel=1e-3)
+    of_counts = [replace(visit, report={"measurement": "sinogram"}) for visit in visits]
+    done = compare(of_counts)
+    assert not any("suvmean_recovered" in row for row in done.rows)
+    assert sum("made from a sinogram, which is not kept with it" in told for told in done.warnings) == 2

@@ -51,11 +51,12 @@ LEAST_LESIONS = 20  # of a stratum of its own
 CALIBRATION = "lesions.json"  # to be Resources/lesion_calibration.json
 QUALITY = "draft"  # what is recovered hardly depends on the image's quality
 TRACER = "fdg"
+CONDITIONS = ("input", "fwhm_mm", "noise", "described")
 FITTED = ("volume_ml", *MEASURES, "low", "high", "background", "wider")
 COLUMNS = (
     *("patient", "subject", "input", "condition", "seed", "mask", "label", *FITTED),
     *(f"{kind}_{name}" for kind in ("true", "image", "pet") for name in MEASURES[:3]),
-    *("true_tlg", "lesion_suvmean", "fwhm_mm", "noise"),
+    *("true_tlg", "lesion_suvmean", "fwhm_mm", "noise", "described"),
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
 )
 Row = dict[str, Any]
@@ -104,7 +105,8 @@ def scan_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str)
 
     Of a scan whose image is reconstructed, also those of the image by itself, without a result.
     """
-    file = folder / f"{hash_of(scan.decides(prior, quality) | {'pet_alone': UPDATES})}.json"
+    decides = scan.decides(prior, quality) | {"pet_alone": UPDATES, "columns": COLUMNS}
+    file = folder / f"{hash_of(decides)}.json"
     if file.is_file():
         kept: list[Row] = json.loads(file.read_text(encoding="utf-8"))
         return kept
@@ -152,7 +154,7 @@ def _rows(
         lesion = lesion or {label: one.suvmean for label, one in measured["true"].items()}
         for recovered_lesions, conditions in fit(own):
             for found in recovered_lesions:
-                row = place | {"input": conditions.input, "fwhm_mm": conditions.fwhm_mm, "noise": conditions.noise}
+                row = place | {name: getattr(conditions, name) for name in CONDITIONS}
                 row |= {"mask": mask, "label": found.label, "lesion_suvmean": lesion[found.label]}
                 row |= {name: getattr(found, name) for name in FITTED}
                 for kind, lesions in measured.items():
@@ -262,7 +264,8 @@ def recovered(row: Row) -> Recovered:
 
 def calibrated_row(row: Row, table: Calibration) -> Row:
     """The recovered values in place of the fitted ones, and the ends of their intervals."""
-    found = table.intervals(recovered(row), Conditions(row["input"], row["fwhm_mm"], row["noise"], TRACER))
+    conditions = Conditions(tracer=TRACER, **{name: row[name] for name in CONDITIONS})
+    found = table.intervals(recovered(row), conditions)
     ends = {
         f"{name}_{end}": v for name, pair in found.ends.items() for end, v in zip(("low", "high"), pair, strict=True)
     }
