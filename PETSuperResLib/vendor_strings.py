@@ -36,18 +36,21 @@ HEADER = (KERNEL, METHOD, DESCRIPTION, GE_FILTER, GE_AXIAL, "manufacturer", "mod
 WIDEST_MM = 15.0  # of a post-filter
 # pattern of a method: whether it models the PSF (None: the string leaves it open), and whether it is penalised, which
 # takes the place of a post-filter
+DENIED = r"(?<![a-z])(no|non|without|w/o)[ _-]*({0})|({0})[ _:=-]*off(?![a-z])".format(r"psf|sharp ?ir|true ?x")
 METHODS: tuple[tuple[str, bool | None, bool], ...] = (
-    (r"\bqc[ -]?(hd|fx)|q\.?clear|bsrem", True, True),
-    (r"\bvp[ -]?(hd|fx)[ -]?s\b|sharp ?ir|true ?x|psf|\b(ultra)?hd[ -]?pet\b", True, False),
-    (r"\bvp[ -]?(hd|fx)\b|vue ?point|\b3d ?ir\b", False, False),
+    (DENIED, False, False),
+    (r"\bqc[ _-]?(hd|fx)|q\.?clear|bsrem", True, True),
+    (r"\b(vp|vue ?point )[ _-]?(hd|fx)[ _-]?s(?![a-z])|sharp ?ir|true ?x|psf|\b(ultra)?hd[ -]?pet\b", True, False),
+    (r"\bvp[ _-]?(hd|fx)(?![a-z])|vue ?point|\b3d ?ir\b", False, False),
     (r"blob|osem:?i\d+s\d+", None, False),
     (r"ramla", False, False),
     (r"osem|mlem|\bfbp\b|back ?projection|kinahan|\b3drp\b|\bfore\b|\bdift\b", False, False),
 )
 GAUSS = re.compile(
     r"(?<![a-z])(?P<axes>x-?y-?z|x-?y|z)?[ _-]*(?:gauss(?:ian)?|(?<=[xyz] )g)(?:[ _-]*f(?:ilter)?)?[ _:=-]*"
-    r"(?P<width>\d+(?:[.,]\d+)?)"
+    r"(?P<width>\d+(?:[.,]\d+)?)(?:[ m]*x[ ]*\d+(?:[.,]\d+)?[ m]*x[ ]*(?P<along>\d+(?:[.,]\d+)?))?"
 )
+WIDTH_FIRST = re.compile(r"(?P<width>\d+(?:[.,]\d+)?) ?mm[ _-]*(?:fwhm[ _-]*)?gauss")
 NO_FILTER = re.compile(r"all[ _-]?pass|no(ne| filter)|unfiltered")
 
 
@@ -82,7 +85,8 @@ def read_header(metadata: Mapping[str, Any], slice_mm: float = 0.0) -> HeaderRec
     width = _filter(kernel) if width is None else width
     unknown = [text for text, read in ((method, known), (kernel, width is not None)) if text and not read]
     if psf is None and not known:
-        psf = _method(described)[0] or None  # a description without "PSF" says nothing
+        denied = re.search(DENIED, described.lower())
+        psf = False if denied else _method(described)[0] or None  # one without the word "PSF" says nothing
     if width is None and penalised:
         width = (0.0, 0.0)
     if width is None and "gauss" in described.lower():
@@ -111,11 +115,19 @@ def _filter(text: str) -> tuple[float, float] | None:
         return 0.0, 0.0
     found = GAUSS.search(text)
     if found is None:
+        found = WIDTH_FIRST.search(text)
+    if found is None:
         return None
-    width, axes = float(found["width"].replace(",", ".")), (found["axes"] or "xyz").replace("-", "")
-    if width > WIDEST_MM:
+    given = found.groupdict()
+    width, axes = _number(given["width"]), (given.get("axes") or "xyz").replace("-", "")
+    along = _number(given.get("along") or given["width"])
+    if max(width, along) > WIDEST_MM:
         return None
-    return (0.0 if axes == "z" else width), (0.0 if axes == "xy" else width)
+    return (0.0 if axes == "z" else width), (0.0 if axes == "xy" else along)
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "."))
 
 
 def _ge_filter(metadata: Mapping[str, Any], slice_mm: float) -> tuple[float, float] | None:

@@ -24,6 +24,9 @@ NONE, ALL_PASS = None, (0.0, 0.0)
         ("VPFX", "", False, NONE),
         ("VPFX-S", "", True, NONE),
         ("VPFXS", "", True, NONE),
+        ("VPFX_S", "", True, NONE),
+        ("VUE Point FX-S", "", True, NONE),
+        ("VUE Point FX", "", False, NONE),
         ("VPHD", "", False, NONE),
         ("VPHD-S", "", True, NONE),
         ("VUE Point HD", "", False, NONE),
@@ -39,6 +42,10 @@ NONE, ALL_PASS = None, (0.0, 0.0)
         ("LOR-RAMLA", "", False, NONE),
         ("3D-RAMLA", "", False, NONE),
         ("OSEM_TOF_PSF", "GAUSS 6", True, (6, 6)),
+        ("OSEM_TOF_noPSF", "5.0 mm Gaussian", False, (5, 5)),
+        ("OSEM+TOF (without PSF)", "Gauss 4 x 4 x 6", False, (4, 6)),
+        ("OSEM+TOF+PSF no filter", "all pass", True, ALL_PASS),
+        ("VUE Point FX, SharpIR off", "4 mm FWHM Gauss", False, (4, 4)),
         ("3D Kinahan - Rogers", "", False, NONE),
         ("", "", None, NONE),
     ],
@@ -64,6 +71,7 @@ def test_the_series_description_serves_for_what_the_other_fields_leave_open():
     assert read_header(described).psf_modelled and read_header(described).filter_fwhm_mm == (4, 4)
     assert read_header(described | {"reconstruction_method": "OSEM3D 3i24s"}).psf_modelled is False
     assert read_header({"description": "PET WB HD 3 mm slices"}).psf_modelled is None
+    assert read_header({"description": "PET WB no PSF 3 mm slices"}).psf_modelled is False
 
 
 def test_ges_private_filter_counts_before_the_method_and_its_axial_weights_have_a_width():
