@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,7 @@ def time_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.margins(x=0.15)
         axis.grid(axis="y", alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    named = {lesion: next(row["name"] for row in rows if row["lesion"] == lesion) for lesion in lesions}
-    figure.legend(handles=_keys(named, {row["image"] for row in rows}), loc="outside right upper", fontsize="small")
+    figure.legend(handles=_keys(rows, shown), loc="outside right upper", fontsize="small")
     save(figure, path)
 
 
@@ -86,20 +85,29 @@ def _line(axis: Axes, rows: Sequence[Mapping[str, Any]], measure: str, image: st
             axis.errorbar(row["visit"], value, [[value - ends[0]], [ends[1] - value]], capsize=3, **how)
         fill = "white" if row["status"] in ABSENT else colour
         axis.plot(row["visit"], value, "o", markerfacecolor=fill, **how)
-        if row.get(f"{measure}_{SINCE}_real") == "yes":
+        if _real(row, measure):
             axis.annotate("*", (row["visit"], value), (6, 0), textcoords="offset points", color=colour, fontsize=14)
 
 
-def _keys(lesions: Mapping[int, str], images: Iterable[str]) -> list[Any]:
-    """The entries of the legend: lesions by colour, images by line, and the hollow marker."""
+def _keys(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[Any]:
+    """The entries of the legend: lesions by colour, images by line, and the marks that the plot has."""
     from matplotlib.lines import Line2D
 
+    lesions = dict(sorted({row["lesion"]: row["name"] for row in reversed(rows)}.items()))
     keys = [Line2D([], [], color=f"C{n % 10}", lw=2, label=f"{k} {v}") for n, (k, v) in enumerate(lesions.items())]
-    titles = {"pet": "PET", "sr": "super-resolved"}
+    titles, images = {"pet": "PET", "sr": "super-resolved"}, {row["image"] for row in rows}
     keys += [Line2D([], [], color="0.3", ls=LINES[i], label=titles[i]) for i in LINES if i in images]
-    hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "label": "its place, not drawn"}
-    star: dict[str, Any] = {"marker": "$*$", "label": "changed by more than\nits uncertainty"}
-    return [*keys, *(Line2D([], [], color="0.3", ls="", **how) for how in (hollow, star))]
+    marks: list[dict[str, Any]] = []
+    if any(row["status"] in ABSENT for row in rows):
+        marks.append({"marker": "o", "markerfacecolor": "white", "label": "its place, not drawn"})
+    if any(_real(row, measure) for row in rows for measure in measures):
+        marks.append({"marker": "$*$", "label": "changed by more than\nits uncertainty"})
+    return [*keys, *(Line2D([], [], color="0.3", ls="", **mark) for mark in marks)]
+
+
+def _real(row: Mapping[str, Any], measure: str) -> bool:
+    """Whether a row's change of a measure is larger than its uncertainty."""
+    return bool(row.get(f"{measure}_{SINCE}_real") == "yes")
 
 
 def plane(volume: Volume, view: str, at: int) -> np.ndarray:
