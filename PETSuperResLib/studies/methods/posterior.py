@@ -44,7 +44,7 @@ class ScorePET(Sampler):
     steps: int = 50
     eta: float = 0.1
     beta: float = 0.1
-    inner: int = 4
+    inner: int = 15
 
     @property
     def updates(self) -> list[int]:
@@ -163,8 +163,8 @@ POSTERIOR = (
         "scorepet",
         lambda case: run_sampler(ScorePET(), case),
         "Singh et al., MELBA 2024 (PET-DDS): 50 steps with eta 0.1, each with anchored EM updates; one sample.",
-        f"our prior, guided by the CT, in its asinh scale; {ScorePET.inner} updates, as published for 2.5 trues per "
-        f"voxel, and an anchor of {ScorePET.beta:g} (validation patients); the image's unit from {EARLY_UPDATES} "
+        f"our prior, guided by the CT, in its asinh scale; {ScorePET.inner} updates (published: 4 for 2.5 trues per "
+        f"voxel) and an anchor of {ScorePET.beta:g} (validation patients); the image's unit from {EARLY_UPDATES} "
         "PSF-OSEM updates.",
         needs_ct=True,
     ),
