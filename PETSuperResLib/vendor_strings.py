@@ -16,7 +16,8 @@ Strings and where they were seen, or what says what they mean:
   console's "standard".
 - Philips. ``3D-RAMLA``, ``LOR-RAMLA`` (TCIA Head-Neck-PET-CT, Gemini) have no PSF; ``BLOB-OS-TF`` (Gemini TF,
   Ingenuity) and ``OSEM:i3s15`` (Vereos) leave it open, and no string names a filter.
-- Canon, United Imaging: no string with a source was found. "PSF" and "Gauss" with a width are understood anywhere.
+- Canon, United Imaging: no string with a source was found. "PSF" and "Gauss" with a width are understood anywhere, and
+  so is that there is no PSF ("noPSF", "SharpIR off").
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ GE_FILTER, GE_AXIAL = "post_filter_mm", "axial_filter_ratio"  # GE's private att
 TRACER = "tracer"
 HEADER = (KERNEL, METHOD, DESCRIPTION, GE_FILTER, GE_AXIAL, "manufacturer", "model", TRACER)
 WIDEST_MM = 15.0  # of a post-filter
+DENIED = r"(?<![a-z])(no|non|without|w/o)[ _-]*({0})|({0})[ _:=-]*off(?![a-z])".format(r"psf|sharp ?ir|true ?x")
 # pattern of a method: whether it models the PSF (None: the string leaves it open), and whether it is penalised, which
 # takes the place of a post-filter
-DENIED = r"(?<![a-z])(no|non|without|w/o)[ _-]*({0})|({0})[ _:=-]*off(?![a-z])".format(r"psf|sharp ?ir|true ?x")
 METHODS: tuple[tuple[str, bool | None, bool], ...] = (
     (DENIED, False, False),
     (r"\bqc[ _-]?(hd|fx)|q\.?clear|bsrem", True, True),
@@ -113,9 +114,7 @@ def _filter(text: str) -> tuple[float, float] | None:
     text = text.lower()
     if NO_FILTER.search(text):
         return 0.0, 0.0
-    found = GAUSS.search(text)
-    if found is None:
-        found = WIDTH_FIRST.search(text)
+    found = GAUSS.search(text) or WIDTH_FIRST.search(text)
     if found is None:
         return None
     given = found.groupdict()

@@ -146,10 +146,12 @@ def _changes(done: FollowUp) -> str:
 
 
 def _cell(row: Mapping[str, Any], measure: str) -> str:
+    from ..followup.change import is_real
+
     value, percent = row.get(measure), row.get(f"{measure}_change_percent")
     if value is None:
         return "-"
-    mark = "*" if row.get(f"{measure}_change_real") == "yes" else ""
+    mark = "*" if is_real(row, measure) else ""
     low, high = (row.get(f"{measure}_change_{end}") if measure == RECOVERED else None for end in ("low", "high"))
     ends = "" if low is None or high is None else f", {low:+.0f} to {high:+.0f}"
     return f"{value:.2f}" + ("" if percent is None else f" ({percent:+.0f} %{mark}{ends})")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..lesions.measures import MEASURES, RECOVERED, Measure
 
@@ -79,10 +80,8 @@ def ends_of(measure: str, values: Values) -> Ends | None:
     return (low, high) if name != measure and low and high else None
 
 
-def change_columns(
-    values: Values, first: Values, prefix: str, shares: Mapping[str, float]
-) -> dict[str, float | str | None]:
-    """``<measure>_<prefix>_percent``, ``.._low``, ``.._high`` and ``.._real`` (yes, no) of every measure.
+def change_columns(values: Values, first: Values, shares: Mapping[str, float]) -> dict[str, float | str | None]:
+    """``<measure>_change_percent``, ``.._low``, ``.._high`` and ``.._real`` (yes, no) of every measure.
 
     ``shares``: of recovered measures, by :func:`.common_errors.shares_of` the visits; 1 where there is none.
     """
@@ -90,7 +89,12 @@ def change_columns(
     for measure in FOLLOWED:
         found = change(measure, first, values, shares.get(measure.removesuffix("_recovered"), 1.0))
         if found is not None:
-            name = f"{measure}_{prefix}"
+            name = f"{measure}_change"
             columns |= {f"{name}_percent": found.percent, f"{name}_low": found.low, f"{name}_high": found.high}
             columns[f"{name}_real"] = None if found.real is None else "yes" if found.real else "no"
     return columns
+
+
+def is_real(row: Mapping[str, Any], measure: str) -> bool:
+    """Whether a row with :func:`change_columns` says that a measure has changed by more than its uncertainty."""
+    return bool(row.get(f"{measure}_change_real") == "yes")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..volume import Volume
-from .change import FOLLOWED, ends_of
-from .lesions import SINCE
+from .change import FOLLOWED, ends_of, is_real
 from .references import AORTA_LONG_MM, AORTA_MM, LIVER_MM, Reference, upright
 from .registration import Registration, body_of
 
@@ -85,7 +84,7 @@ def _line(axis: Axes, rows: Sequence[Mapping[str, Any]], measure: str, image: st
             axis.errorbar(row["visit"], value, [[value - ends[0]], [ends[1] - value]], capsize=3, **how)
         fill = "white" if row["status"] in ABSENT else colour
         axis.plot(row["visit"], value, "o", markerfacecolor=fill, **how)
-        if _real(row, measure):
+        if is_real(row, measure):
             axis.annotate("*", (row["visit"], value), (6, 0), textcoords="offset points", color=colour, fontsize=14)
 
 
@@ -100,14 +99,9 @@ def _keys(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[An
     marks: list[dict[str, Any]] = []
     if any(row["status"] in ABSENT for row in rows):
         marks.append({"marker": "o", "markerfacecolor": "white", "label": "its place, not drawn"})
-    if any(_real(row, measure) for row in rows for measure in measures):
+    if any(is_real(row, measure) for row in rows for measure in measures):
         marks.append({"marker": "$*$", "label": "changed by more than\nits uncertainty"})
     return [*keys, *(Line2D([], [], color="0.3", ls="", **mark) for mark in marks)]
-
-
-def _real(row: Mapping[str, Any], measure: str) -> bool:
-    """Whether a row's change of a measure is larger than its uncertainty."""
-    return bool(row.get(f"{measure}_{SINCE}_real") == "yes")
 
 
 def plane(volume: Volume, view: str, at: int) -> np.ndarray:

@@ -17,11 +17,10 @@ from .visit import Visit
 
 #: from a segment of one visit (number from 1) to where it lies in another, or None outside it
 Carry = Callable[[Segment, int, int], Segment | None]
-SINCE = "change"  # columns: since the first visit that has the lesion
 COLUMNS = (
     *("lesion", "name", "visit", "visit_name", "date", "image", "status", "labels", "voxels", *FOLLOWED),
     *("evidence_sigma", *INTERVALS),
-    *(f"{m}_{SINCE}{part}" for m in FOLLOWED for part in ("_percent", "_low", "_high", "_real")),
+    *(f"{m}_change_{part}" for m in FOLLOWED for part in ("percent", "low", "high", "real")),  # since its first visit
 )
 
 
@@ -132,6 +131,6 @@ def lesion_table(
         if one.status != "not yet":
             before, then = first.setdefault((one.lesion, image), (values, visit))
             if before is not values:
-                row |= change_columns(values, before, SINCE, shares_of(then.report, visit.report))
+                row |= change_columns(values, before, shares_of(then.report, visit.report))
         rows.append(row)
     return rows

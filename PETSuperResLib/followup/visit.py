@@ -98,7 +98,7 @@ class Visit:
             result = target(results, "sr")
             report = report_of(result)
             images["sr"] = Volume.read(result, "SUVbw")
-            if report.get("measurement") != "image":  # whose counts are not at hand
+            if report.get("measurement") != "image":  # else a comparison recovers it with its own contours
                 measured = lesions_of(result, report)
                 recovered = recovered_by_lesion(measured)
         anatomy = None if ct is None else read_image(ct, "CT")

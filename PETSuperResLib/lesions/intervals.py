@@ -155,7 +155,7 @@ class Calibration:
         if conditions.tracer is not None and conditions.tracer != self.tracer:
             yield f"Calibrated with {self.tracer.upper()} alone: the interval is wider."
         if not conditions.described:
-            yield "Calibrated with images of known scanner, PSF and filter: the interval is wider."
+            yield "Scanner, PSF or filter of the PET are a guess: the interval is wider."
         for name, (low, high) in self.domain.get(conditions.input, {}).items():
             value = getattr(conditions, name)
             if not low / TOLERANCE <= value <= high * TOLERANCE:

@@ -65,7 +65,7 @@ def test_with_the_psf_the_response_of_convergence_decides(scan, monkeypatch):
 def test_where_scanner_psf_or_filter_is_a_guess_the_interval_is_wider_and_says_so(scan, monkeypatch):
     """The FWHM alone says as little as a scanner without its filter does."""
     pet, segments = scan
-    scanner, told = "Siemens Biograph mCT", "Calibrated with images of known scanner, PSF and filter"
+    scanner, told = "Siemens Biograph mCT", "Scanner, PSF or filter of the PET are a guess"
     known = resolution_of_pet(pet, scanner, post_filter=5.0, psf_modelled=False)[1]
     alone = resolution_of_pet(pet, fwhm=known.fwhm_mm[0])[1]
     without_filter = resolution_of_pet(pet, scanner, psf_modelled=False)[1]

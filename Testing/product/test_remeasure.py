@@ -118,16 +118,29 @@ def test_a_follow_up_in_the_worker_recovers_the_lesions_of_its_results(run, tmp_
     assert all(row["suvmean_recovered_change_real"] == "no" for row in found if row["visit"] == 2)
 
 
-def test_a_comparison_recovers_the_lesions_of_results_made_without_them(run, tmp_path):
-    """Results of the PET itself, so with the masks that are compared; their own table would be of other masks."""
+def test_a_comparison_recovers_with_its_own_contours_whatever_a_result_was_made_with(run, tmp_path):
     phantom = small_phantom()
     result = run(phantom.pet, phantom.ct, phantom.labels, scanner="Siemens Biograph mCT")
-    replace(result, lesions={}).write(tmp_path / "sr")
-    visits = [Visit.read(name, phantom.pet, None, phantom.labels, tmp_path / "sr") for name in "ab"]
-    found = [row for row in compare(visits).rows if row["image"] == "sr"]
-    wanted = [lesion for lesion in result.lesions["ours-quick"] for _ in (1, 2)]
-    assert [row["suvmean_recovered"] for row in found] == pytest.approx([w.suvmean_recovered for w in wanted], rel=1e-3)
-    of_counts = [replace(visit, report={"measurement": "sinogram"}) for visit in visits]
-    done = compare(of_counts)
+    first = np.flatnonzero((phantom.labels.array == 1).any((1, 2)))[0]
+    smaller = phantom.labels.array.copy()
+    smaller[first][smaller[first] == 1] = 0  # one lesion is drawn otherwise, the other one as it was
+    drawn = phantom.labels.with_array(smaller)
+    result.write(tmp_path / "with")
+    replace(result, lesions={}).write(tmp_path / "without")
+    visits = [Visit.read(name, phantom.pet, None, drawn, tmp_path / name) for name in ("with", "without")]
+    assert not any("another mask" in note for visit in visits for note in visit.notes)
+    found = [row["suvmean_recovered"] for row in compare(visits).rows if row["image"] == "sr"]
+    report = json.loads(to_json(result.report))
+    wanted = [one.suvmean_recovered for one in remeasured(result.volume, phantom.pet, report, segments_of(drawn))]
+    assert found == pytest.approx(np.repeat(wanted, 2).tolist(), rel=1e-3)
+    assert wanted[0] != pytest.approx(result.lesions["ours-quick"][0].suvmean_recovered, rel=0.01)
+
+
+def test_of_a_sinogram_s_result_a_comparison_recovers_nothing_and_says_why(run, tmp_path):
+    phantom = small_phantom()
+    result = run(phantom.pet, phantom.ct, phantom.labels, scanner="Siemens Biograph mCT")
+    images = {"pet": phantom.pet, "sr": result.volume}
+    visit = Visit("a", images, tuple(segments_of(phantom.labels)), report={"measurement": "sinogram"})
+    done = compare([visit, replace(visit, name="b")])
     assert not any("suvmean_recovered" in row for row in done.rows)
     assert sum("made from a sinogram, which is not kept with it" in told for told in done.warnings) == 2

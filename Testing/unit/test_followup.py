@@ -340,6 +340,9 @@ def test_in_the_plot_a_star_marks_the_changes_that_are_larger_than_their_uncerta
     stars = {axis.get_title(): [text.xy for text in axis.texts] for axis in drawn[0].axes}
     (real,) = (row for row in done.rows if row["visit"] == 2 and row["suvpeak_change_real"] == "yes")
     assert stars["SUVpeak (g/mL)"] == [(2, real["suvpeak"])] and stars["MTV (mL)"] == []
+    figures.time_figure(compare([visit(A, B, name="before"), visit(A, B, name="after")]).rows, tmp_path / "plot.png")
+    legends = [[text.get_text() for text in figure.legends[0].get_texts()] for figure in drawn]
+    assert ["changed by more than\nits uncertainty" in legend for legend in legends] == [True, False]
 
 
 # -- registration ---------------------------------------------------------------------------------------
@@ -440,10 +443,7 @@ def test_the_worker_s_job_compares_registers_once_and_takes_corrected_pairs(move
     assert [r["suvmax"] for r in report["rows"] if r["image"] == "pet"] == [r["suvmax"] for r in done.rows]
     assert {r["image"] for r in report["rows"] if r["visit"] == 2} == {"pet", "sr"}
     assert any("does not describe the PET's resolution" in told for told in report["warnings"])
-    assert set(written) == {
-        "first",
-        "later2",
-    }
+    assert set(written) == {"first", "later2"}
     first, later = (Volume.read(written[name]) for name in ("first", "later2"))
     unmoved = visits.second.ct.resample_to(first, "linear", -1000.0)
     both = (first.array > -300) & (later.array > -990) & (unmoved.array > -990)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from PETSuperResLib.followup.change import FOLLOWED
+from PETSuperResLib.followup.change import FOLLOWED, is_real
 from PETSuperResSlicer.mrml import followup, provenance
 from PETSuperResSlicer.mrml.changes import Changes, outline_segments
 from PETSuperResSlicer.mrml.columns import add_column
@@ -67,7 +67,7 @@ def _cell(row: Row, name: str) -> str:
     measure = name.removesuffix("_recovered")
     low, high = (row.get(f"{measure}_{end}") if measure != name else None for end in ("low", "high"))
     interval = "" if low is None or high is None else f" ({low:.1f} to {high:.1f})"
-    mark = " *" if row.get(f"{name}_change_real") == "yes" else ""
+    mark = " *" if is_real(row, name) else ""
     first, last = (row.get(f"{name}_change_{end}") if measure != name else None for end in ("low", "high"))
     ends = "" if first is None or last is None else f" ({first:+.0f} to {last:+.0f})"
     return f"{value:.2f}{interval}" + ("" if percent is None else f", {percent:+.0f} %{ends}{mark}")
