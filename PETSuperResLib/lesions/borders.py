@@ -57,9 +57,11 @@ class Shape:
 
     def coarse(self, fine: np.ndarray) -> np.ndarray:
         """Means of fine voxels over the voxels of the box, ``(K, J, I)``."""
-        k, j, i = (n // part for n, part in zip(fine.shape, self.parts, strict=True))
-        a, b, c = self.parts
-        return np.asarray(fine.reshape(k, a, j, b, i, c).mean((1, 3, 5)), np.float32)
+        means = fine.astype(np.float32)
+        for axis, parts in enumerate(self.parts):  # strided views: far faster than a mean over three axes
+            turned = means.swapaxes(0, axis)
+            means = np.asarray(sum(turned[n::parts] for n in range(parts))).swapaxes(0, axis)
+        return np.ascontiguousarray(means / np.float32(math.prod(self.parts)))
 
 
 def _signed_distance(inside: np.ndarray, spacing: Sequence[float]) -> np.ndarray:

@@ -23,11 +23,13 @@ BAND_MM, BANDS = 2.0, 5  # width and number of the bands around the segments in 
 REACH_MM = BAND_MM * BANDS
 SURROUNDINGS_MM = 12.0  # FWHM of the weights with which the image beyond is continued into them
 MARGIN_MM = REACH_MM + 1.5 * SURROUNDINGS_MM
+LEAST_WEIGHT = 1e-5  # of the image beyond in a voxel into which it is continued
 NEAR_BANDS = 2  # that an infiltrating lesion may reach into
 SHIFTS_MM = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # of the true border beyond the drawn one
 SHIFT_MM = 1.5  # standard deviation of their prior
 DOMES_MM = (2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0)  # FWHM with which the image may show a uniform lesion
 DOME_MM, APART_MM = 8.0, 2.0  # around a segment in which that is found, but so far from all others
+LEAST_ABOUT = 8  # voxels that this takes
 SWEEPS = 2  # through the segments, as the evidence of a border depends on those of the others
 # standard deviations of the priors: of the bands in units of the contrast, of the rest relative to itself
 NEAR, TEXTURE, SURROUNDINGS = 0.1, 0.3, 0.3
@@ -105,7 +107,8 @@ class Neighbourhood:
     def _others(self) -> Iterator[Template]:
         """Background under and around all segments; of each the image's texture, and what infiltrates beyond it."""
         none, outside = np.zeros(len(self.shapes)), self.union > 0
-        yield Template(np.tensordot(self.backgrounds, self.own, 1), self.backgrounds, 1.0, SURROUNDINGS)
+        total = np.maximum(np.sum(self.own, 0), 1)  # where segments touch or overlap a little
+        yield Template(np.tensordot(self.backgrounds, self.own, 1) / total, self.backgrounds, 1.0, SURROUNDINGS)
         for ring in self._bands(self.union, BANDS):
             yield Template(ring * self.continued, none, 1.0, SURROUNDINGS)
         for n, shape in enumerate(self.shapes):
@@ -121,14 +124,17 @@ class Neighbourhood:
         """What the image shows in a segment beyond a uniform lesion at the image's own resolution, of mean 0."""
         own, image = self.own[n], self.box.array
         others = np.minimum.reduce([*self.distances[:n], *self.distances[n + 1 :]], initial=np.inf)
-        about = (self.distances[n] <= DOME_MM) & (others > APART_MM)
+        near = self.distances[n] <= DOME_MM
+        about = near & (others > APART_MM)
+        if about.sum() < LEAST_ABOUT:  # other segments enclose it
+            about = near
         across, along = self.window.data.fwhm_mm
         found = []
         for fwhm in DOMES_MM:
             psf = GaussianPSF(self.box.shape, self.box.spacing, (fwhm, fwhm * along / across))
             dome = psf(torch.from_numpy(own)).numpy()
-            level, *fit = np.polynomial.polynomial.polyfit(dome[about], image[about], 1, full=True)
-            found.append((float(fit[0][0].sum()), image - np.polynomial.polynomial.polyval(dome, level)))
+            beyond = image - np.polyval(np.polyfit(dome[about], image[about], 1), dome)
+            found.append((float(np.square(beyond[about], dtype=np.float64).sum()), beyond))
         texture = own * min(found, key=lambda one: one[0])[1]
         return np.asarray(texture - own * texture.sum() / own.sum(), np.float32)
 
@@ -136,8 +142,16 @@ class Neighbourhood:
         return self.shapes[0].coarse(fine)
 
     def _continued(self, hole: np.ndarray) -> np.ndarray:
-        """The image with a hole that is filled by means of its surroundings, weighted by distance."""
+        """The image with a hole that is filled by means of its surroundings, weighted by distance.
+
+        Deeper than their weights reach it is as at the nearest voxel within their reach.
+        """
         sigma = [SURROUNDINGS_MM / FWHM_PER_SIGMA / mm for mm in self.box.spacing[::-1]]
         known = (~hole).astype(np.float32)
         values, weights = (ndimage.gaussian_filter(x, sigma, truncate=6) for x in (self.box.array * known, known))
-        return np.where(hole, values / np.maximum(weights, 1e-6), self.box.array)
+        filled = np.where(hole, values / np.maximum(weights, LEAST_WEIGHT), self.box.array)
+        deep = weights < LEAST_WEIGHT
+        if not deep.any() or deep.all():
+            return filled
+        nearest = ndimage.distance_transform_edt(deep, self.box.spacing[::-1], False, True)
+        return np.asarray(filled[tuple(nearest)])

@@ -9,7 +9,7 @@ linear estimator (Whitaker et al., Opt Express 2008, 16:8150). Where a lesion's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ from .neighbourhood import MARGIN_MM, REACH_MM, Neighbourhood
 from .segments import Block, Segment
 
 TAIL = 0.05  # probability below ``low`` and above ``high``
+TOGETHER = 8  # segments that are fitted together at most: time and memory grow with the square of their number
+OVERLAP = 0.1  # of the smaller of two segments, from which on they are not fitted together
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,17 @@ class Recovered:
 
 
 def recover(data: Data, image: Volume, segments: Sequence[Segment]) -> list[Recovered]:
-    """The recovered SUVs of every segment that the image (SUVbw) holds, in their order; ``data`` are the image's."""
+    """The recovered SUVs of every segment that the image (SUVbw) holds, in their order; ``data`` are the image's.
+
+    Segments whose surroundings meet are fitted together, at most :data:`TOGETHER`. Of two that overlap each is fitted
+    as if the other were not drawn: they may be two drawings of one lesion.
+    """
     masks = [mask for segment in segments if (mask := _Mask(segment, *segment.weights(image))).weights.sum() > 0]
-    found = {one.label: one for group in _groups(masks, image) for one in _recovered(data, image, group)}
-    return [found[mask.segment.label] for mask in masks]
+    found: dict[int, Recovered] = {}
+    for members, told in _fits(masks, image):
+        fitted = _recovered(data, image, [masks[n] for n in members])
+        found.update((n, one) for n, one in zip(members, fitted, strict=True) if n in told)
+    return [found[n] for n in range(len(masks))]
 
 
 @dataclass(frozen=True)
@@ -72,20 +81,50 @@ class _Mask:
 
 def groups_of_boxes(low: np.ndarray, high: np.ndarray, apart_mm: float) -> list[np.ndarray]:
     """The numbers of boxes in groups that lie ``apart_mm`` or more from each other; corners ``(n, 3)`` in mm."""
-    gaps = np.maximum(low[:, None] - high, low - high[:, None]).max(-1)
-    count, number = connected_components(gaps < apart_mm, directed=False)
+    count, number = connected_components(_gaps(low, high) < apart_mm, directed=False)
     return [np.flatnonzero(number == group) for group in range(count)]
 
 
-def _groups(masks: Sequence[_Mask], image: Volume) -> list[list[_Mask]]:
-    """Segments whose boxes lie so close that their surroundings meet."""
+def _gaps(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Between boxes, along the axis on which they are farthest apart, in mm ``(n, n)``."""
+    return np.maximum(low[:, None] - high, low - high[:, None]).max(-1)
+
+
+def _fits(masks: Sequence[_Mask], image: Volume) -> Iterator[tuple[list[int], list[int]]]:
+    """The numbers of the masks of every fit, and of those whose SUVs it tells."""
     if not masks:
-        return []
+        return
     low, high = (
         np.array([[getattr(s, end) for s in mask.block] for mask in masks]) * image.spacing[::-1]
         for end in ("start", "stop")
     )
-    return [[masks[n] for n in group] for group in groups_of_boxes(low, high, 2 * REACH_MM)]
+    gaps = _gaps(low, high)
+    for group in groups_of_boxes(low, high, 2 * REACH_MM):
+        # of many only those that a segment's own bands may reach
+        near = np.isfinite(gaps) if len(group) <= TOGETHER else gaps < REACH_MM
+        told: dict[frozenset[int], list[int]] = {}
+        for n in group:
+            others = [m for m in group[np.argsort(gaps[n, group], kind="stable")] if m != n and near[n, m]]
+            told.setdefault(frozenset(_apart(masks, n, others)), []).append(int(n))
+        for members, own in told.items():
+            yield sorted(members), own
+
+
+def _apart(masks: Sequence[_Mask], first: int, others: Iterable[int]) -> list[int]:
+    """The first mask and, of the others in their order, those that overlap none before; :data:`TOGETHER` at most."""
+    members = [int(first)]
+    for n in others:
+        if len(members) < TOGETHER and not any(_overlap(masks[n].segment, masks[m].segment) for m in members):
+            members.append(int(n))
+    return members
+
+
+def _overlap(one: Segment, other: Segment) -> bool:
+    """Whether two segments have :data:`OVERLAP` of the smaller in common or more."""
+    weights, block = one.weights(other.mask)
+    volumes = [float(s.mask.array.sum(dtype=np.float64)) * s.mask.voxel_ml for s in (one, other)]
+    shared = float((weights * other.mask.array[block]).sum(dtype=np.float64)) * other.mask.voxel_ml
+    return shared >= OVERLAP * min(volumes)
 
 
 def _recovered(data: Data, image: Volume, masks: Sequence[_Mask]) -> list[Recovered]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,9 +11,12 @@ import torch
 from scipy import ndimage
 from tiny import relative
 
+from PETSuperResLib.lesions import recovery
 from PETSuperResLib.lesions.measures import measure_lesions
+from PETSuperResLib.lesions.neighbourhood import Neighbourhood
 from PETSuperResLib.lesions.recovery import Recovered, recover
 from PETSuperResLib.lesions.segments import Segment
+from PETSuperResLib.physics.amplitudes import Data
 from PETSuperResLib.physics.clinical import post_filter
 from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
@@ -141,3 +145,85 @@ def test_segments_outside_the_image_are_left_out_and_the_others_keep_their_order
     found = recover(data, image, [segments[2], outside, segments[0]])
     assert [one.label for one in found] == [3, 1]
     assert recover(data, image, []) == []
+
+
+@pytest.mark.parametrize("kind", ["sinogram", "image"])
+def test_of_segments_that_overlap_each_has_what_it_has_alone(kind):
+    """The same contour twice, one within it, and another lesion close by that overlaps none."""
+    problem, image, segments = scene(kind, TOUCHING)
+    data = problem.data(problem.expected(image.array))
+    twice, inner = Segment(7, "twice", segments[0].mask), Segment(8, "inner", cover(-7.0, 0.0, 8.0))
+    found = {one.label: one.suvmean for one in recover(data, image, [twice, inner, *segments])}
+    expected = {one.label: one.suvmean for one in recover(data, image, segments)}
+    (within,) = (one for one in recover(data, image, [inner, segments[1]]) if one.label == 8)
+    assert found == pytest.approx({**expected, 7: expected[1], 8: within.suvmean}, rel=1e-3)
+
+
+def data_of(image: Volume) -> Data:
+    """Of an image with a FWHM of 7 mm, about itself."""
+    ct = image.with_array(np.zeros(image.shape, np.float32), "HU")
+    measurement = image_measurement(image, (7.0, 7.0), ImageNoise(0.05**2, 5.0, 2, image.spacing[0], 1.0, "stated"))
+    problem = Problem.make(measurement, image, ct, torch.device("cpu"))
+    return problem.data(problem.expected(image.array))
+
+
+def test_surroundings_of_segments_that_overlap_a_little_count_once():
+    _, image, segments = scene("image", ((-5.0, 0.0, 14.0, 8.0), (5.0, 0.0, 14.0, 3.0)))
+    near = Neighbourhood(data_of(image), image, tuple(slice(0, n) for n in SHAPE), segments)
+    assert np.sum(near.own, 0).max() > 1.5
+    background, *_ = near._others()
+    assert background.values.max() < 1.01 * near.backgrounds.max()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_segment_that_another_encloses_is_recovered(size):
+    """A lesion of a liver's label map: all that is about it belongs to the liver."""
+    _, image, _ = scene("image", SPHERES)
+    labels = np.ones((9, 30, 30), np.float32)
+    middle = tuple(slice(n // 2 - size // 2, n // 2 - size // 2 + size) for n in labels.shape)
+    labels[middle] = 2
+    organ, lesion = (Segment(n, str(n), Volume(1.0 * (labels == n), SPACING, (-29.0, -29.0, -12.0))) for n in (1, 2))
+    uptake = np.ones(SHAPE, np.float32)
+    uptake[2:11, 15:45, 15:45] = np.where(labels == 2, 31, 1)
+    shown = image.with_array(post_filter(torch.from_numpy(uptake), SPACING, (7.0, 7.0)).numpy())
+    found = recover(data_of(shown), shown, [organ, lesion])
+    assert found[0].suvmean == pytest.approx(1, rel=0.05)
+    assert found[1].low < 1.05 * 31
+    assert found[1].high > 0.95 * 31
+
+
+def test_the_surroundings_go_on_into_a_large_lesion_as_they_are_beyond():
+    grid = Volume(np.zeros((40, 40, 40)), (4.0,) * 3, (-78.0,) * 3, unit="SUVbw")
+    k, j, i = 4.0 * (np.indices(grid.shape) - 19.5)
+    mask = np.sqrt(k**2 + j**2 + i**2) < 35
+    image = grid.with_array(np.where(mask, 8.0, 3.0).astype(np.float32))
+    segment = Segment(1, "mass", grid.with_array(mask.astype(np.float32), "label"))
+    block = tuple(slice(0, n) for n in grid.shape)
+    near = Neighbourhood(data_of(image), image, block, [segment])
+    np.testing.assert_allclose(near.backgrounds, [3.0], rtol=0.01)
+
+
+def test_of_many_lesions_each_is_fitted_with_those_close_to_it_alone(monkeypatch):
+    """Time and memory of one fit grow with the square of its lesions."""
+    sizes: list[int] = []
+
+    def counted(data, image, masks):
+        sizes.append(len(masks))
+        return [mask.segment for mask in masks]
+
+    monkeypatch.setattr(recovery, "_recovered", counted)
+    grid = Volume(np.zeros((8, 100, 100)), (4.0,) * 3, unit="SUVbw")
+    many = [
+        Segment(10 * row + column, "", Volume(np.ones((2, 3, 3)), (4.0,) * 3, (30.0 * column, 30.0 * row, 8.0)))
+        for row in range(10)
+        for column in range(10)
+    ]
+    alone = recover(None, grid, many)
+    assert [one.label for one in alone] == [segment.label for segment in many]
+    assert set(sizes) == {1}
+    sizes.clear()
+    closer = [(*(0.6 * x for x in one.mask.origin[:2]), 8.0) for one in many]
+    close = [replace(one, mask=replace(one.mask, origin=o)) for one, o in zip(many, closer, strict=True)]
+    recover(None, grid, close)
+    assert min(sizes) >= 3
+    assert max(sizes) == recovery.TOGETHER
