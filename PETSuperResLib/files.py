@@ -9,6 +9,8 @@ import io
 import json
 import math
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -58,30 +60,80 @@ def file_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
 def write_together(writers: Mapping[Path, Callable[[Path], object]], stale: Iterable[Path] = ()) -> None:
     """Call each writer with a temporary path beside its target; the targets appear only when all have succeeded.
 
-    The ``stale`` files, of an earlier result, are removed then.
+    The ``stale`` files, of an earlier result, are removed then. Raises :class:`OutputError` where a file cannot be
+    written, replaced or removed; all that was there is there unchanged then, and nothing else.
     """
     folders = {folder for path in writers for folder in path.parents if not folder.exists()}
     try:
         with ExitStack() as stack:
-            temporary = {path: stack.enter_context(atomic_path(path)) for path in writers}
+            temporary = {path: stack.enter_context(_part_of(path)) for path in writers}
             for path, write in writers.items():
                 try:
-                    write(temporary[path])
+                    with _naming(path):
+                        write(temporary[path])
+                        _with_usual_mode(temporary[path])
                 except OutputError as error:  # the target is named instead
                     raise OutputError(str(error).replace(str(temporary[path]), str(path))) from error
+            _exchange(temporary, set(stale) - set(writers))
     except BaseException:
         for folder in sorted(folders, reverse=True):  # the innermost first
             with suppress(OSError):
                 folder.rmdir()
         raise
-    for path in set(stale) - set(writers):
-        path.unlink(missing_ok=True)
+
+
+def _exchange(parts: Mapping[Path, Path], stale: Iterable[Path]) -> None:
+    """Put the parts, by their targets, in the targets' place, in order, and remove the stale files: all or nothing.
+
+    What is in the way is moved aside first: a program that has a file open, as a spreadsheet has on Windows, prevents
+    that before anything is replaced.
+    """
+    there = [path for path in (*parts, *stale) if path.is_symlink() or path.is_file()]
+    aside = {path: path.with_name(f".part-{secrets.token_hex(8)}{path.suffix}") for path in there}
+    begun = []
+    try:
+        for path, kept in aside.items():
+            _replace(path, kept, path)
+        for path, part in parts.items():
+            begun.append(path)
+            _replace(part, path, path)
+    except BaseException as error:
+        for path in begun:
+            if not parts[path].exists():  # it is in its place
+                with suppress(OSError):
+                    path.unlink()
+        lost = [f"{kept} is {path}" for path, kept in aside.items() if not _moved_back(kept, path)]
+        if lost:
+            raise OutputError(f"{error} Files of the earlier result have other names: {', '.join(lost)}.") from error
+        raise
+    for kept in aside.values():
+        with suppress(OSError):
+            kept.unlink()
+
+
+def _moved_back(kept: Path, path: Path) -> bool:
+    """Whether a file that was moved aside, or was not yet, is at its path again."""
+    if os.path.lexists(kept):
+        try:
+            shutil.move(kept, path)
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes ``path`` only on success; raises :class:`OutputError`."""
     path = Path(path)
+    with _part_of(path) as temporary, _naming(path):
+        yield temporary
+        _with_usual_mode(temporary)
+        _replace(temporary, path, path)
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[Path]:
+    """An empty temporary file beside ``path``, in a folder that is made; it is removed if it is still there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
@@ -92,18 +144,46 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Raise :class:`OutputError` that names ``path`` for an error of the system."""
+    try:
+        yield
     except Exception as error:
         # safetensors wraps the system's error; it is not imported for it, as Slicer may not have it yet
         if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
             reason = getattr(error, "strerror", None) or error
             raise OutputError(f"{path} could not be written: {reason}; free space or use another folder.") from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _with_usual_mode(temporary: Path) -> None:
+    """Give a temporary file, which its owner alone may read, the mode of other new files."""
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+
+
+def _replace(source: Path, target: Path, named: Path) -> None:
+    """Rename a file; an error that names ``named`` is raised where the system refuses."""
+    with _naming(named):
+        try:
+            os.replace(source, target)
+        except PermissionError as error:
+            raise locked(named, error) from error
+
+
+def locked(path: Path, error: OSError) -> OutputError:
+    """The error where the system does not let a file be replaced or removed."""
+    return OutputError(
+        f"{path} is locked ({error.strerror or error}), so that nothing was written: close the program that has it "
+        "open, or choose another place.",
+        "out",
+    )
 
 
 def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Path:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import OutputError
+from .files import locked
 
 HEAD = 1 << 16  # bytes that are searched for the text of a command
 Recognised = Callable[[Path], bool]
@@ -50,7 +51,7 @@ def begins(columns: Sequence[str]) -> Recognised:
 
 
 def check_outputs(files: Mapping[Path, Recognised], inputs: Iterable[str | Path | None] = ()) -> None:
-    """Raise :class:`OutputError` for a file to write or remove that is an input, or not the command's own.
+    """Raise :class:`OutputError` for a file to write or remove that is an input, not the command's own, or locked.
 
     ``files`` are those that the command may replace or remove, with how an earlier result is recognised. A file is an
     input under any of its names: by a link, or as a file of an input folder.
@@ -67,6 +68,10 @@ def check_outputs(files: Mapping[Path, Recognised], inputs: Iterable[str | Path 
                 f"{path} exists and is no earlier result of this command: choose another place, or remove that file.",
                 "out",
             )
+        try:
+            os.rename(path, path)  # changes nothing; Windows refuses it while another program has the file open
+        except PermissionError as error:
+            raise locked(path, error) from error
 
 
 def check_folder(
