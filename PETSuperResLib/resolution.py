@@ -116,7 +116,10 @@ class ImageResolution:
 
     @property
     def described(self) -> bool:
-        """Whether scanner, PSF and filter are known, and none of them a guess; so is :attr:`noise_fwhm_mm` then."""
+        """Whether scanner, PSF and filter are known, and none of them a guess; so is :attr:`noise_fwhm_mm` then.
+
+        A preset is known, also one of the few whose FWHM has no source.
+        """
         return self.scanner_fwhm_mm is not None and not (self._assumed("filter") or self._assumed("psf_modelled"))
 
     @property
@@ -240,7 +243,7 @@ def resolution_of(
     found = read_header(metadata, voxel_mm[1])
     origins = {"psf_modelled": "header", "filter": "header"}
     modelled, post, unknown = found.psf_modelled, found.filter_fwhm_mm, []
-    penalised = found.penalised and psf_modelled is None
+    penalised = found.penalised and psf_modelled is not False  # a penalty belongs to updates that model the PSF
     if scanner is not None and scanner.name in SETTINGS.values() and (modelled, post) == (None, None):
         modelled, post = False, (0.0, 0.0)  # images of the paper's settings are simulated so
         origins = {"psf_modelled": "setting", "filter": "setting"}

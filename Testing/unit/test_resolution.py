@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,15 @@ def test_a_penalty_blurs_axially_what_the_psf_would_sharpen_and_hot_noise_is_hig
     wide = resolution_of(MCT, {"reconstruction_method": "VPFX-S"}, post_filter=6.0)
     assert psf.hot_part < wide.hot_part < plain.hot_part == 1
     assert resolution_of(MCT, {}).noise_exponent == resolution_of(None, {}, fwhm=6.0).noise_exponent > 1  # not known
+
+
+def test_stating_the_psf_of_a_penalised_image_leaves_its_penalty_and_denying_it_denies_both():
+    penalised = {"reconstruction_method": "QCFX"}
+    header, stated, denied = (resolution_of(MCT, penalised, psf_modelled=psf) for psf in (None, True, False))
+    assert header.penalised and replace(stated, origins=header.origins) == header
+    assert (stated.origins or {})["psf_modelled"] == "stated" and "PSF modelled, penalised" in stated.words()
+    assert denied.kind == "no PSF" and denied.words() == resolution_of(MCT, {}, (0.0, 0.0), None, 0.0, False).words()
+    assert resolution_of(MCT, penalised, fwhm=6.0, psf_modelled=True).penalised
 
 
 @pytest.mark.parametrize(
