@@ -108,7 +108,7 @@ def supported(
     """Lesions with what is recovered of their segments, intervals, evidence and doubts; ``data`` are the image's."""
     lesions = with_recovered(lesions, recover(data, image, segments), conditions)
     lesions = with_evidence(lesions, data, image.array, segments)
-    return [with_doubts(lesion, data.fwhm_mm[0]) for lesion in lesions]
+    return [with_doubts(lesion, data.measurement.fwhm_mm[0]) for lesion in lesions]
 
 
 def neighbourhoods(segments: Sequence[Segment], voxel_mm: float) -> list[list[Segment]]:

@@ -11,12 +11,15 @@ from .measures import MEASURES, Lesion
 
 
 def doubts_of(lesion: Lesion, fwhm_mm: float) -> list[str]:
-    """Sentences on a lesion, the gravest first; ``fwhm_mm`` is the resolution in the slice of its data."""
+    """Sentences on a lesion, the gravest first; ``fwhm_mm`` is the resolution in the slice.
+
+    It is that of the image, filter and voxels included, or of the sinogram's scanner, as it is told everywhere.
+    """
     found = []
     if lesion.evidence_sigma is not None and lesion.evidence_sigma < SUPPORTED:
         found.append(f"Not supported by the data ({lesion.evidence_sigma:.1f} sigma).")
     if below_resolution(lesion, fwhm_mm):
-        found.append(f"Smaller than the resolution ({diameter_mm(lesion):.0f} of {fwhm_mm:.0f} mm): SUVmax is lost.")
+        found.append(f"Smaller than the resolution ({diameter_mm(lesion):.1f} of {fwhm_mm:.1f} mm): SUVmax is lost.")
     of_result = lesion.recovered_from != PET_ALONE
     outside = [
         MEASURES[name].title for name in ("suvpeak", "suvmean", "suvmax") if of_result and _outside(lesion, name)

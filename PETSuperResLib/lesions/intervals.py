@@ -36,7 +36,7 @@ TAIL_SIGMA = 1.645  # of a normal distribution, that lie within either end of th
 UNDETERMINED = 30.0  # times its low end is the high end of what is not told
 OUTSIDE = 1.5  # factor of the scale where a lesion is outside what was calibrated
 FIGURES = {  # of the conditions, in words
-    "fwhm_mm": "A resolution of {:.1f} mm is outside the {:.1f} to {:.1f} mm that",
+    "fwhm_mm": "The model's FWHM of {:.1f} mm (an image's without its voxels) is outside the {:.1f} to {:.1f} mm that",
     "noise": "A noise of {:.1%} is outside the {:.1%} to {:.1%} that",
 }
 TOLERANCE = 1.1  # factor of FWHM and noise beyond the calibrated range that changes nothing
@@ -50,7 +50,7 @@ class Conditions:
     Parameters
     ----------
     input : ``sinogram`` or ``image``, that a result was made from, or :data:`PET_ALONE`.
-    fwhm_mm : transaxial, of the measurement's model.
+    fwhm_mm : transaxial, of the measurement's model: of an image without its voxels, of a sinogram the kernel's.
     noise : of the measurement (its ``noise_level``).
     tracer : in lower case, as ``fdg``; None where it is not known.
     described : whether scanner, PSF and filter are known: FWHM and noise are a guess where they are not.

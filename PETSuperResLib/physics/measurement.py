@@ -66,6 +66,11 @@ class Measurement:
         return float(self.trues.sum() / self.counts.shape[0])
 
     @property
+    def fwhm_mm(self) -> tuple[float, float]:
+        """FWHM (transaxial, axial) of the scanner, which is what a user knows of the resolution."""
+        return self.scanner.fwhm_transaxial_mm, self.scanner.fwhm_axial_mm
+
+    @property
     def model_fwhm_mm(self) -> tuple[float, float]:
         """FWHM (transaxial, axial) of the kernel in the model."""
         return self.scanner.model_fwhm_mm

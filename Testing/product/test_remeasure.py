@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from tiny import small_phantom, tiny_prior
 
@@ -19,11 +20,13 @@ from PETSuperResLib.grid import reordered
 from PETSuperResLib.lesions.recovery import recover
 from PETSuperResLib.lesions.segments import region_around, segments_of
 from PETSuperResLib.physics.image_noise import ImageNoise
+from PETSuperResLib.physics.measurement import Measurement
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.reconstruction import reconstruct
 from PETSuperResLib.remeasure import Remeasurement, measurement_of, remeasured
 from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.sampling import Standard
+from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.worker.job import Tools
 from PETSuperResLib.worker.jobs import JOBS
@@ -79,6 +82,27 @@ def test_slices_far_from_the_segments_change_nothing_and_those_near_them_do():
     above = sharp.with_array(np.where(np.arange(50)[:, None, None] < 27, truth, 1))
     (without,) = remeasured(above, pet, report, segments)
     assert without.suvmean_recovered != pytest.approx(whole.suvmean_recovered, rel=0.02)
+
+
+@pytest.mark.parametrize(("fwhm", "small"), [(7.0, True), (6.5, False)])
+def test_a_lesion_smaller_than_the_resolution_that_is_told_has_no_suvmax(fwhm, small):
+    """Of 6.6 mm: the model's kernel of the wider image, whose voxels have an extent of their own, is 6.5 mm."""
+    fine = Volume(np.zeros((40, 40, 40), np.float32), (2.0, 2.0, 2.0))
+    drawn = np.zeros(fine.shape, np.float32)
+    drawn[18:21, 19:22, 19:22], drawn[18, 19, 19:22] = 1, 0
+    drawn[20, 21, 19:22], drawn[18, 21, 19:21] = 0, 0  # 19 voxels: 0.152 mL
+    pet = Volume(np.ones((20, 20, 20), np.float32), (4.0, 4.0, 4.0), (1.0, 1.0, 1.0), unit="SUVbw")
+    noise = ImageNoise(0.01, 5.0, 1, 4.0, 1.0, "stated").to_dict()
+    report = {"resolution": resolution_of(None, {}, (4.0, 4.0), fwhm=fwhm).to_dict(), "noise": noise}
+    (lesion,) = remeasured(pet, pet, report, segments_of(fine.with_array(drawn, "label")))
+    assert lesion.volume_ml == pytest.approx(0.152, abs=1e-3)
+    assert (f"resolution (6.6 of {fwhm:.1f} mm): SUVmax is lost" in lesion.doubts) == small
+
+
+def test_the_resolution_of_a_sinogram_is_its_scanners():
+    nothing = torch.zeros(2, 4, 4)
+    made = Measurement(Scanner.get("Siemens Biograph mCT"), nothing, nothing, 1.0, Volume(np.zeros((2, 4, 4))))
+    assert made.fwhm_mm == (4.33, 4.25) and made.model_fwhm_mm[0] < 3.2
 
 
 def test_a_sinogram_serves_and_a_report_of_one_describes_no_image(run, monkeypatch):

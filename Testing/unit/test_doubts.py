@@ -26,7 +26,7 @@ SURE |= {"suvmax_recovered": 9.0, "suvmax_low": 8.0, "suvmax_high": 11.0}
     [
         ({}, None),
         ({"evidence_sigma": 2.1}, "Not supported by the data (2.1 sigma)."),
-        ({"volume_ml": 0.2}, "Smaller than the resolution (7 of 8 mm): SUVmax is lost."),
+        ({"volume_ml": 0.2}, "Smaller than the resolution (7.3 of 8.0 mm): SUVmax is lost."),
         ({"suvmean": 4.0}, "SR's SUVmean outside the interval."),
         ({"interval_note": "No interval: too small."}, "No interval: too small."),
     ],

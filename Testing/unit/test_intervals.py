@@ -90,7 +90,7 @@ def test_a_range_that_holds_no_uptake_at_all_has_a_finite_scale():
     [
         ({"background": 4.5}, {}, "contrast of 1.3 to 1"),
         ({}, {"tracer": "psma"}, "Calibrated with FDG alone"),
-        ({}, {"fwhm_mm": 9.0}, "A resolution of 9.0 mm is outside the 5.0 to 8.0 mm that were calibrated"),
+        ({}, {"fwhm_mm": 9.0}, "FWHM of 9.0 mm (an image's without its voxels) is outside the 5.0 to 8.0 mm that were"),
         ({}, {"described": False}, "Scanner, PSF or filter of the PET are a guess"),
         ({}, {"noise": 0.03}, "A noise of 3.0% is outside the 5.0% to 20.0% that were calibrated"),
     ],
