@@ -230,9 +230,9 @@ def _smooth(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """
     shape = [n + m - 1 for n, m in zip(values.shape, kernel.shape, strict=True)]
     padded = [n + -n % 8 for n in shape]  # no large prime
-    product = np.fft.rfftn(values, padded) * np.fft.rfftn(kernel, padded)
+    product = np.fft.rfftn(values, padded, axes=(0, 1, 2)) * np.fft.rfftn(kernel, padded, axes=(0, 1, 2))
     middle = tuple(slice(m // 2, m // 2 + n) for n, m in zip(values.shape, kernel.shape, strict=True))
-    return np.asarray(np.fft.irfftn(product, padded)[middle])
+    return np.asarray(np.fft.irfftn(product, padded, axes=(0, 1, 2))[middle])
 
 
 def check_threshold(threshold: float | str) -> tuple[float, bool]:

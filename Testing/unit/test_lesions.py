@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +51,12 @@ def test_the_peak_sphere_is_centred_within_the_segment(spot, peak):
     values = np.where(radius(grid, spot) < 1, 1 / grid.voxel_ml, 0.0).astype(np.float32)
     (lesion,) = measure_lesions(grid.with_array(values, "SUVbw"), ball((2, 2, 2), 16, 41))
     assert lesion.suvmax == 0 and lesion.suvpeak == pytest.approx(peak, abs=0.02)
+
+
+def test_a_peak_needs_nothing_that_numpy_will_refuse():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure_lesions(Volume(np.ones((8, 9, 10)), (4.0, 4.0, 4.0)), Volume(np.ones((8, 9, 10)), (4.0, 4.0, 4.0)))
 
 
 def test_the_peak_in_a_thin_volume_is_the_mean_of_what_lies_within_it():

@@ -561,7 +561,7 @@ OBJECTS = ["0_0", "1_0", "2_0", "2_3", "2_4", "3_1", "3_2", "4_0"]
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_digital_reference_objects(name: str) -> None:
-    folder = data_dir() / "suv_dro"
+    folder = data_dir("suv_dro")
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "DRO_mask.nii.gz"))) > 0
     volume = suv_volume(folder / f"DRO_{name}")
     values = volume.array[mask]
