@@ -13,6 +13,7 @@ from PETSuperResSlicer.mrml import followup, references
 from PETSuperResSlicer.mrml import followup_view as view
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+from PETSuperResSlicer.panel.studies import ROWS, fill
 from PETSuperResSlicer.worker.client import read_outputs, write_inputs
 
 from PETSuperResLib.errors import InputError
@@ -320,3 +321,38 @@ def test_from_the_console_and_after_loading_the_scene(panel, host, fake, answer)
     panel.params.followUp = table  # as of a scene that was loaded
     host.spin(0.1)
     assert column(panel, 0) == ["1 Lesion 1"] and column(panel, 0, "studiesTable") == ["before", "after"]
+
+
+def test_no_row_of_the_tables_is_cut_or_covered(panel, host, compared):
+    """Also when Qt has asked for the height of the section at its preferred width, of more lines of text, too."""
+    ui = panel.ui
+    for name in ("inputs", "scanner", "advanced", "view", "result", "lesions", "spheres"):
+        getattr(ui, f"{name}Button").collapsed = True
+    ui.followUpButton.collapsed = False
+    host.window.resize(1500, 1040)
+    host.spin(0.3)
+    layout = ui.followUpButton.layout()
+    layout.invalidate()
+    for width in (ui.followUpButton.width, layout.sizeHint().width()):
+        layout.heightForWidth(width)
+    layout.setGeometry(layout.geometry())
+    shown = ("studiesTable", "followUpTable", "pairsTable", "followUpClassesLabel")
+    for name, below in zip(shown, shown[1:], strict=False):
+        table, others = getattr(ui, name), getattr(ui, below)
+        heights = [table.rowHeight(row) for row in range(table.rowCount)]
+        assert 0 < len(heights) <= ROWS and sum(heights) <= table.viewport().height, name
+        assert table.geometry.bottom() < others.geometry.top(), name
+
+
+def test_a_table_is_as_high_as_its_rows_in_every_style(panel, host):
+    """Up to so many; a style may have rows of a least height."""
+    ui = panel.ui
+    ui.followUpButton.collapsed = False
+    table = ui.followUpTable
+    table.setColumnCount(5)
+    table.verticalHeader().setMinimumSectionSize(31)
+    for count in (1, ROWS, ROWS + 1):
+        fill(table, [["one\ntwo\nthree" if row == count - 1 else "one"] * 5 for row in range(count)])
+        host.spin(0.1)
+        heights = [table.rowHeight(row) for row in range(min(count, ROWS))]
+        assert sum(heights) <= table.viewport().height < sum(heights) + 5 and min(heights) == (31 if count > 1 else 50)

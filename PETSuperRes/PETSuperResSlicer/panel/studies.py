@@ -123,11 +123,11 @@ def fill(table: Any, rows: Sequence[Sequence[str]], editable: int | None = None)
             table.setItem(row, column, item)
     table.setVisible(bool(rows))
     line = qt.QFontMetrics(table.font).lineSpacing()
-    heights = [line * max(text.count("\n") + 1 for text in texts) + 8 for texts in rows]
-    for row, height in enumerate(heights):
-        table.setRowHeight(row, height)
+    for row, texts in enumerate(rows):
+        table.setRowHeight(row, line * max(text.count("\n") + 1 for text in texts) + 8)
     table.horizontalHeader().setFixedHeight(line + 10)
-    table.setFixedHeight(line + 14 + sum(heights[:ROWS]))
+    seen = (table.rowHeight(row) for row in range(min(ROWS, len(rows))))  # a style may make them higher
+    table.setFixedHeight(line + 14 + sum(seen))
 
 
 def _name(node: Any) -> str:
