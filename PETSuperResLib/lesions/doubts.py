@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from .evidence import SUPPORTED
 from .intervals import PET_ALONE
-from .measures import MEASURES, Lesion
+from .measures import INTERVALS, MEASURES, RECOVERED, Lesion
 
 
 def doubts_of(lesion: Lesion, fwhm_mm: float) -> list[str]:
@@ -16,7 +17,11 @@ def doubts_of(lesion: Lesion, fwhm_mm: float) -> list[str]:
     It is that of the image, filter and voxels included, or of the sinogram's scanner, as it is told everywhere.
     """
     found = []
-    if lesion.evidence_sigma is not None and lesion.evidence_sigma < SUPPORTED:
+    if is_cold(lesion):
+        found.append(
+            f"Colder than its surroundings ({lesion.evidence_sigma:.1f} sigma): hot lesions alone are recovered."
+        )
+    elif lesion.evidence_sigma is not None and lesion.evidence_sigma < SUPPORTED:
         found.append(f"Not supported by the data ({lesion.evidence_sigma:.1f} sigma).")
     if below_resolution(lesion, fwhm_mm):
         found.append(f"Smaller than the resolution ({diameter_mm(lesion):.1f} of {fwhm_mm:.1f} mm): SUVmax is lost.")
@@ -32,10 +37,19 @@ def doubts_of(lesion: Lesion, fwhm_mm: float) -> list[str]:
 
 
 def with_doubts(lesion: Lesion, fwhm_mm: float) -> Lesion:
-    """The lesion with its doubts in words; of one below the resolution no recovered SUVmax is told."""
+    """The lesion with its doubts in words; what is recovered of one that is colder than its surroundings is not told,
+    nor a recovered SUVmax of one below the resolution."""
+    if is_cold(lesion):
+        nothing: dict[str, Any] = dict.fromkeys((*RECOVERED, *INTERVALS, "recovered_from"))
+        lesion = replace(lesion, **nothing)
     if below_resolution(lesion, fwhm_mm):
         lesion = replace(lesion, suvmax_recovered=None, suvmax_low=None, suvmax_high=None)
     return replace(lesion, doubts=" ".join(doubts_of(lesion, fwhm_mm)) or None)
+
+
+def is_cold(lesion: Lesion) -> bool:
+    """Whether the data say that a lesion has less uptake than its surroundings."""
+    return lesion.evidence_sigma is not None and lesion.evidence_sigma <= -SUPPORTED
 
 
 def below_resolution(lesion: Lesion, fwhm_mm: float) -> bool:

@@ -34,6 +34,7 @@ REST, BORDER = 0.06, 0.06  # of the scale, what nothing else explains: of every 
 LEAST_END = 0.1  # of the recovered value, where the fit's own range ends lower
 TAIL_SIGMA = 1.645  # of a normal distribution, that lie within either end of the fit's own range
 UNDETERMINED = 30.0  # times its low end is the high end of what is not told
+CORRECTED = {"sinogram": 6.0, "image": 2.5, PET_ALONE: 4.0}  # times what the image shows is no SUVmean that is told
 OUTSIDE = 1.5  # factor of the scale where a lesion is outside what was calibrated
 FIGURES = {  # of the conditions, in words
     "fwhm_mm": "The model's FWHM of {:.1f} mm (an image's without its voxels) is outside the {:.1f} to {:.1f} mm that",
@@ -122,8 +123,12 @@ class Calibration:
     domain: Mapping[str, Mapping[str, tuple[float, float]]]
     made: Mapping[str, Any]
 
-    def intervals(self, lesion: Recovered, conditions: Conditions) -> Intervals:
-        """The recovered values of a lesion and their intervals; wider outside what was calibrated."""
+    def intervals(self, lesion: Recovered, conditions: Conditions, shown: float | None = None) -> Intervals:
+        """The recovered values of a lesion and their intervals; wider outside what was calibrated.
+
+        ``shown`` is the SUVmean that the result shows, or the PET alone. What the fit makes :data:`CORRECTED` times as
+        high hangs on the border of the mask: of such a lesion SUVpeak alone is told.
+        """
         kind = conditions.input
         stratum = next((s for s in self.strata if s.input == kind and _within(lesion.volume_ml, s.volume_ml)), None)
         if stratum is None:
@@ -138,10 +143,11 @@ class Calibration:
         values = {name: getattr(lesion, name) * math.exp(stratum.centres[name]) for name in stratum.quantiles}
         if "suvmax" in values:
             values["suvmax"] = max(values[name] for name in ("suvmax", "suvpeak", "suvmean"))
+        hangs = shown is not None and lesion.suvmean > CORRECTED[kind] * shown
         ends, lost = {}, []
         for name, quantiles in stratum.quantiles.items():
             low, high = (values[name] * math.exp(q * widths[q > 0]) for q in quantiles)
-            if high > UNDETERMINED * low:
+            if high > UNDETERMINED * low or (hangs and name != "suvpeak"):
                 lost.append(SHOWN[name].title)
                 del values[name]
             else:
@@ -231,13 +237,13 @@ def with_recovered(lesions: Iterable[Lesion], found: Iterable[Recovered], condit
     """Lesions with the fields of what was recovered of the segments with their labels."""
     by_label = {one.label: one for one in found}
     return [
-        replace(lesion, recovered_from=FROM[conditions.input], **_fields(by_label[lesion.label], conditions))
+        replace(lesion, recovered_from=FROM[conditions.input], **_fields(lesion, by_label[lesion.label], conditions))
         for lesion in lesions
     ]
 
 
-def _fields(one: Recovered, conditions: Conditions) -> dict[str, Any]:
-    found = calibration().intervals(one, conditions)
+def _fields(lesion: Lesion, one: Recovered, conditions: Conditions) -> dict[str, Any]:
+    found = calibration().intervals(one, conditions, lesion.suvmean)
     values: dict[str, Any] = {f"{name}_recovered": value for name, value in found.values.items()}
     for name, (low, high) in found.ends.items():
         values |= {f"{name}_low": low, f"{name}_high": high}

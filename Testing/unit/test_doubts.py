@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from PETSuperResLib.lesions.doubts import doubts_of, with_doubts
-from PETSuperResLib.lesions.measures import Lesion
+from PETSuperResLib.lesions.measures import INTERVALS, RECOVERED, Lesion
 
 SURE = {
     "label": 1,
@@ -35,6 +35,15 @@ def test_a_doubt_is_told_in_a_sentence(changes, words):
     lesion = with_doubts(Lesion(**SURE | changes), 8.0)
     assert lesion.doubts == words
     assert (lesion.suvmax_recovered is None) == (lesion.volume_ml == 0.2) and lesion.suvmean_recovered == 6.2
+
+
+def test_of_a_lesion_colder_than_its_surroundings_nothing_is_recovered():
+    cold = with_doubts(Lesion(**SURE | {"evidence_sigma": -3.1}), 8.0)
+    assert cold.doubts == "Colder than its surroundings (-3.1 sigma): hot lesions alone are recovered."
+    assert [getattr(cold, name) for name in (*RECOVERED, *INTERVALS)] == [None] * len((*RECOVERED, *INTERVALS))
+    assert cold.suvmean == 6.0
+    unsure = with_doubts(Lesion(**SURE | {"evidence_sigma": -2.9}), 8.0)
+    assert unsure.doubts == "Not supported by the data (-2.9 sigma)." and unsure.suvmean_recovered == 6.2
 
 
 def test_the_gravest_doubt_comes_first():

@@ -22,7 +22,9 @@ from PETSuperResLib.lesions.intervals import (
     calibration,
     read_calibration,
     scales,
+    with_recovered,
 )
+from PETSuperResLib.lesions.measures import Lesion
 from PETSuperResLib.lesions.recovery import Recovered
 from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
@@ -59,6 +61,22 @@ def test_what_the_data_do_not_determine_is_not_told():
     assert found.notes == ("The data do not determine its SUVmean, SUVmax, TLG.",)
     found = SURE_OF_PEAK.intervals(replace(LESION, low=2.0, high=12.0), MEASURED)
     assert set(found.values) == set(MEASURES) and not found.notes
+
+
+@pytest.mark.parametrize(("shown", "told"), [(None, True), (1.01, True), (0.99, False)])
+def test_of_a_suvmean_far_above_what_is_shown_the_peak_alone_is_told(shown, told):
+    found = TABLE.intervals(LESION, MEASURED, shown)
+    assert set(found.values) == set(found.ends) == (set(MEASURES) if told else {"suvpeak"})
+    assert found.notes == (() if told else ("The data do not determine its SUVmean, SUVmax, TLG.",))
+
+
+def test_what_a_lesion_shows_decides_on_what_is_told():
+    measured = Conditions("image", 6.0, 0.1, "fdg")
+    read = Lesion(label=1, name="A", voxels=9, suvmax=9.0, suvmean=2.6, suvpeak=5.0, mtv_ml=2.0, tlg=9.0)
+    shown = [read, replace(read, suvmean=2.3)]
+    (near,), (far,) = (with_recovered([lesion], [LESION], measured) for lesion in shown)
+    assert near.suvmean_recovered is not None and near.suvpeak_recovered == far.suvpeak_recovered
+    assert far.suvmean_recovered is far.suvmean_low is far.tlg_recovered is None
 
 
 def test_of_a_kind_of_data_without_a_calibrated_suvmax_none_is_told():

@@ -20,6 +20,7 @@ from ...inputs import resolution_of_pet
 from ...lesions.intervals import (
     FIGURES,
     MEASURES,
+    PET_ALONE,
     STRATA_ML,
     Calibration,
     Conditions,
@@ -265,7 +266,8 @@ def recovered(row: Row) -> Recovered:
 def calibrated_row(row: Row, table: Calibration) -> Row:
     """The recovered values in place of the fitted ones, and the ends of their intervals."""
     conditions = Conditions(tracer=TRACER, **{name: row[name] for name in CONDITIONS})
-    found = table.intervals(recovered(row), conditions)
+    shown = row["pet_suvmean" if row["input"] == PET_ALONE else "image_suvmean"]
+    found = table.intervals(recovered(row), conditions, shown)
     ends = {
         f"{name}_{end}": v for name, pair in found.ends.items() for end, v in zip(("low", "high"), pair, strict=True)
     }
