@@ -14,6 +14,7 @@ CHANGE_PERCENT, CHANGE_SUL = 30.0, 0.8  # of the hottest SULpeak, both needed fo
 TLG_PERCENT = 75.0  # more of it is progression
 LIVER_STABLE = (20.0, 0.3)  # per cent and SUL that the liver's mean may differ
 MARKED = 2.0  # times the liver's SUVmax: score 5
+NOT_YET = "not yet"  # the status of a lesion that is drawn at a later visit: no response depends on what comes later
 CLASSES = {
     "CMR": "complete metabolic response",
     "PMR": "partial metabolic response",
@@ -58,7 +59,7 @@ def classes(
         percist(n + 1, by_visit[0], by_visit[n], (uptake[0], uptake[n]), (factors[0], factors[n]))
         for n in range(1, len(uptake))
     )
-    return responses, tuple(deauville(*visit) for visit in zip(by_visit, uptake, strict=True))
+    return responses, tuple(deauville(by_visit[0], *visit) for visit in zip(by_visit, uptake, strict=True))
 
 
 def percist(
@@ -70,6 +71,7 @@ def percist(
 ) -> Response:
     """PERCIST 1.0 of the rows of the first visit (``before``) and a later one (``after``), by lesion.
 
+    New is a lesion that is drawn at the later visit and was not at the first one, though it may have been in between.
     ``regions``: of both visits, the figures in SUVbw of ``liver`` and ``blood`` where they are known; ``sul``: of both,
     the factor from SUVbw to SUL, 1 where it is not known.
     """
@@ -78,9 +80,10 @@ def percist(
     factors = sul if unit == "SUL" else (1.0, 1.0)
     if unit == "SUVbw":
         why.append("Weight, height or sex is not known at both studies, so SUVbw stands for SUL.")
-    old = {r["lesion"]: r["suvpeak"] * factors[0] for r in before if r["status"] != "not yet"}
+    after = [r for r in after if r["status"] != NOT_YET]
+    old = {r["lesion"]: r["suvpeak"] * factors[0] for r in before if r["status"] != NOT_YET}
     new = {r["lesion"]: r["suvpeak"] * factors[1] for r in after}
-    fresh = [r["lesion"] for r in after if r["status"] == "new"]
+    fresh = _fresh(before, after)
     if not old:
         return Response(visit, "PMD" if fresh else "", unit, None, None, (*why, "The first study has no lesion."))
     liver = [region.get("liver") for region in regions]
@@ -96,7 +99,7 @@ def percist(
                 f"The liver's mean differs ({means[0]:.2f} and {means[1]:.2f} {unit}) by more than 20 % or 0.3: the "
                 "studies are not comparable by PERCIST."
             )
-    drawn = {r["lesion"]: new[r["lesion"]] for r in after if r["status"] != "vanished"}
+    drawn = {r["lesion"]: new[r["lesion"]] for r in after if _drawn(r)}
     level = max(drawn.values(), default=max(new.values(), default=0.0))
     percent, difference = 100 * (level / hottest - 1), level - hottest
     clear = _cleared(after, regions[1])
@@ -121,25 +124,37 @@ def percist(
     return Response(visit, found, unit, percent, measurable, tuple(why))
 
 
-def deauville(rows: Sequence[Row], regions: Mapping[str, Figures]) -> int | None:
+def deauville(before: Sequence[Row], rows: Sequence[Row], regions: Mapping[str, Figures]) -> int | None:
     """The score 1 to 5 of a visit, by the highest SUVmax of its lesions; None without liver or blood pool.
 
-    1 no lesion is drawn and no place is above the blood pool, 2 up to the blood pool's SUVmax, 3 up to the liver's,
-    4 above it, 5 from twice the liver's on, or a new lesion.
+    ``before`` are the first visit's rows. 1 no lesion is drawn and no place is above the blood pool, 2 up to the blood
+    pool's SUVmax, 3 up to the liver's, 4 above it, 5 from twice the liver's on, or a lesion that is new since the first
+    visit.
     """
     if "liver" not in regions or "blood" not in regions:
         return None
-    present = [row for row in rows if row["status"] not in ("vanished", "not yet")]
-    seen = present or [row for row in rows if row["status"] == "vanished"]
+    present = [row for row in rows if _drawn(row)]
+    seen = present or [row for row in rows if row["status"] != NOT_YET]
     highest = max((row["suvmax"] for row in seen), default=0.0)
     liver, blood = regions["liver"]["max"], regions["blood"]["max"]
-    if any(row["status"] == "new" for row in rows) or highest >= MARKED * liver:
+    if _fresh(before, rows) or highest >= MARKED * liver:
         return 5
     if highest > max(liver, blood):
         return 4
     if highest > blood:
         return 3
     return 2 if present else 1
+
+
+def _drawn(row: Row) -> bool:
+    """Whether a lesion is drawn at the visit of its row."""
+    return row["status"] not in ("vanished", NOT_YET)
+
+
+def _fresh(before: Sequence[Row], rows: Sequence[Row]) -> list[int]:
+    """The lesions that are drawn in rows of a visit and were not at the first one (``before``)."""
+    known = {row["lesion"] for row in before if row["status"] != NOT_YET}
+    return [row["lesion"] for row in rows if _drawn(row) and row["lesion"] not in known]
 
 
 def _cleared(rows: Sequence[Row], regions: Mapping[str, Figures]) -> bool | None:
@@ -152,4 +167,4 @@ def _cleared(rows: Sequence[Row], regions: Mapping[str, Figures]) -> bool | None
 
 
 def _tlg(rows: Sequence[Row]) -> float:
-    return float(sum(row["tlg"] for row in rows if row["status"] not in ("vanished", "not yet")))
+    return float(sum(row["tlg"] for row in rows if _drawn(row)))

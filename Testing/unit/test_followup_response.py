@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from PETSuperResLib.followup.references import Reference, place_references
-from PETSuperResLib.followup.response import deauville, percist
+from PETSuperResLib.followup.response import classes, deauville, percist
 from PETSuperResLib.phantoms.codes import CODE
 from PETSuperResLib.phantoms.torso import Phantom, torso_phantom
 from PETSuperResLib.volume import Volume
@@ -63,11 +63,11 @@ def rows(**peaks: tuple[str, float]) -> list[dict]:
     ]
 
 
-BEFORE = rows(_1=("baseline", 10.0), _2=("baseline", 5.0))
+FIRST = rows(_1=("baseline", 10.0), _2=("baseline", 5.0))
 
 
 def judged(*after: dict, sul: tuple[float, float] = (0.7, 0.7), regions=(REGIONS, REGIONS)):
-    return percist(2, BEFORE, after, regions, sul)
+    return percist(2, FIRST, after, regions, sul)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,32 @@ def test_a_new_lesion_or_much_more_tlg_is_progression():
     assert judged(*grown).percist == "PMD"
 
 
+def course(*visits: dict[str, tuple[str, float]]):
+    """Responses and scores of visits, each with (status, SUVpeak) by lesion."""
+    table = [row | {"visit": n, "image": "pet"} for n, found in enumerate(visits, 1) for row in rows(**found)]
+    return classes(table, [REGIONS] * len(visits), [0.7] * len(visits))
+
+
+@pytest.mark.parametrize("first", [("baseline", 10.0), ("not yet", 1.0)])
+def test_a_lesion_that_was_new_at_an_earlier_visit_is_still_progression(first):
+    """Also where the first study has no lesion."""
+    old = {} if first[0] == "not yet" else {"_1": first}
+    later = {"_1": ("paired", 4.0)} if old else {}
+    begun, seen, gone = ({"_2": found} for found in (("new", 3.0), ("paired", 3.5), ("vanished", 1.0)))
+    responses, scores = course(old | {"_2": ("not yet", 1.0)}, later | begun, later | seen, later | gone)
+    assert [r.percist for r in responses] == ["PMD", "PMD", "PMR" if old else ""]
+    assert scores[1:3] == (5, 5) and scores[3] < 5
+    assert not old or "New: lesion 2." in responses[1].why
+
+
+@pytest.mark.parametrize("second", [("paired", 5.0), ("vanished", 1.0)])
+def test_what_a_later_study_shows_does_not_change_the_response_of_an_earlier_one(second):
+    begun, ended = {"_1": ("baseline", 10.0)}, {"_1": ("paired", 5.0)}
+    alone = course(begun, {"_1": second})
+    later = course(begun | {"_2": ("not yet", 6.0)}, {"_1": second, "_2": ("not yet", 8.0)}, ended | {"_2": ("new", 9)})
+    assert alone[0][0] == later[0][0] and alone[1] == later[1][:2]
+
+
 def test_a_change_below_08_sul_is_stable():
     faint = rows(_1=("baseline", 2.6))
     assert percist(2, faint, rows(_1=("paired", 1.75)), (REGIONS, REGIONS), (0.7, 0.7)).percist == "SMD"
@@ -124,8 +150,8 @@ def test_what_is_missing_or_not_comparable_is_told():
     ],
 )
 def test_deauville(row, score):
-    assert deauville(rows(_1=row), REGIONS) == score
+    assert deauville(FIRST, rows(**{"_3" if row[0] == "new" else "_1": row}), REGIONS) == score
 
 
 def test_without_references_there_is_no_score():
-    assert deauville(rows(_1=("paired", 3.0)), {"liver": LIVER}) is None
+    assert deauville(FIRST, rows(_1=("paired", 3.0)), {"liver": LIVER}) is None
