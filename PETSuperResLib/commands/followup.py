@@ -60,9 +60,10 @@ def compare(
     out: str,
 ) -> None:
     """Pair the lesions of two or more studies of a patient, and compare their uptake over time."""
+    from ..followup.body import Body
     from ..followup.compare import compare as run
     from ..followup.files import check_followup, write_followup
-    from ..followup.visit import Body, Visit
+    from ..followup.visit import Visit
 
     count = len(pet)
     given = {"ct": ct, "segmentation": segmentation, "results": results, "name": name, "weight": weight}

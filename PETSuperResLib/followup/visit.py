@@ -15,39 +15,11 @@ from ..lesions.measures import INTERVALS, RECOVERED
 from ..lesions.read import read_segmentation
 from ..lesions.segments import Segment
 from ..results import lesions_of, report_of, target
-from ..suv.body import lean_body_mass_kg
 from ..suv.volumes import check_suv, told
 from ..volume import Volume
+from .body import UNKNOWN, Body
 
 SAME_VOLUME = 0.02  # of a mask, up to which its volume differs by rounding
-LEAN = "LBMJANMA"  # the formula of lean body mass: Janmahasatian et al., Clin Pharmacokinet 2005
-
-
-@dataclass(frozen=True)
-class Body:
-    """What lean body mass follows from: weight in kg, height in cm, sex (M, F or O); None where it is not known."""
-
-    weight_kg: float | None = None
-    height_cm: float | None = None
-    sex: str | None = None
-
-    @classmethod
-    def of(cls, pet: Volume, stated: Body) -> Body:
-        """What is stated, else what the PET's DICOM header has."""
-        about = pet.metadata
-        height_m = about.get("height_m")
-        return cls(
-            stated.weight_kg or about.get("weight_kg"),
-            stated.height_cm or (100 * height_m if height_m else None),
-            stated.sex or about.get("sex"),
-        )
-
-    @property
-    def sul_factor(self) -> float | None:
-        """SUL / SUVbw: lean body mass over weight; None where weight, height or sex is not known."""
-        if self.weight_kg is None or self.height_cm is None or self.sex not in ("M", "F", "O"):
-            return None
-        return lean_body_mass_kg(self.weight_kg, self.height_cm, self.sex, LEAN) / self.weight_kg
 
 
 @dataclass(frozen=True)
@@ -65,7 +37,7 @@ class Visit:
     images: Mapping[str, Volume]
     segments: tuple[Segment, ...]
     ct: Volume | None = None
-    body: Body = Body()
+    body: Body = UNKNOWN
     notes: tuple[str, ...] = ()
     recovered: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     file: Path | None = None
@@ -84,7 +56,7 @@ class Visit:
         ct: Volume | str | Path | None = None,
         segmentation: Volume | str | Path | None = None,
         results: str | Path | None = None,
-        body: Body = Body(),
+        body: Body = UNKNOWN,
     ) -> Visit:
         """Read the files of a study; ``results`` is a folder that ``reconstruct`` wrote of it.
 
@@ -115,7 +87,8 @@ class Visit:
                 "reconstruct with the segmentation that is compared."
             )
         file = None if isinstance(pet, Volume) else Path(pet)
-        of_body = Body.of(volume, body)
+        of_body, of_header = Body.of(volume, body)
+        notes += of_header
         return cls(name, images, segments, anatomy, of_body, tuple(notes), recovered, file, report)
 
 
@@ -164,6 +137,7 @@ def facts(visit: Visit) -> dict[str, Any]:
         "date": visit.pet.metadata.get("series_date", ""),
         "lesions": len(visit.segments),
         "weight_kg": about.weight_kg,
+        "suv_weight_kg": about.suv_kg,
         "height_cm": about.height_cm,
         "sex": about.sex,
         "sul_factor": about.sul_factor,

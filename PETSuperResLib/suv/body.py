@@ -11,15 +11,23 @@ from ..headers.attributes import one_number, one_text, tag_name
 from .evidence import Evidence, Overrides
 
 SUV_TYPES = ("BW", "LBM", "LBMJAMES128", "LBMJANMA", "IBW")  # of Units GML
+LEAN = "LBMJANMA"  # of SUL: Janmahasatian et al., Clin Pharmacokinet 2005
 GRAMS_ABOVE_KG = 1000.0
 
 
 def weight_kg(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
-    """Body weight in kg (values above 1000 are grams)."""
+    """Body weight in kg, as stated or of the header."""
     if stated := overrides.evidence("weight_kg", "kg"):
         return stated
+    return weight_of(one_number(datasets, "PatientWeight"), one_number(datasets, "PatientSize"))
+
+
+def weight_of(value: float | None, size: float | None = None) -> Evidence:
+    """Body weight in kg of the header's number (above 1000 it is in g); ``size`` is its PatientSize.
+
+    Raises :class:`UnitsError` for a number that is no weight, or was exchanged with the size.
+    """
     where = tag_name("PatientWeight")
-    value, size = one_number(datasets, "PatientWeight"), one_number(datasets, "PatientSize")
     if not value or value < 0:
         hint = f" (PatientSize is {size:g}: was the weight entered there?)" if size and size > 3 else ""
         raise UnitsError(
@@ -34,31 +42,43 @@ def weight_kg(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
             "weight_kg",
         )
     if value > GRAMS_ABOVE_KG:
-        return Evidence(value / 1000, "kg", where, f"weight {value:g} read as g because > 1000")
+        return Evidence(value / 1000, "kg", where, f"weight {value:g} read as g because > 1000", True)
     return Evidence(value, "kg", where, "read as kg")
 
 
 def height_cm(datasets: Sequence[Dataset]) -> Evidence:
-    """Body height in cm (DICOM stores m; values from 30 to 250 are cm)."""
+    """Body height in cm of the header."""
+    return height_of(one_number(datasets, "PatientSize"))
+
+
+def height_of(value: float | None) -> Evidence:
+    """Body height in cm of the header's number (DICOM stores m; values from 30 to 250 are cm).
+
+    Raises :class:`UnitsError` for a number that is neither.
+    """
     where = tag_name("PatientSize")
-    value = one_number(datasets, "PatientSize")
     if value and 0.3 <= value <= 2.5:
         return Evidence(value * 100, "cm", where, "read as m")
     if value and 30 <= value <= 250:
-        return Evidence(value, "cm", where, f"height {value:g} read as cm because no patient is {value:g} m tall")
+        rule = f"height {value:g} read as cm because no patient is {value:g} m tall"
+        return Evidence(value, "cm", where, rule, True)
     raise UnitsError(
-        f"The PET is normalised to body size but {where} is {'missing' if value is None else f'{value:g}'}: "
-        "put the patient's height in m into the header."
+        f"A normalisation to body size needs the height, and {where} is "
+        f"{'missing' if value is None else f'{value:g}'}: put the patient's height in m into the header."
     )
 
 
 def sex(datasets: Sequence[Dataset]) -> Evidence:
-    """Patient's sex, M, F or O."""
-    where = tag_name("PatientSex")
-    value = one_text(datasets, "PatientSex").upper()
+    """Patient's sex of the header, M, F or O."""
+    return sex_of(one_text(datasets, "PatientSex"))
+
+
+def sex_of(text: str) -> Evidence:
+    """Patient's sex, M, F or O, of the header's text in any case; raises :class:`UnitsError` for another one."""
+    where, value = tag_name("PatientSex"), text.strip().upper()
     if value not in ("M", "F", "O"):
         raise UnitsError(
-            f"The PET is normalised to lean or ideal body weight but {where} is {value or 'missing'}: "
+            f"Lean or ideal body weight needs the sex, and {where} is {value or 'missing'}: "
             "put M, F or O into the header."
         )
     return Evidence(value, "", where, "mean of the male and female formulas" if value == "O" else "")
@@ -97,7 +117,7 @@ def sul_factor(datasets: Sequence[Dataset]) -> float | None:
     """SUL / SUVbw: lean body mass (Janmahasatian) over weight; None where weight, height or sex is missing."""
     try:
         weight = weight_kg(datasets, Overrides()).value
-        return lean_body_mass_kg(weight, height_cm(datasets).value, sex(datasets).value, "LBMJANMA") / weight
+        return lean_body_mass_kg(weight, height_cm(datasets).value, sex(datasets).value, LEAN) / weight
     except UnitsError:
         return None
 

@@ -106,12 +106,16 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One quantity: ``value`` in ``unit``, its ``source`` tags and the ``rule`` applied."""
+    """One quantity: ``value`` in ``unit``, its ``source`` tags and the ``rule`` applied.
+
+    ``unusual``: the rule reads the header otherwise than DICOM has it.
+    """
 
     value: Any
     unit: str
     source: str
     rule: str = ""
+    unusual: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         value = self.value.isoformat() if isinstance(self.value, datetime) else self.value

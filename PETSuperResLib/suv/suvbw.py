@@ -139,7 +139,7 @@ def _normalised(datasets: Sequence[Dataset], units: str, overrides: Overrides, r
 def _from_concentration(datasets: Sequence[Dataset], overrides: Overrides, record: Record) -> np.ndarray:
     """SUV per Bq/mL of every slice, by the decay correction of the series."""
     weight = record.add("weight", body.weight_kg(datasets, overrides))
-    if record.used["weight"].rule.startswith("weight"):  # in g
+    if record.used["weight"].unusual:
         record.warnings.append(f"the {record.used['weight'].rule}: the patient is taken to have {weight:.3g} kg")
     dose = record.add("dose", tracer_dose_bq(datasets, overrides))
     if not 0.1e6 <= dose / weight <= 60e6:

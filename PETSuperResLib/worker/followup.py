@@ -31,8 +31,9 @@ class FollowUpJob(Job):
     ``rows`` (the table of lesions) and ``links`` (the pairing, with ``place_mm``, a point in each segment).
 
     ``studies``: an object for each, with ``name``, ``about`` (what the PET's header says: ``patient``, ``series_date``,
-    ``series_uid``, ``weight_kg``, ``height_m``, ``sex``, where it is known), ``masks`` (the names of its lesions) and
-    ``report`` (of the reconstruction, where it was super-resolved); by it the lesions' uptake is recovered.
+    ``series_uid``, ``weight_kg``, ``height_m``, ``sex``, where it is known, and ``suv``, the evidence of its SUVs),
+    ``masks`` (the names of its lesions) and ``report`` (of the reconstruction, where it was super-resolved); by it the
+    lesions' uptake is recovered.
     ``pets`` and, of all studies or none, ``cts``: their files. ``results``: those of the studies that have a report.
     ``masks``: of all studies' lesions, in their order. ``pairs``: the lesion of each, or none to pair them here.
     Registered CTs are written into ``out``, without compression: ``first`` and ``later2``, ``later3`` and so on.
@@ -85,7 +86,8 @@ class FollowUpJob(Job):
         return {number: (hashes[0], later) for number, later in enumerate(hashes[1:], 2)}
 
     def _visits(self) -> list[Visit]:
-        from ..followup.visit import Body, Visit
+        from ..followup.body import Body
+        from ..followup.visit import Visit
 
         cts: Sequence[str | None] = self.cts or [None] * len(self.pets)
         results, masks = iter(self.results), iter(self.masks)
@@ -96,9 +98,9 @@ class FollowUpJob(Job):
             named = enumerate(study.get("masks", ()), 1)
             segments = tuple(Segment(label, name, read_raw(next(masks))) for label, name in named)
             images, report = {"pet": volume}, study.get("report")
-            visit = Visit(
-                study["name"], images, segments, None if ct is None else read_raw(ct), Body.of(volume, Body())
-            )
+            body, notes = Body.of(volume, Body())
+            anatomy = None if ct is None else read_raw(ct)
+            visit = Visit(study["name"], images, segments, anatomy, body, tuple(notes))
             if report is not None:
                 visit = replace(visit, images={**images, "sr": read_raw(next(results))}, report=report)
             visits.append(visit)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
-from PETSuperResSlicer.mrml import followup, references
+from PETSuperResSlicer.mrml import followup, provenance, references
 from PETSuperResSlicer.mrml import followup_view as view
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import segmentation_from_labels
@@ -102,6 +102,16 @@ def test_two_studies_are_compared_in_the_background(panel, host, compared):
     assert "PERCIST PMD: progressive metabolic disease" in ui.followUpClassesLabel.text
     assert "taken as aligned" in ui.followUpLabel.text and "research use" in ui.followUpLabel.text
     assert compared.GetNumberOfRows() == 6 and not ui.followUpCtButton.enabled
+
+
+def test_the_weight_that_made_the_suvs_goes_with_a_converted_pet(panel, host, fake):
+    for name in ("before", "after"):
+        nodes = study(name, (0, 10.0))
+        provenance.set_suv_evidence(nodes[0], {"used": {"weight": {"value": 70.0}}})
+        add(panel, *nodes)
+    panel.ui.followUpCompareButton.click()
+    assert host.spin(5, until=lambda: fake.running)
+    assert [one["about"]["suv"]["used"]["weight"]["value"] for one in fake.jobs[-1]["studies"]] == [70.0, 70.0]
 
 
 def test_a_corrected_pair_is_compared_again(panel, host, fake, compared, answer):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dicom_factory import Scan, pet_slices, suv_pattern, write_series
 from geometry import radius
 from tiny import table
 from visits import Pair, two_visits
@@ -16,11 +17,13 @@ from PETSuperResLib.commands.followup import _changes
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError
 from PETSuperResLib.followup import common_errors, figures
 from PETSuperResLib.followup import compare as module
+from PETSuperResLib.followup.body import Body
 from PETSuperResLib.followup.change import Change, change
 from PETSuperResLib.followup.compare import FollowUp, compare
 from PETSuperResLib.followup.pairing import pair
-from PETSuperResLib.followup.visit import Body, Visit, recovered_by_lesion
+from PETSuperResLib.followup.visit import Visit, facts, recovered_by_lesion
 from PETSuperResLib.lesions.segments import Segment, segments_of
+from PETSuperResLib.suv.body import lean_body_mass_kg
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.worker.job import Tools
 from PETSuperResLib.worker.jobs import JOBS
@@ -236,6 +239,60 @@ def test_sul_is_by_lean_body_mass_and_missing_where_it_is_not_known():
     known = compare([visit(A, body=Body(80, 175, "M"))] * 2).rows[0]
     assert known["sulpeak"] == pytest.approx(known["suvpeak"] * 9270 / (6680 + 216 * 80 / 1.75**2))
     assert compare([visit(A, body=Body(80, 175))] * 2).rows[0]["sulpeak"] is None
+
+
+LEAN = {weight: lean_body_mass_kg(weight, 175.0, "M", "LBMJANMA") for weight in (80.0, 100.0)}
+
+
+def body_of(stated: Body = UNKNOWN, **header: float | str | dict) -> tuple[Body, list[str]]:
+    """By a PET whose header has 80 kg, 1.75 m and M, unless told otherwise."""
+    return Body.of(replace(GRID, metadata={"weight_kg": 80.0, "height_m": 1.75, "sex": "M"} | header), stated)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({}, ""),
+        ({"sex": "m"}, ""),
+        ({"height_m": 175.0}, "Height 175 read as cm"),
+        ({"weight_kg": 80000.0}, "Weight 80000 read as g"),
+    ],
+)
+def test_sul_is_by_the_header_as_the_suvs_read_it(header, words):
+    body, notes = body_of(**header)
+    assert body.sul_factor == pytest.approx(LEAN[80.0] / 80)
+    assert len(notes) == bool(words) and words in "".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("header", "stated"),
+    [
+        ({"weight_kg": 0.0}, Body(weight_kg=80.0)),
+        ({"weight_kg": 1.75, "height_m": 80.0}, Body(80.0, 175.0)),
+        ({"height_m": 5.0}, Body(height_cm=175.0)),
+        ({"sex": "X"}, Body(sex="M")),
+    ],
+)
+def test_without_a_usable_body_in_the_header_there_is_no_sul_which_is_told(header, stated):
+    body, notes = body_of(**header)
+    assert body.sul_factor is None and any("Without it SUL is left out." in note for note in notes)
+    body, notes = body_of(stated, **header)
+    assert body.sul_factor == pytest.approx(LEAN[80.0] / 80) and notes == []
+
+
+def test_sul_of_a_stated_weight_is_by_the_weight_that_made_the_suvs(tmp_path):
+    """SUL is concentration x lean body mass / dose, whatever weight the SUVs were made with."""
+    stated = Body(80.0, 175.0, "M")
+    found = Visit.read(
+        "v", write_series(pet_slices(Scan(weight_kg=100.0), suv_pattern()), tmp_path / "pet"), body=stated
+    )
+    assert found.body.sul_factor == pytest.approx(LEAN[80.0] / 100)
+    assert any("The SUVs are by a body weight of 100 kg, not by the stated 80 kg" in note for note in found.notes)
+    assert facts(found)["suv_weight_kg"] == 100
+    body, notes = body_of(stated, weight_kg=80.3)
+    assert body.sul_factor == pytest.approx(LEAN[80.0] / 80.3) and notes == []
+    used = {"used": {"weight": {"value": 100.0}}}  # stated when the series was converted
+    assert body_of(suv=used)[0].sul_factor == pytest.approx(LEAN[100.0] / 100)
 
 
 def test_what_was_recovered_is_followed_too():

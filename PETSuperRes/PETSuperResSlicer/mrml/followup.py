@@ -156,13 +156,13 @@ def job_steps(
 
 
 def _header(pet: Any) -> dict[str, Any]:
-    """What is known of a PET by its DICOM header."""
+    """What is known of a PET by its DICOM header, and of its SUVs by their evidence."""
     values: dict[str, Any] = dict(zip(HEADER, dicom_values(pet, *HEADER.values()), strict=True))
     for name in ("weight_kg", "height_m"):
         text, values[name] = values[name], None
         with suppress(ValueError):
             values[name] = float(text) or None
-    return values
+    return values | {"suv": provenance.suv_evidence(pet)}
 
 
 def take(table: Any, volumes: dict[str, Any], report: dict[str, Any]) -> Any:

@@ -109,6 +109,11 @@ def set_suv_evidence(node: Any, evidence: dict[str, Any]) -> None:
     node.SetAttribute("PETSuperRes.suv", json.dumps(evidence, default=str))
 
 
+def suv_evidence(node: Any) -> dict[str, Any]:
+    """By which evidence a volume was converted to SUV; empty for one that was not converted."""
+    return dict(json.loads(node.GetAttribute("PETSuperRes.suv") or "{}"))
+
+
 def inputs_of(result: Any) -> tuple[Any, Any]:
     """(PET, CT) of a result; None where one was deleted."""
     return result.GetNodeReference(PET), result.GetNodeReference(CT)
