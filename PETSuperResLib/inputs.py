@@ -14,7 +14,7 @@ from .errors import InputError
 from .files import file_hashes
 from .grid import axial, axial_order, crop_to_region, image_grid, reordered
 from .lesions.measures import Lesion, measure_lesions
-from .lesions.read import Segmentation, read_segmentation
+from .lesions.read import FRAMES, Segmentation, read_segmentation
 from .lesions.segments import Segment, region_around
 from .progress import Callback, Reporter
 from .request import MARGIN_MM, SEGMENTS, Request
@@ -47,7 +47,8 @@ class Inputs:
     measurement : a sinogram, or None where the PET itself is what was measured.
     region : (x0, x1, y0, y1, z0, z1) in LPS mm, or None for the whole PET.
     segments, lesions : the lesions' masks and their SUVs in the PET; empty without a segmentation.
-    provenance : the files and their SHA-256, and the UIDs of DICOM series, for the report; empty without any.
+    provenance : the files and their SHA-256, and the UIDs of DICOM series and their frames of reference, for the
+        report; empty without any.
     order : of the given PET's axes that made its slices axial (:func:`~.grid.axial_order`).
     """
 
@@ -112,8 +113,9 @@ class Inputs:
         warnings = [*of_pet, *of_ct, *found.notes, *of_pair]
         files = request.files()
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
-        series = {name: image.metadata.get("series_uid") for name, image in (("pet", pet), ("ct", ct))}
-        provenance |= {"series_uids": series} if any(series.values()) else {}
+        for name, uid in (("series_uids", "series_uid"), (FRAMES, "frame_of_reference")):
+            uids = {of: image.metadata.get(uid) for of, image in (("pet", pet), ("ct", ct))}
+            provenance |= {name: uids} if any(uids.values()) else {}
         known = (request, pet, ct, scanner, resolution, measurement)
         return cls(*known, region, segments, tuple(lesions), tuple(warnings), provenance, order)  # type: ignore[arg-type]
 

@@ -66,7 +66,7 @@ class Case:
         if self.kind != "dicom":
             return Volume.read(self.lesion_files[0], "label")
         pet = self.pet()
-        segments = self.segmentation(pet).segments
+        segments = self.segmentation(pet, self.ct()).segments
         return union(segments, pet) if segments else None
 
     def files(self, lesions: bool = True) -> list[Path]:

@@ -47,12 +47,12 @@ def report(volume: str, source: str, series: str | None, report: str | None, out
     from ..dicom.write import write_derived
     from ..inputs import read_image
     from ..lesions.dicom_report import beside, measured_rows
-    from ..lesions.read import read_segmentation
+    from ..lesions.read import ct_of_report, read_segmentation
     from ..results import lesions_of
 
     image, facts = _result(volume, report, out)
     pet = read_image(source, "PT", series=series)
-    drawn = read_segmentation(segmentation, pet)
+    drawn = read_segmentation(segmentation, pet, ct_of_report(facts))
     for warning in drawn.notes:
         click.echo(f"Note: {warning}")
     rows = lesions_of(volume, facts) or measured_rows(drawn.segments, pet, image, facts)

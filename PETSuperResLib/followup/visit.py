@@ -77,7 +77,7 @@ class Visit:
         notes += told(anatomy) if anatomy else []
         segments: tuple[Segment, ...] = ()
         if segmentation is not None and not _empty(segmentation):
-            found = read_segmentation(segmentation, volume)
+            found = read_segmentation(segmentation, volume, anatomy)
             segments, notes = found.segments, [*notes, *found.notes]
         lost = _of_other_masks(measured, segments, images["sr"]) if recovered else []
         recovered = {lesion: values for lesion, values in recovered.items() if lesion not in lost}

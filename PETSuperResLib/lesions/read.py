@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..dicom import rtstruct, seg
 from ..dicom.files import quiet_pydicom, read_dataset
@@ -18,6 +21,7 @@ from .nrrd import nrrd_segments
 from .segments import Segment, segments_of, union, within
 
 CONTOURS = ("RTSTRUCT", "SEG")
+FRAMES = "frames_of_reference"  # of a reconstruction's report: those of the images that it was made from
 SAME = 0.9  # two regions of one name that overlap by this (Dice) are one lesion in two files
 
 
@@ -94,6 +98,12 @@ def read_contours(files: Sequence[Path], pet: Volume, ct: Volume | None = None, 
     named = [replace(s, name=f"{s.name} ({n + 1})" if n else s.name) for s, n in zip(drawn, repeats, strict=True)]
     segments, outside = within(named, pet)
     return Segmentation(tuple(segments), (*notes, *outside, *(f"Left out: {fault}" for fault in faults)))
+
+
+def ct_of_report(report: Mapping[str, Any]) -> Volume | None:
+    """What stands for the CT of a reconstruction in reading contours, by its report: its frame of reference alone."""
+    frames = report.get(FRAMES) or {}
+    return Volume(np.zeros((1, 1, 1)), metadata={"frame_of_reference": frames["ct"]}) if frames.get("ct") else None
 
 
 def contour_files(path: Path) -> list[Path]:

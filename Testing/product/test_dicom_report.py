@@ -114,6 +114,17 @@ def test_lesions_that_were_not_measured_with_the_result_are_measured(source, pet
     assert {field(m): m.value for m in after.get_measurements()}["mtv_ml"] == pytest.approx(expected.mtv_ml)
 
 
+def test_contours_in_the_frame_of_the_ct_that_the_report_names_are_used(source, pet, result, tmp_path, capsys):
+    drawn = rtstruct({"Lesion 1": [disc(8.0, (-4.0, 6.0, z)) for z in (110.0, 115.0, 120.0)]}, frame="1.2.3.777")
+    words = ["report", "--source", str(source), "--segmentation", str(write(drawn, tmp_path / "rt.dcm"))]
+    for name, ct in (("other", "1.2.3.888"), ("made", "1.2.3.777")):
+        Result(result, report={"frames_of_reference": {"pet": "1.2.3", "ct": ct}}).write(tmp_path / name)
+        place = ["--volume", str(tmp_path / name / "sr.nii.gz"), "--out", str(tmp_path / f"{name} out")]
+        assert run([*words, *place]) == (2 if name == "other" else 0)
+    told = capsys.readouterr()
+    assert "another frame of reference" in told.err and "Contours in the CT's frame of reference are used" in told.out
+
+
 def test_a_table_that_was_changed_is_refused(source, pet, result, tmp_path, capsys):
     folder = saved(pet, result, tmp_path / "made")
     (folder / "lesions.csv").write_text((folder / "lesions.csv").read_text(encoding="utf-8").replace("6", "7"))

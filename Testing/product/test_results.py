@@ -159,9 +159,11 @@ def test_the_report_names_the_files_with_their_hashes_and_the_region(tmp_path):
 
 def test_the_report_names_the_dicom_series():
     pet, ct = person()
-    pet = replace(pet, metadata={**pet.metadata, "series_uid": "1.2.3"})
+    pet = replace(pet, metadata={**pet.metadata, "series_uid": "1.2.3", "frame_of_reference": "1.2.4"})
+    ct = replace(ct, metadata={**ct.metadata, "frame_of_reference": "1.2.5"})
     report = run(as_it_is, changes=STILL, pet=pet, ct=ct).report
     assert report["series_uids"] == {"pet": "1.2.3", "ct": None}
+    assert report["frames_of_reference"] == {"pet": "1.2.4", "ct": "1.2.5"}
 
 
 @pytest.mark.parametrize(("spacing", "warned"), [(4.8, False), (5.2, True)])

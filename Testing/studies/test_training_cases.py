@@ -7,7 +7,7 @@ import pytest
 from dicom_factory import pet_slices, suv_pattern, write_series
 from geometry import data_dir
 from pydicom.uid import generate_uid
-from study_factory import again, body, lesions_of, rtstruct, seg, write_case, write_study
+from study_factory import again, body, in_frame_of_ct, lesions_of, rtstruct, seg, write_case, write_study
 
 from PETSuperResLib.cohort.cases import find_cases, search
 from PETSuperResLib.cohort.checks import check_case
@@ -163,6 +163,12 @@ def test_a_seg_lands_on_the_voxels_it_marks(tmp_path):
     write_series([seg(pet, mask)], tmp_path / "S" / "8-SEG")
     [case] = find_cases(tmp_path)
     np.testing.assert_array_equal(lesions_of(case).resample_to(case.pet(), "nearest").array, mask)
+
+
+def test_contours_in_the_frame_of_reference_of_the_ct_are_used(tmp_path):
+    in_frame_of_ct(tmp_path / "S")
+    [case] = find_cases(tmp_path)
+    assert lesions_of(case).array.any()
 
 
 def test_contours_that_cannot_be_read_or_are_no_lesions_are_left_out(tmp_path):

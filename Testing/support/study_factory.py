@@ -47,6 +47,20 @@ def write_study(folder: Path, patient: str = "P-1", **scan: object) -> tuple[lis
     return pet, ct
 
 
+def in_frame_of_ct(folder: Path) -> None:
+    """A DICOM study whose PET and CT have frames of reference of their own, with an RTSTRUCT in the CT's."""
+    pet, ct = write_study(folder)
+    frame = generate_uid()
+    for dataset in ct:
+        dataset.FrameOfReferenceUID = frame
+    drawn = rtstruct(pet)
+    drawn.ReferencedFrameOfReferenceSequence = [sequence(FrameOfReferenceUID=frame)]
+    for roi in drawn.StructureSetROISequence:
+        roi.ReferencedFrameOfReferenceUID = frame
+    write_series(ct, folder / "2-CT")
+    write_series([drawn], folder / "9-RT")
+
+
 def again(datasets: list[Dataset], **changes: object) -> list[Dataset]:
     """The same slices as another series."""
     uid, copies = generate_uid(), deepcopy(datasets)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from study_factory import in_frame_of_ct
 
 from PETSuperResLib.cli import run
 from PETSuperResLib.errors import GeometryError, InputError
@@ -165,3 +166,13 @@ def test_results_of_another_dicom_series_are_refused():
     assert check_studies([own, study("after", series_uid="1.3")]) == []
     with pytest.raises(InputError, match=r"results of before were made from another PET \(1.4\)"):
         check_studies([replace(own, report={"series_uids": {"pet": "1.4"}}), study("after", series_uid="1.3")])
+
+
+# -- contours -------------------------------------------------------------------------------------------
+def test_contours_in_the_frame_of_reference_of_the_ct_are_used_and_told(tmp_path):
+    in_frame_of_ct(tmp_path)
+    found = Visit.read("v", tmp_path / "1-PET", tmp_path / "2-CT", tmp_path / "9-RT")
+    assert [segment.name for segment in found.segments] == ["GTV_1"]
+    assert any("Contours in the CT's frame of reference are used" in note for note in found.notes)
+    with pytest.raises(InputError, match="another frame of reference"):
+        Visit.read("v", tmp_path / "1-PET", segmentation=tmp_path / "9-RT")
