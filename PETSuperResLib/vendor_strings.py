@@ -55,12 +55,6 @@ WIDTH_FIRST = re.compile(r"(?P<width>\d+(?:[.,]\d+)?) ?mm[ _-]*(?:fwhm[ _-]*)?ga
 NO_FILTER = re.compile(r"all[ _-]?pass|no(ne| filter)|unfiltered")
 
 
-def tracer_named(text: str) -> str:
-    """A radiopharmaceutical in lower case; every name of FDG as ``fdg``."""
-    name = text.strip().lower()
-    return "fdg" if "fdg" in name or "deoxyglucose" in name else name
-
-
 @dataclass(frozen=True)
 class HeaderReconstruction:
     """What a header says of a reconstruction; None for what it does not say.

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from ..headers.attributes import items, text
-from ..vendor_strings import DESCRIPTION, KERNEL, METHOD, TRACER, tracer_named
+from ..headers.attributes import text
+from ..suv.tracer import tracer_of
+from ..vendor_strings import DESCRIPTION, KERNEL, METHOD, TRACER
 from .files import read_dataset
 from .ge import ge_filters
 
@@ -23,9 +24,8 @@ KEYWORDS = {
 
 def reconstruction_of(dataset: Dataset) -> dict[str, Any]:
     """The values of :data:`~PETSuperResLib.vendor_strings.HEADER` by name, empty texts for what is missing."""
-    tracers = [text(item, "Radiopharmaceutical") for item in items(dataset, "RadiopharmaceuticalInformationSequence")]
     found = {name: text(dataset, keyword) for name, keyword in KEYWORDS.items()} | ge_filters(dataset)
-    return found | {TRACER: tracer_named(tracers[0] if tracers else "")}
+    return found | {TRACER: tracer_of(dataset)}
 
 
 def reconstruction_header(path: str | Path) -> dict[str, Any]:

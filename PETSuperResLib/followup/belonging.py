@@ -10,6 +10,8 @@ from typing import Any
 
 from ..errors import GeometryError, InputError
 from ..files import file_hash
+from ..suv.tracer import same_tracer
+from ..vendor_strings import TRACER
 from ..volume import Volume
 from .common_errors import differing
 from .visit import Visit
@@ -26,15 +28,15 @@ RECONSTRUCTION = {  # of the report of a result from an image: part, field, and 
 def check_studies(visits: Sequence[Visit]) -> list[str]:
     """Raise where visits are of different patients or results of another PET; returns warnings.
 
-    Warnings: one PET given twice, an order that is not that of time, and results of different reconstructions. What
-    the images do not tell (files without DICOM header or report) is not checked. Raises :class:`GeometryError` for two
-    PatientIDs, and :class:`InputError` for results whose report names another PET.
+    Warnings: one PET given twice, an order that is not that of time, different tracers, and results of different
+    reconstructions. What the images do not tell (files without DICOM header or report) is not checked. Raises
+    :class:`GeometryError` for two PatientIDs, and :class:`InputError` for results whose report names another PET.
     """
     _check_patients(visits)
     hashes = [file_hash(v.file) if v.file is not None and v.file.is_file() else "" for v in visits]
     for number in range(len(visits)):
         _check_results(number, visits, hashes)
-    return [*_twice(visits, hashes), *_order(visits), *_reconstructions(visits)]
+    return [*_twice(visits, hashes), *_order(visits), *_tracers(visits), *_reconstructions(visits)]
 
 
 def _check_patients(visits: Sequence[Visit]) -> None:
@@ -103,6 +105,17 @@ def _date(visit: Visit) -> str:
     about = visit.pet.metadata
     dates = (re.match(r"\d{8}(?!\S)", str(about.get(name, ""))) for name in ("acquisition_first", "series_date"))
     return next((found.group() for found in dates if found), "")
+
+
+def _tracers(visits: Sequence[Visit]) -> list[str]:
+    """A warning where the headers of the PETs name different tracers."""
+    known = [(v.name, str(v.pet.metadata[TRACER])) for v in visits if v.pet.metadata.get(TRACER)]
+    if all(same_tracer(one, other) for (_, one), (_, other) in combinations(known, 2)):
+        return []
+    named = ", ".join(f"{name} of {tracer.upper()}" for name, tracer in known)
+    return [
+        f"The studies are of different tracers ({named}): changes, their limits and PERCIST hold for one tracer only."
+    ]
 
 
 def _reconstructions(visits: Sequence[Visit]) -> list[str]:

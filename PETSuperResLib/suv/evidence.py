@@ -169,17 +169,23 @@ def dose_bq(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
 
 def nuclide_in(name: str) -> str | None:
     """The nuclide named in a text: ``^18^Fluorine``, ``18F``, ``F-18``, ``F^18^`` or ``[68Ga]PSMA``."""
+    return split_nuclide(name)[0]
+
+
+def split_nuclide(name: str) -> tuple[str | None, str]:
+    """:func:`nuclide_in` a text, and the text in lower case without it."""
     words = name.replace("^", " ").lower()
     for element, symbol in ELEMENTS.items():
         words = words.replace(element, f" {symbol.lower()} ")
     for nuclide in NUCLIDES:
         symbol, mass = nuclide.lower().split("-")
-        if re.search(rf"(?<![a-z]){symbol}[\s-]*{mass}(?!\d)|(?<!\d){mass}[\s-]*{symbol}(?![a-z])", words):
-            return nuclide
-    return None
+        pattern = rf"(?<![a-z]){symbol}[\s-]*{mass}(?!\d)|(?<!\d){mass}[\s-]*{symbol}(?![a-z])"
+        if re.search(pattern, words):
+            return nuclide, re.sub(pattern, " ", words)
+    return None, words
 
 
-def _stated_nuclide(tracers: Sequence[Dataset]) -> tuple[str | None, str, str]:
+def nuclide_of(tracers: Sequence[Dataset]) -> tuple[str | None, str, str]:
     """The nuclide by code, its meaning or the radiopharmaceutical's name, its tag, and what of these disagrees."""
     codes = [code for d in tracers for code in items(d, "RadionuclideCodeSequence")[:1]]
     value, meaning = one_text(codes, "CodeValue"), one_text(codes, "CodeMeaning")
@@ -200,7 +206,7 @@ def half_life_s(datasets: Sequence[Dataset], overrides: Overrides, record: Recor
     tracers = tracer_datasets(datasets)
     where = tag_name("RadionuclideHalfLife")
     value = one_number(tracers, "RadionuclideHalfLife")
-    nuclide, stated_by, apart = _stated_nuclide(tracers)
+    nuclide, stated_by, apart = nuclide_of(tracers)
     if value is not None and value <= 0:
         value = None
     if value is None and nuclide is None:

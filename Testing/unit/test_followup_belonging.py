@@ -65,6 +65,26 @@ def test_a_series_given_twice_is_told():
     assert told.startswith("one and 3 are the same PET")
 
 
+# -- tracers --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("fdg", "fdg", False),
+        ("fdg", "68ga-psma-11", True),
+        ("fdg", "ga-68", True),
+        ("psma-11", "psma-1007", True),
+        ("ga-68 psma-11", "f-18 psma", True),
+        ("68ga-psma-11", "ga-68 psma", False),
+        ("[68ga]dotatate", "ga-68", False),
+        ("fdg", None, False),
+    ],
+)
+def test_different_tracers_are_told(first, second, told):
+    found = check_studies([study("before", tracer=first), study("after", tracer=second), study("no header")])
+    words = f"different tracers (before of {first.upper()}, after of {str(second).upper()})"
+    assert len(found) == told and (not told or words in found[0])
+
+
 # -- results --------------------------------------------------------------------------------------------
 def result(folder: Path, pet: Path, **settings: Any) -> str:
     """A folder as 'reconstruct' writes it of a PET."""

@@ -128,14 +128,34 @@ def test_what_was_not_calibrated_at_all_has_no_interval(volume, input):
 
 
 @pytest.mark.parametrize(
-    ("name", "tracer"),
-    [("FDG -- fluorodeoxyglucose", "fdg"), ("Fluorodeoxyglucose F^18^", "fdg"), ("Ga-68 PSMA-11", "ga-68 psma-11")],
+    ("name", "meaning", "nuclide", "tracer"),
+    [
+        ("FDG -- fluorodeoxyglucose", "", "", "fdg"),
+        ("Fluorodeoxyglucose F^18^", "", "^18^Fluorine", "fdg"),
+        ("", "Fludeoxyglucose F^18^", "", "fdg"),
+        ("Ga-68 PSMA-11", "", "", "ga-68 psma-11"),
+        ("", "Ga-68 PSMA-11", "", "ga-68 psma-11"),
+        ("Solution", "Fluciclovine F^18^", "^18^Fluorine", "fluciclovine f^18^"),
+        ("Solution", "", "^68^Gallium", "ga-68"),
+        ("68Ga", "", "", "ga-68"),
+        ("FDG", "", "^68^Gallium", "ga-68"),  # left as it was preset
+        ("Sodium fluoride F18", "", "", "sodium fluoride f18"),
+        *(
+            (name, "", "^18^Fluorine", None)
+            for name in ("Solution", "F-18", "18F Solution", "Fluorine^18^", "Unknown", "")
+        ),
+    ],
 )
-def test_the_tracer_is_that_of_the_header(name, tracer):
-    dataset = Dataset()
-    dataset.RadiopharmaceuticalInformationSequence = [Dataset()]
-    dataset.RadiopharmaceuticalInformationSequence[0].Radiopharmaceutical = name
-    assert reconstruction_of(dataset)["tracer"] == tracer
+def test_the_tracer_is_that_of_the_header(name, meaning, nuclide, tracer):
+    dataset, item = Dataset(), Dataset()
+    item.Radiopharmaceutical = name
+    for keyword, words in (("RadiopharmaceuticalCodeSequence", meaning), ("RadionuclideCodeSequence", nuclide)):
+        if words:
+            code = Dataset()
+            code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "1", "99X", words
+            setattr(item, keyword, [code])
+    dataset.RadiopharmaceuticalInformationSequence = [item]
+    assert reconstruction_of(dataset)["tracer"] == (tracer or "")
     image = Volume(np.ones((3, 8, 8)), (4.0, 4.0, 4.0), metadata=reconstruction_of(dataset))
     measurement = image_measurement(image, (6.0, 6.0), ImageNoise(0.01, 5.0, 2, 2.0, 1.0, "stated"))
     assert measurement.part(0, 2).tracer == tracer
