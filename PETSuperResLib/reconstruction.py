@@ -22,6 +22,7 @@ from .device import pick_device
 from .grid import CONTEXT_MM, box_of
 from .inputs import Inputs
 from .lesions.measures import INPUT, ON_GRID, measure_on_grid
+from .lesions.segments import cut_by
 from .lesions.tables import wide_rows
 from .physics.measurement import Measurement
 from .prior import Prior
@@ -104,7 +105,8 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     quality = request.quality if isinstance(request.quality, str) else ""  # changed values are not calibrated
     scale = Calibration.bundled().factor(problem.measurement.kind, quality, prior.sha256) if drawn else None
     covered = None if inputs.region is None else [round(edge, 2) for edge in box_of(problem.grid)]
-    known = [*about_region(inputs.region, covered), *problem.warnings, *prior.warnings()]
+    known = [*about_region(inputs.region, covered), *cut_by(problem.grid, inputs.segments, inputs.pet)]
+    known += [*problem.warnings, *prior.warnings()]
     known += _about_grid(inputs, spacing, prior)
     known += [UNCALIBRATED] if drawn and scale is None else []
     report("preparing", 0.02, warnings=known)

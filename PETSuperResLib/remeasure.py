@@ -19,7 +19,7 @@ from .dispersion import with_measured_dispersion
 from .errors import InputError
 from .grid import axial
 from .inputs import pet_measurement
-from .lesions.doubts import with_doubts
+from .lesions.doubts import with_doubts, with_share
 from .lesions.evidence import with_evidence
 from .lesions.intervals import Conditions, with_recovered
 from .lesions.measures import MTV, Lesion, measure_lesions
@@ -94,12 +94,14 @@ def lesions_of_result(
 ) -> list[Lesion]:
     """The SUVs of every segment within a result ``volume`` whose ``data`` are given, with what supports them.
 
-    Of a lesion smaller than the resolution no SUVmax is recovered (:func:`~.lesions.doubts.with_doubts`).
+    Of a lesion smaller than the resolution no SUVmax is recovered (:func:`~.lesions.doubts.with_doubts`), and of one
+    that the volume holds in part no TLG.
     """
     lesions = measure_lesions(volume, segments, threshold=threshold, skip_outside=True)
     held = {lesion.label for lesion in lesions}
     inside = [segment for segment in segments if segment.label in held]
-    return supported(lesions, data, volume, inside, Conditions.of(data))
+    found = supported(lesions, data, volume, inside, Conditions.of(data))
+    return [with_share(lesion, segment.share_within(volume)) for lesion, segment in zip(found, inside, strict=True)]
 
 
 def supported(

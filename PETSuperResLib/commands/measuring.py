@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ def lesions(
     from ..lesions import measures as ls
     from ..lesions.read import read_segmentation
     from ..lesions.segments import SHARE_TOLD, connected_parts
-    from ..lesions.tables import wide_rows
+    from ..lesions.tables import held, wide_rows
     from ..outputs import begins, check_file
     from ..suv.volumes import check_suv
 
@@ -113,10 +112,10 @@ def lesions(
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
     for before, then in zip(found[ls.INPUT], found.get("after", ()), strict=False):
-        held = (then.volume_ml or 0.0) / (before.volume_ml or math.inf)
-        if 0 < held < 1 - SHARE_TOLD:
+        share = held(vars(before), vars(then))
+        if share < 1 - SHARE_TOLD:
             click.echo(
-                f"Note: the image after holds {100 * held:.0f} % of segment '{before.name}' only: compare no volumes "
+                f"Note: the image after holds {100 * share:.0f} % of segment '{before.name}' only: compare no volumes "
                 "or means of it; give a result of the whole lesion."
             )
     told = ""

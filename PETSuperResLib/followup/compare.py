@@ -14,7 +14,7 @@ from ..lesions.segments import Segment
 from ..progress import Callback, Reporter
 from ..version import __version__
 from .belonging import check_studies
-from .lesions import Found, found_lesions, lesion_table
+from .lesions import Found, cut_lesions, found_lesions, lesion_table
 from .pairing import DISTANCE_MM, Key, Link, given, pair, read_pairs
 from .references import Reference, place_references
 from .registration import Registration, carried, register
@@ -104,7 +104,7 @@ def compare(
     visits = _with_recovered(visits, threshold, report.part(0.75, 0.85), warnings)
     report("measuring the lesions", 0.85)
     rows = lesion_table(visits, links, found, threshold)
-    warnings += [*_forgotten(rows), *_drawn_unlike(visits, found)]
+    warnings += [*_forgotten(rows), *_drawn_unlike(visits, found), *cut_lesions(visits, found)]
     report("placing references", 0.9)
     references = [_references(n, visits, stated or {}, registrations, warnings) for n in range(1, len(visits) + 1)]
     uptake = [_uptake(visit, regions, warnings) for visit, regions in zip(visits, references, strict=True)]

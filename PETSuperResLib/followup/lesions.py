@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..lesions.measures import INTERVALS, MTV, Lesion, measure_lesions
-from ..lesions.segments import Segment
+from ..lesions.measures import INTERVALS, MTV, OF_WHOLE, RECOVERED, Lesion, measure_lesions
+from ..lesions.segments import SHARE_TOLD, Segment
+from ..volume import Volume
 from .change import FOLLOWED, change_columns
 from .common_errors import shares_of
 from .pairing import Link
@@ -22,6 +23,8 @@ COLUMNS = (
     *("evidence_sigma", *INTERVALS),
     *(f"{m}_change_{part}" for m in FOLLOWED for part in ("percent", "low", "high", "real")),  # since its first visit
 )
+PARTIAL = (*OF_WHOLE, *RECOVERED)  # of which no change is told where an image holds a part only of the lesion
+IMAGES = {"pet": "PET", "sr": "result"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class Found:
     def drawn(self) -> bool:
         """Whether the lesion is drawn at this visit."""
         return self.status not in ("vanished", "not yet")
+
+    def share_within(self, image: Volume) -> float:
+        """The part (0 to 1) of its segments that lies within an image's box; 1 where it has none."""
+        volumes = [float(s.mask.array.sum(dtype=np.float64)) * s.mask.voxel_ml for s in self.segments]
+        shares = [segment.share_within(image) for segment in self.segments]
+        return float(np.average(shares, weights=volumes)) if volumes else 1.0
 
 
 def found_lesions(visits: Sequence[Visit], links: Sequence[Link], carry: Carry) -> list[Found]:
@@ -113,13 +122,31 @@ def together(figures: Sequence[Lesion]) -> dict[str, Any]:
     }
 
 
+def cut_lesions(visits: Sequence[Visit], found: Sequence[Found]) -> list[str]:
+    """A note for each image that holds a part only of lesions, or of their places, with those and their shares."""
+    notes = []
+    for number, visit in enumerate(visits, 1):
+        for image, volume in visit.images.items():
+            shares = {o.lesion: o.share_within(volume) for o in found if o.visit == number and o.status != "not yet"}
+            cut = [f"{100 * s:.0f} % of lesion {n}" for n, s in shares.items() if 0 < s < 1 - SHARE_TOLD]
+            if cut:
+                notes.append(
+                    f"The {IMAGES.get(image, image)} of {visit.name} holds a part only: {', '.join(cut)}. No change of "
+                    "their SUVmean, MTV, TLG or recovered uptake is told; give images of the whole lesions."
+                )
+    return notes
+
+
 def lesion_table(
     visits: Sequence[Visit], links: Sequence[Link], found: Sequence[Found], threshold: float | str = MTV
 ) -> list[dict[str, Any]]:
-    """Rows with the keys of :data:`COLUMNS`: a row per lesion, visit and image, with changes since its first."""
+    """Rows with the keys of :data:`COLUMNS`: a row per lesion, visit and image, with changes since its first.
+
+    Where an image holds a part only of a lesion, changes of :data:`PARTIAL` are left out.
+    """
     names = {link.lesion: link.name for link in reversed(links)}
     rows: list[dict[str, Any]] = []
-    first: dict[tuple[int, str], tuple[dict[str, Any], Visit]] = {}
+    first: dict[tuple[int, str], tuple[dict[str, Any], Visit, bool]] = {}
     for one, image, values in measured(visits, found, threshold):
         visit = visits[one.visit - 1]
         row = {
@@ -129,8 +156,10 @@ def lesion_table(
             **values,
         }
         if one.status != "not yet":
-            before, then = first.setdefault((one.lesion, image), (values, visit))
+            cut = one.share_within(visit.images[image]) < 1 - SHARE_TOLD
+            before, then, was_cut = first.setdefault((one.lesion, image), (values, visit, cut))
             if before is not values:
-                row |= change_columns(values, before, shares_of(then.report, visit.report))
+                known = {name: value for name, value in values.items() if not (cut or was_cut) or name not in PARTIAL}
+                row |= change_columns(known, before, shares_of(then.report, visit.report))
         rows.append(row)
     return rows

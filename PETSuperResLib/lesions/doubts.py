@@ -9,6 +9,7 @@ from typing import Any
 from .evidence import SUPPORTED
 from .intervals import PET_ALONE
 from .measures import INTERVALS, MEASURES, RECOVERED, Lesion
+from .segments import SHARE_TOLD
 
 
 def doubts_of(lesion: Lesion, fwhm_mm: float) -> list[str]:
@@ -50,6 +51,15 @@ def with_doubts(lesion: Lesion, fwhm_mm: float) -> Lesion:
 def is_cold(lesion: Lesion) -> bool:
     """Whether the data say that a lesion has less uptake than its surroundings."""
     return lesion.evidence_sigma is not None and lesion.evidence_sigma <= -SUPPORTED
+
+
+def with_share(lesion: Lesion, share: float) -> Lesion:
+    """A lesion of which an image holds a ``share`` (0 to 1), with the doubt that this is; its TLG is not recovered."""
+    if share >= 1 - SHARE_TOLD:
+        return lesion
+    told = f"The image holds {100 * share:.0f} % of it only."
+    doubts = " ".join(filter(None, (told, lesion.doubts)))
+    return replace(lesion, doubts=doubts, tlg_recovered=None, tlg_low=None, tlg_high=None)
 
 
 def below_resolution(lesion: Lesion, fwhm_mm: float) -> bool:

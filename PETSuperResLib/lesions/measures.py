@@ -87,6 +87,7 @@ class Lesion:
 MEASURES: dict[str, Measure] = {f.name: f.metadata["measure"] for f in fields(Lesion) if f.metadata}
 RECOVERED = tuple(f.name for f in fields(Lesion) if f.name.endswith("_recovered"))
 INTERVALS = tuple(f.name for f in fields(Lesion) if f.name.endswith(("_low", "_high", "_note")))
+OF_WHOLE = ("suvmean", "mtv_ml", "tlg")  # of a part of the segment they are not those of the whole
 COLUMNS = ("patient", "setting", "method", "lesion", *(f.name for f in fields(Lesion)[3:]), "suv_unit")
 
 

@@ -196,6 +196,19 @@ def within(segments: Iterable[Segment], pet: Volume) -> tuple[list[Segment], lis
     return kept, notes + [f"Segment {name} lies outside the PET and is left out." for name in outside]
 
 
+def cut_by(result: Volume, segments: Iterable[Segment], pet: Volume) -> list[str]:
+    """Notes on the segments of which the box of a result holds a part only of what the PET holds."""
+    notes = []
+    for segment in segments:
+        held = segment.share_within(result) / segment.share_within(pet)
+        if 0 < held < 1 - SHARE_TOLD:
+            notes.append(
+                f"The result holds {100 * held:.0f} % of segment '{segment.name}' only: SUVmean, MTV and TLG in it are "
+                "of that part, and no change of them is told; give a region of the whole lesion."
+            )
+    return notes
+
+
 def union(segments: Iterable[Segment], grid: Volume) -> Volume:
     """A mask (0 or 1) on a grid: the voxels of which at least half lie within a segment."""
     mask = np.zeros(grid.shape, np.float32)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from .measures import INTERVALS, MEASURES, RECOVERED, UNIT, Lesion, percent
+from .measures import INTERVALS, MEASURES, OF_WHOLE, RECOVERED, UNIT, Lesion, percent
+from .segments import SHARE_TOLD
 
 IMAGES = ("pet", "pet_on_grid", "sr")
 OF_RESULT = (
@@ -36,16 +37,25 @@ def wide_row(images: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """A row with the keys of :data:`COLUMNS`, for those of :data:`IMAGES` (and others) that a lesion was measured in.
 
     ``images`` have each a row of the long table, in numbers or text; missing values are None. The change is that of
-    the result against the PET, None from 0.
+    the result against the PET, None from 0, and for :data:`~.measures.OF_WHOLE` where the result holds a part only of
+    the lesion.
     """
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"lesion": images["pet"]["lesion"], "suv_unit": f"SUVbw {UNIT}"}
     for image, values in images.items():
         row |= {f"{image}_{measure}": float(values[measure]) for measure in MEASURES}
     if sr := images.get("sr"):
+        whole = held(images["pet"], sr) >= 1 - SHARE_TOLD
         for measure in MEASURES:
-            row[f"{measure}_change_percent"] = percent(row[f"sr_{measure}"], row[f"pet_{measure}"])
+            if whole or measure not in OF_WHOLE:
+                row[f"{measure}_change_percent"] = percent(row[f"sr_{measure}"], row[f"pet_{measure}"])
         row |= {name: sr.get(name) for name in OF_RESULT}
     return row
+
+
+def held(pet: Mapping[str, Any], image: Mapping[str, Any]) -> float:
+    """The part of a lesion in the PET that another image holds, by rows of the long table; 1 where they do not tell."""
+    before, then = (float(row.get("volume_ml") or 0) for row in (pet, image))
+    return then / before if before and then else 1.0
 
 
 def wide_rows(**images: Iterable[Lesion]) -> list[dict[str, Any]]:

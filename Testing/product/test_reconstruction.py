@@ -13,8 +13,9 @@ from geometry import GEOMETRIES
 from tiny import small_phantom, tiny_prior
 
 from PETSuperResLib.errors import GeometryError, InputError
-from PETSuperResLib.grid import reordered
+from PETSuperResLib.grid import CONTEXT_MM, reordered
 from PETSuperResLib.inputs import Inputs
+from PETSuperResLib.lesions.measures import MEASURES
 from PETSuperResLib.lesions.segments import region_around
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.physics.simulation import simulate
@@ -217,6 +218,29 @@ def test_lesions_are_measured_before_and_after_and_those_outside_a_region_are_le
     assert [row["lesion"] for row in part.report["lesions"]] == ["Lesion 1"] and len(part.lesions["lr"]) == 2
     around = run(segmentation=one, region="segments", margin=0.0)
     assert around.volume.same_grid(part.volume)
+
+
+def test_of_a_lesion_that_the_region_cuts_no_change_of_its_volume_is_told(run):
+    """The note comes before the work; what lies within the result is measured."""
+    phantom, events = small_phantom(), []
+    labels, pet = np.zeros(phantom.pet.shape, np.float32), phantom.pet.array.copy()
+    block = (slice(1, 3), slice(28, 36), slice(44, 54))
+    labels[block], pet[block] = 1, 6.0
+    (x0, y0, z0), (x1, y1, z1) = (phantom.pet.corners()[n] for n in (0, -1))
+    edge = x0 + 4 * 48 - CONTEXT_MM  # so that the result, in whole voxels, has 6 of the lesion's 10 columns
+    given = {"pet": phantom.pet.with_array(pet), "segmentation": phantom.labels.with_array(labels)}
+    part = run(**given, region=(x0, edge, y0, y1, z0, z1), progress=events.append)
+    begun = next(n for n, event in enumerate(events) if event.stage.startswith("slices"))
+    told = [w for event in events[:begun] for w in event.warnings if "of segment 'Lesion 1' only" in w]
+    assert len(told) == 1 == part.report["warnings"].count(told[0]) and "The result holds 60 %" in told[0]
+    (row,) = part.report["lesions"]
+    known = {name for name in MEASURES if row[f"{name}_change_percent"] is not None}
+    assert known == {"suvmax", "suvpeak"} and row["sr_mtv_ml"] < 0.7 * row["pet_mtv_ml"]
+    assert row["doubts"].startswith("The image holds 60 % of it only.") and row["tlg_recovered"] is None
+    whole = run(**given)
+    (row,) = whole.report["lesions"]
+    assert not any(row[f"{name}_change_percent"] is None for name in MEASURES) and row["tlg_recovered"] > 0
+    assert not any("of segment" in warning for warning in whole.report["warnings"])
 
 
 def test_a_region_outside_the_pet_is_refused(run):

@@ -321,6 +321,32 @@ def test_nothing_recovered_is_told_of_lesions_that_share_a_name():
     assert len(rows) == 6 and not any("suvmean_recovered" in row for row in rows)
 
 
+@pytest.mark.parametrize("image", ["pet", "sr"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_of_a_lesion_that_an_image_holds_in_part_no_change_of_the_whole_is_told(image, number):
+    """The images end in the middle of lesion A at one visit; nothing has changed."""
+    known = {f"Lesion {n}": {"suvpeak_recovered": 6.0, "suvpeak_low": 5.5, "suvpeak_high": 6.5} for n in (1, 2)}
+    visits = [visit(A, C, name=name) for name in ("before", "after")]
+    visits = [replace(one, images=one.images | {"sr": one.pet}, recovered=known) for one in visits]
+    whole = compare(visits, aligned=True)
+    cut = visits[number].images | {image: visits[number].pet.slices(15, 30)}
+    visits[number] = replace(visits[number], images=cut)
+    done = compare(visits, aligned=True)
+    assert not any("holds a part only" in note for note in whole.warnings)
+    (told,) = (note for note in done.warnings if "holds a part only" in note)
+    called = {"pet": "PET", "sr": "result"}[image], visits[number].name
+    assert told.startswith("The {} of {} holds a part only: 5".format(*called)) and "lesion 2" not in told
+    changes = {
+        (row["image"], row["lesion"]): {name.removesuffix("_change_percent") for name in row if "_percent" in name}
+        for row in done.rows
+        if row["visit"] == 2
+    }
+    kept = {"suvmax", "suvpeak"}
+    for (of, lesion), found in changes.items():
+        every = kept | {"suvmean", "mtv_ml", "tlg"} | ({"suvpeak_recovered"} if of == "sr" else set())
+        assert found == (kept if (of, lesion) == (image, 1) else every)
+
+
 def test_a_lesion_that_was_not_drawn_again_is_told():
     undrawn = Visit("after", visit(A, B).images, visit(A).segments)
     told = compare([visit(A, B, name="before"), undrawn], aligned=True).warnings

@@ -175,6 +175,20 @@ def test_comparison_gives_the_change_of_every_measure(sphere_pet):
     assert tuple(row) == tables.COLUMNS and row["volume_ml"] == pytest.approx(mask.array.sum() * mask.voxel_ml)
 
 
+@pytest.mark.parametrize("form", [float, str])
+def test_of_a_lesion_that_an_image_holds_in_part_no_change_of_the_whole_is_told(sphere_pet, form):
+    """By numbers or by the text of a table; one without volumes tells nothing of parts."""
+    segments = segments_of(ball((2, 2, 2), 10))
+    k = int(np.argwhere(sphere_pet.array > 2).mean(0)[0]) + 1
+    (before,), (after,) = (measure_lesions(image, segments) for image in (sphere_pet, sphere_pet.slices(0, k)))
+    images = {"pet": lesion_rows([before])[0], "sr": lesion_rows([after])[0]}
+    rows = {name: row | {"volume_ml": form(row["volume_ml"])} for name, row in images.items()}
+    row = tables.wide_row(rows)
+    assert [row[f"{name}_change_percent"] for name in ("suvmax", "suvpeak")] == pytest.approx([0, 0], abs=5)
+    assert [row[f"{name}_change_percent"] for name in ("suvmean", "mtv_ml", "tlg")] == [None] * 3
+    assert tables.wide_row({name: row | {"volume_ml": ""} for name, row in rows.items()})["tlg_change_percent"] < -20
+
+
 def test_a_pet_on_a_finer_grid_is_interpolated_before_it_is_measured(sphere_pet):
     coarse = sphere_pet.resample_to(sphere_pet.grid((6.0, 6.0, 6.0)))
     segments = segments_of(ball((2, 2, 2), 10))
