@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo_output
 
+# The tests start many processes: their modules are compiled once.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: setup demo test slow mutations lint format clean
 
 setup: $(STAMP)

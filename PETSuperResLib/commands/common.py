@@ -273,16 +273,22 @@ def change_table(changes: Sequence[Mapping[str, Any]], threshold: float | str = 
 
 def recovered_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """What was recovered of every lesion, with intervals, evidence and doubts."""
-    headings = {"lesion": "lesion", "suvmean": "SUVmean recovered (90 %)", "suvpeak": "SUVpeak recovered (90 %)"}
+    from ..lesions.measures import MEASURES
+
+    told = ["suvmean", "suvpeak", *(["suvmax"] if any(row["suvmax_recovered"] for row in rows) else [])]
+    headings = {"lesion": "lesion", **{name: f"{MEASURES[name].title} recovered (90 %)" for name in told}}
     headings |= {"evidence": "evidence", "doubts": "not to be trusted"}
     lines = []
     for row in rows:
-        sigma = row["evidence_sigma"]
-        line = {"lesion": row["lesion"], "evidence": "" if sigma is None else f"{sigma:.1f} sigma"}
-        lines.append(
-            line | {name: _with_interval(row, name) for name in ("suvmean", "suvpeak")} | {"doubts": row["doubts"]}
-        )
+        line = {"lesion": row["lesion"], "evidence": _evidence(row["evidence_sigma"])}
+        lines.append(line | {name: _with_interval(row, name) for name in told} | {"doubts": row["doubts"]})
     return table(lines, headings)
+
+
+def _evidence(sigma: float | None) -> str:
+    if sigma is None:
+        return ""
+    return f"{sigma:.1f} sigma" if abs(sigma) < 10 else f"{sigma:.0f} sigma"
 
 
 def _with_interval(row: Mapping[str, Any], measure: str) -> str:

@@ -197,11 +197,13 @@ def within(segments: Iterable[Segment], pet: Volume) -> tuple[list[Segment], lis
 
 
 def cut_by(result: Volume, segments: Iterable[Segment], pet: Volume) -> list[str]:
-    """Notes on the segments of which the box of a result holds a part only of what the PET holds."""
+    """Notes on the segments of which the box of a result holds a part only of what the PET holds, or nothing."""
     notes = []
     for segment in segments:
         held = segment.share_within(result) / segment.share_within(pet)
-        if 0 < held < 1 - SHARE_TOLD:
+        if held <= 0:
+            notes.append(f"Segment '{segment.name}' lies outside the result and is left out: give a region of it.")
+        elif held < 1 - SHARE_TOLD:
             notes.append(
                 f"The result holds {100 * held:.0f} % of segment '{segment.name}' only: SUVmean, MTV and TLG in it are "
                 "of that part, and no change of them is told; give a region of the whole lesion."

@@ -245,9 +245,14 @@ def test_reconstruct_writes_volume_report_and_lesions(case, backend, capsys):
 def test_what_was_recovered_is_printed_with_interval_evidence_and_doubts():
     row = {"lesion": "node", "suvmean_recovered": 4.0, "suvmean_low": 3.0, "suvmean_high": 6.0, "evidence_sigma": 2.5}
     row |= {"suvpeak_recovered": None, "suvpeak_low": None, "suvpeak_high": None, "doubts": "Not supported."}
+    row |= {"suvmax_recovered": None, "suvmax_low": None, "suvmax_high": None}
     heading, line = recovered_table([row]).splitlines()
-    assert "SUVmean recovered (90 %)" in heading
+    assert "SUVmean recovered (90 %)" in heading and "SUVmax" not in heading
     assert " ".join(line.split()) == "node 4.00 (3.00 to 6.00) - 2.5 sigma Not supported."
+    row |= {"suvmax_recovered": 7.0, "suvmax_low": 6.0, "suvmax_high": 9.0, "evidence_sigma": -285.81, "doubts": None}
+    heading, line = recovered_table([row]).splitlines()
+    assert "SUVmax recovered (90 %)" in heading
+    assert " ".join(line.split()) == "node 4.00 (3.00 to 6.00) - 7.00 (6.00 to 9.00) -286 sigma -"
 
 
 def test_the_patient_of_a_dicom_header_stands_in_the_table(case, backend, monkeypatch):

@@ -215,6 +215,7 @@ def test_lesions_are_measured_before_and_after_and_those_outside_a_region_are_le
     assert all(lesion.suvmean_recovered is None for lesion in whole.lesions["lr"])
     one = phantom.labels.with_array(np.where(phantom.labels.array == 1, 1.0, 0.0))
     part = run(segmentation=phantom.labels, region=region_around(one, 0.0))
+    assert sum("lies outside the result and is left out" in warning for warning in part.report["warnings"]) > 0
     assert [row["lesion"] for row in part.report["lesions"]] == ["Lesion 1"] and len(part.lesions["lr"]) == 2
     around = run(segmentation=one, region="segments", margin=0.0)
     assert around.volume.same_grid(part.volume)
