@@ -11,7 +11,6 @@ from typing import Any
 from ..errors import GeometryError, InputError
 from ..files import file_hash
 from ..suv.tracer import same_tracer
-from ..vendor_strings import TRACER
 from ..volume import Volume
 from .common_errors import differing
 from .visit import Visit
@@ -109,13 +108,11 @@ def _date(visit: Visit) -> str:
 
 def _tracers(visits: Sequence[Visit]) -> list[str]:
     """A warning where the headers of the PETs name different tracers."""
-    known = [(v.name, str(v.pet.metadata[TRACER])) for v in visits if v.pet.metadata.get(TRACER)]
+    known = [(v.name, v.tracer) for v in visits if v.tracer]
     if all(same_tracer(one, other) for (_, one), (_, other) in combinations(known, 2)):
         return []
     named = ", ".join(f"{name} of {tracer.upper()}" for name, tracer in known)
-    return [
-        f"The studies are of different tracers ({named}): changes, their limits and PERCIST hold for one tracer only."
-    ]
+    return [f"The studies are of different tracers ({named}): changes and their limits hold for one tracer only."]
 
 
 def _reconstructions(visits: Sequence[Visit]) -> list[str]:

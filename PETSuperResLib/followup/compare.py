@@ -108,7 +108,8 @@ def compare(
     report("placing references", 0.9)
     references = [_references(n, visits, stated or {}, registrations, warnings) for n in range(1, len(visits) + 1)]
     uptake = [_uptake(visit, regions, warnings) for visit, regions in zip(visits, references, strict=True)]
-    responses, scores = classes(rows, uptake, [visit.body.sul_factor for visit in visits])
+    sul, tracers = zip(*((visit.body.sul_factor, visit.tracer) for visit in visits), strict=True)
+    responses, scores = classes(rows, uptake, sul, tracers)
     report("done", 1.0)
     return FollowUp(
         visits=tuple(visits),

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..suv.tracer import FDG
+
 CHANGE_PERCENT, CHANGE_SUL = 30.0, 0.8  # of the hottest SULpeak, both needed for PMR and PMD
 TLG_PERCENT = 75.0  # more of it is progression
 LIVER_STABLE = (20.0, 0.3)  # per cent and SUL that the liver's mean may differ
@@ -46,13 +48,19 @@ class Response:
 
 
 def classes(
-    rows: Sequence[Row], uptake: Sequence[Mapping[str, Figures]], sul: Sequence[float | None]
+    rows: Sequence[Row], uptake: Sequence[Mapping[str, Figures]], sul: Sequence[float | None], tracers: Sequence[str]
 ) -> tuple[tuple[Response, ...], tuple[int | None, ...]]:
     """PERCIST of the later visits against the first one, and Deauville of all, by the PETs in a table of lesions.
 
     ``uptake``: of each visit the figures in SUVbw of ``liver`` and ``blood`` where they are known; ``sul``: of each the
-    factor from SUVbw to SUL, or None.
+    factor from SUVbw to SUL, or None; ``tracers``: of each, as :attr:`~.visit.Visit.tracer`. Both rules are of FDG: of
+    PETs of another tracer there is no class.
     """
+    others = sorted({tracer.upper() for tracer in tracers if tracer not in ("", FDG)})
+    if others:
+        why = f"PERCIST and Deauville are of FDG, not of {', '.join(others)}."
+        none = (Response(n, "", "", None, None, (why,)) for n in range(2, len(uptake) + 1))
+        return tuple(none), (None,) * len(uptake)
     by_visit = [[r for r in rows if r["visit"] == n and r["image"] == "pet"] for n in range(1, len(uptake) + 1)]
     factors = [factor or 1.0 for factor in sul]
     responses = tuple(

@@ -16,6 +16,7 @@ from ..lesions.read import read_segmentation
 from ..lesions.segments import Segment
 from ..results import lesions_of, report_of, target
 from ..suv.volumes import check_suv, told
+from ..vendor_strings import TRACER
 from ..volume import Volume
 from .body import UNKNOWN, Body
 
@@ -47,6 +48,11 @@ class Visit:
     def pet(self) -> Volume:
         """The PET as the scanner gave it."""
         return self.images["pet"]
+
+    @property
+    def tracer(self) -> str:
+        """As of :func:`~PETSuperResLib.suv.tracer.tracer_of`; empty where the PET's header names none."""
+        return str(self.pet.metadata.get(TRACER) or "")
 
     @classmethod
     def read(
@@ -140,6 +146,7 @@ def facts(visit: Visit) -> dict[str, Any]:
         "suv_weight_kg": about.suv_kg,
         "height_cm": about.height_cm,
         "sex": about.sex,
+        "tracer": visit.tracer,
         "sul_factor": about.sul_factor,
         "images": list(visit.images),
         "notes": list(visit.notes),

@@ -97,10 +97,20 @@ def test_a_new_lesion_or_much_more_tlg_is_progression():
     assert judged(*grown).percist == "PMD"
 
 
-def course(*visits: dict[str, tuple[str, float]]):
-    """Responses and scores of visits, each with (status, SUVpeak) by lesion."""
+def course(*visits: dict[str, tuple[str, float]], tracer: str = "fdg"):
+    """Responses and scores of visits, each with (status, SUVpeak) by lesion; ``tracer`` is that of the last one."""
     table = [row | {"visit": n, "image": "pet"} for n, found in enumerate(visits, 1) for row in rows(**found)]
-    return classes(table, [REGIONS] * len(visits), [0.7] * len(visits))
+    tracers = [*[""] * (len(visits) - 1), tracer]
+    return classes(table, [REGIONS] * len(visits), [0.7] * len(visits), tracers)
+
+
+def test_of_another_tracer_than_fdg_there_is_no_class():
+    visits = {"_1": ("baseline", 10.0)}, {"_1": ("paired", 5.0)}
+    (known,), scores = course(*visits)
+    assert known.percist == "PMR" and None not in scores
+    (other,), scores = course(*visits, tracer="ga-68 dotatate")
+    assert (other.percist, other.hottest_percent, scores) == ("", None, (None, None))
+    assert other.why == ("PERCIST and Deauville are of FDG, not of GA-68 DOTATATE.",)
 
 
 @pytest.mark.parametrize("first", [("baseline", 10.0), ("not yet", 1.0)])

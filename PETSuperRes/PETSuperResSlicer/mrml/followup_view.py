@@ -77,8 +77,8 @@ def class_words(report: Mapping[str, Any], uptake: Sequence[Mapping[str, Mapping
     """Of every study its reference regions, Deauville score and PERCIST class, and why a class is not told."""
     from PETSuperResLib.followup.response import CLASSES, classes
 
-    sul = [visit["sul_factor"] for visit in report["visits"]]
-    responses, scores = classes(report["rows"], uptake, sul)
+    sul, tracers = zip(*((visit["sul_factor"], visit.get("tracer", "")) for visit in report["visits"]), strict=True)
+    responses, scores = classes(report["rows"], uptake, sul, tracers)
     told = []
     for number, (visit, figures, score) in enumerate(zip(report["visits"], uptake, scores, strict=True)):
         parts = [f"{name} {about['mean']:.2f} +- {about['sd']:.2f}" for name, about in figures.items()]
