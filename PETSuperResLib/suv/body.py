@@ -13,6 +13,7 @@ from .evidence import Evidence, Overrides
 SUV_TYPES = ("BW", "LBM", "LBMJAMES128", "LBMJANMA", "IBW")  # of Units GML
 LEAN = "LBMJANMA"  # of SUL: Janmahasatian et al., Clin Pharmacokinet 2005
 GRAMS_ABOVE_KG = 1000.0
+BODY_MASS_INDEX = 9.0, 80.0  # kg/m^2 that patients have, infants and the very obese among them
 
 
 def weight_kg(datasets: Sequence[Dataset], overrides: Overrides) -> Evidence:
@@ -41,9 +42,14 @@ def weight_of(value: float | None, size: float | None = None) -> Evidence:
             "state the patient's weight in kg.",
             "weight_kg",
         )
-    if value > GRAMS_ABOVE_KG:
-        return Evidence(value / 1000, "kg", where, f"weight {value:g} read as g because > 1000", True)
-    return Evidence(value, "kg", where, "read as kg")
+    grams = value > GRAMS_ABOVE_KG
+    kg, rule = (value / 1000, f"weight {value:g} read as g because > 1000") if grams else (value, "read as kg")
+    height_m, (low, high) = _metres(size), BODY_MASS_INDEX
+    if height_m and not low <= kg / height_m**2 <= high:
+        index = f"{kg / height_m**2:.0f} kg/m2, which hardly any patient has"
+        rule = f"weight {kg:g} kg and height {height_m:g} m give a body mass index of {index}"
+        return Evidence(kg, "kg", where, rule, True)
+    return Evidence(kg, "kg", where, rule, grams)
 
 
 def height_cm(datasets: Sequence[Dataset]) -> Evidence:
@@ -56,16 +62,23 @@ def height_of(value: float | None) -> Evidence:
 
     Raises :class:`UnitsError` for a number that is neither.
     """
-    where = tag_name("PatientSize")
-    if value and 0.3 <= value <= 2.5:
+    where, height_m = tag_name("PatientSize"), _metres(value)
+    if height_m is not None and height_m == value:
         return Evidence(value * 100, "cm", where, "read as m")
-    if value and 30 <= value <= 250:
+    if height_m is not None:
         rule = f"height {value:g} read as cm because no patient is {value:g} m tall"
         return Evidence(value, "cm", where, rule, True)
     raise UnitsError(
         f"A normalisation to body size needs the height, and {where} is "
         f"{'missing' if value is None else f'{value:g}'}: put the patient's height in m into the header."
     )
+
+
+def _metres(value: float | None) -> float | None:
+    """A height in m of a number in m or cm; None for one that is neither."""
+    if value and 0.3 <= value <= 2.5:
+        return value
+    return value / 100 if value and 30 <= value <= 250 else None
 
 
 def sex(datasets: Sequence[Dataset]) -> Evidence:

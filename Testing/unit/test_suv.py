@@ -611,6 +611,17 @@ def a_body(**scan: object) -> list[Dataset]:
     return pet_slices(Scan(spacing=(20.0, 20.0, 20.0), **scan), np.ones((25, 10, 10)))
 
 
+@pytest.mark.parametrize(
+    ("weight", "size", "told"),
+    [(7, 1.7, "index of 2 kg/m2"), (80, 67, "0.67 m give a body mass index of 178"), (3.5, 0.5, ""), (70, 3.0, "")],
+)
+def test_a_weight_that_the_height_contradicts_is_told(weight: float, size: float, told: str) -> None:
+    datasets = pet_slices(Scan())
+    each(datasets, PatientWeight=weight, PatientSize=size)
+    found = [line for line in evidence(datasets)["warnings"] if "body mass index" in line]
+    assert len(found) == bool(told) and all(told in line for line in found)
+
+
 def wrong(change: Edit, tmp_path: Path) -> list[str]:
     """What is told of a series of :func:`a_body` with a fault in its header."""
     datasets = a_body()
@@ -643,6 +654,7 @@ def test_a_body_may_not_hold_more_than_was_injected(tmp_path: Path) -> None:
     """20 L of SUV 1 in 18.5 kg hold 1.08 times the dose, in 17.8 kg 1.12 times."""
     for weight, refused in ((18.5, False), (17.8, True)):
         datasets = a_body(weight_kg=weight)
+        each(datasets, PatientSize=1.1)
         folder = write_series(datasets, tmp_path / str(weight))
         if refused:
             with pytest.raises(UnitsError, match=r"1\.12 times the injected activity"):
