@@ -22,6 +22,7 @@ from ..suv.evidence import Overrides
 from ..suv.suvbw import suv_factors
 from .enhanced import single_slices
 from .files import MODALITIES, find_series, quiet_pydicom, read_dataset
+from .patient import one_patient
 from .pixels import rescaled_pixels
 from .reconstruction import reconstruction_of
 from .slices import sort_slices
@@ -50,9 +51,10 @@ def series_image(
         info = find_series(path, series, modality)
         name = f"The {MODALITIES.get(info.modality, info.modality)} series in {path}"
         slices = [one for file in info.files for one in single_slices(_whole_dataset(file), name)]
+        of_patient = one_patient(slices, name)
         datasets, geometry = sort_slices(slices, name)
         metadata = _metadata(datasets, info.modality)
-        metadata["notes"] = [*info.notes, *_completeness(datasets, name)]
+        metadata["notes"] = [*info.notes, *of_patient, *_completeness(datasets, name)]
         slopes = np.ones(len(datasets))
         unit = "HU" if info.modality == "CT" else ""
         if info.modality == "PT":

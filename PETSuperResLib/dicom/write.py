@@ -25,6 +25,7 @@ from ..progress import Callback, Reporter
 from ..volume import Volume
 from .derived import derived_headers, set_pixels
 from .files import find_series, quiet_pydicom, read_dataset, save_dataset
+from .patient import one_patient
 from .slices import sort_slices
 
 Beside = Callable[..., Mapping[str, Dataset]]  # (volume, derived, source) to data sets by file name
@@ -109,6 +110,7 @@ def source_slices(
         kinds = {(text(d, "Modality"), text(d, "SeriesInstanceUID")) for d in headers}
         if len(kinds) > 1 or next(iter(kinds))[0] != "PT":
             raise InputError(f"{name} is not one PET series: give the folder of the PET it was made from.")
+        one_patient(headers, name)
         return sort_slices(headers, name)
 
 

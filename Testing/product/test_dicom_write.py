@@ -73,6 +73,17 @@ def source(tmp_path) -> Path:
     return write_series(pet_slices(), tmp_path / "source")
 
 
+def test_no_series_is_written_of_a_source_of_two_patients(tmp_path):
+    datasets = pet_slices()
+    volume = finer(suv_volume(write_series(datasets, tmp_path / "source")))
+    datasets[1].PatientID = "OTHER"
+    with pytest.raises(InputError, match="of 2 patients"):
+        write_derived(volume, write_series(datasets, tmp_path / "source"), tmp_path / "out")
+    datasets[1].PatientID = ""  # by mistake: the patient is that of the other slices
+    files = write_derived(volume, write_series(datasets, tmp_path / "source"), tmp_path / "out")
+    assert {pydicom.dcmread(file).PatientID for file in files} == {datasets[0].PatientID}
+
+
 def test_the_suvs_are_read_back(series, tmp_path):
     source, units = series
     volume = finer(suv_volume(source))

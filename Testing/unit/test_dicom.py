@@ -182,6 +182,29 @@ def test_a_pet_without_evidence_is_refused_not_guessed(tmp_path: Path) -> None:
     assert suv_volume(tmp_path, weight_kg=70).array == pytest.approx(suv_pattern(), rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["PET", "CT"])
+def test_a_series_of_two_patients_is_refused_by_file_and_without_their_ids(kind: str, tmp_path: Path) -> None:
+    datasets = pet_slices() if kind == "PET" else ct_slices(100 * suv_pattern() - 500)
+    datasets[2].PatientID = "OTHER-1"
+    with pytest.raises(
+        InputError, match=rf"The {kind} series .* of 2 patients .*in 1 of 6, such as [PC]T0002.dcm"
+    ) as told:
+        read_series(write_series(datasets, tmp_path))
+    assert "OTHER-1" not in str(told.value) and "4711" not in str(told.value)
+
+
+def test_slices_without_a_patient_id_are_taken_as_of_the_series_patient_and_told(tmp_path: Path) -> None:
+    whole, part, none = pet_slices(), pet_slices(), pet_slices()
+    part[0].PatientID, part[3].PatientID = "", " "
+    for dataset in none:
+        del dataset.PatientID
+    read = [read_series(write_series(d, tmp_path / str(n))) for n, d in enumerate((whole, part, none))]
+    notes = ["; ".join(volume.metadata["notes"]) for volume in read]
+    assert ["no PatientID in 2 of 6 slices" in note for note in notes] == [False, True, False] and not notes[2]
+    assert read[0].metadata["patient"] == read[1].metadata["patient"]
+    assert [volume.metadata["patient_from"] for volume in read] == ["PatientID", "PatientID", "StudyInstanceUID"]
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
