@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ..volume import Volume
 
 
+LIKE_PERCENT = 20.0  # a threshold from which a number was probably meant as a percentage
+
+
 @click.command(short_help="Body-weight SUV of a DICOM PET series.")
 @click.argument("dicom_dir")
 @click.option("--weight", "weight_kg", type=float, metavar="KG", help="Instead of the header's patient weight.")
@@ -130,7 +133,8 @@ def lesions(
         headings = {"lesion": headings.pop("lesion"), "method": "image", **headings}
     click.echo(table(rows, headings))
     if not relative and all(row["mtv_ml"] == 0 for row in rows):
-        click.echo(f"Note: nothing reaches an SUV of {threshold}; for a share of each SUVmax give '{threshold}%'.")
+        proposed = f"{threshold}%" if float(threshold) >= LIKE_PERCENT else "41%"
+        click.echo(f"Note: nothing reaches an SUV of {threshold}; for a share of each SUVmax give '{proposed}'.")
     if told:
         click.echo(f"\n{told}\n{recovered_table(ls.lesion_rows(found[ls.INPUT]))}")
     if after:

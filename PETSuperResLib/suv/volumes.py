@@ -18,27 +18,31 @@ def told(volume: Volume) -> list[str]:
 def check_suv(volume: Volume, name: str = "PET") -> list[str]:
     """Check whether values can be SUVs: returns warnings, raises for impossible values.
 
-    Includes what reading a volume found to tell. :class:`InputError`: NaN or infinite, empty or constant.
+    Includes what reading a volume found to tell. :class:`InputError`: NaN or infinite, empty, constant or a mask (0 and
+    one whole number).
     :class:`UnitsError`: another unit is known, or the values look like a CT or like Bq/mL.
     """
     values, name = volume.array, str(volume.metadata.get("file") or name)
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
         raise InputError(f"{name} has {bad} voxels that are not finite numbers: export the PET again.")
-    if values.size == 0 or values.max() == values.min():
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if high == low:
         raise InputError(f"{name} is empty (every voxel has the same value): choose the PET volume.")
+    if low == high % 1 == 0 and bool(((values == low) | (values == high)).all()):
+        raise InputError(f"{name} is a mask (every voxel is 0 or {high:g}), no PET: choose the PET volume.")
     if volume.unit not in ("", "SUVbw"):
         raise UnitsError(f"{name} is in {volume.unit}, not SUV: give the PET as SUVbw, or as its DICOM series.")
     positive, negative = values[values > 0], values[values < 0]
     if negative.size and (float(np.mean(values < -100)) > 0.01 or -float(negative.sum()) > float(positive.sum())):
         raise UnitsError(
             f"{name} looks like a CT (or a difference): {100 * negative.size / values.size:.0f} % of its voxels are "
-            f"negative, down to {values.min():.0f}; give the PET as SUVbw."
+            f"negative, down to {values.min():.0f}; give the PET as SUVbw (PET and CT may be swapped)."
         )
-    high = float(np.percentile(positive, 95))
-    if high > 200:
+    most = float(np.percentile(positive, 95))
+    if most > 200:
         raise UnitsError(
-            f"{name} is not SUV: the 95th percentile of its positive voxels is {high:.0f}, as in Bq/mL; "
+            f"{name} is not SUV: the 95th percentile of its positive voxels is {most:.0f}, as in Bq/mL; "
             "give the DICOM series or convert it with patient weight and dose first."
         )
     warnings = told(volume)

@@ -15,7 +15,7 @@ from geometry import data_dir
 from pydicom.dataset import Dataset
 
 from PETSuperResLib.dicom.read import suv_volume
-from PETSuperResLib.errors import UnitsError
+from PETSuperResLib.errors import InputError, UnitsError
 from PETSuperResLib.suv.evidence import Overrides, nuclide_in
 from PETSuperResLib.suv.stated import Stated
 from PETSuperResLib.suv.suvbw import suv_factors
@@ -597,6 +597,16 @@ def test_plausible_suv_passes_without_a_word() -> None:
 
 def test_slightly_negative_suv_is_warned_of() -> None:
     assert "negative voxels" in check_suv(Volume(_noise(1.0, -0.05)))[0]
+
+
+@pytest.mark.parametrize(("inside", "around", "refused"), [(1, 0, True), (3, 0, True), (1.5, 0, False), (8, 1, False)])
+def test_a_mask_is_no_pet(inside: float, around: float, refused: bool) -> None:
+    volume = Volume(np.where(_noise(1.0) > 2, np.float32(inside), np.float32(around)), metadata={"file": "GTV.nii.gz"})
+    if not refused:
+        check_suv(volume)
+        return
+    with pytest.raises(InputError, match=rf"GTV.nii.gz is a mask \(every voxel is 0 or {inside}\)"):
+        check_suv(volume)
 
 
 @pytest.mark.parametrize(("mean", "told"), [(0.08, True), (0.12, False), (4.5, False), (5.5, True)])
