@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 import numpy as np
@@ -17,10 +17,15 @@ from ..lesions import tables
 from ..lesions.measures import INPUT, MEASURES, ON_GRID
 from ..volume import Volume
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MARK = "PETSuperRes batch"  # in the first lines of an index
 WIDE_COLUMNS = ("patient", "time_point", "case", "date", "scanner", "method", *tables.COLUMNS)
 PICTURE_MM = 2.0
 TOP_SUV = 5.0  # least upper end of the grey scale
+PANEL_INCHES, HIGHEST_INCHES = 2.7, 7.0  # width of a plane in a picture, and its greatest height
+BARS_MM = (100, 50, 20, 10, 5)
 
 
 def wide_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -50,34 +55,55 @@ def wide_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def case_picture(name: str, pet: Volume, sr: Volume, path: Path) -> None:
-    """PET and super-resolved PET (SUVbw) of a case in one grey scale: the coronal maximum, and the hottest slice."""
+def case_picture(name: str, pet: Volume, sr: Volume, path: Path | BinaryIO) -> None:
+    """PET and super-resolved PET (SUVbw) of a case where both are: the coronal maximum, and the PET's hottest slice.
+
+    All planes have the result's extent, the scale in mm that their bars show, and one grey scale of SUV.
+    """
     from matplotlib.figure import Figure
 
-    images = {"PET": upright(pet, PICTURE_MM), "super-resolved": upright(sr, PICTURE_MM)}
-    hottest = images["PET"].ijk_to_lps @ [*np.unravel_index(images["PET"].array.argmax(), images["PET"].shape)[::-1], 1]
-    top = max(TOP_SUV, float(np.percentile(images["PET"].array, 99.9)))
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    for (title, image), axes in zip(images.items(), np.reshape(figure.subplots(1, 4), (2, 2)), strict=True):
-        k = int(np.clip(round((np.linalg.inv(image.ijk_to_lps) @ hottest)[2]), 0, image.shape[0] - 1))
+    result = upright(sr, PICTURE_MM)
+    images = {"PET": pet.resample_to(result, "linear"), "super-resolved": result}
+    before = images["PET"].array
+    hottest = int(np.unravel_index(before.argmax(), before.shape)[0])
+    top = max(TOP_SUV, *(float(np.percentile(image.array, 99.9)) for image in images.values()))
+    high, deep, wide = (count * PICTURE_MM for count in result.shape)
+    width = min(PANEL_INCHES, HIGHEST_INCHES * wide / max(high, deep))
+    figure = Figure(figsize=(4 * width + 1.4, width * max(high, deep) / wide + 0.9), layout="constrained")
+    shown = figure.subplots(1, 4)
+    for (title, image), axes in zip(images.items(), np.reshape(shown, (2, 2)), strict=True):
         highest = image.with_array(np.broadcast_to(image.array.max(1, keepdims=True), image.shape))
-        for axis, view, shown, at in zip(axes, ("coronal", "axial"), (highest, image), (0, k), strict=True):
-            show(axis, plane(shown, view, at), image, view, cmap="gray_r", vmin=0, vmax=top)
+        for axis, view, volume, at in zip(axes, ("coronal", "axial"), (highest, image), (0, hottest), strict=True):
+            show(axis, plane(volume, view, at), image, view, cmap="gray_r", vmin=0, vmax=top)
             axis.set_title(f"{title}, {'maximum' if view == 'coronal' else 'hottest slice'}", fontsize="small")
-    figure.suptitle(f"{name}: SUV 0 to {top:.1f}", fontsize="medium")
+            _scale_bar(axis, wide)
+    figure.colorbar(shown[0].images[0], ax=shown, label="SUV", ticks=[0, top / 2, top], format="%.1f", extend="max")
+    figure.suptitle(name, fontsize="medium")
     save(figure, path)
+
+
+def _scale_bar(axis: Axes, wide_mm: float) -> None:
+    """A bar below a plane of so many mm across, with its length: the longest of :data:`BARS_MM` up to a third."""
+    length = next((bar for bar in BARS_MM if bar <= wide_mm / 3), BARS_MM[-1])
+    end, pixels = axis.get_xlim()[0], length / PICTURE_MM
+    edge = axis.get_xaxis_transform()
+    axis.plot([end, end + pixels], [-0.03] * 2, "k", lw=2, solid_capstyle="butt", transform=edge, clip_on=False)
+    axis.text(end + pixels, -0.03, f" {length} mm", transform=edge, va="center", fontsize="x-small")
 
 
 def write_index(path: Path, cases: Sequence[Mapping[str, Any]], lesions: Sequence[Mapping[str, Any]]) -> None:
     """An HTML page of all cases, with their pictures and lesions; it opens without a network.
 
-    ``cases`` are rows of cases.csv, ``lesions`` those of :func:`wide_rows`.
+    ``cases`` are rows of cases.csv, ``lesions`` those of :func:`wide_rows`; the pictures lie in the cases' folders
+    beside ``path``.
     """
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("PETSuperResLib", "Resources"), autoescape=True)
+    pictures = {case["case"]: f"{case['case']}/picture.png" for case in cases if case["result"] == "sr.nii.gz"}
+    there = {name: quote(picture) for name, picture in pictures.items() if (path.parent / picture).is_file()}
     shown = [
-        {**case, "picture": quote(f"{case['case']}/picture.png") if case["result"] == "sr.nii.gz" else ""}
+        {**case, "picture": there.get(case["case"], "")}
         | {"lesions": [row for row in lesions if row["case"] == case["case"]]}
         for case in cases
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def _keys(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[An
 
 def plane(volume: Volume, view: str, at: int) -> np.ndarray:
     """A slice of an axial volume as it is looked at: head up, the patient's right on the left, nose up or left."""
-    array = {"axial": volume.array[at], "coronal": volume.array[:, at], "sagittal": volume.array[:, :, at]}[view]
+    array = volume.array.take(at, axis=("axial", "coronal", "sagittal").index(view))
     rows, columns = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[view]
     cosines = np.diag(np.reshape(volume.direction, (3, 3)))
     array = array[:, ::-1] if cosines[columns] < 0 else array
@@ -121,8 +121,8 @@ def show(axis: Axes, picture: np.ndarray, volume: Volume, view: str, **how: Any)
     axis.set_yticks([])
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
+def save(figure: Figure, path: Path | BinaryIO) -> None:
+    """Write a figure as PNG, into a file or a stream."""
     figure.savefig(path, dpi=DPI, format="png")
 
 
