@@ -14,6 +14,7 @@ from .commands import data, development, dicom, followup, imaging, measuring, st
 from .commands.common import check_values
 from .errors import Cancelled, in_words
 from .interrupt import INTERRUPTED, leave, loading, on_interrupt
+from .interrupt import interrupted as _interrupted
 from .version import __version__
 
 HELPERS = {  # by option, the command that helps to choose a value
@@ -26,7 +27,6 @@ HELPERS = {  # by option, the command that helps to choose a value
 STATED = ("weight_kg", "dose_bq", "injection_time", "half_life_s")  # of an SUV, by the command suv
 LOADING_S = 10.0  # a command's beginning, in which it loads its libraries and has written nothing
 _BEGAN = time.monotonic()
-_interrupted: list[int] = []  # signals to stop that the running command has had
 LASTING = {"train", "batch", "evaluate", "benchmark", "study"}  # these keep what they have done
 
 

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130  # the exit code, as shells have it
+interrupted: list[int] = []  # signals to stop that the running command has had
 
 
 def on_interrupt(handler: Callable[[int, FrameType | None], None]) -> None:

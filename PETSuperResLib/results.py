@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, OutputError
 from .files import file_hash, to_json, write_csv, write_together
 from .lesions.measures import COLUMNS, Lesion, lesion_rows
 from .outputs import check_folder, check_outputs
@@ -51,9 +53,13 @@ class Result:
         patient: str = "",
         save: Callable[[Volume, Path], object] | None = None,
         further: Mapping[str, Callable[[Path], object]] | None = None,
+        before: str | None = None,
         **facts: Any,
     ) -> dict[str, Path]:
         """Write all files, or none, in place of an earlier result; see :func:`target`.
+
+        ``before`` is what :func:`state` was when the work began. Raises :class:`OutputError` where another run has
+        written since, or a file of another origin is in the way.
 
         Returns the paths: ``sr``, the maps by name, ``report`` and, with a segmentation, ``lesions``.
 
@@ -67,7 +73,7 @@ class Result:
         writers |= further or {}
         if self.lesions:
             writers["lesions"] = lambda path: write_csv(path, rows, COLUMNS)
-        write_results(out, writers, {**self.report, **facts})
+        write_results(out, writers, {**self.report, **facts}, before=before)
         return {key: target(out, key) for key in (*writers, "report")}
 
 
@@ -76,10 +82,12 @@ def write_results(
     writers: Mapping[str, Callable[[Path], object]],
     report: Mapping[str, Any],
     kept: Iterable[Path] = (),
+    before: str | None = None,
 ) -> None:
     """Write files by their keys and a report with their SHA-256; what an earlier result left, but ``kept``, is removed.
 
-    Raises :class:`OutputError` where a file of another origin is in the way.
+    Raises :class:`OutputError` where a file of another origin is in the way, and where another run has written since
+    the :func:`state` was ``before``.
     """
     hashes: dict[str, str] = {}
 
@@ -90,6 +98,8 @@ def write_results(
     def conclude(path: Path) -> None:
         path.write_text(to_json({**report, HASHES: hashes}), encoding="utf-8")
 
+    if before is not None and place_for(out, before) != Path(out):
+        raise OutputError(f"Another run has written its result to {out} meanwhile: choose another place.", "out")
     earlier = earlier_results(out) - set(kept)
     together = {target(out, key): partial(hashed, key) for key in writers} | {target(out, "report"): conclude}
     check_outputs(dict.fromkeys(together, earlier.__contains__))
@@ -111,6 +121,24 @@ def check_results(out: str | Path, request: Request, inputs: Iterable[str | Path
     files = {*(target(out, key) for key in keys), *earlier}
     check_outputs(dict.fromkeys(sorted(files), earlier.__contains__), [*request.files().values(), *inputs])
     return path
+
+
+def state(out: str | Path) -> str:
+    """What tells the result in ``out`` from any other: the SHA-256 of its report; empty where there is none."""
+    report = target(out, "report")
+    return file_hash(report) if report.is_file() else ""
+
+
+def place_for(out: str | Path, before: str) -> Path:
+    """The folder or volume file ``out``; where another run has written to it since its :func:`state` was ``before``, a
+    new one beside it, named by a number from 2 on."""
+    path = Path(out)
+    if state(path) in ("", before):
+        return path
+    suffix = next((s for s in WRITABLE if path.name.lower().endswith(s)), "")
+    stem, suffix = path.name[: len(path.name) - len(suffix)], path.name[len(path.name) - len(suffix) :]
+    numbered = (path.with_name(f"{stem}-{number}{suffix}") for number in count(2))
+    return next(place for place in numbered if not os.path.lexists(place) and not state(place))
 
 
 def earlier_results(out: str | Path) -> set[Path]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from ..dicom.write import check_target, write_derived
-from ..errors import Cancelled, OutputError, PETSuperResError
-from ..files import fingerprint, hash_of, write_csv, write_together
+from ..errors import Cancelled, OutputError, PETSuperResError, in_words
+from ..files import fingerprint, hash_of, to_json, write_csv, write_text, write_together
 from ..inputs import Inputs
+from ..interrupt import interrupted
 from ..lesions.dicom_report import beside
 from ..lesions.measures import COLUMNS
 from ..lesions.read import Segmentation
@@ -22,7 +25,7 @@ from ..progress import Callback, Event, Reporter
 from ..reconstruction import about_region, run
 from ..request import SEGMENTS, Request
 from ..request import options as request_options
-from ..results import check_results, lesions_of, target, whole_report, write_results
+from ..results import check_results, earlier_results, lesions_of, state, target, whole_report, write_results
 from ..scanner import Scanner
 from ..volume import Volume
 from .cases import Case
@@ -42,12 +45,13 @@ class Outcome:
     ``rows``: of cases.csv, a case each: ``result`` is sr.nii.gz, failed or skipped, with the reason in ``message``
     and, as ``option``, what would cure it; ``made`` is now or earlier; ``warnings`` are those of the case, each by
     itself. ``tables``: the names of the tables that were written. ``left``: cases of an earlier call whose folders
-    stay, though this one had not to do with them.
+    stay, though this one had not to do with them. ``replaced``: cases with another result before.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
     tables: Sequence[str] = ()
     left: Sequence[str] = ()
+    replaced: Sequence[str] = ()
 
     def warnings(self) -> dict[str, list[str]]:
         """Every warning with the cases that have it."""
@@ -76,12 +80,13 @@ def reconstruct_cases(
     samples.
 
     ``scanner`` None takes each DICOM study's own; ``options`` are further fields of a :class:`Request`, of all
-    cases. What an equal call has done is not done again, and a case that fails does not stop the others. Under
+    cases. What an equal call has done is not done again, and a case that fails does not stop the others, whatever the
+    error; a picture that fails costs the picture alone. Under
     torchrun the processes share the cases; the first one then writes ``cases.csv``, ``lesions.csv``,
     ``lesions_wide.csv`` and ``index.html``. ``skipped`` are folders that are no case, with the reason, for the
     table. With ``dicom_out`` the result of each DICOM study is written to ``dicom_out/<case>`` too, with SEG and
     structured report of its lesions; other cases have a warning. Raises :class:`OutputError` before the work where a
-    file of another origin is in the way.
+    file of another origin is in the way, and later where nothing can be written, or another run has written meanwhile.
     """
     # refused before anything is read; every case may have a segmentation
     common = Request("", "", scanner, quality, segmentation="", **options)
@@ -94,6 +99,8 @@ def reconstruct_cases(
     missing = [job for job in jobs if not job.is_kept()]
     for job in missing:
         job.check(common)
+    states = {job.folder: state(job.folder) for job in missing}
+    replaced = [job.case.name for job in missing if target(job.folder, "sr") in earlier_results(job.folder)]
     earlier = _earlier_cases(out)
     with team_on(common.device, 0) as team:
         report = Reporter(progress)
@@ -101,10 +108,12 @@ def reconstruct_cases(
         for number, job in enumerate(own):
             part = report.part(number / len(own), (number + 1) / len(own))
             part(job.case.name, 0.0)
-            job.run(replace(common, device=str(team.device)), prior, part)
+            job.run(replace(common, device=str(team.device)), prior, part, states.get(job.folder))
         team.agree(0)
         made = {job.case.name for job in missing}
         outcome = _tables(jobs, made, out, skipped or {}, earlier) if team.first else Outcome()
+    done = {row["case"] for row in outcome.of("sr.nii.gz")}
+    outcome = replace(outcome, replaced=[name for name in replaced if name in done])
     report("done", 1.0)
     return outcome
 
@@ -134,23 +143,27 @@ class _Job:
         if self.series is not None:
             check_target(self.series)
 
-    def run(self, common: Request, prior: Prior, report: Reporter) -> None:
-        """Make what is missing; a case that cannot be reconstructed is noted in its report, with nothing else."""
+    def run(self, common: Request, prior: Prior, report: Reporter, before: str | None = None) -> None:
+        """Make what is missing; a case that cannot be reconstructed is noted in its report, with nothing else.
+
+        ``before`` is what the folder's :func:`~..results.state` was when the batch began.
+        """
         if self.is_kept():
             if self.series is not None and not self.series.is_dir():
-                sr, facts = target(self.folder, "sr"), whole_report(self.folder)
-                rows = lesions_of(sr, facts)
-                drawn = self.case.segmentation(self.case.pet(), self.case.ct()) if rows else Segmentation()
-                self._write_series(Volume.read(sr, "SUVbw"), facts, drawn, rows)
+                self._write_series_of_kept()
             return
         try:
-            self._reconstruct(common, prior, report)
+            self._reconstruct(common, prior, report, before)
         except (Cancelled, OutputError):
             raise
-        except PETSuperResError as error:
-            self._note(error=str(error), option=error.option)
+        except Exception as error:
+            known = _told(error)
+            if isinstance(known, OutputError) and known.option:  # no space is left for any other case either
+                raise known from error
+            trace = {} if isinstance(error, PETSuperResError) else {"traceback": traceback.format_exc()}
+            self._note(before, error=str(known), option=known.option, **trace)
 
-    def _reconstruct(self, common: Request, prior: Prior, report: Reporter) -> None:
+    def _reconstruct(self, common: Request, prior: Prior, report: Reporter, before: str | None) -> None:
         name = self.case.name
 
         def show(event: Event) -> None:
@@ -160,33 +173,57 @@ class _Job:
         found = self.case.segmentation(pet, ct)
         if common.region == SEGMENTS and not found.segments:
             reasons = " ".join(found.notes) or "The case has no contours."
-            self._note(skipped=f"There is no lesion to reconstruct a region around. {reasons}")
+            self._note(before, skipped=f"There is no lesion to reconstruct a region around. {reasons}")
             return
         request = replace(common, pet=pet, ct=ct, segmentation=found)
         result = run(Inputs.of(request, show), show, prior)
-        pictures = {"picture": partial(case_picture, name, pet, result.volume)}
+        if self.is_kept():  # an equal batch was faster
+            return
         facts = {"key": self.key, "case": name, "date": pet.metadata.get("series_date", "")}
+        pictures, why = _picture(name, pet, result.volume)
+        if why:
+            facts["warnings"] = [*result.report.get("warnings", ()), why]
         write = partial(result.write, self.folder, name, further=pictures, **facts)
-        write()
+        write(before=before)
         if self.series is not None:
             try:
                 self._write_series(result.volume, result.report, found, result.rows())
-            except PETSuperResError as error:
+            except OutputError as error:
                 write(no_series=str(error))
+
+    def _write_series_of_kept(self) -> None:
+        """Write the series of a result of an earlier call; that it cannot be is noted in the report."""
+        sr, facts = target(self.folder, "sr"), whole_report(self.folder)
+        now = {name: value for name, value in facts.items() if name != "no_series"}
+        try:
+            rows = lesions_of(sr, facts)
+            drawn = self.case.segmentation(self.case.pet(), self.case.ct()) if rows else Segmentation()
+            self._write_series(Volume.read(sr, "SUVbw"), facts, drawn, rows)
+        except Cancelled:
+            raise
+        except Exception as error:
+            now["no_series"] = str(_told(error))
+        if now != facts:
+            write_text(target(self.folder, "report"), to_json(now))
 
     def _write_series(
         self, volume: Volume, report: Mapping[str, Any], drawn: Segmentation, rows: Sequence[Mapping[str, Any]]
     ) -> None:
         assert self.series is not None
-        place, objects = (volume, self.case.pet_file, self.series, report), beside(drawn.segments, rows, report)
         try:
-            write_derived(*place, series=self.case.pet_series, beside=objects)
-        except PETSuperResError as error:
+            objects = beside(drawn.segments, rows, report)
+            write_derived(volume, self.case.pet_file, self.series, report, series=self.case.pet_series, beside=objects)
+        except Cancelled:
+            raise
+        except Exception as error:
             saved = target(self.folder, "sr")
-            raise OutputError(f"{saved} is saved, but not the DICOM series of {self.case.name}: {error}") from error
+            raise OutputError(
+                f"{saved} is saved, but not the DICOM series of {self.case.name}: {_told(error)}"
+            ) from error
 
-    def _note(self, **why: str) -> None:
-        write_results(self.folder, {}, {"key": self.key, "case": self.case.name, **why})
+    def _note(self, before: str | None, **why: str) -> None:
+        if not self.is_kept():
+            write_results(self.folder, {}, {"key": self.key, "case": self.case.name, **why}, before=before)
 
     def lesions(self) -> dict[str, Any]:
         """The case with its rows of lesions, for :func:`~.overview.wide_rows`."""
@@ -218,6 +255,25 @@ class _Job:
             "made": "now" if made else "earlier",
             "option": found.get("option", ""),
         }
+
+
+def _told(error: Exception) -> PETSuperResError:
+    """An error in words, also one that nobody foresaw; raises :class:`Cancelled` where a library made it of an
+    interrupt."""
+    if interrupted:
+        raise Cancelled("Cancelled; what was finished is kept.") from error
+    unforeseen = f"An error of this software ({type(error).__name__}: {error}): report it, without patient data."
+    return in_words(error) or PETSuperResError(unforeseen)
+
+
+def _picture(name: str, pet: Volume, sr: Volume) -> tuple[dict[str, Callable[[Path], object]], str]:
+    """What writes a case's picture, by its key; nothing, and why, where it cannot be made."""
+    stream = BytesIO()
+    try:
+        case_picture(name, pet, sr, stream)
+    except Exception as error:
+        return {}, f"There is no picture of this case. {_told(error)}"
+    return {"picture": lambda path: path.write_bytes(stream.getvalue())}, ""
 
 
 def _key(case: Case, decides: Mapping[str, Any]) -> str:

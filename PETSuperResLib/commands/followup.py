@@ -64,11 +64,13 @@ def compare(
     from ..followup.compare import compare as run
     from ..followup.files import check_followup, write_followup
     from ..followup.visit import Visit
+    from ..results import state
 
     count = len(pet)
     given = {"ct": ct, "segmentation": segmentation, "results": results, "name": name, "weight": weight}
     values = {option: _for_each(option, found, count) for option, found in given.items()}
     folder = check_followup(out, pairs, [*pet, *ct, *segmentation, *results, pairs])
+    before = state(folder)
     visits = []
     for n in range(count):
         called = values["name"][n] or f"study {n + 1}"
@@ -86,7 +88,8 @@ def compare(
         click.echo(f"Note: {warning}")
     click.echo(_changes(done))
     click.echo(_classes(done))
-    click.echo(f"Wrote {', '.join(write_followup(done, folder, pairs))} to {folder}.")
+    saved = ", ".join(write_followup(done, folder, pairs, before))
+    click.echo(f"Wrote {saved} to {folder}{', in place of an earlier result' if before else ''}.")
 
 
 def _for_each(option: str, found: Sequence[Any], count: int) -> Sequence[Any]:

@@ -21,10 +21,11 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
     """Super-resolve a PET with its CT; with a segmentation, compare the lesions' SUVs before and after."""
     from ..errors import Cancelled, InputError, OutputError, PETSuperResError
     from ..request import Request
-    from ..results import check_results
+    from ..results import check_results, place_for, state
 
     request = Request(**given)
-    folder = check_results(out, request)
+    asked = check_results(out, request)
+    before = state(asked)
     if dicom_out:
         from ..dicom.write import check_target, source_slices, write_derived
         from ..lesions.dicom_report import beside
@@ -42,7 +43,9 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
         from ..reconstruction import run
 
         result = run(inputs, bar)
-    files = result.write(folder, str(inputs.pet.metadata.get("patient", "")))
+    folder = place_for(asked, before)
+    earlier = ", in place of an earlier result" if before and folder == asked else ""
+    files = result.write(folder, str(inputs.pet.metadata.get("patient", "")), before=state(folder))
     for warning in result.report.get("warnings", ()):
         if warning not in bar.told:
             click.echo(f"Note: {warning}")
@@ -51,7 +54,7 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
         if any(lesion["suvmean_recovered"] is not None for lesion in lesions):
             click.echo("\n" + recovered_table(lesions))
     saved = ", ".join(path.name for path in files.values())
-    click.echo(f"Wrote {saved} to {folder}.")
+    click.echo(f"Wrote {saved} to {folder}{earlier}.")
     if dicom_out:
         try:
             facts, uid = dict(result.report), inputs.pet.metadata["series_uid"]
@@ -62,6 +65,12 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
         except KeyboardInterrupt as stop:
             raise Cancelled(f"Cancelled; {saved} are saved in {folder}, the DICOM series is not.") from stop
         click.echo(f"Wrote {len(series)} DICOM files to {dicom_out}.")
+    if folder != asked:
+        raise OutputError(
+            f"Another run has written its result to {asked} meanwhile, which stays: this one is in {folder}; give each "
+            "run a place of its own.",
+            "out",
+        )
 
 
 @click.command(short_help="Simulate a low-resolution scan of a PET.")

@@ -36,8 +36,14 @@ def check_followup(out: str | Path, pairs: str | Path | None = None, inputs: Ite
     return folder
 
 
-def write_followup(followup: FollowUp, out: str | Path, pairs: str | Path | None = None) -> list[str]:
-    """Write all files, or none, in place of an earlier follow-up; returns their names."""
+def write_followup(
+    followup: FollowUp, out: str | Path, pairs: str | Path | None = None, before: str | None = None
+) -> list[str]:
+    """Write all files, or none, in place of an earlier follow-up; returns their names.
+
+    Raises :class:`OutputError` where another run has written since the folder's :func:`~.results.state` was
+    ``before``.
+    """
     own = kept(Path(out), pairs)
     writers: dict[str, Callable[[Path], object]] = {
         "followup": partial(_table, followup.rows, COLUMNS),
@@ -52,7 +58,7 @@ def write_followup(followup: FollowUp, out: str | Path, pairs: str | Path | None
     if shown:
         writers["references"] = partial(references_figure, shown)
     writers = {key: write for key, write in writers.items() if target(out, key) not in own}
-    write_results(out, writers, followup.report(), own)
+    write_results(out, writers, followup.report(), own, before)
     return [target(out, key).name for key in (*writers, "report")]
 
 

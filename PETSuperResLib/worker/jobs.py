@@ -19,7 +19,7 @@ from ..outputs import check_folder, marked
 from ..phantoms.demo_case import LESIONS, SEED, SHAPE, demo_case
 from ..progress import Event
 from ..request import Request, from_plain, option, options
-from ..results import check_results, target
+from ..results import check_results, state, target
 from ..volume import Volume
 from .followup import FollowUpJob
 from .job import Answer, Job, Tools
@@ -55,6 +55,7 @@ class ReconstructJob(Job):
         if self.raw and not out.name.endswith(".nrrd"):
             raise InputError("Field 'raw' needs an 'out' that ends with .nrrd.")
         check_results(self.out, self.request)
+        before = state(self.out)
         tools.progress(Event("reading", 0.0, "reading the images"))
         inputs = Inputs.of(self._without_private_files(), tools.progress)
         from ..reconstruction import run
@@ -76,7 +77,7 @@ class ReconstructJob(Job):
             result = run(inputs, watch, tools.load(self.request.prior))
         finally:
             preview.unlink(missing_ok=True)
-        files = result.write(self.out, str(inputs.pet.metadata.get("patient", "")), save)
+        files = result.write(self.out, str(inputs.pet.metadata.get("patient", "")), save, before=before)
         return files, dict(result.report)
 
     def _without_private_files(self) -> Request:

@@ -21,7 +21,7 @@ from PETSuperResLib.cli import run
 from PETSuperResLib.cohort import batch, overview
 from PETSuperResLib.cohort.batch import reconstruct_cases
 from PETSuperResLib.cohort.cases import find_cases
-from PETSuperResLib.errors import InputError
+from PETSuperResLib.errors import Cancelled, InputError
 from PETSuperResLib.files import write_csv
 from PETSuperResLib.volume import Volume
 
@@ -96,6 +96,135 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(data, prior_file, tmp_pa
     assert states["one"]["result"] == "failed" and "CT" in states["one"]["message"]
     assert states["two"]["result"] == "sr.nii.gz" and not (out / "one" / "sr.nii.gz").exists()
     assert {r["patient"] for r in table(out / "lesions.csv")} == {"two"}
+
+
+def broken(*given, **more):
+    raise IndexError("index 76 is out of bounds")
+
+
+def test_an_error_that_nobody_foresaw_costs_its_case_alone(data, prior_file, tmp_path, capsys, monkeypatch):
+    own = batch.run
+
+    def once(inputs, *rest):
+        return broken() if not (tmp_path / "out" / "one").exists() else own(inputs, *rest)
+
+    monkeypatch.setattr(batch, "run", once)
+    assert run(["batch", *options(data, prior_file, tmp_path / "out"), "--scanner", SCANNER]) == 2
+    told = capsys.readouterr()
+    assert "Wrote 1 of 2 cases" in told.out and "1 of 2 cases failed" in told.err
+    states = {s["case"]: s for s in table(tmp_path / "out" / "cases.csv")}
+    assert "(IndexError: index 76 is out of bounds): report it" in states["one"]["message"]
+    assert (states["one"]["result"], states["two"]["result"]) == ("failed", "sr.nii.gz")
+    report = json.loads((tmp_path / "out" / "one" / "report.json").read_text(encoding="utf-8"))
+    assert "in broken" in report["traceback"]
+
+
+def test_a_picture_that_fails_costs_the_picture_alone(data, prior_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(batch, "case_picture", broken)
+    out = tmp_path / "out"
+    assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 0
+    said = capsys.readouterr().out
+    assert "Wrote 2 of 2 cases" in said and "Note: one, two: There is no picture of this case. " in said
+    assert not (out / "one" / "picture.png").exists() and "<img" not in (out / "index.html").read_text("utf-8")
+    monkeypatch.undo()
+    assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 0
+    assert "kept 2 of an earlier run" in capsys.readouterr().out
+
+
+def test_a_series_that_cannot_be_written_leaves_the_result_and_is_written_later(
+    prior_file, tmp_path, capsys, monkeypatch
+):
+    scan = study_factory.Scan(spacing=(4.0, 4.0, 5.0))
+    suv, hu = (np.kron(v.array, np.ones((2, 1, 1))) for v in study_factory.body(shape=(4, 24, 24)))
+    pet, ct = study_factory.pet_slices(scan, suv), study_factory.ct_slices(np.where(hu > 70, 300, hu), scan)
+    for one in ct:
+        one.StudyInstanceUID, one.FrameOfReferenceUID = pet[0].StudyInstanceUID, pet[0].FrameOfReferenceUID
+    study_factory.write_series(pet, tmp_path / "data" / "study" / "PET")
+    study_factory.write_series(ct, tmp_path / "data" / "study" / "CT")
+    words = ["batch", *options(tmp_path / "data", prior_file, tmp_path / "out"), "--scanner", SCANNER]
+    words += ["--dicom-out", str(tmp_path / "dicom")]
+    monkeypatch.setattr(batch, "write_derived", broken)
+    for made in ("Wrote 1 of 1 cases", "Wrote 0 of 1 cases and kept 1"):
+        assert run(words) == 0
+        said = capsys.readouterr().out
+        assert made in said and "is saved, but not the DICOM series of study: An error of this software" in said
+    monkeypatch.undo()
+    assert run(words) == 0
+    assert "not the DICOM series" not in capsys.readouterr().out
+    assert len(list((tmp_path / "dicom" / "study").glob("PT*.dcm"))) == len(pet)
+
+
+def test_an_interrupt_that_a_library_makes_an_error_of_is_no_failed_case(data, prior_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "run", broken)
+    monkeypatch.setattr(batch, "interrupted", [2])
+    with pytest.raises(Cancelled):
+        reconstruct_cases(find_cases(data), tmp_path / "out", SCANNER, "draft", prior=prior_file)
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_that_are_replaced_are_told_and_those_of_another_run_stay(
+    data, prior_file, tmp_path, capsys, monkeypatch
+):
+    shutil.rmtree(data / "two")
+    out = tmp_path / "out"
+    words = ["batch", *options(data, prior_file, out), "--scanner", SCANNER]
+    own, began = batch.run, []
+    other = [*words, "--seed", "1"]
+
+    def slower(inputs, *rest):
+        if not began:
+            began.append(0)
+            began.append(run(other))
+        return own(inputs, *rest)
+
+    monkeypatch.setattr(batch, "run", slower)
+    assert run(words) == 2 and began == [0, 0]
+    said = capsys.readouterr()
+    assert f"Another run has written its result to {out / 'one'} meanwhile" in said.err
+    assert "were replaced" not in said.out
+    assert json.loads((out / "one" / "report.json").read_text(encoding="utf-8"))["seed"] == 1
+    began.clear()
+    other = words  # equal: what it has made is what this one would make
+    assert run(words) == 0 and began == [0, 0]
+    assert capsys.readouterr().out.count("Note: earlier results were replaced, of one.") == 2
+
+
+def pictured(pet: Volume, sr: Volume, monkeypatch, path) -> list:
+    """The axes with images of a case's picture."""
+    drawn = []
+    monkeypatch.setattr(overview, "save", lambda figure, place: drawn.append(figure))
+    overview.case_picture("one", pet, sr, path)
+    monkeypatch.undo()
+    overview.case_picture("one", pet, sr, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    return drawn[0].axes
+
+
+@pytest.mark.parametrize("shape", [(40, 8, 9), (9, 40, 8), (8, 9, 40)])
+def test_a_picture_shows_images_of_any_shape(shape, tmp_path, monkeypatch):
+    array = np.zeros(shape, np.float32)
+    array[-1, -1, -1] = 10.0
+    volume = Volume(array, (4.0, 4.0, 4.0), unit="SUVbw")
+    axes = pictured(volume, volume, monkeypatch, tmp_path / "picture.png")
+    assert [np.asarray(axis.images[0].get_array()).max() > 0 for axis in axes[:4]] == [True] * 4
+
+
+def test_a_picture_has_both_images_in_one_extent_with_true_lengths_and_the_range_of_suv(tmp_path, monkeypatch):
+    """A hot spot outside of the region that was reconstructed is not what is shown."""
+    pet = Volume(np.ones((40, 60, 50), np.float32), (4.0, 4.0, 3.0), unit="SUVbw")
+    pet.array[2, 2, 2], pet.array[20, 30, 25] = 90.0, 12.0
+    grid = pet.slices(15, 26)
+    sr = Volume(grid.array[:, 20:40, 15:35], grid.spacing, tuple((grid.ijk_to_lps @ (15, 20, 0, 1))[:3]), unit="SUVbw")
+    axes = pictured(pet, sr, monkeypatch, tmp_path / "picture.png")
+    planes, scale = axes[:4], axes[4]
+    shown = [np.asarray(axis.images[0].get_array()) for axis in planes]
+    assert [image.shape for image in shown] == 2 * [(17, 40), (40, 40)]  # mm of the result over 2
+    np.testing.assert_allclose(shown[1], shown[3], atol=1e-4)
+    assert shown[1].max() > 5 and all(axis.images[0].get_clim() == (0, scale.get_ylim()[1]) for axis in planes)
+    assert scale.get_ylabel() == "SUV"
+    for axis in planes:
+        (bar,), (length,) = axis.lines, axis.texts
+        assert axis.get_aspect() == 1 and 2 * np.ptp(bar.get_xdata()) == float(length.get_text().split()[0]) == 20
 
 
 def test_a_scanner_that_no_one_names_is_asked_for(data, prior_file, tmp_path, capsys):

@@ -24,11 +24,11 @@ from tiny import small_phantom
 from PETSuperResLib import __version__
 from PETSuperResLib.cli import cli, run
 from PETSuperResLib.commands.common import Bar, command_line, in_time, recovered_table
-from PETSuperResLib.errors import Cancelled
+from PETSuperResLib.errors import Cancelled, OutputError
 from PETSuperResLib.lesions.measures import measure_lesions
 from PETSuperResLib.lesions.tables import wide_rows
 from PETSuperResLib.progress import Event
-from PETSuperResLib.results import Result
+from PETSuperResLib.results import Result, state
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
@@ -411,10 +411,68 @@ def test_the_images_are_told_apart_under_a_heading_that_is_no_measure(case, caps
     assert table[0][:2] == ["lesion", "image"] and [row[-6] for row in table[1:]] == ["lr", "after"]
 
 
-@pytest.mark.parametrize(("threshold", "told"), [("41", True), ("41%", False), ("0.1", False)])
-def test_a_share_of_the_maximum_without_its_sign_is_told(case, capsys, threshold, told):
+@pytest.mark.parametrize(
+    ("threshold", "told"), [("50", "50%"), ("41", "41%"), ("12.5", "41%"), ("41%", None), ("0.1", None)]
+)
+def test_a_share_of_the_maximum_is_named_where_nothing_reaches_the_threshold(case, capsys, threshold, told):
+    """The number that was given, where it was probably meant as a percentage; else the usual one."""
     assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--threshold", threshold]) == 0
-    assert ("for a share of each SUVmax give '41%'" in capsys.readouterr().out) == told
+    said = capsys.readouterr().out
+    assert ("for a share of each SUVmax give" in said) == (told is not None)
+    assert told is None or f"give '{told}'" in said
+
+
+def test_pet_and_ct_that_are_swapped_are_told_as_that(case, capsys):
+    for kind, volume in {"pet": small_phantom().pet, "ct": small_phantom().ct}.items():
+        volume.write(case[kind])
+    case["pet"], case["ct"] = case["ct"], case["pet"]
+    assert reconstruct(case) == 2
+    assert "PET and CT may be swapped" in one_line(capsys)
+
+
+@pytest.mark.parametrize("out", ["out", "sr.nii.gz"])
+def test_what_another_run_wrote_meanwhile_stays_and_the_result_is_kept_beside_it(
+    case, backend, capsys, monkeypatch, tmp_path, out
+):
+    case["out"] = str(tmp_path / out)
+    module, began = sys.modules["PETSuperResLib.reconstruction"], []
+    own = module.run
+
+    def slower(inputs, progress=None):
+        if not began:  # the other run begins and ends while this one works
+            began.append(0)
+            began.append(reconstruct(case, "--seed", "1"))
+            backend.volume = inputs.pet
+        return own(inputs, progress)
+
+    monkeypatch.setattr(module, "run", slower)
+    assert reconstruct(case) == 2 and began == [0, 0]
+    beside = tmp_path / out.replace("out", "out-2").replace("sr", "sr-2")
+    assert f"Another run has written its result to {case['out']} meanwhile, which stays: this one is in {beside}" in (
+        one_line(capsys)
+    )
+    suvs = Volume.read(case["pet"]).array.max()
+    found = (Path(place) / "sr.nii.gz" if out == "out" else Path(place) for place in (case["out"], beside))
+    assert [Volume.read(place).array.max() for place in found] == [2 * suvs, suvs]
+
+
+def test_that_an_earlier_result_was_replaced_is_told(case, backend, capsys):
+    for place in (None, ", in place of an earlier result"):
+        assert reconstruct(case) == 0
+        assert (f"to {case['out']}{place or ''}.\n") in capsys.readouterr().out
+
+
+def test_a_result_that_changed_since_is_not_written_over(sphere_pet, tmp_path):
+    result = Result(sphere_pet)
+    before = state(tmp_path)
+    result.write(tmp_path, before=before)
+    with pytest.raises(OutputError, match="Another run has written its result to .* choose another place"):
+        result.write(tmp_path, before=before)
+    result.write(tmp_path, before=state(tmp_path))
+    earlier = state(tmp_path)
+    (tmp_path / "report.json").unlink()
+    (tmp_path / "sr.nii.gz").unlink()
+    result.write(tmp_path, before=earlier)  # what was there has gone, so that nothing is lost
 
 
 def test_a_pet_after_a_result_is_told(case, capsys, tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from geometry import ROOT, hot_sphere
 
+from PETSuperResLib.errors import OutputError
 from PETSuperResLib.prior import AsinhTransform, NetworkConfig, NoiseNetwork, Prior
 from PETSuperResLib.sampling import Sampler
 from PETSuperResLib.volume import Volume
@@ -226,6 +227,19 @@ def test_previews_lie_on_the_results_grid_and_are_gone_at_the_end(case, tmp_path
     files, _ = module.ReconstructJob.from_message(settings).run(tools)
     assert seen and seen[-1].same_grid(Volume.read(files["sr"]))
     assert names(tmp_path) == {"sr.nii.gz", "report.json"}
+
+
+def test_what_another_run_wrote_meanwhile_stays(case, tmp_path):
+    from PETSuperResLib.worker import jobs as module
+
+    def other(event):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / "report.json").write_text("{}")
+
+    settings = {k: v for k, v in job(case, tmp_path / "out").items() if k not in ("version", "id", "type")}
+    with pytest.raises(OutputError, match="Another run has written its result"):
+        module.ReconstructJob.from_message(settings).run(Tools(Prior.load, other, lambda file: None))
+    assert names(tmp_path / "out") == {"report.json"}
 
 
 def test_prior_and_ct_tokens_are_made_once_for_several_jobs(case, tmp_path, monkeypatch):

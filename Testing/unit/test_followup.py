@@ -408,6 +408,24 @@ def test_a_folder_of_another_command_and_an_uneven_number_of_studies_are_refused
     assert "results of another command" in capsys.readouterr().err
 
 
+def test_a_follow_up_that_is_replaced_is_told_and_another_run_s_is_not_replaced(words, tmp_path, capsys, monkeypatch):
+    for place in ("", ", in place of an earlier result"):
+        assert run(words) == 0
+        assert capsys.readouterr().out.endswith(f" to {tmp_path / 'out'}{place}.\n")
+    original, began = module.compare, []
+
+    def slower(*given, **more):
+        if not began:
+            began.append(0)
+            began.append(run([*words, "--name", "other", "later"]))
+        return original(*given, **more)
+
+    monkeypatch.setattr(module, "compare", slower)
+    assert run(words) == 2 and began == [0, 0]
+    assert "Another run has written its result to" in capsys.readouterr().err
+    assert {row["visit_name"] for row in table(tmp_path / "out" / "followup.csv")} == {"other", "later"}
+
+
 def test_a_visit_without_lesions_has_them_all_vanished(words, tmp_path):
     GRID.with_array(np.zeros(GRID.shape), "label").write(tmp_path / "two_seg.nii.gz")
     assert run(words) == 0
