@@ -27,7 +27,7 @@ SHIFT_MM = 24.0  # between the first shifts that are tried along the body
 LOW_HU, HIGH_HU = -1000.0, 500.0  # values are clipped to these
 BODY_HU, BONE_HU = -300.0, 200.0
 NOWHERE_HU = -3000.0  # outside the later CT
-SAMPLED = 0.1  # of the voxels
+SAMPLED, SEED = 0.1, 1  # share of the voxels, and where in their neighbourhoods: one input gives one result
 MOST_SHIFT = 0.5  # of the shorter study, which need not be in the other
 ITERATIONS = 80
 MARGIN_MM = 24.0  # around the box of a segment that is carried over
@@ -164,7 +164,7 @@ def _method(mask: sitk.Image, shrink: list[int], smooth: list[float]) -> sitk.Im
     method.SetMetricAsCorrelation()
     method.SetMetricFixedMask(mask)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(SAMPLED)
+    method.SetMetricSamplingPercentage(SAMPLED, SEED)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetShrinkFactorsPerLevel(shrink)
     method.SetSmoothingSigmasPerLevel(smooth)

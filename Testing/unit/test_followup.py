@@ -21,6 +21,7 @@ from PETSuperResLib.followup.body import Body
 from PETSuperResLib.followup.change import Change, change
 from PETSuperResLib.followup.compare import FollowUp, compare
 from PETSuperResLib.followup.pairing import pair
+from PETSuperResLib.followup.registration import register
 from PETSuperResLib.followup.visit import Visit, facts, recovered_by_lesion
 from PETSuperResLib.lesions.segments import Segment, segments_of
 from PETSuperResLib.suv.body import lean_body_mass_kg
@@ -488,6 +489,17 @@ def test_the_way_back_undoes_the_way_there(moved):
             np.linalg.norm(np.subtract(found.to_first.TransformPoint(found.to_later.TransformPoint(point)), point))
             < 0.5
         )
+
+
+def test_one_pair_of_cts_has_one_registration(moved):
+    """ITK draws the voxels that it compares by the clock, unless a seed is given."""
+    cts = []
+    for ct in (moved[0].first.ct, moved[0].second.ct):
+        middle = ct.shape[0] // 2
+        cts.append(ct.crop((0, 0, middle - 8), (ct.shape[2], ct.shape[1], middle + 8)))
+    once, again = (register(*cts).to_later for _ in range(2))
+    for point in np.random.default_rng(0).uniform(-80, 80, (5, 3)).tolist():
+        np.testing.assert_allclose(once.TransformPoint(point), again.TransformPoint(point), atol=0.01)
 
 
 @pytest.mark.slow
