@@ -91,7 +91,7 @@ def percist(
     after = [r for r in after if r["status"] != NOT_YET]
     old = {r["lesion"]: r["suvpeak"] * factors[0] for r in before if r["status"] != NOT_YET}
     new = {r["lesion"]: r["suvpeak"] * factors[1] for r in after}
-    fresh = _fresh(before, after)
+    fresh, lost = _fresh(before, after), _lost(before, after)
     if not old:
         return Response(visit, "PMD" if fresh else "", unit, None, None, (*why, "The first study has no lesion."))
     liver = [region.get("liver") for region in regions]
@@ -121,6 +121,8 @@ def percist(
     elif (percent > CHANGE_PERCENT and difference > CHANGE_SUL) or grown:
         found = "PMD"
         why.append("TLG has grown by more than 75 %." if grown else "The hottest lesion has risen by more than 30 %.")
+    elif lost:
+        found = ""
     elif clear:
         found = "CMR"
     elif percent <= -CHANGE_PERCENT and difference <= -CHANGE_SUL and not risen:
@@ -129,7 +131,10 @@ def percist(
         found = "SMD"
         if risen:
             why.append(f"Risen by more than 30 %: lesion {', '.join(map(str, risen))}.")
-    return Response(visit, found, unit, percent, measurable, tuple(why))
+    if lost:
+        places = f"lesion {lost[0]}" if len(lost) == 1 else f"lesions {', '.join(map(str, lost))}"
+        why.append(f"The place of {places} lies outside this PET, so that only progression can be told.")
+    return Response(visit, found, unit, None if lost else percent, measurable, tuple(why))
 
 
 def deauville(before: Sequence[Row], rows: Sequence[Row], regions: Mapping[str, Figures]) -> int | None:
@@ -137,7 +142,7 @@ def deauville(before: Sequence[Row], rows: Sequence[Row], regions: Mapping[str, 
 
     ``before`` are the first visit's rows. 1 no lesion is drawn and no place is above the blood pool, 2 up to the blood
     pool's SUVmax, 3 up to the liver's, 4 above it, 5 from twice the liver's on, or a lesion that is new since the first
-    visit.
+    visit. None also where a lower score would be of a part of the lesions, as the place of one lies outside the PET.
     """
     if "liver" not in regions or "blood" not in regions:
         return None
@@ -147,6 +152,8 @@ def deauville(before: Sequence[Row], rows: Sequence[Row], regions: Mapping[str, 
     liver, blood = regions["liver"]["max"], regions["blood"]["max"]
     if _fresh(before, rows) or highest >= MARKED * liver:
         return 5
+    if _lost(before, rows):
+        return None
     if highest > max(liver, blood):
         return 4
     if highest > blood:
@@ -163,6 +170,12 @@ def _fresh(before: Sequence[Row], rows: Sequence[Row]) -> list[int]:
     """The lesions that are drawn in rows of a visit and were not at the first one (``before``)."""
     known = {row["lesion"] for row in before if row["status"] != NOT_YET}
     return [row["lesion"] for row in rows if _drawn(row) and row["lesion"] not in known]
+
+
+def _lost(before: Sequence[Row], rows: Sequence[Row]) -> list[int]:
+    """The lesions of the first visit (``before``) whose place the PET of another one does not hold."""
+    held = {row["lesion"] for row in rows}
+    return [row["lesion"] for row in before if row["status"] != NOT_YET and row["lesion"] not in held]
 
 
 def _cleared(rows: Sequence[Row], regions: Mapping[str, Figures]) -> bool | None:

@@ -125,6 +125,17 @@ def test_a_lesion_that_was_new_at_an_earlier_visit_is_still_progression(first):
     assert not old or "New: lesion 2." in responses[1].why
 
 
+def test_of_a_lesion_outside_the_later_pet_only_progression_is_told():
+    begun = {"_1": ("baseline", 10.0), "_2": ("baseline", 5.0)}
+    (found,), scores = course(begun, {"_2": ("vanished", 1.0)})
+    assert (found.percist, found.hottest_percent, scores[1]) == ("", None, None)
+    assert found.why == ("The place of lesion 1 lies outside this PET, so that only progression can be told.",)
+    (found,), scores = course(begun, {})
+    assert (found.percist, scores[1]) == ("", None) and "lesions 1, 2 lies" in found.why[-1]
+    (found,), scores = course(begun, {"_2": ("paired", 14.0)})
+    assert (found.percist, found.hottest_percent, scores[1]) == ("PMD", None, 5)
+
+
 @pytest.mark.parametrize("second", [("paired", 5.0), ("vanished", 1.0)])
 def test_what_a_later_study_shows_does_not_change_the_response_of_an_earlier_one(second):
     begun, ended = {"_1": ("baseline", 10.0)}, {"_1": ("paired", 5.0)}
@@ -160,8 +171,8 @@ def test_what_is_missing_or_not_comparable_is_told():
     ],
 )
 def test_deauville(row, score):
-    assert deauville(FIRST, rows(**{"_3" if row[0] == "new" else "_1": row}), REGIONS) == score
+    assert deauville(FIRST[:1], rows(**{"_3" if row[0] == "new" else "_1": row}), REGIONS) == score
 
 
 def test_without_references_there_is_no_score():
-    assert deauville(FIRST, rows(_1=("paired", 3.0)), {"liver": LIVER}) is None
+    assert deauville(FIRST[:1], rows(_1=("paired", 3.0)), {"liver": LIVER}) is None
