@@ -51,7 +51,7 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
             click.echo(f"Note: {warning}")
     if lesions := result.report.get("lesions"):
         click.echo(change_table(lesions, request.threshold))
-        if any(lesion["suvmean_recovered"] is not None for lesion in lesions):
+        if any(lesion["recovered_from"] or lesion["doubts"] for lesion in lesions):
             click.echo("\n" + recovered_table(lesions))
     saved = ", ".join(path.name for path in files.values())
     click.echo(f"Wrote {saved} to {folder}{earlier}.")

@@ -88,7 +88,7 @@ def lesions(
     from ..lesions import measures as ls
     from ..lesions.read import read_segmentation
     from ..lesions.segments import SHARE_TOLD, connected_parts
-    from ..lesions.tables import held, wide_rows
+    from ..lesions.tables import wide_rows
     from ..outputs import begins, check_file
     from ..suv.volumes import check_suv
 
@@ -114,11 +114,11 @@ def lesions(
         )
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
-    for before, then in zip(found[ls.INPUT], found.get("after", ()), strict=False):
-        share = held(vars(before), vars(then))
+    for segment in segments if after else ():
+        share = segment.share_within(volumes["after"]) / (segment.share_within(volume) or 1.0)
         if share < 1 - SHARE_TOLD:
             click.echo(
-                f"Note: the image after holds {100 * share:.0f} % of segment '{before.name}' only: compare no volumes "
+                f"Note: the image after holds {100 * share:.0f} % of segment '{segment.name}' only: compare no volumes "
                 "or means of it; give a result of the whole lesion."
             )
     told = ""

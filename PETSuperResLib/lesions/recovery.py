@@ -24,6 +24,7 @@ from .segments import Block, Segment
 TAIL = 0.05  # probability below ``low`` and above ``high``
 TOGETHER = 8  # segments that are fitted together at most: time and memory grow with the square of their number
 OVERLAP = 0.1  # of the smaller of two segments, from which on they are not fitted together
+SAME = 0.9  # of the smaller one of segments that fill parts of voxels: in the same ones, they are drawings of one
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,18 @@ def _apart(masks: Sequence[_Mask], first: int, others: Iterable[int]) -> list[in
 
 
 def _overlap(one: Segment, other: Segment) -> bool:
-    """Whether two segments have :data:`OVERLAP` of the smaller in common or more."""
+    """Whether two segments have :data:`OVERLAP` of the smaller in common or more.
+
+    Parts of a voxel that together are less than one may lie beside each other.
+    """
     weights, block = one.weights(other.mask)
-    volumes = [float(s.mask.array.sum(dtype=np.float64)) * s.mask.voxel_ml for s in (one, other)]
-    shared = float((weights * other.mask.array[block]).sum(dtype=np.float64)) * other.mask.voxel_ml
-    return shared >= OVERLAP * min(volumes)
+    parts = other.mask.array[block]
+    least = min(float(s.mask.array.sum(dtype=np.float64)) * s.mask.voxel_ml for s in (one, other))
+    surely, at_most = (
+        float(shared.sum(dtype=np.float64)) * other.mask.voxel_ml
+        for shared in (np.maximum(weights + parts - 1, 0), np.minimum(weights, parts))
+    )
+    return surely >= OVERLAP * least or at_most >= SAME * least
 
 
 def _recovered(data: Data, image: Volume, masks: Sequence[_Mask]) -> list[Recovered]:

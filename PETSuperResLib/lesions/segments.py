@@ -200,8 +200,8 @@ def cut_by(result: Volume, segments: Iterable[Segment], pet: Volume) -> list[str
     """Notes on the segments of which the box of a result holds a part only of what the PET holds, or nothing."""
     notes = []
     for segment in segments:
-        held = segment.share_within(result) / segment.share_within(pet)
-        if held <= 0:
+        held = segment.share_within(result) / (segment.share_within(pet) or 1.0)
+        if segment.weights(result)[0].sum() <= 0:
             notes.append(f"Segment '{segment.name}' lies outside the result and is left out: give a region of it.")
         elif held < 1 - SHARE_TOLD:
             notes.append(

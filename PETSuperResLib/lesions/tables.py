@@ -11,8 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from .measures import INTERVALS, MEASURES, OF_WHOLE, RECOVERED, UNIT, Lesion, percent
-from .segments import SHARE_TOLD
 
+LEAST_HELD = 0.9  # of a lesion's volume, which is sampled where a mask is oblique and then a few per cent off
 IMAGES = ("pet", "pet_on_grid", "sr")
 OF_RESULT = (
     *RECOVERED,
@@ -44,7 +44,7 @@ def wide_row(images: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     for image, values in images.items():
         row |= {f"{image}_{measure}": float(values[measure]) for measure in MEASURES}
     if sr := images.get("sr"):
-        whole = held(images["pet"], sr) >= 1 - SHARE_TOLD
+        whole = _held(images["pet"], sr) >= LEAST_HELD
         for measure in MEASURES:
             if whole or measure not in OF_WHOLE:
                 row[f"{measure}_change_percent"] = percent(row[f"sr_{measure}"], row[f"pet_{measure}"])
@@ -52,7 +52,7 @@ def wide_row(images: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def held(pet: Mapping[str, Any], image: Mapping[str, Any]) -> float:
+def _held(pet: Mapping[str, Any], image: Mapping[str, Any]) -> float:
     """The part of a lesion in the PET that another image holds, by rows of the long table; 1 where they do not tell."""
     before, then = (float(row.get("volume_ml") or 0) for row in (pet, image))
     return then / before if before and then else 1.0

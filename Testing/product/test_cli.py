@@ -25,8 +25,8 @@ from PETSuperResLib import __version__
 from PETSuperResLib.cli import cli, run
 from PETSuperResLib.commands.common import Bar, command_line, in_time, recovered_table
 from PETSuperResLib.errors import Cancelled, OutputError
-from PETSuperResLib.lesions.measures import measure_lesions
-from PETSuperResLib.lesions.tables import wide_rows
+from PETSuperResLib.lesions.measures import MEASURES, measure_lesions
+from PETSuperResLib.lesions.tables import COLUMNS, wide_rows
 from PETSuperResLib.progress import Event
 from PETSuperResLib.results import Result, state
 from PETSuperResLib.scanner import Scanner
@@ -273,6 +273,25 @@ def test_stated_noise_reaches_the_reconstruction_and_its_warnings_are_printed(ca
     assert reconstruct(case, "--noise", "12") == 0
     assert backend.calls[0].request.noise == 12
     assert "Note: look twice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (
+            {"recovered_from": "PET and result", "suvpeak_recovered": 4.0, "suvpeak_low": 3.0, "suvpeak_high": 6.0},
+            "4.00",
+        ),
+        ({"evidence_sigma": -5.0, "doubts": "Colder than its surroundings."}, "Colder than its surroundings."),
+        ({}, None),
+    ],
+)
+def test_what_is_known_of_a_lesion_is_printed_also_without_a_recovered_mean(case, backend, capsys, known, words):
+    read_off = {f"{image}_{measure}": 1.0 for image in ("pet", "sr") for measure in MEASURES}
+    backend.report = {"lesions": [dict.fromkeys(COLUMNS) | read_off | {"lesion": "node"} | known]}
+    assert reconstruct(case, "--segmentation", case["mask"]) == 0
+    said = capsys.readouterr().out
+    assert ("recovered (90 %)" in said) == bool(words) and (not words or words in said)
 
 
 def test_what_the_inputs_tell_is_printed_before_the_work_and_once(case, backend, capsys):

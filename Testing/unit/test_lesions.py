@@ -17,7 +17,7 @@ from PETSuperResLib.files import write_csv
 from PETSuperResLib.lesions import tables
 from PETSuperResLib.lesions.measures import COLUMNS, lesion_rows, measure_lesions, measure_on_grid, peak_kernel
 from PETSuperResLib.lesions.nrrd import nrrd_segments
-from PETSuperResLib.lesions.segments import Segment, region_around, segments_of, split_segments
+from PETSuperResLib.lesions.segments import Segment, cut_by, region_around, segments_of, split_segments
 from PETSuperResLib.volume import Volume
 
 
@@ -187,6 +187,8 @@ def test_of_a_lesion_that_an_image_holds_in_part_no_change_of_the_whole_is_told(
     assert [row[f"{name}_change_percent"] for name in ("suvmax", "suvpeak")] == pytest.approx([0, 0], abs=5)
     assert [row[f"{name}_change_percent"] for name in ("suvmean", "mtv_ml", "tlg")] == [None] * 3
     assert tables.wide_row({name: row | {"volume_ml": ""} for name, row in rows.items()})["tlg_change_percent"] < -20
+    sampled = rows | {"sr": rows["sr"] | {"volume_ml": form(0.95 * float(rows["pet"]["volume_ml"]))}}
+    assert tables.wide_row(sampled)["tlg_change_percent"] is not None  # as of an oblique mask
 
 
 def test_a_pet_on_a_finer_grid_is_interpolated_before_it_is_measured(sphere_pet):
@@ -256,3 +258,14 @@ def test_a_real_tumour_keeps_its_suvmean_on_a_finer_grid():
     (lesion,) = measure_lesions(fine, mask, pet)
     assert abs(lesion.delta_suvmean_percent) < 3
     assert lesion.nmse < 0.02
+
+
+@pytest.mark.parametrize(("at", "told"), [(1.0, None), (9.6, "holds 0 % of"), (40.0, "lies outside the result and is")])
+def test_a_segment_beyond_a_result_is_told_as_left_out_only_where_nothing_of_it_is_measured(at, told):
+    """A voxel of 4 mm whose middle lies beyond the last voxel of a result, which ends at 9 mm, touches it."""
+    pet = Volume(np.ones((10, 50, 50)), (2.0, 2.0, 2.0), unit="SUVbw")
+    result = pet.crop((0, 0, 0), (5, 5, 5))
+    node = Segment(1, "node", Volume(np.ones((1, 1, 1)), (4.0,) * 3, (at, 2.0, 2.0), unit="label"))
+    found = cut_by(result, [node], pet)
+    assert len(found) == bool(told) and (not told or told in found[0])
+    assert bool(measure_lesions(result, [node], skip_outside=True)) == (at < 40)

@@ -227,3 +227,13 @@ def test_of_many_lesions_each_is_fitted_with_those_close_to_it_alone(monkeypatch
     recover(None, grid, close)
     assert min(sizes) >= 3
     assert max(sizes) == recovery.TOGETHER
+
+
+def test_parts_of_voxels_beside_each_other_do_not_overlap_and_small_drawings_of_one_lesion_do():
+    grid = Volume(np.zeros((3, 3, 5)), (4.0,) * 3, unit="label")
+    left, right = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+    left[..., 1], left[..., 2], right[..., 3], right[..., 2] = 1, 0.5, 1, 0.5  # they meet within the middle voxels
+    slabs = [Segment(n, "", grid.with_array(part)) for n, part in enumerate((left, right), 1)]
+    assert not recovery._overlap(*slabs)
+    tiny = Segment(3, "", grid.with_array(0.05 * left))
+    assert recovery._overlap(tiny, tiny) and recovery._overlap(slabs[0], tiny)
