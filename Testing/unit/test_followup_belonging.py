@@ -76,6 +76,12 @@ def test_a_series_given_twice_is_told():
         ("ga-68 psma-11", "f-18 psma", True),
         ("68ga-psma-11", "ga-68 psma", False),
         ("[68ga]dotatate", "ga-68", False),
+        ("psma-11", "gallium psma-11", False),  # an element without its mass
+        ("ga-68 psma-11", "ga-psma", False),
+        ("gallium", "ga-68 psma-11", False),
+        ("gallium psma-11", "copper psma-11", True),
+        ("rubidium", "fdg", True),
+        ("naf", "sodium fluoride", False),
         ("fdg", None, False),
     ],
 )

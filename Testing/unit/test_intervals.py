@@ -30,6 +30,7 @@ from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import ImageNoise
 from PETSuperResLib.physics.measurement import Measurement
 from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.suv.tracer import OTHERS, tracer_named, tracer_of
 from PETSuperResLib.volume import Volume
 
 LESION = Recovered(1, "Lesion 1", 2.0, 6.0, 6.5, 8.0, low=5.0, high=6.6, background=1.0, wider=6.1)
@@ -140,6 +141,9 @@ def test_what_was_not_calibrated_at_all_has_no_interval(volume, input):
         ("68Ga", "", "", "ga-68"),
         ("FDG", "", "^68^Gallium", "ga-68"),  # left as it was preset
         ("Sodium fluoride F18", "", "", "sodium fluoride f18"),
+        ("Glucosa", "Fluorodeoxyglucose F^18^", "^18^Fluorine", "fdg"),  # a code of FDG decides,
+        ("Fluorocholine", "Fluorodeoxyglucose F^18^", "^18^Fluorine", "fluorocholine"),  # not against another tracer
+        ("Glucosa", "Fluorodeoxyglucose F^18^", "^68^Gallium", "glucosa"),
         *(
             (name, "", "^18^Fluorine", None)
             for name in ("Solution", "F-18", "18F Solution", "Fluorine^18^", "Unknown", "")
@@ -159,6 +163,43 @@ def test_the_tracer_is_that_of_the_header(name, meaning, nuclide, tracer):
     image = Volume(np.ones((3, 8, 8)), (4.0, 4.0, 4.0), metadata=reconstruction_of(dataset))
     measurement = image_measurement(image, (6.0, 6.0), ImageNoise(0.01, 5.0, 2, 2.0, 1.0, "stated"))
     assert measurement.part(0, 2).tracer == tracer
+
+
+@pytest.mark.parametrize("value", ["35321007", "C-B1031"])
+def test_the_value_of_the_code_of_fdg_suffices(value):
+    dataset, item, code = Dataset(), Dataset(), Dataset()
+    code.CodeValue, item.Radiopharmaceutical = value, "Tracer 1"
+    item.RadiopharmaceuticalCodeSequence, dataset.RadiopharmaceuticalInformationSequence = [code], [item]
+    assert tracer_of(dataset) == "fdg"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("FDG", "18F-FDG", "FDG-18", "[18F]FDG", "F18FDG", "18FDG", "FDGlucose", "Fluorodeoxyglucose (18F)"),
+        *("2-[18F]fluoro-2-deoxy-D-glucose", "2-deoxy-2-[18F]fluoro-D-glucose", "Fluoro-2-deoxy-D-glucose F-18"),
+        *("18F-2-Fluoro-2-deoxyglucose", "Fludeoxyglucose (18F)", "Fludesoxyglucose", "Fluorodesoxiglucosa"),
+        *("Fluor-Desoxyglukose", "Fluorodeoxy glucose", "deoxy_glucose", "fluoroglucose", "18F-Fluorodésoxyglucose"),
+    ],
+)
+def test_the_names_of_fdg_are_one(name):
+    assert tracer_named(name) == "fdg"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("FDGal", "FLT", "FES", "Fluorocholine", "Choline C-11", "PSMA", "Ga-68 DOTATATE", "Fluoroestradiol", "NaF"),
+        *("Sodium fluoride", "Fluorothymidine", "Fluorodeoxygalactose", "FDOPA", "Fluciclovine"),
+    ],
+)
+def test_another_tracer_keeps_its_name_whatever_the_code(name):
+    assert tracer_named(name) == name.lower() and OTHERS.search(name.lower())
+
+
+@pytest.mark.parametrize("name", ["Glucose", "Radiopharm", "Injectable", "Solution", "18F", "N/A"])
+def test_a_text_that_names_no_tracer_is_none(name):
+    assert tracer_named(name) == ""
 
 
 def test_the_noise_of_counts_is_that_of_all_views_through_100_mm():
