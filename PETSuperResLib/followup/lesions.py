@@ -19,7 +19,7 @@ from .visit import Visit
 #: from a segment of one visit (number from 1) to where it lies in another, or None outside it
 Carry = Callable[[Segment, int, int], Segment | None]
 COLUMNS = (
-    *("lesion", "name", "visit", "visit_name", "date", "image", "status", "labels", "voxels", *FOLLOWED),
+    *("lesion", "name", "visit", "visit_name", "date", "image", "status", "labels", "cut", "voxels", *FOLLOWED),
     *("evidence_sigma", *INTERVALS),
     *(f"{m}_change_{part}" for m in FOLLOWED for part in ("percent", "low", "high", "real")),  # since its first visit
 )
@@ -142,21 +142,22 @@ def lesion_table(
 ) -> list[dict[str, Any]]:
     """Rows with the keys of :data:`COLUMNS`: a row per lesion, visit and image, with changes since its first.
 
-    Where an image holds a part only of a lesion, changes of :data:`PARTIAL` are left out.
+    Where an image holds a part only of a lesion, ``cut`` is ``yes`` and changes of :data:`PARTIAL` are left out.
     """
     names = {link.lesion: link.name for link in reversed(links)}
     rows: list[dict[str, Any]] = []
     first: dict[tuple[int, str], tuple[dict[str, Any], Visit, bool]] = {}
     for one, image, values in measured(visits, found, threshold):
         visit = visits[one.visit - 1]
+        cut = one.status != "not yet" and one.share_within(visit.images[image]) < 1 - SHARE_TOLD
         row = {
             **{"lesion": one.lesion, "name": names[one.lesion], "visit": one.visit, "visit_name": visit.name},
             **{"date": visit.pet.metadata.get("series_date", ""), "image": image, "status": one.status},
             "labels": " ".join(str(segment.label) for segment in one.segments) if one.drawn else "",
+            "cut": "yes" if cut else "",
             **values,
         }
         if one.status != "not yet":
-            cut = one.share_within(visit.images[image]) < 1 - SHARE_TOLD
             before, then, was_cut = first.setdefault((one.lesion, image), (values, visit, cut))
             if before is not values:
                 known = {name: value for name, value in values.items() if not (cut or was_cut) or name not in PARTIAL}

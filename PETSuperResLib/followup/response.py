@@ -81,7 +81,8 @@ def percist(
 
     New is a lesion that is drawn at the later visit and was not at the first one, though it may have been in between.
     ``regions``: of both visits, the figures in SUVbw of ``liver`` and ``blood`` where they are known; ``sul``: of both,
-    the factor from SUVbw to SUL, 1 where it is not known.
+    the factor from SUVbw to SUL, 1 where it is not known. TLG is without lesions whose rows have ``cut``, of which a
+    PET holds a part only.
     """
     why: list[str] = []
     unit = "SUL" if all(factor != 1 for factor in sul) else "SUVbw"
@@ -113,7 +114,10 @@ def percist(
     clear = _cleared(after, regions[1])
     if clear is None:
         why.append("Without liver and blood pool at the later study, a complete response cannot be told.")
-    grown = _tlg(after) > (1 + TLG_PERCENT / 100) * _tlg(before) > 0
+    parts = _parts(before, after)
+    if parts:
+        why.append(f"TLG is without {_called(parts)}, of which a PET holds a part only.")
+    grown = _tlg(after, parts) > (1 + TLG_PERCENT / 100) * _tlg(before, parts) > 0
     risen = [n for n in old if n in new and new[n] > 1.3 * old[n] and new[n] - old[n] > CHANGE_SUL]
     if fresh:
         found = "PMD"
@@ -132,8 +136,7 @@ def percist(
         if risen:
             why.append(f"Risen by more than 30 %: lesion {', '.join(map(str, risen))}.")
     if lost:
-        places = f"lesion {lost[0]}" if len(lost) == 1 else f"lesions {', '.join(map(str, lost))}"
-        why.append(f"The place of {places} lies outside this PET, so that only progression can be told.")
+        why.append(f"The place of {_called(lost)} lies outside this PET, so that only progression can be told.")
     return Response(visit, found, unit, None if lost else percent, measurable, tuple(why))
 
 
@@ -187,5 +190,15 @@ def _cleared(rows: Sequence[Row], regions: Mapping[str, Figures]) -> bool | None
     return all(row["suvpeak"] <= limit for row in rows)
 
 
-def _tlg(rows: Sequence[Row]) -> float:
-    return float(sum(row["tlg"] for row in rows if _drawn(row)))
+def _parts(before: Sequence[Row], after: Sequence[Row]) -> list[int]:
+    """The lesions drawn at the later visit of which the PET of one of both visits holds a part only."""
+    cut = {row["lesion"] for row in (*before, *after) if row.get("cut") and _drawn(row)}
+    return [row["lesion"] for row in after if _drawn(row) and row["lesion"] in cut]
+
+
+def _called(lesions: Sequence[int]) -> str:
+    return f"lesion{'s' if len(lesions) > 1 else ''} {', '.join(map(str, lesions))}"
+
+
+def _tlg(rows: Sequence[Row], without: Sequence[int]) -> float:
+    return float(sum(row["tlg"] for row in rows if _drawn(row) and row["lesion"] not in without))

@@ -342,10 +342,19 @@ def test_of_a_lesion_that_an_image_holds_in_part_no_change_of_the_whole_is_told(
         for row in done.rows
         if row["visit"] == 2
     }
+    flagged = {(row["image"], row["lesion"], row["visit"]) for row in done.rows if row["cut"]}
+    assert flagged == {(image, 1, number + 1)} and not any(row["cut"] for row in whole.rows)
     kept = {"suvmax", "suvpeak"}
     for (of, lesion), found in changes.items():
         every = kept | {"suvmean", "mtv_ml", "tlg"} | ({"suvpeak_recovered"} if of == "sr" else set())
         assert found == (kept if (of, lesion) == (image, 1) else every)
+
+
+def test_an_unchanged_lesion_that_the_first_pet_holds_in_part_is_no_progression():
+    before, after = visit(A), visit(A)
+    done = compare([replace(before, images={"pet": before.pet.slices(15, 30)}), after], aligned=True)
+    (found,) = done.responses
+    assert found.percist == "SMD" and "TLG is without lesion 1, of which a PET holds a part only." in found.why
 
 
 def test_a_lesion_that_was_not_drawn_again_is_told():

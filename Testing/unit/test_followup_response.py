@@ -97,6 +97,24 @@ def test_a_new_lesion_or_much_more_tlg_is_progression():
     assert judged(*grown).percist == "PMD"
 
 
+@pytest.mark.parametrize("cut", [0, 1])
+def test_tlg_of_a_lesion_that_a_pet_holds_in_part_is_no_progression(cut):
+    visits = FIRST, rows(_1=("paired", 10.0), _2=("paired", 5.0))
+    visits[1][0]["tlg"] = 300.0
+    visits = [[row | ({"cut": "yes"} if n == cut and row["lesion"] == 1 else {}) for row in visits[n]] for n in (0, 1)]
+    found = percist(2, *visits, (REGIONS, REGIONS), (0.7, 0.7))
+    assert found.percist == "SMD" and found.why == ("TLG is without lesion 1, of which a PET holds a part only.",)
+    visits[1][1]["tlg"] = 100.0  # of a whole one it is
+    assert percist(2, *visits, (REGIONS, REGIONS), (0.7, 0.7)).percist == "PMD"
+
+
+def test_a_vanished_lesion_that_was_held_in_part_still_counts_in_the_tlg_before():
+    before = [row | {"cut": "yes" if row["lesion"] == 1 else ""} for row in FIRST]
+    after = rows(_1=("vanished", 1.0), _2=("paired", 6.0))
+    after[1]["tlg"] = 100.0  # twice its own, less than both had
+    assert percist(2, before, after, (REGIONS, REGIONS), (0.7, 0.7)).percist == "PMR"
+
+
 def course(*visits: dict[str, tuple[str, float]], tracer: str = "fdg"):
     """Responses and scores of visits, each with (status, SUVpeak) by lesion; ``tracer`` is that of the last one."""
     table = [row | {"visit": n, "image": "pet"} for n, found in enumerate(visits, 1) for row in rows(**found)]
