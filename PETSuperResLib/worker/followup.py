@@ -31,9 +31,10 @@ class FollowUpJob(Job):
     ``rows`` (the table of lesions) and ``links`` (the pairing, with ``place_mm``, a point in each segment).
 
     ``studies``: an object for each, with ``name``, ``about`` (what the PET's header says: ``patient``, ``series_date``,
-    ``series_uid``, ``weight_kg``, ``height_m``, ``sex``, where it is known, and ``suv``, the evidence of its SUVs),
-    ``masks`` (the names of its lesions) and ``report`` (of the reconstruction, where it was super-resolved); by it the
-    lesions' uptake is recovered.
+    ``series_uid``, ``weight_kg``, ``height_m``, ``sex`` and ``tracer``, as of
+    :func:`~PETSuperResLib.suv.tracer.tracer_of`, where it is known, and ``suv``, the evidence of its SUVs), ``masks``
+    (the names of its lesions) and ``report`` (of the reconstruction, where it was super-resolved); by it the lesions'
+    uptake is recovered.
     ``pets`` and, of all studies or none, ``cts``: their files. ``results``: those of the studies that have a report.
     ``masks``: of all studies' lesions, in their order. ``pairs``: the lesion of each, or none to pair them here.
     Registered CTs are written into ``out``, without compression: ``first`` and ``later2``, ``later3`` and so on.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import slicer
+from dicom_factory import Scan, pet_slices, tracer, write_series
 from PETSuperResSlicer.mrml import followup, provenance, references
 from PETSuperResSlicer.mrml import followup_view as view
 from PETSuperResSlicer.mrml import volumes as mrml
@@ -112,6 +114,31 @@ def test_the_weight_that_made_the_suvs_goes_with_a_converted_pet(panel, host, fa
     panel.ui.followUpCompareButton.click()
     assert host.spin(5, until=lambda: fake.running)
     assert [one["about"]["suv"]["used"]["weight"]["value"] for one in fake.jobs[-1]["studies"]] == [70.0, 70.0]
+
+
+def of_tracers(panel, monkeypatch, folder, *names):
+    """Studies whose PETs are of a DICOM file each that names a tracer."""
+    files = {}
+    for number, name in enumerate(names):
+        datasets = pet_slices(Scan())[:1]
+        tracer(datasets)[0].Radiopharmaceutical = name
+        files[str(number)] = str(next(write_series(datasets, folder / f"dicom{number}").iterdir()))
+    database = SimpleNamespace(fileForInstance=lambda uid: files.get(uid, ""), fileValue=lambda path, tag: "")
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    for number, name in enumerate(names):
+        nodes = study(f"study {name}", (0, 10.0))
+        nodes[0].SetAttribute("DICOM.instanceUIDs", str(number))
+        add(panel, *nodes)
+
+
+def test_of_another_tracer_than_fdg_no_class_is_told(panel, monkeypatch, tmp_path, answer):
+    of_tracers(panel, monkeypatch, tmp_path, "FDG", "Fluorocholine")
+    panel.ui.followUpCompareButton.click()
+    answer(panel)
+    report = followup.report_of(panel.params.followUp)
+    assert [visit["tracer"] for visit in report["visits"]] == ["fdg", "fluorocholine"]
+    assert any("different tracers" in note for note in report["warnings"])
+    assert "are of FDG, not of FLUOROCHOLINE" in panel.ui.followUpClassesLabel.text
 
 
 def test_a_corrected_pair_is_compared_again(panel, host, fake, compared, answer):

@@ -14,10 +14,11 @@ from typing import Any
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.measures import MTV
+from PETSuperResLib.vendor_strings import TRACER
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.columns import fill_columns
-from PETSuperResSlicer.mrml.inputs import dicom_values
+from PETSuperResSlicer.mrml.inputs import dicom_values, header_of
 from PETSuperResSlicer.mrml.segments import mask_steps
 from PETSuperResSlicer.mrml.units import require_suv
 
@@ -156,13 +157,13 @@ def job_steps(
 
 
 def _header(pet: Any) -> dict[str, Any]:
-    """What is known of a PET by its DICOM header, and of its SUVs by their evidence."""
+    """What is known of a PET by its DICOM header, the tracer with it, and of its SUVs by their evidence."""
     values: dict[str, Any] = dict(zip(HEADER, dicom_values(pet, *HEADER.values()), strict=True))
     for name in ("weight_kg", "height_m"):
         text, values[name] = values[name], None
         with suppress(ValueError):
             values[name] = float(text) or None
-    return values | {"suv": provenance.suv_evidence(pet)}
+    return values | {TRACER: header_of(pet).get(TRACER, ""), "suv": provenance.suv_evidence(pet)}
 
 
 def take(table: Any, volumes: dict[str, Any], report: dict[str, Any]) -> Any:
