@@ -47,7 +47,8 @@ def weight_of(value: float | None, size: float | None = None) -> Evidence:
     height_m, (low, high) = _metres(size), BODY_MASS_INDEX
     if height_m and not low <= kg / height_m**2 <= high:
         index = f"{kg / height_m**2:.0f} kg/m2, which hardly any patient has"
-        rule = f"weight {kg:g} kg and height {height_m:g} m give a body mass index of {index}"
+        stated = f"{value:g}, read as g because > 1000," if grams else f"{kg:g} kg"
+        rule = f"weight {stated} and height {height_m:g} m give a body mass index of {index}"
         return Evidence(kg, "kg", where, rule, True)
     return Evidence(kg, "kg", where, rule, grams)
 

@@ -123,8 +123,10 @@ def _normalised(datasets: Sequence[Dataset], units: str, overrides: Overrides, r
         )
     if kind == "BW":
         return 1.0
-    weight = record.add("weight", body.weight_kg(datasets, overrides))
+    weight = _weight_kg(datasets, overrides, record)
     height = record.add("height", body.height_cm(datasets))
+    if record.used["height"].unusual:
+        record.warnings.append(f"the {record.used['height'].rule}")
     if kind == "BSA":
         area = record.add(
             "body_surface", Evidence(body.body_surface_m2(weight, height), "m2", "weight, height", "Du Bois")
@@ -136,11 +138,17 @@ def _normalised(datasets: Sequence[Dataset], units: str, overrides: Overrides, r
     return weight / mass
 
 
-def _from_concentration(datasets: Sequence[Dataset], overrides: Overrides, record: Record) -> np.ndarray:
-    """SUV per Bq/mL of every slice, by the decay correction of the series."""
-    weight = record.add("weight", body.weight_kg(datasets, overrides))
+def _weight_kg(datasets: Sequence[Dataset], overrides: Overrides, record: Record) -> float:
+    """The patient's weight in kg; a number of the header that is unusual is told."""
+    weight: float = record.add("weight", body.weight_kg(datasets, overrides))
     if record.used["weight"].unusual:
         record.warnings.append(f"the {record.used['weight'].rule}: the patient is taken to have {weight:.3g} kg")
+    return weight
+
+
+def _from_concentration(datasets: Sequence[Dataset], overrides: Overrides, record: Record) -> np.ndarray:
+    """SUV per Bq/mL of every slice, by the decay correction of the series."""
+    weight = _weight_kg(datasets, overrides, record)
     dose = record.add("dose", tracer_dose_bq(datasets, overrides))
     if not 0.1e6 <= dose / weight <= 60e6:
         record.warnings.append(f"the dose is {dose / weight / 1e6:.3g} MBq per kg, unusual for a patient")

@@ -623,13 +623,38 @@ def a_body(**scan: object) -> list[Dataset]:
 
 @pytest.mark.parametrize(
     ("weight", "size", "told"),
-    [(7, 1.7, "index of 2 kg/m2"), (80, 67, "0.67 m give a body mass index of 178"), (3.5, 0.5, ""), (70, 3.0, "")],
+    [
+        (7, 1.7, "index of 2 kg/m2"),
+        (80, 67, "0.67 m give a body mass index of 178"),
+        (300000, 1.5, "weight 300000, read as g because > 1000, and height 1.5 m give a body mass index of 133"),
+        (3.5, 0.5, ""),
+        (70, 3.0, ""),
+    ],
 )
 def test_a_weight_that_the_height_contradicts_is_told(weight: float, size: float, told: str) -> None:
     datasets = pet_slices(Scan())
     each(datasets, PatientWeight=weight, PatientSize=size)
     found = [line for line in evidence(datasets)["warnings"] if "body mass index" in line]
     assert len(found) == bool(told) and all(told in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("units", "kind"), [("GML", "LBM"), ("GML", "LBMJAMES128"), ("GML", "LBMJANMA"), ("GML", "IBW"), ("CM2ML", "BSA")]
+)
+@pytest.mark.parametrize(
+    ("weight", "size", "told"),
+    [
+        (70, 1.75, []),
+        (20, 1.7, ["the weight 20 kg and height 1.7 m give a body mass index of 7 kg/m2.* taken to have 20 kg"]),
+        (70000, 1.75, ["the weight 70000 read as g because > 1000: the patient is taken to have 70 kg"]),
+        (70, 175, ["the height 175 read as cm because no patient is 175 m tall"]),
+    ],
+)
+def test_weight_and_height_of_another_suv_are_told_too(units, kind, weight, size, told):
+    datasets = pet_slices(Scan())
+    each(datasets, Units=units, SUVType=kind, PatientWeight=weight, PatientSize=size, PatientSex="M")
+    found = [line for line in evidence(datasets)["warnings"] if line.startswith(("the weight", "the height"))]
+    assert len(found) == len(told) and all(map(re.match, told, found))
 
 
 def wrong(change: Edit, tmp_path: Path) -> list[str]:
