@@ -83,26 +83,31 @@ def write_together(writers: Mapping[Path, Callable[[Path], object]], stale: Iter
 
 
 def _exchange(parts: Mapping[Path, Path], stale: Iterable[Path]) -> None:
-    """Put the parts, by their targets, in the targets' place, in order, and remove the stale files: all or nothing.
+    """Put the parts, by their targets, in the targets' place, in order, and remove the stale files before the last one:
+    all or nothing.
 
-    What is in the way is moved aside first: a program that has a file open, as a spreadsheet has on Windows, prevents
-    that before anything is replaced.
+    A program that has a file open, as a spreadsheet has on Windows, prevents that before anything is replaced. What is
+    there keeps its name until its successor has it, also where the power is cut.
     """
     there = [path for path in (*parts, *stale) if path.is_symlink() or path.is_file()]
     aside = {path: path.with_name(f".part-{secrets.token_hex(8)}{path.suffix}") for path in there}
+    moves = [(part, path) for path, part in parts.items()]
+    moves[-1:-1] = [(path, kept) for path, kept in aside.items() if path not in parts]
     begun = []
     try:
-        for path, kept in aside.items():
-            _replace(path, kept, path)
-        for path, part in parts.items():
-            begun.append(path)
-            _replace(part, path, path)
+        for path in there:
+            probe(path)
+        for path in parts.keys() & aside.keys():
+            _keep(path, aside[path])
+        for source, target in moves:
+            begun.append(target)
+            _replace(source, target, target if target in parts else source)
     except BaseException as error:
-        for path in begun:
+        for path in parts.keys() & set(begun) - aside.keys():
             if not parts[path].exists():  # it is in its place
                 with suppress(OSError):
                     path.unlink()
-        lost = [f"{kept} is {path}" for path, kept in aside.items() if not _moved_back(kept, path)]
+        lost = [f"{kept} is {path}" for path, kept in aside.items() if not _is_back(kept, path)]
         if lost:
             raise OutputError(f"{error} Files of the earlier result have other names: {', '.join(lost)}.") from error
         raise
@@ -111,13 +116,38 @@ def _exchange(parts: Mapping[Path, Path], stale: Iterable[Path]) -> None:
             kept.unlink()
 
 
-def _moved_back(kept: Path, path: Path) -> bool:
-    """Whether a file that was moved aside, or was not yet, is at its path again."""
-    if os.path.lexists(kept):
-        try:
+def probe(path: Path) -> None:
+    """Raise :class:`OutputError` for a file that cannot be replaced or removed, as another program has it open."""
+    try:
+        os.rename(path, path)  # changes nothing; Windows refuses it
+    except PermissionError as error:
+        raise locked(path, error) from error
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Give a file a second name; where the file system has no hard links, that name alone."""
+    try:
+        if path.is_symlink():
+            raise OSError
+        os.link(path, kept)
+    except (OSError, NotImplementedError):
+        _replace(path, kept, path)
+
+
+def _is_back(kept: Path, path: Path) -> bool:
+    """Whether a file that was given another name, or was not yet, has its own again, and no other."""
+    if not os.path.lexists(kept):
+        return True
+    try:
+        if os.path.lexists(path) and os.path.samestat(os.lstat(kept), os.lstat(path)):
+            kept.unlink()
+        else:
             shutil.move(kept, path)
-        except OSError:
-            return False
+    except OSError:
+        if os.path.lexists(path) and not path.is_dir():
+            with suppress(OSError):
+                path.unlink()
+        return False
     return True
 
 

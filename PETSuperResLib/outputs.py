@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import OutputError
-from .files import locked
+from .files import probe
 
 HEAD = 1 << 16  # bytes that are searched for the text of a command
 Recognised = Callable[[Path], bool]
@@ -68,10 +68,7 @@ def check_outputs(files: Mapping[Path, Recognised], inputs: Iterable[str | Path 
                 f"{path} exists and is no earlier result of this command: choose another place, or remove that file.",
                 "out",
             )
-        try:
-            os.rename(path, path)  # changes nothing; Windows refuses it while another program has the file open
-        except PermissionError as error:
-            raise locked(path, error) from error
+        probe(path)
 
 
 def check_folder(

@@ -85,6 +85,40 @@ def test_an_interrupt_while_files_are_replaced_keeps_the_earlier_ones(tmp_path, 
     assert tree(tmp_path) == before
 
 
+def test_every_file_of_an_earlier_result_is_there_at_any_time_and_the_report_is_replaced_last(tmp_path, monkeypatch):
+    """A power cut then leaves a result under its name."""
+    result(1.0, std=Volume(np.ones((2, 3, 4)), unit="SUVbw")).write(tmp_path)
+    names = {"sr.nii.gz", "lesions.csv", "report.json"}
+    replace, seen, moved = os.replace, [], []
+
+    def watched(source, target):
+        replace(source, target)
+        seen.append(names - set(tree(tmp_path)))
+        moved.append(Path(target).name)
+
+    monkeypatch.setattr(os, "replace", watched)
+    result(2.0).write(tmp_path)
+    assert not any(seen) and moved[-1] == "report.json" and set(moved) > names
+    assert set(tree(tmp_path)) == names
+
+
+def test_without_hard_links_files_are_replaced_and_come_back_too(tmp_path, monkeypatch):
+    result(1.0).write(tmp_path)
+    before, replace = tree(tmp_path), os.replace
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr(os, "replace", lambda a, b: refused() if Path(b).name == "report.json" else replace(a, b))
+    with pytest.raises(OutputError, match=r"report\.json is locked"):
+        result(2.0).write(tmp_path)
+    assert tree(tmp_path) == before
+    monkeypatch.setattr(os, "replace", replace)
+    result(2.0).write(tmp_path)
+    assert set(tree(tmp_path)) == set(before) and report_of(tmp_path / "sr.nii.gz")["value"] == 2
+
+
 def test_a_file_that_cannot_be_moved_back_is_told_by_its_name(tmp_path, monkeypatch):
     old, new = tmp_path / "a.txt", tmp_path / "b.txt"
     old.write_text("old")
