@@ -45,13 +45,15 @@ class Outcome:
     ``rows``: of cases.csv, a case each: ``result`` is sr.nii.gz, failed or skipped, with the reason in ``message``
     and, as ``option``, what would cure it; ``made`` is now or earlier; ``warnings`` are those of the case, each by
     itself. ``tables``: the names of the tables that were written. ``left``: cases of an earlier call whose folders
-    stay, though this one had not to do with them. ``replaced``: cases with another result before.
+    stay, though this one had not to do with them. ``replaced`` and ``removed``: cases with another result before, and
+    with a new one now or none.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
     tables: Sequence[str] = ()
     left: Sequence[str] = ()
     replaced: Sequence[str] = ()
+    removed: Sequence[str] = ()
 
     def warnings(self) -> dict[str, list[str]]:
         """Every warning with the cases that have it."""
@@ -86,7 +88,8 @@ def reconstruct_cases(
     ``lesions_wide.csv`` and ``index.html``. ``skipped`` are folders that are no case, with the reason, for the
     table. With ``dicom_out`` the result of each DICOM study is written to ``dicom_out/<case>`` too, with SEG and
     structured report of its lesions; other cases have a warning. Raises :class:`OutputError` before the work where a
-    file of another origin is in the way, and later where nothing can be written, or another run has written meanwhile.
+    file of another origin is in the way, and later where nothing can be written. A case to whose folder a run with
+    other options has written meanwhile has failed, and that result stays.
     """
     # refused before anything is read; every case may have a segmentation
     common = Request("", "", scanner, quality, segmentation="", **options)
@@ -100,7 +103,7 @@ def reconstruct_cases(
     for job in missing:
         job.check(common)
     states = {job.folder: state(job.folder) for job in missing}
-    replaced = [job.case.name for job in missing if target(job.folder, "sr") in earlier_results(job.folder)]
+    before = [job for job in missing if target(job.folder, "sr") in earlier_results(job.folder)]
     earlier = _earlier_cases(out)
     with team_on(common.device, 0) as team:
         report = Reporter(progress)
@@ -113,7 +116,8 @@ def reconstruct_cases(
         made = {job.case.name for job in missing}
         outcome = _tables(jobs, made, out, skipped or {}, earlier) if team.first else Outcome()
     done = {row["case"] for row in outcome.of("sr.nii.gz")}
-    outcome = replace(outcome, replaced=[name for name in replaced if name in done])
+    removed = [job.case.name for job in before if not target(job.folder, "sr").is_file()]
+    outcome = replace(outcome, replaced=[job.case.name for job in before if job.case.name in done], removed=removed)
     report("done", 1.0)
     return outcome
 
@@ -146,12 +150,19 @@ class _Job:
     def run(self, common: Request, prior: Prior, report: Reporter, before: str | None = None) -> None:
         """Make what is missing; a case that cannot be reconstructed is noted in its report, with nothing else.
 
-        ``before`` is what the folder's :func:`~..results.state` was when the batch began.
+        ``before`` is what the folder's :func:`~..results.state` was when the batch began; what a run with other options
+        has written since then stays, and :meth:`row` tells it.
         """
         if self.is_kept():
-            if self.series is not None and not self.series.is_dir():
-                self._write_series_of_kept()
+            self._complete()
             return
+        try:
+            self._try(common, prior, report, before)
+        except OutputError:
+            if before is None or state(self.folder) in ("", before) or not self._is_of_another():
+                raise
+
+    def _try(self, common: Request, prior: Prior, report: Reporter, before: str | None) -> None:
         try:
             self._reconstruct(common, prior, report, before)
         except (Cancelled, OutputError):
@@ -178,18 +189,24 @@ class _Job:
         request = replace(common, pet=pet, ct=ct, segmentation=found)
         result = run(Inputs.of(request, show), show, prior)
         if self.is_kept():  # an equal batch was faster
+            self._complete()
             return
         facts = {"key": self.key, "case": name, "date": pet.metadata.get("series_date", "")}
         pictures, why = _picture(name, pet, result.volume)
         if why:
             facts["warnings"] = [*result.report.get("warnings", ()), why]
         write = partial(result.write, self.folder, name, further=pictures, **facts)
-        write(before=before)
+        write(before=self._now(before))
         if self.series is not None:
             try:
                 self._write_series(result.volume, result.report, found, result.rows())
             except OutputError as error:
                 write(no_series=str(error))
+
+    def _complete(self) -> None:
+        """Write the series of a result that is kept, where it is missing."""
+        if self.series is not None and not self.series.is_dir():
+            self._write_series_of_kept()
 
     def _write_series_of_kept(self) -> None:
         """Write the series of a result of an earlier call; that it cannot be is noted in the report."""
@@ -223,7 +240,15 @@ class _Job:
 
     def _note(self, before: str | None, **why: str) -> None:
         if not self.is_kept():
-            write_results(self.folder, {}, {"key": self.key, "case": self.case.name, **why}, before=before)
+            write_results(self.folder, {}, {"key": self.key, "case": self.case.name, **why}, before=self._now(before))
+
+    def _now(self, before: str | None) -> str | None:
+        """``before``, or the folder's state since an equal call has noted there why it has no result."""
+        return before if self._is_of_another() else state(self.folder)
+
+    def _is_of_another(self) -> bool:
+        """Whether the folder's result or note is not of a call with equal options."""
+        return bool(whole_report(self.folder).get("key") != self.key)
 
     def lesions(self) -> dict[str, Any]:
         """The case with its rows of lesions, for :func:`~.overview.wide_rows`."""
@@ -239,6 +264,9 @@ class _Job:
         found = whole_report(self.folder)
         if not found:
             found = {"error": "No result was kept."}
+        elif found.get("key") != self.key:
+            why = f"Another run has written its result to {self.folder} meanwhile, which stays: choose another place."
+            found = {"error": why, "option": "out"}
         result = "skipped" if "skipped" in found else "failed" if "error" in found else "sr.nii.gz"
         usual = about_region(found.get("region"), found.get("region_covered"))  # of every case, and in its report
         warnings = [*self.case.notes, *(w for w in found.get("warnings", ()) if w not in usual)]

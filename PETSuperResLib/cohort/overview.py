@@ -78,7 +78,7 @@ def case_picture(name: str, pet: Volume, sr: Volume, path: Path | BinaryIO) -> N
             axis.set_title(f"{title}, {'maximum' if view == 'coronal' else 'hottest slice'}", fontsize="small")
             _scale_bar(axis, wide)
     figure.colorbar(shown[0].images[0], ax=shown, label="SUV", ticks=[0, top / 2, top], format="%.1f", extend="max")
-    figure.suptitle(name, fontsize="medium")
+    figure.suptitle(name, fontsize="medium", parse_math=False)
     save(figure, path)
 
 

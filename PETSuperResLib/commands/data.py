@@ -79,6 +79,8 @@ def batch(data: str, split: str | None, part: str | None, out: str, **common: An
             click.echo(f"{kind}: {row['case']}: {row['message']}")
     if outcome.replaced:
         click.echo(f"Note: earlier results were replaced, of {', '.join(outcome.replaced)}.")
+    if outcome.removed:
+        click.echo(f"Note: earlier results were removed, of {', '.join(outcome.removed)}: there is no new one.")
     if outcome.left:
         click.echo(f"Note: the results of other cases of an earlier run stay: {', '.join(outcome.left)}.")
     made, kept, failed = (outcome.of(*which) for which in (("sr.nii.gz", "now"), ("sr.nii.gz", "earlier"), ("failed",)))

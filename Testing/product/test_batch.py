@@ -131,9 +131,9 @@ def test_a_picture_that_fails_costs_the_picture_alone(data, prior_file, tmp_path
     assert "kept 2 of an earlier run" in capsys.readouterr().out
 
 
-def test_a_series_that_cannot_be_written_leaves_the_result_and_is_written_later(
-    prior_file, tmp_path, capsys, monkeypatch
-):
+@pytest.fixture
+def study(tmp_path):
+    """A folder of one DICOM study, ``study``."""
     scan = study_factory.Scan(spacing=(4.0, 4.0, 5.0))
     suv, hu = (np.kron(v.array, np.ones((2, 1, 1))) for v in study_factory.body(shape=(4, 24, 24)))
     pet, ct = study_factory.pet_slices(scan, suv), study_factory.ct_slices(np.where(hu > 70, 300, hu), scan)
@@ -141,7 +141,32 @@ def test_a_series_that_cannot_be_written_leaves_the_result_and_is_written_later(
         one.StudyInstanceUID, one.FrameOfReferenceUID = pet[0].StudyInstanceUID, pet[0].FrameOfReferenceUID
     study_factory.write_series(pet, tmp_path / "data" / "study" / "PET")
     study_factory.write_series(ct, tmp_path / "data" / "study" / "CT")
-    words = ["batch", *options(tmp_path / "data", prior_file, tmp_path / "out"), "--scanner", SCANNER]
+    return tmp_path / "data"
+
+
+def slowed(monkeypatch, other, fails=()) -> list[int]:
+    """The exit codes (0 first) of another batch, which begins and ends while the first case is reconstructed.
+
+    Its cases are out of memory where ``fails`` has "other", those of the slower batch where it has "own".
+    """
+    own, began = batch.run, []
+
+    def slower(inputs, *rest):
+        if not began:
+            began.append(0)
+            began.append(run(other))
+        if ("other" if len(began) == 1 else "own") in fails:
+            raise MemoryError
+        return own(inputs, *rest)
+
+    monkeypatch.setattr(batch, "run", slower)
+    return began
+
+
+def test_a_series_that_cannot_be_written_leaves_the_result_and_is_written_later(
+    study, prior_file, tmp_path, capsys, monkeypatch
+):
+    words = ["batch", *options(study, prior_file, tmp_path / "out"), "--scanner", SCANNER]
     words += ["--dicom-out", str(tmp_path / "dicom")]
     monkeypatch.setattr(batch, "write_derived", broken)
     for made in ("Wrote 1 of 1 cases", "Wrote 0 of 1 cases and kept 1"):
@@ -151,7 +176,15 @@ def test_a_series_that_cannot_be_written_leaves_the_result_and_is_written_later(
     monkeypatch.undo()
     assert run(words) == 0
     assert "not the DICOM series" not in capsys.readouterr().out
-    assert len(list((tmp_path / "dicom" / "study").glob("PT*.dcm"))) == len(pet)
+    made = list((tmp_path / "dicom" / "study").glob("PT*.dcm"))
+    assert len(made) == len(list((study / "study" / "PET").iterdir()))
+
+
+def test_a_series_is_written_where_an_equal_batch_without_it_was_faster(study, prior_file, tmp_path, monkeypatch):
+    words = ["batch", *options(study, prior_file, tmp_path / "out"), "--scanner", SCANNER]
+    began = slowed(monkeypatch, words)
+    assert run([*words, "--dicom-out", str(tmp_path / "dicom")]) == 0 and began == [0, 0]
+    assert list((tmp_path / "dicom" / "study").glob("PT*.dcm"))
 
 
 def test_an_interrupt_that_a_library_makes_an_error_of_is_no_failed_case(data, prior_file, tmp_path, monkeypatch):
@@ -168,25 +201,60 @@ def test_results_that_are_replaced_are_told_and_those_of_another_run_stay(
     shutil.rmtree(data / "two")
     out = tmp_path / "out"
     words = ["batch", *options(data, prior_file, out), "--scanner", SCANNER]
-    own, began = batch.run, []
-    other = [*words, "--seed", "1"]
-
-    def slower(inputs, *rest):
-        if not began:
-            began.append(0)
-            began.append(run(other))
-        return own(inputs, *rest)
-
-    monkeypatch.setattr(batch, "run", slower)
+    began = slowed(monkeypatch, [*words, "--seed", "1"])
     assert run(words) == 2 and began == [0, 0]
     said = capsys.readouterr()
     assert f"Another run has written its result to {out / 'one'} meanwhile" in said.err
     assert "were replaced" not in said.out
     assert json.loads((out / "one" / "report.json").read_text(encoding="utf-8"))["seed"] == 1
-    began.clear()
-    other = words  # equal: what it has made is what this one would make
+    monkeypatch.undo()
+    began = slowed(monkeypatch, words)  # equal: what it has made is what this one would make
     assert run(words) == 0 and began == [0, 0]
     assert capsys.readouterr().out.count("Note: earlier results were replaced, of one.") == 2
+
+
+def test_a_case_that_another_run_has_written_costs_itself_alone(data, prior_file, tmp_path, capsys, monkeypatch):
+    out, only = tmp_path / "out", tmp_path / "only"
+    shutil.copytree(data / "one", only / "one")
+    words = ["batch", *options(data, prior_file, out), "--scanner", SCANNER]
+    began = slowed(monkeypatch, ["batch", *options(only, prior_file, out), "--scanner", SCANNER, "--seed", "1"])
+    assert run(words) == 2 and began == [0, 0]
+    said = capsys.readouterr()
+    assert (
+        "Wrote 1 of 2 cases" in said.out and "1 of 2 cases failed, see cases.csv; the first, one: Another" in said.err
+    )
+    assert [s["result"] for s in table(out / "cases.csv")] == ["failed", "sr.nii.gz"]
+    assert {r["patient"] for r in table(out / "lesions.csv")} == {"two"}
+    assert json.loads((out / "one" / "report.json").read_text(encoding="utf-8"))["seed"] == 1
+
+
+@pytest.mark.parametrize(("fails", "code", "made"), [(("other",), 0, 2), (("other", "own"), 2, 0)])
+def test_a_case_that_failed_in_an_equal_batch_meanwhile_does_not_stop_this_one(
+    data, prior_file, tmp_path, capsys, monkeypatch, fails, code, made
+):
+    out = tmp_path / "out"
+    words = ["batch", *options(data, prior_file, out), "--scanner", SCANNER]
+    began = slowed(monkeypatch, words, fails)
+    assert run(words) == code and began == [0, 2]
+    said = capsys.readouterr()
+    assert f"Wrote {made} of 2 cases" in said.out and "Another run" not in said.err
+    assert len([s for s in table(out / "cases.csv") if s["result"] == "sr.nii.gz"]) == made
+
+
+def test_that_a_failed_case_has_removed_its_earlier_result_is_told(data, prior_file, tmp_path, capsys, monkeypatch):
+    shutil.rmtree(data / "two")
+    words = ["batch", *options(data, prior_file, tmp_path / "out"), "--scanner", SCANNER]
+    assert run(words) == 0
+    assert "were removed" not in capsys.readouterr().out
+    monkeypatch.setattr(batch, "run", broken)
+    assert run([*words, "--seed", "1"]) == 2
+    assert "Note: earlier results were removed, of one: there is no new one." in capsys.readouterr().out
+    assert not (tmp_path / "out" / "one" / "sr.nii.gz").exists()
+
+
+def test_a_name_that_looks_like_a_formula_has_a_picture(sphere_pet, tmp_path):
+    overview.case_picture("p$1_{$x", sphere_pet, sphere_pet, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").is_file()
 
 
 def pictured(pet: Volume, sr: Volume, monkeypatch, path) -> list:
