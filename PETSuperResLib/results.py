@@ -136,8 +136,10 @@ def place_for(out: str | Path, before: str) -> Path:
     if state(path) in ("", before):
         return path
     suffix = next((s for s in WRITABLE if path.name.lower().endswith(s)), "")
+    if path.name in ("", ".."):  # a folder such as the current one
+        path = Path(os.path.abspath(path))
     stem, suffix = path.name[: len(path.name) - len(suffix)], path.name[len(path.name) - len(suffix) :]
-    numbered = (path.with_name(f"{stem}-{number}{suffix}") for number in count(2))
+    numbered = (path.parent / f"{stem}-{number}{suffix}" for number in count(2))
     return next(place for place in numbered if not os.path.lexists(place) and not state(place))
 
 

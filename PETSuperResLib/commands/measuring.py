@@ -133,7 +133,7 @@ def lesions(
         headings = {"lesion": headings.pop("lesion"), "method": "image", **headings}
     click.echo(table(rows, headings))
     if not relative and all(row["mtv_ml"] == 0 for row in rows):
-        proposed = f"{threshold}%" if float(threshold) >= LIKE_PERCENT else "41%"
+        proposed = f"{float(threshold):g}%" if LIKE_PERCENT <= float(threshold) <= 100 else "41%"
         click.echo(f"Note: nothing reaches an SUV of {threshold}; for a share of each SUVmax give '{proposed}'.")
     if told:
         click.echo(f"\n{told}\n{recovered_table(ls.lesion_rows(found[ls.INPUT]))}")

@@ -28,7 +28,7 @@ from PETSuperResLib.errors import Cancelled, OutputError
 from PETSuperResLib.lesions.measures import MEASURES, measure_lesions
 from PETSuperResLib.lesions.tables import COLUMNS, wide_rows
 from PETSuperResLib.progress import Event
-from PETSuperResLib.results import Result, state
+from PETSuperResLib.results import Result, place_for, state, write_results
 from PETSuperResLib.scanner import Scanner
 from PETSuperResLib.volume import Volume
 
@@ -431,7 +431,8 @@ def test_the_images_are_told_apart_under_a_heading_that_is_no_measure(case, caps
 
 
 @pytest.mark.parametrize(
-    ("threshold", "told"), [("50", "50%"), ("41", "41%"), ("12.5", "41%"), ("41%", None), ("0.1", None)]
+    ("threshold", "told"),
+    [("50", "50%"), ("41", "41%"), ("12.5", "41%"), ("41.0", "41%"), ("150", "41%"), ("41%", None), ("0.1", None)],
 )
 def test_a_share_of_the_maximum_is_named_where_nothing_reaches_the_threshold(case, capsys, threshold, told):
     """The number that was given, where it was probably meant as a percentage; else the usual one."""
@@ -473,6 +474,20 @@ def test_what_another_run_wrote_meanwhile_stays_and_the_result_is_kept_beside_it
     suvs = Volume.read(case["pet"]).array.max()
     found = (Path(place) / "sr.nii.gz" if out == "out" else Path(place) for place in (case["out"], beside))
     assert [Volume.read(place).array.max() for place in found] == [2 * suvs, suvs]
+
+
+def test_a_result_beside_the_current_folder_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert place_for(".", "") == Path(".")
+    Path("report.json").write_text("{}", encoding="utf-8")
+    assert place_for(".", state(".")) == Path(".")
+    assert place_for(".", "") == tmp_path / "here-2"
+    (tmp_path / "here" / "within").mkdir()
+    monkeypatch.chdir("within")
+    assert place_for("..", "") == tmp_path / "here-2"
+    with pytest.raises(OutputError, match="Another run has written its result"):
+        write_results("..", {}, {}, before="")
 
 
 def test_that_an_earlier_result_was_replaced_is_told(case, backend, capsys):
