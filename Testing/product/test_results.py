@@ -120,7 +120,7 @@ def test_a_stated_noise_that_the_image_contradicts_is_told():
 def test_pet_and_ct_meet_on_the_grid_by_physical_coordinates():
     """A spot of the SR grid, blurred and averaged over the PET's voxels, lies where it lay."""
     inside = np.zeros((4, 33, 37), np.float32)
-    inside[:, 4:-4, 4:-4] = 1
+    inside[:, 4:-4, 4:-4] = 1.5
     pet = Volume(inside, (5.0, 6.0, 4.0), (-90.0, -96.0, 0.0), unit="SUVbw")
     ct = pet.with_array(np.where(inside > 0, np.where(np.arange(37) < 9, 400.0, 0.0), -1000.0), "HU")
     problem = Inputs.of(Request(pet, ct, "Paper standard", noise=10.0)).problem(4.0, torch.device("cpu"))
