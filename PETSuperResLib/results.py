@@ -98,7 +98,7 @@ def write_results(
     def conclude(path: Path) -> None:
         path.write_text(to_json({**report, HASHES: hashes}), encoding="utf-8")
 
-    if before is not None and place_for(out, before) != Path(out):
+    if before is not None and written_since(out, before):
         raise OutputError(f"Another run has written its result to {out} meanwhile: choose another place.", "out")
     earlier = earlier_results(out) - set(kept)
     together = {target(out, key): partial(hashed, key) for key in writers} | {target(out, "report"): conclude}
@@ -129,11 +129,16 @@ def state(out: str | Path) -> str:
     return file_hash(report) if report.is_file() else ""
 
 
+def written_since(out: str | Path, before: str) -> bool:
+    """Whether another run has written to ``out`` since its :func:`state` was ``before``."""
+    return state(out) not in ("", before)
+
+
 def place_for(out: str | Path, before: str) -> Path:
     """The folder or volume file ``out``; where another run has written to it since its :func:`state` was ``before``, a
     new one beside it, named by a number from 2 on."""
     path = Path(out)
-    if state(path) in ("", before):
+    if not written_since(path, before):
         return path
     suffix = next((s for s in WRITABLE if path.name.lower().endswith(s)), "")
     if path.name in ("", ".."):  # a folder such as the current one

@@ -25,7 +25,16 @@ from ..progress import Callback, Event, Reporter
 from ..reconstruction import about_region, run
 from ..request import SEGMENTS, Request
 from ..request import options as request_options
-from ..results import check_results, earlier_results, lesions_of, state, target, whole_report, write_results
+from ..results import (
+    check_results,
+    earlier_results,
+    lesions_of,
+    state,
+    target,
+    whole_report,
+    write_results,
+    written_since,
+)
 from ..scanner import Scanner
 from ..volume import Volume
 from .cases import Case
@@ -81,15 +90,14 @@ def reconstruct_cases(
     """Super-resolve every case into ``out/<case>``: sr.nii.gz, report.json, lesions.csv, picture.png, std.nii.gz with
     samples.
 
-    ``scanner`` None takes each DICOM study's own; ``options`` are further fields of a :class:`Request`, of all
-    cases. What an equal call has done is not done again, and a case that fails does not stop the others, whatever the
-    error; a picture that fails costs the picture alone. Under
-    torchrun the processes share the cases; the first one then writes ``cases.csv``, ``lesions.csv``,
-    ``lesions_wide.csv`` and ``index.html``. ``skipped`` are folders that are no case, with the reason, for the
-    table. With ``dicom_out`` the result of each DICOM study is written to ``dicom_out/<case>`` too, with SEG and
-    structured report of its lesions; other cases have a warning. Raises :class:`OutputError` before the work where a
-    file of another origin is in the way, and later where nothing can be written. A case to whose folder a run with
-    other options has written meanwhile has failed, and that result stays.
+    ``scanner`` None takes each DICOM study's own; ``options`` are further fields of a :class:`Request`, of all cases.
+    What an equal call has done is not done again, and a case that fails does not stop the others, whatever the error; a
+    picture that fails costs the picture alone. Under torchrun the processes share the cases; the first one then writes
+    ``cases.csv``, ``lesions.csv``, ``lesions_wide.csv`` and ``index.html``. ``skipped`` are folders that are no case,
+    with the reason, for the table. With ``dicom_out`` the result of each DICOM study is written to ``dicom_out/<case>``
+    too, with SEG and structured report of its lesions; other cases have a warning. Raises :class:`OutputError` before
+    the work where a file of another origin is in the way, and later where nothing can be written. A case to whose
+    folder a run with other options has written meanwhile has failed, and that result stays.
     """
     # refused before anything is read; every case may have a segmentation
     common = Request("", "", scanner, quality, segmentation="", **options)
@@ -159,7 +167,7 @@ class _Job:
         try:
             self._try(common, prior, report, before)
         except OutputError:
-            if before is None or state(self.folder) in ("", before) or not self._is_of_another():
+            if before is None or not written_since(self.folder, before) or not self._is_of_another():
                 raise
 
     def _try(self, common: Request, prior: Prior, report: Reporter, before: str | None) -> None:

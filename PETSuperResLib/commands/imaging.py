@@ -45,7 +45,7 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
         result = run(inputs, bar)
     folder = place_for(asked, before)
     earlier = ", in place of an earlier result" if before and folder == asked else ""
-    files = result.write(folder, str(inputs.pet.metadata.get("patient", "")), before=state(folder))
+    files = result.write(folder, str(inputs.pet.metadata.get("patient", "")))
     for warning in result.report.get("warnings", ()):
         if warning not in bar.told:
             click.echo(f"Note: {warning}")

@@ -19,6 +19,8 @@ from typing import Any
 
 from ..lesions.measures import MEASURES, RECOVERED, Measure
 
+NOT_YET = "not yet"  # the status of a lesion that is drawn at a later visit
+ABSENT = ("vanished", NOT_YET)  # statuses of lesions that are measured at their place alone
 #: SUVs: 12 % (limits -28 and +39 %), somewhat more than the 10 % of careful protocols (Lodge, J Nucl Med 2017;58:523).
 #: MTV and TLG: no agreed value; the ratio 1.75 that PERCIST calls progression
 WITHIN_SUBJECT = {"suvmax": 0.12, "suvmean": 0.12, "suvpeak": 0.12, "sulpeak": 0.12}

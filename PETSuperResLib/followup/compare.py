@@ -14,6 +14,7 @@ from ..lesions.segments import Segment
 from ..progress import Callback, Reporter
 from ..version import __version__
 from .belonging import check_studies
+from .change import ABSENT
 from .lesions import Found, cut_lesions, found_lesions, lesion_table
 from .pairing import DISTANCE_MM, Key, Link, given, pair, read_pairs
 from .references import Reference, place_references
@@ -238,6 +239,6 @@ def _forgotten(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"Lesion {row['lesion']} ({row['name']}) is not drawn in {row['visit_name']}, yet its place has "
                 f"SUVpeak {row['suvpeak']:.1f} (before: {before['suvpeak']:.1f}): draw it there, or correct its pair."
             )
-        if row["status"] not in ("vanished", "not yet"):
+        if row["status"] not in ABSENT:
             last[row["lesion"]] = row
     return told

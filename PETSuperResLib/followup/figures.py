@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ..volume import Volume
-from .change import FOLLOWED, ends_of, is_real
+from .change import ABSENT, FOLLOWED, ends_of, is_real
 from .references import AORTA_LONG_MM, AORTA_MM, LIVER_MM, Reference, upright
 from .registration import Registration, body_of
 
@@ -24,7 +24,6 @@ SIZES = {"liver": (LIVER_MM, LIVER_MM), "blood": (AORTA_MM, AORTA_LONG_MM)}  # a
 PLOTTED = ("sulpeak", "suvpeak", "suvmax", "mtv_ml", "tlg", "suvpeak_recovered")
 LINES = {"pet": "-", "sr": "--"}
 DPI = 110
-ABSENT = ("vanished", "not yet")  # statuses of lesions that are measured at their place alone
 
 
 def registration_figure(registrations: Mapping[str, Registration], path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ..lesions.measures import INTERVALS, MTV, OF_WHOLE, RECOVERED, Lesion, measure_lesions
 from ..lesions.segments import SHARE_TOLD, Segment
 from ..volume import Volume
-from .change import FOLLOWED, change_columns
+from .change import ABSENT, FOLLOWED, NOT_YET, change_columns
 from .common_errors import shares_of
 from .pairing import Link
 from .visit import Visit
@@ -39,7 +39,7 @@ class Found:
     @property
     def drawn(self) -> bool:
         """Whether the lesion is drawn at this visit."""
-        return self.status not in ("vanished", "not yet")
+        return self.status not in ABSENT
 
     def share_within(self, image: Volume) -> float:
         """The part (0 to 1) of its segments that lies within an image's box; 1 where it has none."""
@@ -76,7 +76,7 @@ def found_lesions(visits: Sequence[Visit], links: Sequence[Link], carry: Carry) 
 def _status(visit: int, count: int, before: int) -> str:
     """The status by the number of contours at this visit and at the last one that had the lesion."""
     if not count:
-        return "vanished" if before else "not yet"
+        return "vanished" if before else NOT_YET
     if not before:
         return "baseline" if visit == 1 else "new"
     return "split" if count > before else "merged" if count < before else "paired"
@@ -127,7 +127,7 @@ def cut_lesions(visits: Sequence[Visit], found: Sequence[Found]) -> list[str]:
     notes = []
     for number, visit in enumerate(visits, 1):
         for image, volume in visit.images.items():
-            shares = {o.lesion: o.share_within(volume) for o in found if o.visit == number and o.status != "not yet"}
+            shares = {o.lesion: o.share_within(volume) for o in found if o.visit == number and o.status != NOT_YET}
             cut = [f"{100 * s:.0f} % of lesion {n}" for n, s in shares.items() if 0 < s < 1 - SHARE_TOLD]
             if cut:
                 notes.append(
@@ -149,7 +149,7 @@ def lesion_table(
     first: dict[tuple[int, str], tuple[dict[str, Any], Visit, bool]] = {}
     for one, image, values in measured(visits, found, threshold):
         visit = visits[one.visit - 1]
-        cut = one.status != "not yet" and one.share_within(visit.images[image]) < 1 - SHARE_TOLD
+        cut = one.status != NOT_YET and one.share_within(visit.images[image]) < 1 - SHARE_TOLD
         row = {
             **{"lesion": one.lesion, "name": names[one.lesion], "visit": one.visit, "visit_name": visit.name},
             **{"date": visit.pet.metadata.get("series_date", ""), "image": image, "status": one.status},
@@ -157,7 +157,7 @@ def lesion_table(
             "cut": "yes" if cut else "",
             **values,
         }
-        if one.status != "not yet":
+        if one.status != NOT_YET:
             before, then, was_cut = first.setdefault((one.lesion, image), (values, visit, cut))
             if before is not values:
                 known = {name: value for name, value in values.items() if not (cut or was_cut) or name not in PARTIAL}

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..suv.tracer import FDG
+from ..vendor_strings import FDG
+from .change import ABSENT, NOT_YET
 
 CHANGE_PERCENT, CHANGE_SUL = 30.0, 0.8  # of the hottest SULpeak, both needed for PMR and PMD
 TLG_PERCENT = 75.0  # more of it is progression
 LIVER_STABLE = (20.0, 0.3)  # per cent and SUL that the liver's mean may differ
 MARKED = 2.0  # times the liver's SUVmax: score 5
-NOT_YET = "not yet"  # the status of a lesion that is drawn at a later visit: no response depends on what comes later
 CLASSES = {
     "CMR": "complete metabolic response",
     "PMR": "partial metabolic response",
@@ -166,7 +166,7 @@ def deauville(before: Sequence[Row], rows: Sequence[Row], regions: Mapping[str, 
 
 def _drawn(row: Row) -> bool:
     """Whether a lesion is drawn at the visit of its row."""
-    return row["status"] not in ("vanished", NOT_YET)
+    return row["status"] not in ABSENT
 
 
 def _fresh(before: Sequence[Row], rows: Sequence[Row]) -> list[int]:

@@ -99,23 +99,25 @@ def _fits(masks: Sequence[_Mask], image: Volume) -> Iterator[tuple[list[int], li
         np.array([[getattr(s, end) for s in mask.block] for mask in masks]) * image.spacing[::-1]
         for end in ("start", "stop")
     )
-    gaps = _gaps(low, high)
+    gaps, apart = _gaps(low, high), np.ones((len(masks), len(masks)), bool)
+    for n, m in zip(*np.nonzero(np.triu(gaps < 0, 1)), strict=True):
+        apart[n, m] = apart[m, n] = not _overlap(masks[n].segment, masks[m].segment)
     for group in groups_of_boxes(low, high, 2 * REACH_MM):
         # of many only those that a segment's own bands may reach
         near = np.isfinite(gaps) if len(group) <= TOGETHER else gaps < REACH_MM
         told: dict[frozenset[int], list[int]] = {}
         for n in group:
             others = [m for m in group[np.argsort(gaps[n, group], kind="stable")] if m != n and near[n, m]]
-            told.setdefault(frozenset(_apart(masks, n, others)), []).append(int(n))
+            told.setdefault(frozenset(_members(n, others, apart)), []).append(int(n))
         for members, own in told.items():
             yield sorted(members), own
 
 
-def _apart(masks: Sequence[_Mask], first: int, others: Iterable[int]) -> list[int]:
-    """The first mask and, of the others in their order, those that overlap none before; :data:`TOGETHER` at most."""
+def _members(first: int, others: Iterable[int], apart: np.ndarray) -> list[int]:
+    """The first mask and, of the others in their order, those ``apart`` from all before; :data:`TOGETHER` at most."""
     members = [int(first)]
     for n in others:
-        if len(members) < TOGETHER and not any(_overlap(masks[n].segment, masks[m].segment) for m in members):
+        if len(members) < TOGETHER and apart[n, members].all():
             members.append(int(n))
     return members
 

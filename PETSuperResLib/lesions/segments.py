@@ -206,7 +206,7 @@ def cut_by(result: Volume, segments: Iterable[Segment], pet: Volume) -> list[str
         elif held < 1 - SHARE_TOLD:
             notes.append(
                 f"The result holds {100 * held:.0f} % of segment '{segment.name}' only: SUVmean, MTV and TLG in it are "
-                "of that part, and no change of them is told; give a region of the whole lesion."
+                "of that part: compare no changes of them, or give a region of the whole lesion."
             )
     return notes
 

@@ -108,7 +108,7 @@ class Overrides:
 class Evidence:
     """One quantity: ``value`` in ``unit``, its ``source`` tags and the ``rule`` applied.
 
-    ``unusual``: the rule reads the header otherwise than DICOM has it.
+    ``unusual``: the rule reads the header otherwise than DICOM has it, or hardly any patient has the value.
     """
 
     value: Any

@@ -7,9 +7,9 @@ import re
 from pydicom.dataset import Dataset
 
 from ..headers.attributes import items, text
+from ..vendor_strings import FDG
 from .evidence import ELEMENTS, nuclide_of, split_nuclide
 
-FDG = "fdg"
 NAMES_OF_FDG = re.compile(
     r"fdg(?!al)"  # FDGal is fluorodeoxygalactose
     r"|(d[eé]s?ox[yi]|fluoro?)[ _-]*(d[ _-]*)?glu[ck]o(?!samin)"  # 2-[18F]fluoro-2-deoxy-D-glucose, Fluorodesoxiglucosa

@@ -36,6 +36,7 @@ from ...lesions.segments import Segment, segments_of
 from ...pet_alone import UPDATES, parts
 from ...prior import Prior
 from ...progress import Callback, Reporter
+from ...vendor_strings import FDG
 from ...version import __version__
 from ...volume import Volume
 from .lesion_report import lesions_figure, lesions_lines
@@ -51,7 +52,6 @@ LEAST_CONTRAST = 1.5  # of recovered SUVmean to background, from which a segment
 LEAST_LESIONS = 20  # of a stratum of its own
 CALIBRATION = "lesions.json"  # to be Resources/lesion_calibration.json
 QUALITY = "draft"  # what is recovered hardly depends on the image's quality
-TRACER = "fdg"
 CONDITIONS = ("input", "fwhm_mm", "noise", "described")
 FITTED = ("volume_ml", *MEASURES, "low", "high", "background", "wider")
 COLUMNS = (
@@ -195,7 +195,7 @@ def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
                 below = strata[-1].volume_ml[0]
                 mine = [row for row in of_kind if below <= row["volume_ml"] < last]
             strata.append(_stratum(kind, (first, last), mine))
-    return Calibration(tuple(strata), LEAST_ML, TRACER, domain, made)
+    return Calibration(tuple(strata), LEAST_ML, FDG, domain, made)
 
 
 def _stratum(kind: str, volume_ml: tuple[float, float], rows: Sequence[Row]) -> Stratum:
@@ -265,7 +265,7 @@ def recovered(row: Row) -> Recovered:
 
 def calibrated_row(row: Row, table: Calibration) -> Row:
     """The recovered values in place of the fitted ones, and the ends of their intervals."""
-    conditions = Conditions(tracer=TRACER, **{name: row[name] for name in CONDITIONS})
+    conditions = Conditions(tracer=FDG, **{name: row[name] for name in CONDITIONS})
     shown = row["pet_suvmean" if row["input"] == PET_ALONE else "image_suvmean"]
     found = table.intervals(recovered(row), conditions, shown)
     ends = {
