@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -172,6 +173,18 @@ def load_protocols(path: str | Path = PROTOCOL_FILE) -> dict[str, Protocol]:
         raise InputError(f"Protocol file {path} is not valid JSON: {error}.", "protocol") from error
     found = [Protocol.from_dict(v) for v in (content if isinstance(content, list) else [content])]
     return {p.name: p for p in found}
+
+
+def several(chosen: Iterable[Protocol | str]) -> tuple[Protocol, ...]:
+    """Protocols as :meth:`Protocol.get` takes them, each once; raises :class:`InputError` for two of one name."""
+    found: dict[str, Protocol] = {}
+    for protocol in map(Protocol.get, chosen):
+        if found.setdefault(protocol.name, protocol) != protocol:
+            raise InputError(
+                f"Two protocols have the name '{protocol.name}': give one of them another, by which their rows differ.",
+                "protocol",
+            )
+    return tuple(found.values())
 
 
 @cache

@@ -19,8 +19,10 @@ from tiny import table, write_phantom
 from PETSuperResLib import __version__
 from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.errors import InputError
+from PETSuperResLib.physics.protocols import Protocol
 from PETSuperResLib.studies import subjects
 from PETSuperResLib.studies.evaluation.evaluate import METRIC_COLUMNS, evaluate
+from PETSuperResLib.studies.evaluation.nema import nema_study
 from PETSuperResLib.studies.methods import METHODS, named
 
 
@@ -108,6 +110,50 @@ def test_an_equal_call_runs_nothing_and_another_method_runs_alone(data, prior_fi
     both = table(tmp_path / "metrics.csv")
     assert both[0] == first[0] and [r["method"] for r in both] == ["lr", "osem"]
     assert go("lr", seed=1) == ["lr"] and table(tmp_path / "metrics.csv")[0]["psnr"] != first[0]["psnr"]
+
+
+def test_what_is_named_twice_counts_once(data, prior_file, tmp_path):
+    twice = {"settings": ["standard"] * 2, "counts": ["realistic"] * 2, "references": ["real"] * 2}
+    evaluate(data, tmp_path, **twice, prior=prior_file, methods=["lr"])
+    assert len(table(tmp_path / "metrics.csv")) == 1
+    own = Protocol.get("mct-osem")
+    bare = replace(own, filter_fwhm_mm=(0.0, 0.0))
+    with pytest.raises(InputError, match="Two protocols have the name 'mct-osem'"):  # their rows would be one's
+        evaluate(data, tmp_path, protocols=[own, bare], prior=prior_file, methods=["lr"])
+    with pytest.raises(InputError, match="Two protocols have the name 'mct-osem'"):
+        nema_study(tmp_path, ["lr"], protocols=[own, bare], prior=prior_file)
+
+
+def test_a_stopped_run_with_other_options_shows_none_of_the_earlier_ones(data, prior_file, tmp_path, monkeypatch):
+    module = importlib.import_module("PETSuperResLib.studies.evaluation.evaluate")
+    (tmp_path / "data").mkdir()
+    for name in ("one", "two"):
+        shutil.copytree(data / "one", tmp_path / "data" / name)
+    (tmp_path / "data" / "split.json").write_text(json.dumps({"test": ["one", "two"]}))
+    given = dict(data=tmp_path / "data", out=tmp_path / "out", settings=["standard"], prior=prior_file, methods=["lr"])
+    evaluate(**given)
+    run_trial, begun = module.run_trial, []
+
+    def stop_at_the_second(trial, *rest):
+        begun.append(trial)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return run_trial(trial, *rest)
+
+    monkeypatch.setattr(module, "run_trial", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(**given, seed=1)
+    assert [r["patient"] for r in table(tmp_path / "out" / "metrics.csv")] == ["one"]
+
+
+def test_tables_that_a_run_does_not_make_are_none_of_an_earlier_run(data, prior_file, tmp_path):
+    given = dict(prior=prior_file, slices=3, protocols=["mct-osem"])
+    evaluate(data, tmp_path / "out", input="image", methods=["ours-draft"], **given)
+    assert {"lesions.csv", "protocols.md", "protocols.png"} <= {file.name for file in (tmp_path / "out").iterdir()}
+    shutil.copytree(data, tmp_path / "bare")
+    (tmp_path / "bare" / "one" / "GTV.nii.gz").unlink()
+    evaluate(tmp_path / "bare", tmp_path / "out", methods=["lr"], **given)
+    assert not {"lesions.csv", "protocols.md", "protocols.png"} & {file.name for file in (tmp_path / "out").iterdir()}
 
 
 def test_a_refused_case_is_told_and_the_others_go_on(data, prior_file, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.prior import Prior
+from PETSuperResLib.studies.evaluation.expectations import expectations
 from PETSuperResLib.studies.evaluation.figures import lesion_figure, method_figure, seconds_figure
 from PETSuperResLib.studies.evaluation.paper_tables import beside_paper, published
 from PETSuperResLib.studies.evaluation.report import write_report
@@ -156,6 +157,24 @@ def test_gains_are_over_the_clinics_image_of_the_same_patient_and_lesions_from_1
     base, other = ([cell.text for cell in row] for row in table.rows)
     assert base == [BASELINE, "", "", "", "3.2", "40.0", "1.00", "-20.0"]
     assert other == ["a", "+1.00", "-1.00", "3 of 3", "3.0", "10.0", "0.25", "-5.0"]
+
+
+def test_gains_are_of_the_cases_that_both_have():
+    psnr = [row | {"fwhm_mm": 6.0} for row in cohort({BASELINE: 0.0, "ours-draft": 2.0}, 3)]
+    refused = psnr.pop()  # by ours-draft, a case that is easy for the clinic's image and wrong in its lesion
+    errors = {BASELINE: (-40.0, -40.0, -90.0), "ours-draft": (-10.0, -10.0)}
+    measured = [
+        lesion(f"P{n}", method, mean, mean, volume_ml=5.0) for method in errors for n, mean in enumerate(errors[method])
+    ]
+    measured += [dict(measured[2], lesion=f"Lesion {n}") for n in (2, 3, 4)]
+    table = gain_table(psnr, measured)
+    assert table is not None
+    assert [cell.text for cell in table.rows[1]][1:] == ["+2.00", "+2.00", "2 of 2", "3.1", "10.0", "0.25", "-10.0"]
+    (found,) = expectations(psnr, measured)
+    assert [cell.text for cell in found.cells()][2:6] == ["2", "6.0", "30.5 -> 32.5", "+2.00"]
+    assert (found.mean.before, found.mean.after) == (40.0, 10.0)
+    other = gain_table([*(row for row in psnr if row["method"] == BASELINE)][:2] + [refused], measured)
+    assert other is not None and {cell.text for cell in other.rows[1][1:]} == {""}
 
 
 def test_lesion_errors_are_medians_and_means():

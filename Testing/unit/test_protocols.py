@@ -17,7 +17,7 @@ from PETSuperResLib.dicom.simulated import write_simulated
 from PETSuperResLib.errors import InputError, OutputError, UnitsError
 from PETSuperResLib.physics.clinical import clinical_image
 from PETSuperResLib.physics.image_noise import image_noise
-from PETSuperResLib.physics.protocols import LIGHT_MM_PER_PS, Protocol, protocols
+from PETSuperResLib.physics.protocols import LIGHT_MM_PER_PS, Protocol, protocols, several
 from PETSuperResLib.physics.simulation import COUNTED_SLICE_MM, body_diameter, simulate
 from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.scanner import guess_preset, presets
@@ -219,6 +219,13 @@ def test_an_own_protocol_is_read_and_wrong_ones_are_named(tmp_path):
         with pytest.raises(Exception, match=told) as error:
             Protocol.get(str(path))
         assert isinstance(error.value, InputError) or "no such" in told
+
+
+def test_several_protocols_are_told_apart_by_their_names():
+    other = replace(COARSE, filter_fwhm_mm=(3.0, 3.0))
+    assert several([COARSE, "vision", COARSE, "VISION"]) == (COARSE, Protocol.get("vision"))
+    with pytest.raises(InputError, match=f"Two protocols have the name '{COARSE.name}': give one of them another"):
+        several([COARSE, other])
 
 
 def test_the_noise_of_an_image_with_the_psf_is_measured_as_it_is(body):

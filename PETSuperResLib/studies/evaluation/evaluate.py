@@ -15,7 +15,7 @@ from ...errors import InputError
 from ...files import write_csv
 from ...lesions.measures import COLUMNS
 from ...outputs import begins, marked
-from ...physics.protocols import Protocol
+from ...physics.protocols import Protocol, several
 from ...physics.simulation import COUNT_LEVELS
 from ...prior import Prior
 from ...progress import Callback, Reporter
@@ -88,6 +88,7 @@ def evaluate(
     torchrun the processes share the scans. ``command`` is at the head of ``summary.md``, whose path is returned.
     """
     names = _methods(methods, input)
+    settings, counts, references = (tuple(dict.fromkeys(chosen)) for chosen in (settings, counts, references))
     if missing := [package for package in ("pandas", "jinja2") if find_spec(package) is None]:
         raise InputError(
             f"Evaluating needs {' and '.join(missing)}: install them (pip install 'PETSuperResLib[evaluate]')."
@@ -109,7 +110,7 @@ def evaluate(
     chosen_subjects = [subject for reference in of_patients for subject in subjects(patients, reference, slices)]
     if cts is not None:
         chosen_subjects += painted_cts(split_cts(cts, part, split)[:limit], slices)
-    scans: list[tuple[str, Protocol | None]] = [(one.name, one) for one in map(Protocol.get, protocols)]
+    scans: list[tuple[str, Protocol | None]] = [(one.name, one) for one in several(protocols)]
     scans = scans or [(setting, None) for setting in settings]
     told = told if input == "image" else ""
     loaded, out = Prior.load(prior), Path(out)
@@ -171,10 +172,10 @@ def _run(
         slices = results.of(list(chosen))
         method_figure(out / "figures" / f"{trial.name}.png", slices, results.spacing, results.lesion)
         if team.first:
-            _tables(trials, methods, out)
+            _tables(trials, methods, prior, fit, out)
     team.agree(0)
     if team.first:
-        metrics, lesions, refused = _tables(trials, methods, out)
+        metrics, lesions, refused = _tables(trials, methods, prior, fit, out)
         report("summary", 1.0)
         write_summary(out / "summary.md", metrics, lesions, prior, command, refused)
         write_report(out, metrics, lesions, prior)
@@ -182,15 +183,20 @@ def _run(
 
 
 def _tables(
-    trials: Sequence[Trial], methods: dict[str, dict[str, Method]], out: Path
+    trials: Sequence[Trial], methods: dict[str, dict[str, Method]], prior: Prior, fit: dict[str, Any], out: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """Write metrics.csv and lesions.csv of the finished scans; returns their rows, and which method refused a case."""
+    """Write metrics.csv and lesions.csv of the finished scans; returns their rows, and which method refused a case.
+
+    What an earlier run with other options has left of a scan is no result of this one.
+    """
     metrics: list[dict[str, Any]] = []
     lesions: list[dict[str, Any]] = []
     refused: list[str] = []
     for trial in trials:
         results = Results.read(out / "cases", trial.name)
         for name in methods[trial.condition.counts]:
+            if results.keys.get(name) != trial.key(name, prior, fit):
+                continue
             if name in results.metrics:
                 metrics.append(results.metrics[name])
                 lesions += results.lesions[name]
@@ -201,4 +207,6 @@ def _tables(
     write_csv(out / "metrics.csv", metrics, METRIC_COLUMNS)
     if lesions:
         write_csv(out / "lesions.csv", lesions, (*COLUMNS, "counts", "reference", "input", "told"))
+    else:
+        (out / "lesions.csv").unlink(missing_ok=True)
     return metrics, lesions, refused

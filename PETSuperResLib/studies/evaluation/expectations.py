@@ -13,7 +13,7 @@ from ...files import write_text
 from ...prior import Prior
 from ..plotting import save_figure
 from .summary import heading, markdown
-from .tables import BASELINE, MEASURABLE_ML, Cell, Group, Row, Table, by_method, groups
+from .tables import BASELINE, MEASURABLE_ML, Cell, Group, Row, Table, by_method, groups, of_both
 
 FAVOURITE = "ours-standard"
 ABOUT = (
@@ -41,6 +41,7 @@ class Expectation:
     """What the result changes of the images of one condition."""
 
     group: Group
+    cases: int  # that have both
     fwhm_mm: float
     psnr: Change
     ssim: Change
@@ -51,9 +52,9 @@ class Expectation:
 
     @classmethod
     def of(cls, group: Group, method: str) -> Expectation:
-        """From the rows of a group that holds the baseline and the method."""
-        metrics, lesions = by_method(group.metrics), by_method(group.lesions)
+        """From the rows of a group that holds the baseline and the method, of the cases that both have."""
         pair = (BASELINE, method)
+        metrics, lesions = (by_method(of_both(rows, *pair)) for rows in (group.metrics, group.lesions))
 
         def metric(key: str) -> Change:
             return Change(*(float(metrics[name][key].mean()) for name in pair))
@@ -71,6 +72,7 @@ class Expectation:
 
         return cls(
             group,
+            len(metrics[method]),
             float(metrics[method]["fwhm_mm"].mean()),
             metric("psnr"),
             metric("ssim"),
@@ -84,7 +86,7 @@ class Expectation:
         """The row of the table."""
         condition = self.group.condition
         texts = (
-            *(condition.setting, condition.reference, str(len(self.group.patients)), f"{self.fwhm_mm:.1f}"),
+            *(condition.setting, condition.reference, str(self.cases), f"{self.fwhm_mm:.1f}"),
             *(self.psnr.text(1), f"{self.psnr.after - self.psnr.before:+.2f}", self.ssim.text(3), self.noise.text(1)),
             *(self.mean.text(0), self.top.text(0, True), self.small.text(0)),
         )
@@ -97,17 +99,23 @@ def expectations(metrics: Sequence[Row], lesions: Sequence[Row]) -> list[Expecta
     for group in groups(metrics, lesions):
         names = list(by_method(group.metrics))
         ours = [name for name in names if name.startswith("ours-")]
-        if BASELINE in names and ours:
-            found.append(Expectation.of(group, FAVOURITE if FAVOURITE in ours else ours[-1]))
+        chosen = FAVOURITE if FAVOURITE in ours else ours[-1] if ours else ""
+        if of_both(group.metrics, BASELINE, chosen):
+            found.append(Expectation.of(group, chosen))
     return found
 
 
 def write_expectations(
     out: Path, metrics: Sequence[Row], lesions: Sequence[Row], prior: Prior, command: str = ""
 ) -> list[Path]:
-    """Write protocols.md and protocols.png into ``out``; returns their paths, none where nothing compares."""
+    """Write protocols.md and protocols.png into ``out``; returns their paths.
+
+    Where nothing compares there are none, and those of an earlier evaluation are removed.
+    """
     found = expectations(metrics, lesions)
     if not found:
+        for name in ("protocols.md", "protocols.png"):
+            (out / name).unlink(missing_ok=True)
         return []
     sizes = (f"from {MEASURABLE_ML:g} mL", f"below {MEASURABLE_ML:g} mL")
     head = (

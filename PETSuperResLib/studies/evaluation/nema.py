@@ -11,7 +11,7 @@ import numpy as np
 
 from ...files import write_csv, write_text
 from ...phantoms.shapes import Blob, Canvas
-from ...physics.protocols import Protocol
+from ...physics.protocols import Protocol, several
 from ...physics.simulation import simulate
 from ...prior import Prior
 from ...progress import Callback, Reporter
@@ -129,11 +129,11 @@ def nema_study(
     """
     report, loaded = Reporter(progress), Prior.load(prior)
     phantom, out = image_quality_phantom(ratio=ratio), Path(out)
-    scans: list[tuple[str, Protocol | None]] = [(one.name, one) for one in map(Protocol.get, protocols)]
-    scans += [(name, None) for name in scanners]
-    scans = scans or [(name, None) for name in settings]
+    scans: list[tuple[str, Protocol | None]] = [(one.name, one) for one in several(protocols)]
+    scans += [(name, None) for name in dict.fromkeys(scanners)]
+    scans = scans or [(name, None) for name in dict.fromkeys(settings)]
     rows: list[dict[str, Any]] = []
-    jobs = [(name, protocol, level) for name, protocol in scans for level in counts]
+    jobs = [(name, protocol, level) for name, protocol in scans for level in dict.fromkeys(counts)]
     for number, (name, protocol, level) in enumerate(jobs):
         setting = "standard" if protocol else name
         simulation = simulate(phantom.pet, phantom.ct, setting, level, seed=seed, device=device, protocol=protocol)

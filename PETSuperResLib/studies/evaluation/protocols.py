@@ -11,7 +11,7 @@ import numpy as np
 
 from ...files import write_csv, write_text
 from ...phantoms.torso import torso_phantom
-from ...physics.protocols import Protocol, protocols
+from ...physics.protocols import Protocol, protocols, several
 from ...physics.simulation import simulate
 from ...progress import Callback, Reporter
 from ...volume import Volume
@@ -42,7 +42,7 @@ def protocols_study(
     Returns the rows of the table.
     """
     report, out = Reporter(progress), Path(out)
-    chosen = [Protocol.get(name) for name in (names or protocols())]
+    chosen = several(names or protocols())
     varied = [] if names else [one for name in VARIED for one in variants(Protocol.get(name))]
     rows: list[dict[str, Any]] = []
     images: dict[str, Volume] = {}

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...device import pick_device
 from ...files import to_json, write_csv, write_text
+from ...physics.protocols import several
 from ...physics.simulation import Simulation
 from ...prior import Prior
 from ...prior.denoiser import AIR_HU
@@ -48,7 +49,7 @@ def spread_study(
     """
     report, prior, out = Reporter(progress), Prior.load(cohort.prior), Path(out)
     cohort = replace(cohort, references=("sharp",))
-    scans = [cohort, *(replace(cohort, protocol=name, input="image") for name in protocols)]
+    scans = [cohort, *(replace(cohort, protocol=one, input="image") for one in several(protocols))]
     jobs = [(subject, scan) for subject in cohort.subjects() for scan in scans]
     rows: list[dict[str, Any]] = []
     for number, (subject, scan) in enumerate(jobs):

@@ -139,6 +139,13 @@ def by_method(rows: Iterable[Row]) -> dict[str, pd.DataFrame]:
     return {str(name): mine for name, mine in table.groupby("method", sort=False)} if len(table) else {}
 
 
+def of_both(rows: Iterable[Row], one: str, other: str) -> list[Row]:
+    """The rows of two methods, of the patients that both have a row of."""
+    mine = [row for row in rows if row["method"] in (one, other)]
+    shared = set.intersection(*({row["patient"] for row in mine if row["method"] == name} for name in (one, other)))
+    return [row for row in mine if row["patient"] in shared]
+
+
 def mean_sd(values: Iterable[float], digits: int) -> str:
     """``mean +- standard deviation`` (of the sample) with that many digits."""
     array = np.array(list(values))
@@ -189,13 +196,17 @@ def gain_table(metrics: Sequence[Row], lesions: Sequence[Row]) -> Table | None:
     Gain in PSNR (mean, and of the worst case), cases of higher SSIM, noise; of the lesions of :data:`MEASURABLE_ML` or
     more the median SUVmean error, without sign and as a share of the clinic's image's, and the median SUVmax error.
     """
-    methods, measured = by_method(metrics), {name: _large(mine) for name, mine in by_method(lesions).items()}
-    if BASELINE not in methods:
+    names, body = list(by_method(metrics)), []
+    if BASELINE not in names:
         return None
-    base, body = methods[BASELINE].set_index("patient"), []
-    for name, mine in methods.items():
-        rows = mine.set_index("patient")
-        gain, better = (rows["psnr"] - base["psnr"]).dropna(), rows["ssim"] > base["ssim"].reindex(rows.index)
+    for name in names:
+        pair = by_method(of_both(metrics, name, BASELINE))
+        if not pair:
+            body.append(tuple(map(Cell, [name, *[""] * (len(GAIN_HEADING) - 1)])))
+            continue
+        rows, base = (pair[n].set_index("patient") for n in (name, BASELINE))
+        measured = {n: _large(mine) for n, mine in by_method(of_both(lesions, name, BASELINE)).items()}
+        gain, better = rows["psnr"] - base["psnr"], rows["ssim"] > base["ssim"].reindex(rows.index)
         changes = ("", "", "") if name == BASELINE else (
             f"{gain.mean():+.2f}", f"{gain.min():+.2f}", f"{better.sum()} of {len(better)}"
         )  # fmt: skip
@@ -240,5 +251,5 @@ def size_table(rows: Sequence[Row]) -> Table | None:
             for key in ("delta_suvmax_percent", "delta_suvmean_percent"):
                 errors = mine.loc[mine["method"] == name, key].dropna()
                 cells.append(Cell(f"{errors.mean():+.1f} +- {errors.std(ddof=0):.1f}" if len(errors) else ""))
-    lines = ("By the lesion's size, mean +- standard deviation of the errors:",)
+    lines = ("By the lesion's volume within the slices, mean +- standard deviation of the errors:",)
     return Table(tuple(heading), tuple(map(tuple, body.values())), lines)
