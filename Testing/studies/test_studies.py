@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from tiny import table, write_phantom
 
 from PETSuperResLib.cli import run
+from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.blobs import find_blobs as blobs_of
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.sampling import PROFILES
@@ -136,7 +137,7 @@ def test_the_area_under_the_curve_is_the_chance_that_a_true_blob_has_more_eviden
 
 @pytest.mark.slow
 def test_wrong_statements_on_an_image_are_tried_with_its_header_as_the_truth(data, prior_file, tmp_path):
-    chosen = {"references": ["real"], "limit": 1, "slices": 3, "prior": prior_file}
+    chosen = {"references": ["real"], "slices": 3, "prior": prior_file}
     cohort = subjects.Cohort(data, **chosen, protocol="mct-osem", input="image")
     robustness.robustness_study(cohort, tmp_path, quality="draft")
     found = {r["variant"]: float(r["change_db"]) for r in table(tmp_path / "robustness.csv")}
@@ -188,6 +189,22 @@ def test_only_what_the_reference_lacks_is_a_false_lesion(flat, height, spots):
     lesions[:2, 28:33, 20:25] = True
     assert false_lesions(truth, result, body, lesions, (2.0, 2.0))[2] == 1
     assert false_lesions(truth, result, body, np.ones_like(body), (2.0, 2.0)) == (0, 0.0, 0)
+
+
+def test_false_lesions_on_either_side_of_a_slice_with_a_lesion_are_two(flat):
+    truth, body = flat
+    result, lesions = truth.copy(), np.zeros_like(body)
+    result[:, 28:33, 38:43] += 0.8
+    lesions[1, 28:33, 20:25] = True
+    assert false_lesions(truth, result, body, lesions, (2.0, 2.0))[::2] == (2, 2)
+
+
+def test_another_patients_ct_is_of_no_subject_of_the_same_patient():
+    chosen = [subjects.Subject(name, {}, lambda: None, kind) for kind, name in
+              (("real", "A"), ("sharp", "A"), ("sharp", "torso_1"))]  # fmt: skip
+    assert [robustness._another(chosen, n).name for n in range(3)] == ["torso_1", "torso_1", "A"]
+    with pytest.raises(InputError, match="choose two patients or more"):
+        robustness._another(chosen[:2], 0)
 
 
 @pytest.mark.slow

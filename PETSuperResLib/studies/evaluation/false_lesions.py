@@ -50,5 +50,6 @@ def false_lesions(
         return 0, 0.0, 0
     shown = contrast(result[free], body[free], spacing)
     there = contrast(truth[free], body[free], spacing)
-    ratio = np.where(there > 0, shown / np.maximum(there, 1.0), 0.0)
+    ratio = np.zeros(truth.shape)  # 0 in slices with a lesion, which part the spots on either side
+    ratio[free] = np.where(there > 0, shown / np.maximum(there, 1.0), 0.0)
     return int(ndimage.label(ratio >= FALSE)[1]), float(ratio.max()), int(free.sum())

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...device import pick_device
 from ...dispersion import with_measured_dispersion
+from ...errors import InputError
 from ...files import write_csv, write_text
 from ...physics.measurement import Measurement
 from ...prior import Prior
@@ -99,7 +100,7 @@ def robustness_study(
     rows: list[dict[str, Any]] = []
     blobs: list[dict[str, Any]] = []
     for number, subject in enumerate(chosen):
-        other = chosen[(number + 1) % len(chosen)]
+        other = _another(chosen, number)
         report(f"{subject.name} ({subject.reference})", number / len(chosen))
         found, seen = _one(subject, other, cohort, quality, prior)
         rows, blobs = rows + found, blobs + seen
@@ -109,6 +110,14 @@ def robustness_study(
         write_robustness(out, rows, blobs, [*heading("Robustness", command, prior), progressed, ""], quality)
     report("done", 1.0)
     return out / "robustness.md"
+
+
+def _another(chosen: Sequence[Subject], number: int) -> Subject:
+    """The next subject of another anatomy: own PET and painted uptake of a patient have the same CT."""
+    others = [one for one in (*chosen[number + 1 :], *chosen[:number]) if one.name != chosen[number].name]
+    if not others:
+        raise InputError("Another patient's CT is tried, too: choose two patients or more, or a torso.", "limit")
+    return others[0]
 
 
 def _one(
