@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny import small_phantom, table, tiny_prior
+from tiny import small_phantom, table, tiny_prior, write_phantom
 
+from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.intervals import PET_ALONE, STRATA_ML, read_calibration
 from PETSuperResLib.studies.evaluation import lesions
 from PETSuperResLib.studies.evaluation.lesion_report import coverage, lesions_lines
@@ -131,6 +132,36 @@ def test_the_study_writes_its_tables_and_its_calibration(scan, tmp_path, monkeyp
     text = written.read_text()
     assert "| sinogram | 1 to 10 mL |" in text and "| sinogram | standard | 100 | 25 |" in text
     assert len(table(tmp_path / "out" / "lesions.csv")) == 100 and (tmp_path / "out" / "lesions.png").is_file()
+
+
+def test_segments_that_were_recovered_too_faint_are_counted(scan, tmp_path, monkeypatch):
+    """They are no lesions by what was recovered, some are by the truth: a table without them would hide that."""
+    rows = painted_rows(100)
+    for row, truth in zip(rows[:3], (6.0, 3.0, 1.0), strict=True):
+        row |= {"suvmean": 1.2, "background": 1.0, "true_suvmean": truth}
+    rows[3] |= {"volume_ml": 0.01, "suvmean": 1.2, "background": 1.0, "true_suvmean": 6.0}  # too small
+    monkeypatch.setattr(lesions, "scans", lambda *_: [scan])
+    monkeypatch.setattr(lesions, "scan_rows", lambda *_: rows)
+    prior = tiny_prior(tmp_path)
+    monkeypatch.setattr(lesions.Prior, "load", lambda *_: prior)
+    text = lesions.lesions_study(tmp_path / "out", "data").read_text()
+    assert "| sinogram | standard | 96 |" in text and "true contrast of 1.5 or more" in text
+    assert "| sinogram | 3 | 2 | " in text.partition("## Left out")[2]
+
+
+def test_a_folder_without_cts_is_told(tmp_path):
+    """Its anatomies would be missing in the table, and in a calibration, without a word."""
+    (tmp_path / "split.json").write_text('{"test": ["one"]}')
+    write_phantom(tmp_path / "one")
+    with pytest.raises(InputError, match=r"none has no folder with CT_HU.nii.gz"):
+        lesions.scans("test", tmp_path, tmp_path / "none")
+
+
+def test_a_damaged_kept_result_is_made_again(scan, tmp_path):
+    found = lesions.scan_rows(scan, prior := tiny_prior(tmp_path), "draft", tmp_path, "cpu")
+    (kept,) = tmp_path.glob("*.json")
+    kept.write_text(kept.read_text()[:100])
+    assert lesions.scan_rows(scan, prior, "draft", tmp_path, "cpu") == found
 
 
 def test_the_calibration_leaves_protocols_out(scan, tmp_path, monkeypatch):

@@ -51,6 +51,28 @@ def lesions_lines(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def faint_lines(rows: Sequence[Row], contrast: float) -> list[str]:
+    """What was left out as its recovered SUVmean is below ``contrast`` times the surroundings, though some is hotter.
+
+    ``rows`` are of such segments; the values that they have are told all the same, with a note.
+    """
+    heads = ("Input", "segments", f"true contrast of {contrast:g} or more", "of these told", "SUVmean covered")
+    true, body = [row for row in rows if row["mask"] == "true"], []
+    for kind in dict.fromkeys(row["input"] for row in true):
+        mine = [row for row in true if row["input"] == kind]
+        hot = [row for row in mine if row["true_suvmean"] >= contrast * row["background"]]
+        told = [row for row in hot if row.get("suvmean_low") is not None]
+        held = sum(row["suvmean_low"] <= row["true_suvmean"] <= row["suvmean_high"] for row in told)
+        body.append(tuple(Cell(str(cell)) for cell in (kind, len(mine), len(hot), len(told), held)))
+    if not body:
+        return []
+    text = (
+        f"Not in the tables above: their recovered SUVmean is below {contrast:g} times the surroundings (true masks). "
+        "Those that are told have a note that such contrast is outside the calibration."
+    )
+    return ["## Left out", "", text, "", *markdown(Table(heads, tuple(body))), ""]
+
+
 def _table(rows: Sequence[Row], title: str, group: Callable[[Row], str]) -> list[str]:
     heads = ("Input", title, "lesions", "anatomies", "PET", "result", "recovered", "signed", "width %")
     body = []

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from ...cohort.case import Case
 from ...cohort.manifest import split_cases
 from ...device import pick_device
+from ...errors import InputError
 from ...files import atomic_path, fingerprint, hash_of
 from ...inputs import Inputs
 from ...phantoms.anatomy import anatomy_of
@@ -119,6 +120,8 @@ def lesion_subjects(
     thin = [_torso(REGIONS[n % regions], first + n) for n in range(torsos)]
     thick = [_torso(REGIONS[n % regions], first + 50 + n, THICK_MM) for n in range(torsos // 3)]
     cases, folders = split_cases(data, part), [] if cts is None else sorted(Path(cts).glob("*/CT_HU.nii.gz"))
+    if cts is not None and not folders:
+        raise InputError(f"{cts} has no folder with CT_HU.nii.gz: give a folder of such folders.", "cts")
     mine = folders[list(PARTS).index(part) :: 2]
     painted = [_patient(case, first + 100 * n + m) for n in range(paintings) for m, case in enumerate(cases, 100)]
     painted += [_ct(file, first + 100 * n + m) for n in range(paintings) for m, file in enumerate(mine, 150)]

@@ -39,7 +39,7 @@ from ...progress import Callback, Reporter
 from ...vendor_strings import FDG
 from ...version import __version__
 from ...volume import Volume
-from .lesion_report import lesions_figure, lesions_lines
+from .lesion_report import faint_lines, lesions_figure, lesions_lines
 from .lesion_scenes import LEAST_ML, Scan, scans
 from .summary import heading
 
@@ -86,19 +86,23 @@ def lesions_study(
     if calibrate:
         chosen = [scan for scan in chosen if scan.condition not in UNSEEN]
     rows: list[Row] = []
+    faint: list[Row] = []
     for number, scan in enumerate(chosen):
         report(f"{scan.subject.name}, {scan.condition}", number / len(chosen))
-        rows += [row for row in scan_rows(scan, loaded, quality, out / "kept", device) if is_lesion(row)]
+        found = scan_rows(scan, loaded, quality, out / "kept", device)
+        rows += [row for row in found if is_lesion(row)]
+        faint += [row for row in found if row["volume_ml"] >= LEAST_ML and not is_lesion(row)]
         write_csv(out / "lesions.csv", rows, COLUMNS)
     report("done", 1.0)
     if calibrate:
         made: dict[str, Any] = {"command": command, "version": __version__, "quality": quality}
         made |= {"tails": TAILS, "left_out": UNSEEN, "seeds": sorted({s.seed for s in chosen})}
         return write_text(out / CALIBRATION, to_json(calibrated(rows, made).to_dict()))
-    rows = [row | calibrated_row(row, calibration()) for row in rows]
+    rows, faint = ([row | calibrated_row(row, calibration()) for row in some] for some in (rows, faint))
     write_csv(out / "lesions.csv", rows, COLUMNS)
     lesions_figure(out / "lesions.png", rows)
-    return write_text(out / "lesions.md", "\n".join([*heading("Lesions", command, loaded), *lesions_lines(rows)]))
+    lines = [*lesions_lines(rows), *faint_lines(faint, LEAST_CONTRAST)]
+    return write_text(out / "lesions.md", "\n".join([*heading("Lesions", command, loaded), *lines]))
 
 
 def scan_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str) -> list[Row]:
@@ -109,8 +113,11 @@ def scan_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str)
     decides = scan.decides(prior, quality) | {"pet_alone": UPDATES, "columns": COLUMNS}
     file = folder / f"{hash_of(decides)}.json"
     if file.is_file():
-        kept: list[Row] = json.loads(file.read_text(encoding="utf-8"))
-        return kept
+        try:
+            kept: list[Row] = json.loads(file.read_text(encoding="utf-8"))
+            return kept
+        except ValueError:
+            pass  # cut short: made again
     pet, ct, labels = scan.subject.load()
     rows: list[Row] = []
     if labels is not None:
