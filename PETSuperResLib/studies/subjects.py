@@ -36,6 +36,7 @@ FRESH_SEED = 95_000  # of torsos that nothing was chosen on
 PIXEL_MM = 2.0
 CT_MARGIN_MM = 30.0  # around the body
 MIN_LESION_ML = 0.5  # smaller parts of a contour are specks of its resampling
+PART_ML = 1.0  # of a lesion that the slices cut; a smaller part is no small lesion
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def _painted_ct(ct: CT, seed: int, stack: int) -> Subject:
         spare = max(0, made.pet.shape[0] - CT_SLICES)
         first = round(spare * (stack + 0.5) / CT_STACKS)
         pet, shown, labels = (v.slices(first, first + CT_SLICES) for v in (made.pet, made.ct, made.labels))
+        labels = without_small_parts(labels, made.labels)
         return pet, shown, labels if labels.array.any() else None
 
     return Subject(
@@ -177,7 +179,10 @@ def ct_anatomy(ct: Volume, pixel_mm: float, slice_mm: float, seed: int) -> Anato
 
 
 def middle(subject: Subject, slices: int) -> Subject:
-    """The same subject with its PET cut to so many axial slices about the hottest one in the lesions."""
+    """The same subject with its PET cut to so many axial slices about the hottest one in the lesions.
+
+    The labels are those of the slices, by :func:`without_small_parts`.
+    """
 
     def load() -> tuple[Volume, Volume, Volume | None]:
         pet, ct, mask = subject.load()
@@ -186,9 +191,23 @@ def middle(subject: Subject, slices: int) -> Subject:
         first = int(np.argmax(hot.max((1, 2)))) - slices // 2
         first = max(0, min(first, pet.shape[0] - slices))
         part = pet.slices(first, first + slices)
-        return part, ct, None if mask is None else mask.resample_to(part, "nearest")
+        return part, ct, None if mask is None else without_small_parts(mask.resample_to(part, "nearest"), mask)
 
     return replace(subject, load=load, decides=subject.decides | {"slices": slices})
+
+
+def without_small_parts(part: Volume, whole: Volume) -> Volume:
+    """Labels of some slices without lesions of which these hold a part only, of less than :data:`PART_ML`.
+
+    The largest of all stays.
+    """
+    array = part.array.copy()
+    held = {n: float((array == n).sum()) * part.voxel_ml for n in np.unique(array) if n > 0}
+    for n, ml in held.items():
+        cut = ml < 0.99 * float((whole.array == n).sum()) * whole.voxel_ml
+        if cut and ml < PART_ML and ml < max(held.values()):
+            array[array == n] = 0
+    return part.with_array(array, "label")
 
 
 def _facts(case: Case) -> dict[str, Any]:

@@ -225,6 +225,20 @@ def test_a_subject_is_cut_about_its_hottest_lesion(data):
     assert part.array[labels.array > 0].max() == pet.array[inside].max()
 
 
+def test_a_small_part_of_a_lesion_that_the_slices_cut_is_no_small_lesion():
+    pet, ct = body(0, (20, 24, 24))
+    labels = np.zeros(pet.shape, np.float32)
+    labels[8:13, 8:13, 8:13], pet.array[10, 10, 10] = 1, 9.0
+    labels[13:18, 14:17, 14:17] = 2  # 5.6 mL, of which the slices hold none but the first
+    labels[9, 18, 8:11] = 3  # 0.4 mL, whole
+    labels[0:9, 4:6, 4:6] = 4  # 4.5 mL, of which one slice is left
+    subject = subjects.Subject("drawn", {}, lambda: (pet, ct, pet.with_array(labels, "label")))
+    cut = subjects.middle(subject, 6).load()[2].array  # from slice 7 on, to slice 12
+    assert set(np.unique(cut)) == {0, 1, 3, 4} and (cut == 4).sum() == 8
+    cut = subjects.middle(subject, 4).load()[2].array
+    assert set(np.unique(cut)) == {0, 1, 3}
+
+
 def test_a_run_on_some_slices_takes_them_of_every_subject(data, prior_file, tmp_path):
     evaluate(data, tmp_path, settings=["standard"], methods=["lr"], prior=prior_file, slices=3)
     evaluate(data, tmp_path / "all", settings=["standard"], methods=["lr"], prior=prior_file)
