@@ -7,6 +7,7 @@ import io
 import os
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.prior import Prior
+from PETSuperResLib.studies.evaluation import tables
 from PETSuperResLib.studies.evaluation.expectations import expectations
 from PETSuperResLib.studies.evaluation.figures import lesion_figure, method_figure, seconds_figure
 from PETSuperResLib.studies.evaluation.paper_tables import beside_paper, published
@@ -129,6 +131,14 @@ def test_five_patients_earn_no_star():
 def test_a_mixed_difference_earns_no_star():
     rows = [metric(f"P{n}", m, 30 + n + d) for n in range(6) for m, d in (("a", (-1) ** n * 0.5), ("b", 0.1))]
     assert not any(row[1].star for row in metric_table(rows).rows)
+
+
+def test_a_case_in_which_two_methods_are_equal_counts_for_no_star(monkeypatch):
+    """Oracles may choose the same image; scipy 1.12, which is allowed, gives five equal signs and a tie p = 0.043."""
+    rows = cohort({"a": 0.0, "b": 2.0})
+    rows[0] |= {name: rows[1][name] for name in ("psnr", "ssim", "nmse", "psnr_body")}
+    monkeypatch.setattr(tables, "wilcoxon", lambda *_: SimpleNamespace(pvalue=0.043))
+    assert not any(cell.star for row in metric_table(rows).rows for cell in row)
 
 
 def test_patients_are_paired_by_name_not_by_order():
