@@ -61,12 +61,34 @@ def test_progress_preview_and_result(panel, host, fake, case):
 
 
 def test_long_texts_do_not_widen_the_panel(panel, host):
-    labels = [getattr(panel.ui, f"{name}Label") for name in ("lesions", "resolution", "prior", "followUp")]
+    labels = [getattr(panel.ui, f"{name}Label") for name in ("lesions", "units", "resolution", "prior", "followUp")]
     before = panel.parent.minimumSizeHint().width()
     for label in labels:
         label.setText("All: a noise that is outside of what was calibrated, so that the interval is wider.\n" * 6)
         host.spin(0.1)
         assert panel.parent.minimumSizeHint().width() == before < 500
+
+
+@pytest.mark.parametrize("width", [450, 600])
+@pytest.mark.parametrize("lines", [1, 5])
+def test_texts_have_the_height_of_their_lines_in_a_panel_of_any_width(panel, host, width, lines):
+    """Also when Qt has asked for the height of a section at other widths: no line is cut, and no gap is left."""
+    ui = panel.ui
+    ui.advancedButton.collapsed = False
+    ui.unitsForm.setVisible(True)
+    ui.unitsButton.setVisible(True)
+    labels = {name: getattr(ui, f"{name}Label") for name in ("units", "resolution", "prior")}
+    for label in labels.values():
+        label.setText("The header does not say whether the reconstruction modelled the PSF: state what is known. " * lines)
+    host.window.setPanelWidth(width)
+    host.spin(0.1)
+    for section in ("inputs", "scanner", "advanced"):
+        layout = getattr(ui, f"{section}Button").layout()
+        for other in (layout.sizeHint().width(), 300, 900):
+            layout.heightForWidth(other)
+        layout.setGeometry(layout.geometry())
+    heights = {name: (label.height, label.heightForWidth(label.width)) for name, label in labels.items()}
+    assert all(needed <= height < needed + 20 for height, needed in heights.values()), heights
 
 
 def test_cancel_leaves_nothing_behind(panel, host, fake, case):

@@ -40,6 +40,7 @@ def test_the_lesion_table_follows_the_segments(panel, host, fake, case, result):
     panel.ui.plotMeasureComboBox.setCurrentIndex(2)
     host.spin(0.05)
     assert shown(panel, 0)[2:5] == ["4.00", "4.00", "8.00"] and "SUVmean [g/mL]: PET 4.00" in tip(panel, 0)
+    assert tip(panel, 0).startswith("1 Liver\n")
     hot = case.segments.GetSegmentation().GetNthSegmentID(0)
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(case.segments, hot, case.pet)
     mask[:] = case.labels.array == 2  # redraw the first segment over the second lesion

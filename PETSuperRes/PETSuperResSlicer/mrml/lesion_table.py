@@ -132,7 +132,7 @@ def _about(name: str) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Shown:
-    """Of a lesion the texts under :data:`HEADINGS`, what is not to be trusted, and every measure in lines."""
+    """Of a lesion the texts under :data:`HEADINGS`, what is not to be trusted, and name and every measure in lines."""
 
     texts: list[str]
     doubts: str
@@ -161,7 +161,7 @@ def cells(measured: Measured, measure: str) -> list[Shown]:
         texts += [short(row[f"{image}_{measure}"]) for image in ("pet", "pet_on_grid", "sr")]
         texts += [f"{short(recovered)}{interval}", short(row["evidence_sigma"])]
         own = " ".join(one for one in _sentences(row["doubts"]) if one not in shared)
-        found.append(Shown(texts, own, _all_measures(row)))
+        found.append(Shown(texts, own, f"{texts[0]}\n{_all_measures(row)}"))
     return found
 
 

@@ -49,6 +49,7 @@ class LesionsPanel(VTKObservationMixin):
         table.setHorizontalHeaderLabels(lesions.HEADINGS)
         for column, tip in enumerate(lesions.TIPS):
             table.horizontalHeaderItem(column).setToolTip(_(tip))
+        table.horizontalHeaderItem(0).setTextAlignment(qt.Qt.AlignLeft | qt.Qt.AlignVCenter)  # its beginning is seen
         self._line = qt.QFontMetrics(table.font).lineSpacing()  # the table is filled before it is shown
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)

@@ -123,13 +123,16 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         self.setWindowTitle("3D Slicer (host)")
         self._panel = QtWidgets.QScrollArea()
         self._panel.setWidgetResizable(True)
-        self._panel.setMinimumWidth(520)
         splitter = QtWidgets.QSplitter()
         splitter.addWidget(self._panel)
         splitter.addWidget(layouts.viewport())
         splitter.setStretchFactor(1, 1)
         self.setCentralWidget(splitter)
         self.resize(1400, 900)
+
+    def setPanelWidth(self, width: int) -> None:
+        """Give the panel a width in pixels, until :meth:`showPanel`."""
+        self._panel.setFixedWidth(width)
 
     def moduleSelector(self) -> Any:
         """Of the list of modules there is only this."""
@@ -143,6 +146,8 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
 
     def showPanel(self, widget: Any) -> None:
         """Put a module's panel into the window."""
+        self._panel.setMinimumWidth(520)
+        self._panel.setMaximumWidth(16777215)
         old = self._panel.takeWidget()
         if old is not None:
             old.setParent(None)

@@ -15,13 +15,14 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     """A header that shows or hides what lies below it."""
 
     contentsCollapsed = QtCore.Signal(bool)
-    HEADER = 24
+    HEADER, REST = 24, 10  # pixels
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._hidden: list[Any] = []
         self.setCheckable(True)
         self.setChecked(True)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Preferred)
         self.setContentsMargins(0, self.HEADER, 0, 0)
         raw(self, "toggled").connect(self._toggle)
 
@@ -35,7 +36,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
             self._hidden = [c for c in children if not c.isHidden()]
             for child in self._hidden:
                 child.setVisible(False)
-        self.setMaximumHeight(16777215 if checked else self.HEADER)
+        self.setMaximumHeight(16777215 if checked else self.HEADER + self.REST)
         raw(self, "contentsCollapsed").emit(not checked)
 
     def setCollapsed(self, collapsed: bool) -> None:
@@ -49,28 +50,16 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     def hitButton(self, position: Any) -> bool:
         return position.y() < self.HEADER
 
-    def _open_layout(self) -> Any:
-        return self.layout() if self.isChecked() else None
-
     def sizeHint(self) -> Any:
-        layout = self._open_layout()
-        return self._with_header(layout.sizeHint() if layout is not None else None)
-
-    def hasHeightForWidth(self) -> bool:
-        layout = self._open_layout()
-        return layout is not None and layout.hasHeightForWidth()
-
-    def heightForWidth(self, width: int) -> int:
-        layout = self._open_layout()
-        return self.HEADER + (layout.heightForWidth(width) if layout is not None else 0)
+        """As in CTK: of the layout, which knows the header as a margin; closed, the header and CTK's rest below it."""
+        if not self.isChecked():
+            return QtCore.QSize(120, self.HEADER + self.REST)
+        return super().sizeHint().expandedTo(QtCore.QSize(120, self.HEADER + self.REST))
 
     def minimumSizeHint(self) -> Any:
-        layout = self._open_layout()
-        return self._with_header(layout.minimumSize() if layout is not None else None)
-
-    def _with_header(self, size: Any) -> Any:
-        inside = QtCore.QSize(120, 0) if size is None else size
-        return QtCore.QSize(max(120, inside.width()), inside.height() + self.HEADER)
+        if not self.isChecked():
+            return self.sizeHint()
+        return super().minimumSizeHint().expandedTo(QtCore.QSize(120, self.HEADER))
 
     def event(self, event: Any) -> bool:
         if event.type() == QtCore.QEvent.Type.LayoutRequest:
