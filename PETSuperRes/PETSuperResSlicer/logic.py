@@ -148,10 +148,11 @@ class PETSuperResLogic(_Base):
         pet = replace(pet, metadata={**header_of(petNode), **pet.metadata})
         scanner = None if options.get("measurement") else preset  # a measurement holds its own
         request = Request(pet, ct, scanner, quality, **options)
-        scene = petNode.GetScene() or slicer.mrmlScene
+        scene, checksum = petNode.GetScene() or slicer.mrmlScene, mrml.voxel_sum(petNode)
 
         def finish(volumes: dict[str, Any], report: dict[str, Any]) -> Any:
             node = add_result((petNode, ctNode, scene), volumes, request, report)
+            provenance.set_voxels_of_pet(node, checksum)
             self._sinograms = {known: one for known, one in self._sinograms.items() if known.GetScene() is not None}
             if request.measurement is not None:
                 self._sinograms[node] = request.measurement
@@ -234,7 +235,7 @@ class PETSuperResLogic(_Base):
         """
         from PETSuperResSlicer.worker.recovery import Recovery
 
-        data = provenance.data_of(srNode, self._sinograms.get(srNode))
+        data = self._data_of(srNode)
         if self._recovery is None:
             self._recovery = Recovery()
         self._recovery.start(
@@ -251,12 +252,22 @@ class PETSuperResLogic(_Base):
         if self._recovery is not None:
             self._recovery.drop()
 
+    def _data_of(self, srNode: Any) -> dict[str, Any]:
+        """What the lesions of a result are recovered from; raises :class:`InputError` where that is not at hand."""
+        from PETSuperResSlicer.mrml.volumes import changed_since
+
+        data = provenance.data_of(srNode, self._sinograms.get(srNode))
+        changed = changed_since(srNode, data["pet"]) if "pet" in data else ""
+        if changed:
+            raise InputError(changed)
+        return data
+
     def _with_recovered(self, srNode: Any, measured: Any) -> Any:
         """Measured lesions with what is recovered of them in this process, as they are where the data are lacking."""
         from PETSuperResSlicer.mrml.recovered import recovered
 
         try:
-            data = provenance.data_of(srNode, self._sinograms.get(srNode))
+            data = self._data_of(srNode)
         except InputError:
             return measured
         return measured.recovered(recovered(srNode, data, measured.segments, measured.threshold))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import slicer
-from panel_case import choose, give, make_case, nodes_in_scene
+from panel_case import choose, give, make_case, nodes_in_scene, warp
 from PETSuperResSlicer import dependencies as dependencies
 from PETSuperResSlicer.mrml import inputs as inputs
 from PETSuperResSlicer.mrml import volumes as mrml
@@ -67,6 +67,14 @@ def _no_pet_voxels(panel, case):
     panel.ui.petSelector.setCurrentNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Hollow"))
 
 
+def _warped_pet(panel, case):
+    case.pet.SetAndObserveTransformNodeID(warp().GetID())
+
+
+def _warped_ct(panel, case):
+    case.ct.SetAndObserveTransformNodeID(warp().GetID())
+
+
 def _unknown_units(panel, case):
     case.pet.SetVoxelValueUnits(None)
 
@@ -94,8 +102,10 @@ SEEN_AT_APPLY = (_mr_as_ct, _other_patient, _other_subject, _empty_roi, _no_prio
         (_other_patient, "'PET' and 'CT' are of different patients: choose the CT of this PET."),
         (_other_subject, "'PET' and 'CT' are of different patients: choose the CT of this PET."),
         (_empty_roi, "Region 'Nothing' is empty: place the ROI around the part to reconstruct, or clear it."),
-        (_no_pet_voxels, "'Hollow' cannot be used: no voxels: load the image again."),
+        (_no_pet_voxels, "'Hollow' has no voxels: load the image again."),
         (_no_voxels, "'Hollow' has no voxels: load the image again."),
+        (_warped_pet, "'PET' is under a non-linear transform: harden it first (Data module)."),
+        (_warped_ct, "'CT' is under a non-linear transform: harden it first (Data module)."),
         (_unknown_units, "are they SUV?): press 'They are SUV' under the PET if that is so"),
         (_no_prior, "No prior at /nowhere/prior.safetensors: give a .safetensors file"),
         (

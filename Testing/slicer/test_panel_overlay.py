@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 from panel_case import choose, finer
-from PETSuperResSlicer.mrml import overlay
+from PETSuperResSlicer.mrml import overlay, provenance
 
 
 @pytest.fixture
@@ -52,6 +52,16 @@ def test_the_effect_of_the_ct_has_colours_about_0_that_reach_its_largest_values(
     display = overlay.maps_of(checked)["ct_effect"].GetDisplayNode()
     top = float(np.abs(slicer.util.arrayFromVolume(overlay.maps_of(checked)["ct_effect"])).max())
     assert display.GetLevel() == 0 and 0.5 * top < display.GetWindow() / 2 <= top
+
+
+def test_a_deleted_map_is_not_offered_and_the_views_come_back(panel, host, checked):
+    box, before = panel.ui.overlayComboBox, layers()
+    names = [box.itemText(n) for n in range(box.count)]
+    box.setCurrentIndex(1)
+    slicer.mrmlScene.RemoveNode(panel.params.result.GetNodeReference(provenance.MAPS["evidence"].role))
+    host.spin(0.1)
+    assert [box.itemText(n) for n in range(box.count)] == [n for n in names if "Evidence" not in n]
+    assert box.currentIndex == 0 and layers() == before
 
 
 def test_segments_are_outlines_over_a_map(panel, checked):

@@ -62,6 +62,21 @@ def test_another_segmentation_is_measured_when_it_is_chosen(panel, host, fake, c
     assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 0)
 
 
+def test_voxels_changed_from_the_console_are_measured_and_the_result_is_told_to_be_of_others(panel, host, case, result):
+    """As of another frame of a sequence; ``arrayFromVolumeModified`` tells less than other changes do."""
+    before, other = float(text(panel, 0, 2)), "no longer has the voxels that this result was made from"
+    assert other not in panel.ui.lesionsLabel.text
+    for what in ("noise", "resolution"):
+        result.SetAttribute(f"PETSuperRes.report.{what}", "{}")  # without them nothing is recovered anyhow
+    slicer.util.arrayFromVolume(case.pet)[:] *= 3
+    slicer.util.arrayFromVolumeModified(case.pet)
+    assert host.spin(5, until=lambda: float(text(panel, 0, 2)) == pytest.approx(3 * before, rel=0.01))
+    shown = panel.ui.lesionsLabel.text.splitlines()
+    assert [line.startswith(f"'PET' {other}") for line in shown].count(True) == 1 and "Nothing is recovered." in shown
+    case.pet.SetName("PET of another day")
+    assert host.spin(5, until=lambda: "'PET of another day'" in panel.ui.lesionsLabel.text)
+
+
 def test_a_stroke_of_changes_is_measured_once(panel, host, fake, case, result, monkeypatch):
     calls, measure = [], lesions.measure
 

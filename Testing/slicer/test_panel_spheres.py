@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import slicer
-from panel_case import choose, finish, nodes_in_scene
+from panel_case import choose, finish, nodes_in_scene, warp
 from PETSuperResSlicer.mrml import spheres
 from PETSuperResSlicer.mrml import volumes as mrml
 from PySide6 import QtCore, QtTest
@@ -169,6 +169,19 @@ def test_other_voxels_are_measured_again(panel, host, chosen):
     slicer.util.updateVolumeFromArray(chosen.pet, 2 * slicer.util.arrayFromVolume(chosen.pet))
     host.spin(0.1)
     assert next(iter(panel.spheres.figures.values()))[0].suvmean == pytest.approx(2 * before, rel=1e-5)
+
+
+def test_voxels_changed_from_the_console_are_measured_and_a_warp_is_told(panel, host, chosen):
+    slicer.util.arrayFromVolume(chosen.pet)[:] = 5.0
+    slicer.util.arrayFromVolumeModified(chosen.pet)
+    place(panel, host, middle(chosen))
+    slicer.util.arrayFromVolume(chosen.pet)[:] = 7.0
+    slicer.util.arrayFromVolumeModified(chosen.pet)
+    assert host.spin(2, until=lambda: panel.ui.spheresTable.item(0, 2).text() == "7.00")
+    chosen.pet.SetAndObserveTransformNodeID(warp().GetID())
+    host.spin(0.3)
+    assert "under a non-linear transform: harden it first" in panel.ui.spheresLabel.text
+    assert "outside" not in panel.ui.spheresLabel.text
 
 
 def test_a_pet_that_is_not_suv_is_not_measured(panel, host, chosen):

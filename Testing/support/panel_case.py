@@ -101,6 +101,24 @@ def finish(panel, host, fake, case, factor=2.0):
     host.spin(0.05)
 
 
+def warp():
+    """A transform that is not linear, in the scene."""
+    import slicer
+    import vtk
+
+    start, end = vtk.vtkPoints(), vtk.vtkPoints()
+    for x, y, z in ((0, 0, 700), (10, 0, 700), (0, 10, 700), (0, 0, 720), (10, 10, 710)):
+        start.InsertNextPoint(x, y, z)
+        end.InsertNextPoint(x + 1 + 0.01 * x * y, y, z)
+    spline = vtk.vtkThinPlateSplineTransform()
+    spline.SetSourceLandmarks(start)
+    spline.SetTargetLandmarks(end)
+    spline.SetBasisToR()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "Warp")
+    node.SetAndObserveTransformToParent(spline)
+    return node
+
+
 def text(panel, row, column):
     return panel.ui.lesionsTable.item(row, column).text()
 

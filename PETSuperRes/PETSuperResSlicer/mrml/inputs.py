@@ -14,7 +14,7 @@ from PETSuperResLib.errors import GeometryError, InputError, PETSuperResError
 from PETSuperResLib.lesions.segments import region_around
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml.segments import masks_from_node
-from PETSuperResSlicer.mrml.volumes import ras_bounds, unit_of_node
+from PETSuperResSlicer.mrml.volumes import ras_bounds, unit_of_node, voxels_of_node
 
 
 def dicom_values(node: Any, *tags: str) -> list[str]:
@@ -145,8 +145,8 @@ def check_nodes(pet: Any, ct: Any) -> None:
     lacking = missing(pet, ct)
     if lacking:
         raise InputError(lacking)
-    if ct.GetImageData() is None or not ct.GetImageData().GetNumberOfPoints():
-        raise InputError(f"'{ct.GetName()}' has no voxels: load the image again.")
+    for node in (ct, pet):
+        voxels_of_node(node)
     other = _other_than_ct(ct)
     if other:
         raise InputError(f"'{ct.GetName()}' is {other}, not a CT: choose the CT of this PET.")

@@ -92,6 +92,8 @@ def measure(
                 continue
             skip = image != "pet"
             found += measures.measure_lesions(volumes[image], [segment], threshold=threshold, skip_outside=skip)
+    changed = mrml.changed_since(result, pet)
+    notes = [*([changed] if changed else []), *notes]
     centres = [segment.centre() for segment in segments]
     return Measured(columns, [(-x, -y, z) for x, y, z in centres], tuple(notes), tuple(segments), threshold)
 

@@ -114,6 +114,16 @@ def suv_evidence(node: Any) -> dict[str, Any]:
     return dict(json.loads(node.GetAttribute("PETSuperRes.suv") or "{}"))
 
 
+def set_voxels_of_pet(node: Any, checksum: str) -> None:
+    """Write the checksum of the PET's voxels that a result was made from."""
+    node.SetAttribute("PETSuperRes.PETvoxels", checksum)
+
+
+def voxels_of_pet(node: Any) -> str:
+    """The checksum of the PET's voxels that a result was made from; empty where it is not known."""
+    return node.GetAttribute("PETSuperRes.PETvoxels") or ""
+
+
 def inputs_of(result: Any) -> tuple[Any, Any]:
     """(PET, CT) of a result; None where one was deleted."""
     return result.GetNodeReference(PET), result.GetNodeReference(CT)

@@ -6,6 +6,7 @@ the measured position is that of the slice views; results need no transform.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,27 @@ def ras_bounds(node: Any) -> np.ndarray:
     bounds = [0.0] * 6
     node.GetRASBounds(bounds)
     return np.reshape(bounds, (3, 2)).T
+
+
+def state_of(nodes: Iterable[Any]) -> tuple[Any, ...]:
+    """What changes with the voxels or the name of volumes, also where ``arrayFromVolumeModified`` tells no more."""
+    return tuple((node.GetName(), node.GetImageData() and node.GetImageData().GetMTime()) for node in nodes)
+
+
+def voxel_sum(node: Any) -> str:
+    """A checksum of a volume's size and of up to a million of its voxels: another frame of a sequence has another."""
+    array = slicer.util.arrayFromVolume(node)
+    step = max(1, round((array.size / 1e6) ** (1 / 3)))
+    sample = np.ascontiguousarray(array[::step, ::step, ::step], np.float32)
+    return f"{array.shape} {zlib.crc32(sample):08x}"
+
+
+def changed_since(result: Any, pet: Any) -> str:
+    """A sentence where a PET no longer has the voxels that a result was made from, else an empty text."""
+    made_from = provenance.voxels_of_pet(result)
+    if not made_from or made_from == voxel_sum(pet):
+        return ""
+    return f"'{pet.GetName()}' no longer has the voxels that this result was made from: press Apply to make it anew."
 
 
 def to_world(node: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -14,6 +15,7 @@ from PETSuperResLib.files import write_text
 from PETSuperResLib.lesions.measures import MEASURES
 from PETSuperResSlicer.mrml import compare, lesion_chart, provenance
 from PETSuperResSlicer.mrml import lesion_table as lesions
+from PETSuperResSlicer.mrml.volumes import state_of
 from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.worker.steps import Steps
 
@@ -35,6 +37,7 @@ class LesionsPanel(VTKObservationMixin):
         self.measured: lesions.Measured | None = None
         self.steps = Steps()
         self._watched: tuple[Any, ...] = ()
+        self._seen: tuple[Any, ...] = ()  # the images' state
         self._lesion: list[int] = []  # the lesion of each row of the table
         self._measure = ""  # the one in the table
         self.timer = qt.QTimer()
@@ -85,6 +88,8 @@ class LesionsPanel(VTKObservationMixin):
                 for node in (pet, result):
                     for event in (node.ImageDataModifiedEvent, node.TransformModifiedEvent):
                         self.addObserver(node, event, self._schedule)
+                    self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._modified)
+                self._seen = state_of((pet, result))
                 self._schedule()
             else:
                 self.timer.stop()
@@ -101,6 +106,13 @@ class LesionsPanel(VTKObservationMixin):
         self.logic.dropRecovery()
         self.removeObservers()
         self._watched = ()
+
+    def _modified(self, *_unused: Any) -> None:
+        """An image has other voxels, changed from the console, or another name; or something else has changed."""
+        result, pet = self._watched[:2]
+        seen, self._seen = self._seen, state_of((pet, result))
+        if self._seen != seen:
+            self._schedule()
 
     def _schedule(self, *_unused: Any) -> None:
         self.timer.start()
@@ -128,7 +140,9 @@ class LesionsPanel(VTKObservationMixin):
 
         def failed(error: Exception) -> None:
             if watched == self._watched:
-                self._show(measured, _("Nothing is recovered: {error}").format(error=error))
+                known = str(error) in measured.notes
+                why = _("Nothing is recovered.") if known else _("Nothing is recovered: {error}").format(error=error)
+                self._show(measured, why)
 
         try:
             self.logic.recoverLesions(watched[0], measured, done, failed)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
 
 from PETSuperResSlicer.mrml import overlay
 from PETSuperResSlicer.mrml.provenance import MAPS
 
 
-class OverlayPanel:
+class OverlayPanel(VTKObservationMixin):
     """Fills the combo box with the maps of the result, and shows the chosen one."""
 
     def __init__(self, ui: Any) -> None:
+        VTKObservationMixin.__init__(self)
         self.ui, self.overlay = ui, overlay.Overlay()
         self._offered: tuple[Any, tuple[str, ...]] = (None, ())  # result, its maps
         ui.overlayComboBox.connect("currentIndexChanged(int)", self.on_chosen)
@@ -21,12 +24,24 @@ class OverlayPanel:
 
     def update(self, params: Any) -> None:
         """Follow the parameters."""
-        self._offer(None if params is None else params.result)
+        result = None if params is None else params.result
+        if result is not self._offered[0]:
+            self.removeObservers()
+            if result is not None:
+                self.addObserver(result.GetScene(), slicer.vtkMRMLScene.NodeRemovedEvent, self._removed)
+        self._offer(result)
 
     def close(self) -> None:
         """The scene closes."""
+        self.removeObservers()
         self.overlay.end()
         self._offer(None)
+
+    def _removed(self, *_unused: Any) -> None:
+        """A node was deleted: a map that is gone is not offered."""
+        result = self._offered[0]
+        if result is not None and result.GetScene() is not None:
+            self._offer(result)
 
     def _offer(self, result: Any) -> None:
         keys = () if result is None else tuple(overlay.maps_of(result))

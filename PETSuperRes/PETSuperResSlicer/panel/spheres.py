@@ -6,6 +6,7 @@ from typing import Any
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -13,6 +14,7 @@ from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.lesions.sphere import ML_MM, WIDE_MM, SphereFigures
 from PETSuperResSlicer.mrml import provenance, spheres
 from PETSuperResSlicer.mrml.lesion_table import jump_to
+from PETSuperResSlicer.mrml.volumes import state_of
 from PETSuperResSlicer.panel.status import Status
 
 DELAY_MS = 15  # from a movement to the numbers, at most, besides the time to measure
@@ -29,8 +31,10 @@ class SpheresPanel(VTKObservationMixin):
         self.ui, self.say = ui, status.say
         self.params: Any = None
         self.images: list[tuple[str, Any]] = []
+        self._seen: tuple[Any, ...] = ()  # the images' state
         self.list = spheres.SphereList(self._schedule)
         self.figures: dict[spheres.Placed, list[SphereFigures | None]] = {}  # in each image
+        self._refused: dict[str, str] = {}  # why an image cannot be measured, by its title
         self.timer = qt.QTimer()
         self.timer.setSingleShot(True)
         self.timer.setInterval(DELAY_MS)
@@ -70,6 +74,7 @@ class SpheresPanel(VTKObservationMixin):
             for _title, node in images:
                 for event in (node.ImageDataModifiedEvent, node.TransformModifiedEvent):
                     self.addObserver(node, event, self._images_changed)
+                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._modified)
             self._images_changed()
         for button in (self.ui.mlSphereButton, self.ui.wideSphereButton):
             button.setEnabled(bool(images) and hasattr(slicer.modules, "markups"))
@@ -79,7 +84,7 @@ class SpheresPanel(VTKObservationMixin):
         self.timer.stop()
         self.removeObservers()
         self.list.follow(None)
-        self.images, self.figures = [], {}
+        self.images, self.figures, self._refused = [], {}, {}
         self._show()
 
     def measure(self) -> None:
@@ -134,17 +139,23 @@ class SpheresPanel(VTKObservationMixin):
 
     def _measured(self, sphere: spheres.Placed) -> list[SphereFigures | None]:
         found: list[SphereFigures | None] = []
-        for _title, node in self.images:
+        for title, node in self.images:
             try:
                 found.append(spheres.figures(node, sphere.centre, sphere.diameter_mm))
             except PETSuperResError as error:
                 found.append(None)
-                self.say(_("Sphere {name}: {message}").format(name=sphere.name, message=error), status=False)
+                self._refused[title] = str(error)
         return found
 
     def _images_changed(self, *_unused: Any) -> None:
-        self.figures = {}
+        self.figures, self._refused = {}, {}
+        self._seen = state_of(node for _title, node in self.images)
         self._schedule()
+
+    def _modified(self, *_unused: Any) -> None:
+        """Voxels changed from the console, or something else of a node."""
+        if state_of(node for _title, node in self.images) != self._seen:
+            self._images_changed()
 
     def _schedule(self, *_unused: Any) -> None:
         if not self.timer.active:  # not put off by the next movement
@@ -179,13 +190,13 @@ class SpheresPanel(VTKObservationMixin):
         self.ui.spheresLabel.setVisible(bool(self._notes()))
 
     def _notes(self) -> list[str]:
-        """Which spheres lie outside an image, wholly or in part."""
+        """Which image cannot be measured and why, and which spheres lie outside one, wholly or in part."""
         cut = _("{share:.0f} % of {name} lies outside the {title}.")
-        return [
+        return list(self._refused.values()) + [
             str(cut.format(share=100 - 100 * (figures.share if figures else 0), name=sphere.name, title=title))
             for sphere, found in self.figures.items()
             for (title, _node), figures in zip(self.images, found, strict=True)
-            if figures is None or figures.share < WHOLE
+            if title not in self._refused and (figures is None or figures.share < WHOLE)
         ]
 
 
