@@ -170,7 +170,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             params, reasons = parameters_of(node)
             self.setParameterNode(params)
             for reason in reasons:
-                text = _("A number saved in the scene is not used. {reason}")
+                text = _("A setting saved in the scene is not used. {reason}")
                 self.status.say(text.format(reason=reason), error=True)
 
     def setParameterNode(self, params: Any) -> None:

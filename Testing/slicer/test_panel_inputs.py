@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+from mrml_scene import load_module
 from panel_case import PRESET, choose, finish, give, make_case
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
@@ -132,9 +133,30 @@ def test_a_scene_with_a_fwhm_that_no_image_has_opens_and_tells(host, tmp_path):
     scene.SetURL(str(tmp_path / "scene.mrml"))
     assert scene.Import()
     host.spin(0.1)
-    told = "A number saved in the scene is not used. A FWHM of 20 mm is that of no clinical PET image"
+    told = "A setting saved in the scene is not used. A FWHM of 20 mm is that of no clinical PET image"
     assert panel.params.fwhm == 0 == panel.ui.imageFwhmSpinBox.value and panel.params.samples == 3
     assert panel.ui.statusLabel.text.startswith(told) and told in panel.ui.logText.plainText
+    host.reset()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("preset", "Scanner of tomorrow", "The scanner 'Scanner of tomorrow' is not known"),
+        ("psf_modelled", "perhaps", "The PSF 'perhaps' is not known"),
+        ("quality", "BEST", "The quality 'BEST' is not known"),
+        ("plotMeasure", "SUVmedian", "The measure 'SUVmedian' is not known"),
+        ("samples", "many", "The setting samples 'many' is not known"),
+        ("scannerFwhm", "99.0", "The setting scannerFwhm of 99 is outside its limits"),
+    ],
+)
+def test_a_scene_of_another_version_opens_and_tells_what_it_does_not_know(host, fake, name, text, told):
+    host.reset()
+    load_module().PETSuperResLogic().getParameterNode().SetParameter(name, text)
+    panel = host.open_module()
+    found = panel.ui.statusLabel.text
+    assert found.startswith("A setting saved in the scene is not used.") and told in found, found
+    assert panel.params.parameterNode.GetParameter(name) != text and not host.errors
     host.reset()
 
 

@@ -1,7 +1,7 @@
 """The panel's choices as a typed parameter node, saved with the scene; bound in the .ui by SlicerParameterName."""
 
 import enum
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from slicer import (
     vtkMRMLLabelMapVolumeNode,
@@ -24,6 +24,13 @@ from PETSuperResSlicer.mrml.petct import CT_WINDOWS, OPACITY, SUV_TOP
 NO_PRESET = ""
 PRESETS = [NO_PRESET, *presets()]
 PSF = {"PSF as in the header": None, "PSF modelled": True, "PSF not modelled": False}
+CHOSEN = {  # in messages
+    "preset": "The scanner",
+    "psf_modelled": "The PSF",
+    "quality": "The quality",
+    "plotMeasure": "The measure",
+    "ctWindow": "The CT window",
+}
 AS_IN_HEADER = -0.5  # of the post-filter
 PHYSICS = {  # parameter: the scanner's field
     "scannerFwhm": "fwhm_transaxial_mm",
@@ -81,27 +88,64 @@ class PETSuperResParameters:
 
 
 def parameters_of(node: Any) -> tuple[Any, list[str]]:
-    """The parameters of a node, and why saved numbers of it are not used, each in a sentence.
+    """The parameters of a node, and why saved settings of it are not used, each in a sentence.
 
-    Slicer does not check what it reads. A number that an earlier version allowed and this one does not is replaced by
-    the default.
+    Slicer does not check what it reads, and its widgets refuse what they do not know. A setting that another version
+    allowed and this one does not is replaced by the default.
     """
-    params, reasons = PETSuperResParameters(node), []  # type: ignore[call-arg]
-    for name, about in options(Request).items():
-        if about.form not in ("whole", "number") or name not in params.allParameters:  # type: ignore[attr-defined]
+    reasons = _without_unknown(node)
+    params, numbers = PETSuperResParameters(node), options(Request)  # type: ignore[call-arg]
+    for name, (kind, _choices) in _kinds().items():
+        if kind not in (int, float):
             continue
         value = getattr(params, name)
         try:
             setattr(params, name, value)
-        except ValueError as refused:
-            reason = str(refused)
-            try:
-                check_number(name, value, about)
-            except InputError as error:
-                reason = str(error)
+        except ValueError:
+            reason = f"The setting {name} of {value:g} is outside its limits: look whether the default suits."
+            if name in numbers:
+                try:
+                    check_number(name, value, numbers[name])
+                except InputError as error:
+                    reason = str(error)
             node.UnsetParameter(name)  # it is then read as the default
             reasons.append(reason)
     return params, reasons
+
+
+def _kinds() -> dict[str, tuple[Any, Any]]:
+    """The type of every parameter, and its choices where it has any."""
+    found = {}
+    for name, hint in get_type_hints(PETSuperResParameters, include_extras=True).items():
+        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        found[name] = kind, next((note.choices for note in notes if isinstance(note, Choice)), None)
+    return found
+
+
+def _without_unknown(node: Any) -> list[str]:
+    """Take choices that there are not, and what is no number, out of a node; returns a sentence for each."""
+    reasons = []
+    for name, (kind, choices) in _kinds().items():
+        text = node.GetParameter(name)
+        if not node.HasParameter(name) or _readable(text, kind, choices):
+            continue
+        node.UnsetParameter(name)
+        what = CHOSEN.get(name, f"The setting {name}")
+        reasons.append(f"{what} '{text}' is not known to this version: choose another.")
+    return reasons
+
+
+def _readable(text: str, kind: Any, choices: Any) -> bool:
+    if choices is not None:
+        return text in choices
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return text in kind.__members__
+    if kind in (int, float):
+        try:
+            kind(text)
+        except ValueError:
+            return False
+    return True
 
 
 def options_of(params: Any) -> dict[str, Any]:
