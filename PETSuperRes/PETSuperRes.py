@@ -169,6 +169,7 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.params is None or self.params.parameterNode is not node:
             params, reasons = parameters_of(node)
             self.setParameterNode(params)
+            self.result.tell()
             for reason in reasons:
                 text = _("A setting saved in the scene is not used. {reason}")
                 self.status.say(text.format(reason=reason), error=True)

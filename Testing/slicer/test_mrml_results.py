@@ -70,6 +70,13 @@ def test_the_plots_axis_has_the_numbers_of_the_table_and_says_which_lesion_is_wh
     assert chart.GetXAxisTitle() == "Lesion: 1 Liver, 2 Node"
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("Liver", "2 Liver"), ("Lesion 2", "Lesion 2"), ("Segment_2", "Segment_2"), ("Lesion 3", None)]
+)
+def test_a_number_that_a_lesions_name_has_already_is_not_said_again(name, shown):
+    assert lesions.numbered(2, name) == (shown or f"2 {name}")
+
+
 def test_the_plot_has_the_intervals_as_lines_over_the_bars_of_what_was_recovered(nodes, measured):
     ends = ((3.0, 5.0), (6.0, 9.0))
     known = [

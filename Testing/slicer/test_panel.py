@@ -11,6 +11,7 @@ import pytest
 import slicer
 from panel_case import choose, finer, finish, give, make_case, memory_mb, nodes_in_scene
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.panel.widgets import DOUBT, ERROR, colour
 
 
 def test_the_modules_own_test_passes_in_the_panel(panel, host):
@@ -79,7 +80,9 @@ def test_texts_have_the_height_of_their_lines_in_a_panel_of_any_width(panel, hos
     ui.unitsButton.setVisible(True)
     labels = {name: getattr(ui, f"{name}Label") for name in ("units", "resolution", "prior")}
     for label in labels.values():
-        label.setText("The header does not say whether the reconstruction modelled the PSF: state what is known. " * lines)
+        label.setText(
+            "The header does not say whether the reconstruction modelled the PSF: state what is known. " * lines
+        )
     host.window.setPanelWidth(width)
     host.spin(0.1)
     for section in ("inputs", "scanner", "advanced"):
@@ -89,6 +92,46 @@ def test_texts_have_the_height_of_their_lines_in_a_panel_of_any_width(panel, hos
         layout.setGeometry(layout.geometry())
     heights = {name: (label.height, label.heightForWidth(label.width)) for name, label in labels.items()}
     assert all(needed <= height < needed + 20 for height, needed in heights.values()), heights
+
+
+def test_every_button_that_cannot_be_pressed_says_why(panel, host, fake, case):
+    buttons = {name: w for name, w in vars(panel.ui).items() if type(w).__name__ == "QPushButton"}
+    lacking = {name: button.toolTip for name, button in buttons.items() if not button.enabled}
+    assert {"compareButton", "dicomButton", "plotButton", "fitButton", "mlSphereButton", "studyAddButton"} <= set(
+        lacking
+    )
+    assert lacking["compareButton"] == "There is no result yet: press Apply."
+    remedies = ("Choose", "Press", "press", "Add", "Compare", "see above")
+    assert all(any(word in tip for word in remedies) for tip in lacking.values()), lacking
+    choose(panel, host, case)
+    finish(panel, host, fake, case)
+    now = {name: buttons[name].toolTip for name in ("compareButton", "plotButton", "mlSphereButton")}
+    assert all(buttons[name].enabled for name in now) and now["plotButton"].startswith("Bar plot")
+    assert not set(now.values()) & set(lacking.values())
+
+
+@pytest.mark.parametrize("shade", [239, 53])  # of Slicer's light and dark style
+def test_errors_and_doubts_are_legible_on_light_and_dark_panels(panel, host, shade):
+    import qt
+
+    label, back = panel.ui.statusLabel, qt.QColor(shade, shade, shade)
+    palette = label.palette
+    palette.setColor(qt.QPalette.Window, back)
+    label.setPalette(palette)
+    for pair in (ERROR, DOUBT):
+        assert contrast(qt.QColor(colour(pair, label)), back) > 4.5  # WCAG 2, for text of this size
+
+
+def contrast(first, second):
+    """The ratio of the relative luminances of two colours (WCAG 2)."""
+
+    def luminance(found):
+        parts = [value / 255 for value in (found.red(), found.green(), found.blue())]
+        linear = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_cancel_leaves_nothing_behind(panel, host, fake, case):

@@ -96,7 +96,7 @@ def column(panel, number, name="followUpTable"):
 
 def test_two_studies_are_compared_in_the_background(panel, host, compared):
     ui = panel.ui
-    assert column(panel, 0) == ["1 Lesion 1", "2 Lesion 2", "3 Lesion 1"]
+    assert column(panel, 0) == ["Lesion 1", "Lesion 2", "Lesion 3"]
     ui.followUpMeasureComboBox.setCurrentIndex(ui.followUpMeasureComboBox.findText("SUVmax [g/mL]"))
     assert column(panel, 2) == ["10.00", "8.00", "2.00\nnot yet"]
     assert column(panel, 3) == ["5.00, -50 % *", "2.00, -75 % *\nvanished", "6.00\nnew"]
@@ -145,7 +145,7 @@ def test_a_corrected_pair_is_compared_again(panel, host, fake, compared, answer)
     panel.ui.pairsTable.item(2, 2).setText("2")  # the new one is the vanished one, moved
     answer(panel)
     assert fake.jobs[-1]["pairs"] == [1, 2, 2, 1]
-    assert column(panel, 0) == ["1 Lesion 1", "2 Lesion 2"] and "vanished" not in column(panel, 3)[1]
+    assert column(panel, 0) == ["Lesion 1", "Lesion 2"] and "vanished" not in column(panel, 3)[1]
     panel.ui.pairsTable.item(2, 2).setText("x")
     assert "'x' is no lesion" in panel.ui.followUpLabel.text and column(panel, 2, "pairsTable")[2] == "2"
     assert not panel.followUp.running
@@ -235,11 +235,11 @@ def test_the_plot_has_a_line_for_every_lesion(panel, host, compared):
     panel.ui.followUpPlotButton.click()
     chart = compared.GetNodeReference(view.CHART)
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert [s.GetName() for s in series] == ["1 Lesion 1 PET", "2 Lesion 2 PET", "3 Lesion 1 PET"]
+    assert [s.GetName() for s in series] == ["Lesion 1 PET", "Lesion 2 PET", "Lesion 3 PET"]
     assert chart.GetXAxisTitle() == "Study: 1 before, 2 after" and "SUVpeak" in chart.GetYAxisTitle()
     panel.ui.followUpMeasureComboBox.setCurrentIndex(1)
     values = series[0] and chart.GetNthPlotSeriesNode(0).GetTableNode().GetTable()
-    assert [values.GetColumnByName("1 Lesion 1 PET").GetValue(n) for n in range(2)] == [10.0, 5.0]
+    assert [values.GetColumnByName("Lesion 1 PET").GetValue(n) for n in range(2)] == [10.0, 5.0]
     assert chart.GetYAxisTitle() == "SUVmax [g/mL]" and chart.GetNumberOfPlotSeriesNodes() == 3
 
 
@@ -253,9 +253,7 @@ def test_a_line_of_what_was_recovered_has_its_intervals_and_every_line_a_name_of
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     names = [s.GetName() for s in series]
     kinds = ("PET", "SR", "recovered")
-    assert names == [
-        f"{n} {name} {kind}" for n, name in ((1, "Lesion 1"), (2, "Lesion 2"), (3, "Lesion 1")) for kind in kinds
-    ]
+    assert names == [f"Lesion {number} {kind}" for number in (1, 2, 3) for kind in kinds]
     values = series[0].GetTableNode().GetTable()
     points = np.array([[values.GetColumnByName(c).GetValue(n) for n in range(9)] for c in ("Study", names[2])])
     np.testing.assert_array_equal(points[0], [1, 2, 2, 1, 1, 1, 2, 2, 2])
@@ -273,6 +271,14 @@ def test_the_table_has_the_intervals_of_what_was_recovered_and_of_its_change(com
     rows = [row | fitted | {"image": "sr"} for row in report["rows"] if row["visit"] == 2]
     texts = [cell for row in view.cells(report | {"rows": rows}, "suvpeak") for cell in row]
     assert any("5.10 (4.6 to 5.9), -29 % (-38 to -21) *" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "title"),
+    [(3, "Liver", "3 Liver"), (3, "3 Liver", "3 Liver"), (5, "Lesion 1", "Lesion 5"), (5, "Segment_2", "Lesion 5")],
+)
+def test_a_lesion_is_named_once(number, name, title):
+    assert view.title_of(number, name) == title
 
 
 def test_names_of_many_lines_are_small_enough_for_the_plot(compared):
@@ -357,7 +363,7 @@ def test_from_the_console_and_after_loading_the_scene(panel, host, fake, answer)
     assert {"lesion", "suvmax", "suvmax_change_percent"} <= set(names) and "suvmax_recovered" not in names
     panel.params.followUp = table  # as of a scene that was loaded
     host.spin(0.1)
-    assert column(panel, 0) == ["1 Lesion 1"] and column(panel, 0, "studiesTable") == ["before", "after"]
+    assert column(panel, 0) == ["Lesion 1"] and column(panel, 0, "studiesTable") == ["before", "after"]
 
 
 def test_no_row_of_the_tables_is_cut_or_covered(panel, host, compared):

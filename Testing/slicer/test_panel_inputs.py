@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import slicer
@@ -281,6 +283,16 @@ def test_concentrations_are_converted_by_what_is_stated(panel, host, case):
     made = panel.params.pet
     assert made is not case.pet and made.GetName() == "PET SUV" and not ui.unitsForm.visible
     np.testing.assert_allclose(slicer.util.arrayFromVolume(made).max(), 7 * 2500 * 70e3 / 350e6, rtol=1e-5)
+
+
+def test_a_scene_that_is_opened_tells_the_notes_on_its_result(panel, host, case, result):
+    note = "The body touches the edge of the region."
+    result.SetAttribute("PETSuperRes.report.warnings", json.dumps([note]))
+    assert note not in panel.ui.logText.plainText
+    panel.onSceneStartClose()
+    panel.onSceneEndClose()  # the parameters are read anew
+    told = panel.ui.logText.plainText
+    assert f"'{result.GetName()}', as saved in the scene:" in told and told.count(f"Note: {note}") == 1
 
 
 def test_a_saved_scene_brings_back_inputs_scanner_and_result(panel, host, fake, case, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from PETSuperResLib.followup.change import FOLLOWED, is_real
 from PETSuperResSlicer.mrml import followup, provenance
 from PETSuperResSlicer.mrml.changes import Changes, outline_segments
 from PETSuperResSlicer.mrml.columns import add_column
+from PETSuperResSlicer.mrml.lesion_table import GENERIC, numbered
 
 RECOVERED = "recovered"
 TITLES = {name: f"{m.title} [{m.unit}]" for name, m in FOLLOWED.items() if RECOVERED not in name}  # as they are shown
@@ -42,7 +44,7 @@ def cells(report: Mapping[str, Any], measure: str) -> list[list[str]]:
     table = []
     for lesion, rows in by_lesion(report).items():
         shown = lines(rows, measure)
-        texts = [f"{lesion} {rows[0]['name']}", "\n".join(title for title, _name, _rows in shown)]
+        texts = [title_of(lesion, rows[0]["name"]), "\n".join(title for title, _name, _rows in shown)]
         for number in range(1, len(report["visits"]) + 1):
             own = [(name, next((r for r in of if r["visit"] == number), {})) for _title, name, of in shown]
             status = next((row["status"] for _name, row in own if row), "")
@@ -50,6 +52,11 @@ def cells(report: Mapping[str, Any], measure: str) -> list[list[str]]:
             texts.append("\n".join([*(_cell(row, name) for name, row in own), *words]))
         table.append(texts)
     return table
+
+
+def title_of(lesion: int, name: str) -> str:
+    """``3 Liver``; of a segment with a name that nobody gave, such as ``Lesion 1``, only ``Lesion 3``."""
+    return f"Lesion {lesion}" if re.fullmatch(rf"{GENERIC}\d+", name, re.IGNORECASE) else numbered(lesion, name)
 
 
 def by_lesion(report: Mapping[str, Any]) -> dict[int, list[Row]]:
@@ -118,7 +125,7 @@ def update_chart(table: Any, measure: str) -> Any:
     add_column(values, "Study", studies + ([count, *np.repeat(studies, 3)] if intervals else []))
     colours = {lesion: COLOURS[place % len(COLOURS)] for place, lesion in enumerate(lesions)}
     for lesion, title, name, own in shown:
-        series = f"{lesion} {lesions[lesion][0]['name']} {title}"
+        series = f"{title_of(lesion, lesions[lesion][0]['name'])} {title}"
         by_visit = {row["visit"]: row for row in own}
         line = [by_visit.get(n, {}).get(name) for n in studies]
         if intervals:  # a line from low to high at every study, with a gap (NaN) after it

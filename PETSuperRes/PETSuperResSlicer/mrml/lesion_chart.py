@@ -109,5 +109,6 @@ def _values(table: Any, name: str) -> list[float]:
 
 
 def _axis_title(names: Sequence[str], longest: int = 70) -> str:
-    text = "Lesion: " + ", ".join(numbered(number, name) for number, name in enumerate(names, 1))
-    return text if len(text) <= longest else "Lesion, by its number in the table"
+    shown = [numbered(number, name) for number, name in enumerate(names, 1)]
+    text, given = "Lesion: " + ", ".join(shown), any(found != name for found, name in zip(shown, names, strict=True))
+    return text if given and len(text) <= longest else "Lesion, by its number in the table"

@@ -36,6 +36,7 @@ TIPS = [
     "Fitted to the measurement, with its 90 % interval",
     "Evidence of the data for uptake above the surroundings; below 3 they do not support it",
 ]
+GENERIC = r"(?:lesion|segment)[ _]?"  # what precedes a number in a name that nobody gave
 Columns = Mapping[str, Sequence[Lesion]]  # by image, a key of TITLES
 
 
@@ -182,7 +183,9 @@ def _all_measures(row: Mapping[str, Any]) -> str:
 
 
 def numbered(number: int, name: str) -> str:
-    return name if name.split()[:1] == [str(number)] else f"{number} {name}"
+    """``2 Liver``; a name that has this number already, such as ``2 Liver`` or ``Lesion 2``, stands as it is."""
+    own = name.split()[:1] == [str(number)] or re.fullmatch(rf"{GENERIC}{number}", name, re.IGNORECASE)
+    return name if own else f"{number} {name}"
 
 
 def short(value: float | None) -> str:

@@ -17,7 +17,8 @@ from PETSuperResSlicer.mrml.changes import Changes
 from PETSuperResSlicer.mrml.lesion_table import jump_to
 from PETSuperResSlicer.panel.run import progress_text
 from PETSuperResSlicer.panel.status import Status
-from PETSuperResSlicer.panel.studies import StudiesPanel, fill, prepare
+from PETSuperResSlicer.panel.studies import BUSY, StudiesPanel, fill, prepare
+from PETSuperResSlicer.panel.widgets import ERROR, offer, style
 from PETSuperResSlicer.worker.steps import Steps
 
 DELAY_MS = 100  # until the classes follow, of silence after a reference was moved
@@ -141,7 +142,7 @@ class FollowUpPanel(VTKObservationMixin):
 
     def _tell(self, text: str, error: bool = False, log: Sequence[str] = ()) -> None:
         self.ui.followUpLabel.setText(text)
-        self.ui.followUpLabel.setStyleSheet("color: #B3261E;" if error else "")
+        self.ui.followUpLabel.setStyleSheet(style(ERROR, self.ui.followUpLabel) if error else "")
         if error:
             self.say(_("Follow-up: {message}").format(message=text), status=False, log=log)
 
@@ -218,15 +219,16 @@ class FollowUpPanel(VTKObservationMixin):
 
     def _enable(self, *_unused: Any) -> None:
         ui, count = self.ui, len(self.studies)
-        there = bool(followup.report_of(self.table)) and not self.running
+        compared = bool(followup.report_of(self.table))
+        lacking = BUSY if self.running else "" if compared else _("Compare the studies first.")
         self.list.busy = self.running
         self.list.enable()
-        ui.followUpCompareButton.setEnabled(count > 1)
+        offer(ui.followUpCompareButton, "" if count > 1 else _("Add two studies or more, in the order of time."))
         ui.followUpCompareButton.setText(_("Cancel") if self.running else _("Compare"))
         for name in ("followUpPlotButton", "followUpCsvButton", "pairsTable"):
-            getattr(ui, name).setEnabled(there)
+            offer(getattr(ui, name), lacking)
         cts = 0 if self.table is None else self.table.GetNumberOfNodeReferences(followup.CTS[1])
-        ui.followUpCtButton.setEnabled(there and cts > 0)
+        offer(ui.followUpCtButton, lacking or ("" if cts else _("The studies were compared without CTs.")))
 
     # -- what is done with it -----------------------------------------------------------------------------
     def on_paired(self, item: Any) -> None:

@@ -17,11 +17,11 @@ from PETSuperResSlicer.mrml import compare, lesion_chart, provenance
 from PETSuperResSlicer.mrml import lesion_table as lesions
 from PETSuperResSlicer.mrml.volumes import state_of
 from PETSuperResSlicer.panel.status import Status
+from PETSuperResSlicer.panel.widgets import DOUBT, ERROR, colour, offer, style
 from PETSuperResSlicer.worker.steps import Steps
 
 DELAY_MS = 250  # of silence after the last change, so that a brush stroke is measured once
 SHOWN = 8  # rows that are seen without scrolling
-DOUBT = "#8A4B08"  # colour of what is not to be trusted
 
 
 class LesionsPanel(VTKObservationMixin):
@@ -184,7 +184,7 @@ class LesionsPanel(VTKObservationMixin):
                 item.setTextAlignment(qt.Qt.AlignCenter if column else qt.Qt.AlignVCenter)
                 item.setToolTip(one.tip)
                 if doubts:
-                    item.setForeground(qt.QBrush(qt.QColor(DOUBT)))
+                    item.setForeground(qt.QBrush(qt.QColor(colour(DOUBT, table))))
                 table.setItem(row, column, item)
             if doubts:
                 table.setSpan(row, 0, 1, len(lesions.HEADINGS))
@@ -195,7 +195,7 @@ class LesionsPanel(VTKObservationMixin):
         table.setMinimumHeight(height)
         table.setMaximumHeight(height)
         for name in ("plotButton", "copyButton", "csvButton"):
-            getattr(self.ui, name).setEnabled(bool(rows))
+            offer(getattr(self.ui, name), "" if rows else _("No lesion is measured: see above."))
 
     def _lines(self, text: str) -> int:
         """Lines that a text takes up in the table's width."""
@@ -216,7 +216,7 @@ class LesionsPanel(VTKObservationMixin):
 
     def _failed(self, error: Exception) -> None:
         self._clear(str(error))
-        self.ui.lesionsLabel.setStyleSheet("color: #B3261E;")
+        self.ui.lesionsLabel.setStyleSheet(style(ERROR, self.ui.lesionsLabel))
         self.say(_("Lesions: {message}").format(message=error), status=False)
 
     def on_clicked(self, row: int, _column: int) -> None:

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from PETSuperResSlicer.mrml import inputs, provenance
 from PETSuperResSlicer.mrml.petct import PetCt
 from PETSuperResSlicer.panel.status import Status
+from PETSuperResSlicer.panel.widgets import offer
 
 
 class PetCtPanel:
@@ -16,7 +17,7 @@ class PetCtPanel:
 
     def __init__(self, ui: Any, status: Status) -> None:
         self.ui, self.status = ui, status
-        self._told, self._tip = "", ui.petctButton.toolTip
+        self._told = ""
         self.params: Any = None
         self.found: Any = None
         self.display = PetCt(self._changed)
@@ -33,8 +34,7 @@ class PetCtPanel:
                 self._show(ct, pets)
             else:
                 self.display.end()
-        self.ui.petctButton.setEnabled(bool(pets))
-        self.ui.petctButton.setToolTip(self._tip if pets else self._lacking())
+        offer(self.ui.petctButton, "" if pets else self._lacking())
         self._button()
 
     def close(self) -> None:
@@ -87,6 +87,6 @@ class PetCtPanel:
 
     def _button(self) -> None:
         self.ui.petctButton.setChecked(self.display.is_on)
-        self.ui.fitButton.setEnabled(self.display.is_on)
+        offer(self.ui.fitButton, "" if self.display.is_on else _("Press Show PET/CT first."))
         if not self.display.is_on:
             self.status.withdraw(self._told)

@@ -14,6 +14,7 @@ from PETSuperResSlicer.mrml import compare, provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.panel.lesions import LesionsPanel
 from PETSuperResSlicer.panel.status import Status
+from PETSuperResSlicer.panel.widgets import offer
 from PETSuperResSlicer.worker.steps import Steps
 
 
@@ -38,12 +39,24 @@ class ResultPanel:
         """Follow the parameters."""
         self.params = params
         there = params is not None and params.result is not None
+        lacking = "" if there else _("There is no result yet: press Apply.")
         for name in ("compareButton", "switchButton"):
-            getattr(self.ui, name).setEnabled(there)
-        self.ui.dicomButton.setEnabled(there and (self.saving is None or not self.saving.running))
+            offer(getattr(self.ui, name), lacking)
+        saving = self.saving is not None and self.saving.running
+        offer(self.ui.dicomButton, lacking or (_("DICOM files are being written.") if saving else ""))
         pet = provenance.inputs_of(params.result)[0] if there else None
         if pet is not None and compare.layout_is_on():  # as in a scene that was saved so
             self.comparison.follow(pet, params.result)
+
+    def tell(self) -> None:
+        """Write the notes on the result of a scene that was opened to the log."""
+        result = None if self.params is None else self.params.result
+        notes = [] if result is None else provenance.report_of(result).get("warnings", [])
+        if notes:
+            self.say(_("'{name}', as saved in the scene:").format(name=result.GetName()), status=False)
+        self.status.begin()
+        for note in notes:
+            self.status.note(note)
 
     def close(self) -> None:
         """The scene closes: stop running work except saving a series, which needs no scene."""

@@ -13,7 +13,8 @@ from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.scanner import Scanner
 from PETSuperResSlicer.mrml.inputs import guess_preset, header_of, place_region
 from PETSuperResSlicer.panel.parameters import device_labels, fill_physics, resolution_options, scanner_of
-from PETSuperResSlicer.panel.status import ERROR_STYLE, Status
+from PETSuperResSlicer.panel.status import Status
+from PETSuperResSlicer.panel.widgets import ERROR, style
 
 
 class SettingsPanel:
@@ -64,11 +65,11 @@ class SettingsPanel:
         if params.prior != self._prior:
             self._prior = params.prior
             try:
-                text, style = card(params.prior), ""
+                text, look = card(params.prior), ""
             except PETSuperResError as error:
-                text, style = str(error), ERROR_STYLE
+                text, look = str(error), style(ERROR, self.ui.priorLabel, bold=True)
             self.ui.priorLabel.setText(text)
-            self.ui.priorLabel.setStyleSheet(style)
+            self.ui.priorLabel.setStyleSheet(look)
 
     def on_reset_physics(self, *_unused: Any) -> None:
         """Back to the preset's own values."""
@@ -113,7 +114,7 @@ class SettingsPanel:
             found = resolution_of(chosen, self._header[1], voxel, **resolution_options(params))
         except PETSuperResError as error:
             ui.resolutionLabel.setText(str(error))
-            ui.resolutionLabel.setStyleSheet(ERROR_STYLE)
+            ui.resolutionLabel.setStyleSheet(style(ERROR, ui.resolutionLabel, bold=True))
             return
         ui.resolutionLabel.setText("\n".join([found.words(), *found.warnings]))
         ui.resolutionLabel.setStyleSheet("")

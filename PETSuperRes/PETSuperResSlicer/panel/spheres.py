@@ -16,6 +16,7 @@ from PETSuperResSlicer.mrml import provenance, spheres
 from PETSuperResSlicer.mrml.lesion_table import jump_to
 from PETSuperResSlicer.mrml.volumes import state_of
 from PETSuperResSlicer.panel.status import Status
+from PETSuperResSlicer.panel.widgets import offer
 
 DELAY_MS = 15  # from a movement to the numbers, at most, besides the time to measure
 COLUMNS = {"mean": "suvmean", "SD": "sd", "peak": "suvpeak", "max": "suvmax"}
@@ -77,7 +78,8 @@ class SpheresPanel(VTKObservationMixin):
                 self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._modified)
             self._images_changed()
         for button in (self.ui.mlSphereButton, self.ui.wideSphereButton):
-            button.setEnabled(bool(images) and hasattr(slicer.modules, "markups"))
+            there = bool(images) and hasattr(slicer.modules, "markups")
+            offer(button, "" if there else _("Choose a PET in SUV."))
 
     def close(self) -> None:
         """The scene or the module closes."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-ERROR_STYLE = "color: #B3261E; font-weight: bold;"
+from PETSuperResSlicer.panel.widgets import ERROR, style
+
 LOG_LINES = 40  # of a traceback or of the worker's output, at most
 
 
@@ -25,7 +26,7 @@ class Status:
         lines = [f"    {line}" for line in log[-LOG_LINES:]]
         self.ui.logText.appendPlainText("\n".join([f"{time.strftime('%H:%M:%S')}  {text}", *lines]))
         if status:
-            self.show(text, ERROR_STYLE if error else "", "error" if error else "")
+            self.show(text, "error" if error else "")
 
     def begin(self) -> None:
         """A job begins, whose notes are yet to be told."""
@@ -37,11 +38,11 @@ class Status:
             self._notes.append(text)
             self.say(_("Note: {note}").format(note=text), status=False)
 
-    def show(self, text: str, style: str = "", passing: str = "") -> None:
+    def show(self, text: str, passing: str = "") -> None:
         """Write to the line only."""
-        self._passing = passing
-        self.ui.statusLabel.setText(text)
-        self.ui.statusLabel.setStyleSheet(style)
+        self._passing, label = passing, self.ui.statusLabel
+        label.setText(text)
+        label.setStyleSheet(style(ERROR, label, bold=True) if passing == "error" else "")
 
     def withdraw(self, text: str) -> None:
         """Remove a message that is no longer true, where it is still shown."""

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from PETSuperResLib.errors import PETSuperResError
 from PETSuperResSlicer.mrml import followup, references
+from PETSuperResSlicer.panel.widgets import offer
 
 HEADS = ("Study", "PET", "Lesions", "CT", "SR")
+BUSY = _("The studies are being compared.")
 ROWS = 6  # of a table that are seen without scrolling
 
 
@@ -98,9 +101,10 @@ class StudiesPanel:
         """Offer what can be done; nothing while a comparison is under way (``busy``)."""
         ui = self.ui
         chosen = self.params is not None and ui.studySelector.currentNode() is not None
-        ui.studyAddButton.setEnabled(chosen and not self.busy)
+        busy = BUSY if self.busy else ""
+        offer(ui.studyAddButton, busy or ("" if chosen else _("Choose a PET in SUV, or a result.")))
         for name in ("studyUpButton", "studyRemoveButton", "studiesTable"):
-            getattr(ui, name).setEnabled(bool(self.studies) and not self.busy)
+            offer(getattr(ui, name), busy or ("" if self.studies else _("Add a study first.")))
 
 
 def prepare(table: Any, heads: Sequence[str] = ()) -> None:

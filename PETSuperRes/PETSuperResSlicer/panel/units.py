@@ -11,6 +11,7 @@ from PETSuperResLib.errors import PETSuperResError
 from PETSuperResLib.suv.stated import Stated
 from PETSuperResSlicer.mrml import units as units
 from PETSuperResSlicer.panel.status import Status
+from PETSuperResSlicer.panel.widgets import DOUBT, offer, style
 
 NUCLIDES = ["F-18", "Ga-68", "Cu-64", "Zr-89", "C-11", "N-13", "O-15", "Rb-82", "I-124"]
 
@@ -41,7 +42,8 @@ class UnitsPanel:
         self.found = units.Recognition(units.REFUSED, _("choose a PET")) if node is None else units.recognise(node)
         kind = self.found.kind
         self.ui.unitsLabel.setText(self.found.text)
-        self.ui.unitsLabel.setStyleSheet("" if node is None or self.found.usable else "color: #B26A00;")
+        doubtful = node is not None and not self.found.usable
+        self.ui.unitsLabel.setStyleSheet(style(DOUBT, self.ui.unitsLabel) if doubtful else "")
         self.ui.unitsButton.setText(_("They are SUV") if kind == units.UNSURE else _("To SUV"))
         self.ui.unitsButton.setVisible(kind in (units.CONVERT, units.STATE, units.UNSURE))
         if kind != units.CONVERT:  # a header is tried first; the form opens when it lacks something
@@ -89,14 +91,14 @@ class UnitsPanel:
             self._failed(error)
 
     def _from_dicom(self, node: Any) -> None:
-        self.ui.unitsButton.setEnabled(False)
+        offer(self.ui.unitsButton, _("The DICOM series is being read."))
         self.ui.unitsLabel.setText(_("reading the DICOM series..."))
         self.reading = self.logic.suvFromDicom(
             node, self.stated(), lambda volume: self._add(node, volume, volume.metadata["suv"]), self._failed
         )
 
     def _add(self, source: Any, volume: Any, evidence: dict[str, Any]) -> None:
-        self.ui.unitsButton.setEnabled(True)
+        offer(self.ui.unitsButton)
         if source.GetScene() is None:
             return
         node = units.add_suv_node(source, volume, evidence)
@@ -106,7 +108,7 @@ class UnitsPanel:
         self.converted(node)
 
     def _failed(self, error: Exception) -> None:
-        self.ui.unitsButton.setEnabled(True)
+        offer(self.ui.unitsButton)
         self.ui.unitsLabel.setText(self.found.text)
         self.ui.unitsForm.setVisible(True)
         self.say(str(error), error=True)
