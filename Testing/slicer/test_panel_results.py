@@ -228,6 +228,14 @@ def test_the_rows_have_their_height_before_the_table_is_shown(panel, host, fake,
     assert table.viewport().height >= 2 * (line + 8)
 
 
+def test_a_deleted_result_leaves_nothing_to_be_pressed(panel, host, case, compared):
+    slicer.mrmlScene.RemoveNode(compared)
+    host.spin(0.1)
+    buttons = [getattr(panel.ui, f"{name}Button") for name in ("compare", "switch", "dicom", "plot", "copy", "csv")]
+    assert panel.params.result is None and not any(button.enabled for button in buttons)
+    assert panel.ui.lesionsLabel.text == "Press Apply: PET and result are compared here."
+
+
 def test_a_result_whose_pet_was_deleted_asks_for_the_pet(panel, host, fake, case, result):
     slicer.mrmlScene.RemoveNode(case.pet)
     assert host.spin(5, until=lambda: panel.ui.lesionsTable.rowCount == 0)
