@@ -185,7 +185,9 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.params = params
         self.settings.bind(params)
         if params is not None:
-            last = -1.0  # priority: VTK calls the wrapper's own observer last of the same, and its values are old until then
+            last = (
+                -1.0
+            )  # priority: VTK calls the wrapper's own observer last of the same, and its values are old until then
             self.addObserver(params.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters, priority=last)
         self.onParameters()
 

@@ -228,6 +228,26 @@ def test_the_rows_have_their_height_before_the_table_is_shown(panel, host, fake,
     assert table.viewport().height >= 2 * (line + 8)
 
 
+@pytest.mark.parametrize("comparing", [False, True])
+def test_an_earlier_result_can_be_chosen_again(panel, host, fake, case, result, comparing):
+    first = text(panel, 0, 4)
+    finish(panel, host, fake, case, factor=3.0)
+    second = panel.params.result
+    assert second is not result and panel.ui.resultSelector.currentNode() is second
+    assert host.spin(5, until=lambda: text(panel, 0, 4) != first)
+    if comparing:
+        panel.ui.compareButton.click()
+        host.spin(0.2)
+    panel.ui.resultSelector.activate(result)
+    assert panel.params.result is result and host.spin(5, until=lambda: text(panel, 0, 4) == first)
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    seen = [node for node in composites if node.GetLayoutName().startswith("PETSuperRes") is comparing]
+    shown = {node.GetForegroundVolumeID() for node in seen}
+    assert result.GetID() in shown and second.GetID() not in shown
+    panel.ui.resultSelector.setCurrentNode(case.pet)  # is not offered
+    assert panel.params.result is None and not panel.ui.compareButton.enabled
+
+
 def test_a_deleted_result_leaves_nothing_to_be_pressed(panel, host, case, compared):
     slicer.mrmlScene.RemoveNode(compared)
     host.spin(0.1)

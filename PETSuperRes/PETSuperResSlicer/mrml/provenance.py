@@ -36,18 +36,19 @@ MAPS = {  # by their names in a result of the library
     "ct_effect": Map("PETSuperRes.CTEffect", "effect of the CT", "Effect of the CT (SUV)"),
 }
 REPORT = "PETSuperRes.report."
+KIND = "PETSuperRes.kind"
 
 
 def mark(node: Any, kind: str = "") -> None:
     """Note that a node is for research, and what kind of image it is if it is one that the module made."""
     node.SetAttribute("PETSuperRes.note", RESEARCH_USE)
     if kind:
-        node.SetAttribute("PETSuperRes.kind", kind)
+        node.SetAttribute(KIND, kind)
 
 
 def kind_of(node: Any) -> str:
     """The kind of a node made by the module (``super-resolved PET``, ``difference``, ...); empty for any other node."""
-    return node.GetAttribute("PETSuperRes.kind") or ""
+    return node.GetAttribute(KIND) or ""
 
 
 def record(node: Any, pet: Any, ct: Any, settings: dict[str, Any], report: dict[str, Any]) -> None:

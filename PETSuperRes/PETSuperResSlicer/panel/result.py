@@ -34,6 +34,8 @@ class ResultPanel:
             "dicomButton": self.on_save_dicom,
         }.items():
             getattr(ui, name).connect("clicked(bool)", slot)
+        ui.resultSelector.addAttribute("vtkMRMLScalarVolumeNode", provenance.KIND, provenance.SUPER_RESOLVED)
+        ui.resultSelector.connect("nodeActivated(vtkMRMLNode*)", self.on_chosen)
 
     def update(self, params: Any) -> None:
         """Follow the parameters."""
@@ -73,12 +75,24 @@ class ResultPanel:
         if pet is None or ct is None:
             gone = _("{what} of this result was deleted meanwhile: load it again to compare.")
             self.say(gone.format(what=_("The PET") if pet is None else _("The CT")), error=True)
-        if compare.layout_is_on():
-            self.on_compare()
-        else:
-            slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
+        self.show()
         for note in provenance.report_of(result).get("warnings", []):
             self.status.note(note)
+
+    def on_chosen(self, node: Any) -> None:
+        """The user chose an earlier result: show it."""
+        self.params.result = node
+        if node is not None:
+            self.show()
+
+    def show(self) -> None:
+        """Show the result in the compare layout, where that is on, or over the CT."""
+        if compare.layout_is_on():
+            self.on_compare()
+            return
+        result = self.params.result
+        ct = provenance.inputs_of(result)[1]
+        slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
 
     def on_compare(self, *_unused: Any) -> None:
         """Side by side with the lesions' plot; the difference follows when it is computed."""
@@ -115,12 +129,12 @@ class ResultPanel:
     def on_switch(self, *_unused: Any) -> None:
         """Exchange PET and result in the slice views."""
         result = None if self.params is None else self.params.result
-        pet, ct = (None, None) if result is None else provenance.inputs_of(result)
+        pet = None if result is None else provenance.inputs_of(result)[0]
         if pet is None:
             return
         shown = compare.switch(pet, result, result.GetScene())
         if not shown:
-            slicer.util.setSliceViewerLayers(background=ct, foreground=result, foregroundOpacity=compare.OPACITY)
+            self.show()
             shown = result.GetName()
         self.status.show(_("Shown: {name}").format(name=shown))
 

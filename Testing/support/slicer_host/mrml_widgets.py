@@ -68,9 +68,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     currentNodeChanged = QtCore.Signal(object)
     nodeAddedByUser = QtCore.Signal(object)
+    nodeActivated = QtCore.Signal(object)
     _signatures = {
         "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
         "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
+        "nodeActivated(vtkMRMLNode*)": "nodeActivated",
     }
     nodeTypes = _option("QStringList", "nodeTypes")
     showChildNodeTypes, noneEnabled = _option(bool, "showChildNodeTypes"), _option(bool, "noneEnabled")
@@ -94,7 +96,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._box)
-        raw(self._box, "activated").connect(lambda index: self._select(([None] * self._first() + self._nodes)[index]))
+        raw(self._box, "activated").connect(lambda index: self.activate(([None] * self._first() + self._nodes)[index]))
 
     def setMRMLScene(self, scene: Any) -> None:
         if scene is self._scene:
@@ -111,6 +113,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def setCurrentNode(self, node: Any) -> None:
         self._select(node if node in self._nodes else None)
+
+    def activate(self, node: Any) -> None:
+        """What a user does who chooses a node of the list."""
+        self._select(node)
+        raw(self, "nodeActivated").emit(node)
 
     def sortFilterProxyModel(self) -> Any:
         return self._filter
