@@ -159,8 +159,11 @@ class PETSuperResLogic(_Base):
             return node
 
         if waitForCompletion and not self._injected:
-            from PETSuperResLib import reconstruct
-
+            try:
+                from PETSuperResLib import reconstruct
+            except ModuleNotFoundError as error:
+                told = f"The Python package '{error.name}' is missing: call ensureDependencies() of this logic first."
+                raise InputError(told) from error
             result = reconstruct(pet.volume(), ct.volume(), scanner, quality, progress=progress, **options)
             node = finish({"sr": result.volume, **result.maps}, dict(result.report))
             if onDone is not None:

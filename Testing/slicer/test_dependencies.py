@@ -170,6 +170,27 @@ print(worker.facts()["devices"])
 """
 
 
+CONSOLE = """
+import sys
+sys.modules["torch"] = None
+import mrml_scene
+logic = mrml_scene.load_module().PETSuperResLogic()
+from panel_case import make_case
+from PETSuperResLib.errors import InputError
+case = make_case()
+try:
+    logic.process(case.pet, case.ct)
+except InputError as error:
+    print(error)
+"""
+
+
+def test_without_torch_the_console_says_what_to_call(host):
+    folder = ROOT / "Testing" / "support"
+    done = subprocess.run([sys.executable, "-c", CONSOLE], cwd=folder, capture_output=True, text=True, timeout=100)
+    assert "'torch' is missing: call ensureDependencies() of this logic first." in done.stdout, done.stderr
+
+
 def test_the_inputs_and_the_worker_s_facts_do_without_torch_and_safetensors():
     done = subprocess.run([sys.executable, "-c", BARE], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "['cpu']", done.stderr
