@@ -71,6 +71,19 @@ def test_the_plots_axis_has_the_numbers_of_the_table_and_says_which_lesion_is_wh
 
 
 @pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["1 Liver", "2 Node"], "Lesion: 1 Liver, 2 Node"),
+        (["Lesion 1", "Node"], "Lesion: Lesion 1, 2 Node"),
+        (["Lesion 1", "Lesion 2"], "Lesion, by its number in the table"),
+        (["a name of great length"] * 4, "Lesion, by its number in the table"),
+    ],
+)
+def test_the_plots_axis_names_lesions_that_have_names(names, title):
+    assert lesion_chart._axis_title(names) == title
+
+
+@pytest.mark.parametrize(
     ("name", "shown"), [("Liver", "2 Liver"), ("Lesion 2", "Lesion 2"), ("Segment_2", "Segment_2"), ("Lesion 3", None)]
 )
 def test_a_number_that_a_lesions_name_has_already_is_not_said_again(name, shown):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from PETSuperResLib.followup.change import FOLLOWED, is_real
 from PETSuperResSlicer.mrml import followup, provenance
 from PETSuperResSlicer.mrml.changes import Changes, outline_segments
 from PETSuperResSlicer.mrml.columns import add_column
-from PETSuperResSlicer.mrml.lesion_table import GENERIC, numbered
+from PETSuperResSlicer.mrml.lesion_table import numbered, unnamed
 
 RECOVERED = "recovered"
 TITLES = {name: f"{m.title} [{m.unit}]" for name, m in FOLLOWED.items() if RECOVERED not in name}  # as they are shown
@@ -56,7 +55,7 @@ def cells(report: Mapping[str, Any], measure: str) -> list[list[str]]:
 
 def title_of(lesion: int, name: str) -> str:
     """``3 Liver``; of a segment with a name that nobody gave, such as ``Lesion 1``, only ``Lesion 3``."""
-    return f"Lesion {lesion}" if re.fullmatch(rf"{GENERIC}\d+", name, re.IGNORECASE) else numbered(lesion, name)
+    return f"Lesion {lesion}" if unnamed(name) else numbered(lesion, name)
 
 
 def by_lesion(report: Mapping[str, Any]) -> dict[int, list[Row]]:

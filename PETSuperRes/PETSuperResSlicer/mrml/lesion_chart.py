@@ -15,7 +15,7 @@ import slicer
 from PETSuperResLib.lesions import measures
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml.columns import add_column
-from PETSuperResSlicer.mrml.lesion_table import NUMBER, numbered
+from PETSuperResSlicer.mrml.lesion_table import NUMBER, numbered, unnamed
 
 COLOURS = {
     "PET": (0.55, 0.60, 0.66),
@@ -110,5 +110,5 @@ def _values(table: Any, name: str) -> list[float]:
 
 def _axis_title(names: Sequence[str], longest: int = 70) -> str:
     shown = [numbered(number, name) for number, name in enumerate(names, 1)]
-    text, given = "Lesion: " + ", ".join(shown), any(found != name for found, name in zip(shown, names, strict=True))
+    text, given = "Lesion: " + ", ".join(shown), any(not unnamed(found) for found in shown)
     return text if given and len(text) <= longest else "Lesion, by its number in the table"

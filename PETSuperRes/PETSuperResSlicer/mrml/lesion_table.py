@@ -188,6 +188,11 @@ def numbered(number: int, name: str) -> str:
     return name if own else f"{number} {name}"
 
 
+def unnamed(name: str) -> bool:
+    """Whether nobody gave a name: ``Lesion 1``, ``Segment_2``."""
+    return re.fullmatch(rf"{GENERIC}\d+", name, re.IGNORECASE) is not None
+
+
 def short(value: float | None) -> str:
     if value is None or not np.isfinite(value):
         return "-"
