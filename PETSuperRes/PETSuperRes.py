@@ -157,9 +157,11 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, *_unused: Any) -> None:
         """A scene was loaded: its parameters refer to nodes that now exist. A running job continues."""
-        if not (self.run.running or self.followUp.running):
-            self.setParameterNode(None)
-            self.initializeParameterNode()
+        if self.run.running or self.followUp.running:
+            self.params.parameterNode.Modified()  # the selectors, which were filled anew, show the choices again
+            return
+        self.setParameterNode(None)
+        self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
         """Take the scene's parameters."""

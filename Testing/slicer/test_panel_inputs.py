@@ -285,6 +285,22 @@ def test_concentrations_are_converted_by_what_is_stated(panel, host, case):
     np.testing.assert_allclose(slicer.util.arrayFromVolume(made).max(), 7 * 2500 * 70e3 / 350e6, rtol=1e-5)
 
 
+def test_a_scene_imported_during_a_run_leaves_the_choices_and_the_job(panel, host, fake, case, tmp_path):
+    choose(panel, host, case)
+    scene = slicer.mrmlScene
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Commit()
+    panel.ui.applyButton.click()
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Import()
+    host.spin(0.1)
+    chosen = [panel.ui.petSelector.currentNode(), panel.ui.ctSelector.currentNode()]
+    assert panel.run.running and None not in chosen and chosen == [panel.params.pet, panel.params.ct]
+    give(fake, case)
+    assert host.spin(5, until=lambda: not panel.run.running)
+    assert provenance.inputs_of(panel.params.result)[0] is case.pet
+
+
 def test_a_scene_that_is_opened_tells_the_notes_on_its_result(panel, host, case, result):
     note = "The body touches the edge of the region."
     result.SetAttribute("PETSuperRes.report.warnings", json.dumps([note]))
