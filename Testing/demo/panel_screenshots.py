@@ -155,6 +155,7 @@ def follow_up(host: Any, panel: Any, folder: Path) -> None:
     ui.followUpCtButton.click()
     ui.followUpTable.cellClicked(0, 2)
     host.spin(0.5)
+    host.window.scrollPanelTo(ui.followUpCsvButton)
     host.screenshot(host.window, folder / "followup.png")
 
 

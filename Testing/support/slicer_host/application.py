@@ -134,6 +134,10 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         """Give the panel a width in pixels, until :meth:`showPanel`."""
         self._panel.setFixedWidth(width)
 
+    def scrollPanelTo(self, widget: Any) -> None:
+        """Bring a widget of the panel into sight."""
+        self._panel.ensureWidgetVisible(widget)
+
     def moduleSelector(self) -> Any:
         """Of the list of modules there is only this."""
         return self
