@@ -197,7 +197,8 @@ def test_moving_a_reference_updates_the_classes(panel, host, compared):
     panel.followUp.show()
     assert host.spin(5, until=lambda: panel.ui.followUpClassesLabel.text)
     text = panel.ui.followUpClassesLabel.text
-    assert "before: liver 2.00 +- 0.00; blood 1.50 +- 0.00; Deauville 5" in text
+    assert "before: liver 2.00 +- 0.00; blood 1.50 +- 0.00; Deauville 5.\n" in text
+    assert "% SUVbw. Weight, height or sex is not known" in text and ".;" not in text
     liver = references.markups(table, 2)[0]["liver"]
     assert liver.GetDisplayNode().GetGlyphSize() == 30.0
     liver.SetNthControlPointPosition(0, -28.0, -20.0, 20.0)  # RAS: into the other half

@@ -89,12 +89,13 @@ def class_words(report: Mapping[str, Any], uptake: Sequence[Mapping[str, Mapping
     for number, (visit, figures, score) in enumerate(zip(report["visits"], uptake, scores, strict=True)):
         parts = [f"{name} {about['mean']:.2f} +- {about['sd']:.2f}" for name, about in figures.items()]
         parts.append(f"Deauville {'-' if score is None else score}")
+        why: tuple[str, ...] = ()
         if number:
             found = responses[number - 1]
             percent = "" if found.hottest_percent is None else f", hottest {found.hottest_percent:+.0f} % {found.unit}"
             parts.append(f"PERCIST {found.percist or '-'}: {CLASSES.get(found.percist, 'not told')}{percent}")
-            parts += found.why
-        told.append(f"{visit['name']}: {'; '.join(parts)}")
+            why = found.why
+        told.append(" ".join([f"{visit['name']}: {'; '.join(parts)}.", *why]))
     return told
 
 

@@ -84,9 +84,9 @@ def sphere_map(grid: Volume, spheres: Sequence[Sphere]) -> Volume:
 def background_discs(image: Volume, spheres: Sequence[Sphere]) -> list[Point]:
     """Centres (LPS mm) of discs of :data:`DISC_MM` in the even background about the spheres, in several planes.
 
-    After NEMA NU 2-2018, 7.4.1: up to :data:`DISCS` in each of :data:`PLANES_MM`, apart from one another and
-    :data:`CLEAR_MM` from spheres and border. ``image`` is the phantom in any unit. Raises :class:`InputError` where no
-    disc fits.
+    After NEMA NU 2-2018, 7.4.1: up to :data:`DISCS` in each of :data:`PLANES_MM`, apart from one another,
+    :data:`CLEAR_MM` from spheres, and :data:`BORDER_MM` within where the background is even. ``image`` is the phantom
+    in any unit. Raises :class:`InputError` where no disc fits.
     """
     heights = np.abs(_heights(image) - spheres[0].centre_lps_mm[2])
     slab = np.flatnonzero(heights <= REACH_MM)
