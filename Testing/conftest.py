@@ -95,22 +95,39 @@ def panel(host: Any, fake: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def working(host: Any, prior_file: Path, tmp_path: Path) -> Iterator[Any]:
-    """The opened panel with the real worker, which has its files in a folder of the test; a small phantom is chosen."""
-    from types import SimpleNamespace
-
+def client(host: Any) -> Any:
+    """The client of the real worker that the ``working`` panel has; closed with it."""
     import mrml_scene
 
     mrml_scene.load_module()  # what follows may be imported then
+    from PETSuperResSlicer.worker.client import WorkerClient
+
+    return WorkerClient()
+
+
+@pytest.fixture(scope="session")
+def small_case() -> Any:
+    """A generated PET/CT of two lesions, so small that a draft takes a second."""
+    from PETSuperResLib.phantoms.demo_case import demo_case
+
+    return demo_case(shape=(8, 64, 96), lesions=2)
+
+
+@pytest.fixture
+def working(host: Any, client: Any, small_case: Any, prior_file: Path, tmp_path: Path) -> Iterator[Any]:
+    """The opened panel with the real worker, which has its files in a folder of the test; a small phantom is chosen."""
+    from types import SimpleNamespace
+
     from panel_case import choose
     from PETSuperResSlicer import sample_data as sample
-    from PETSuperResSlicer.worker.client import WorkerClient
 
     host.reset()
     panel = host.open_module()
     (tmp_path / "private").mkdir()
-    panel.logic._runner = WorkerClient(folder=tmp_path / "private")
-    pet, ct, segments = sample.phantom_nodes(shape=(8, 64, 96), lesions=2)
+    client.folder = str(tmp_path / "private")
+    panel.logic._runner = client
+    volumes = {"pet": small_case.simulation.lr, "ct": small_case.phantom.ct, "labels": small_case.phantom.labels}
+    pet, ct, segments = sample.add_nodes(volumes, {"lesions": small_case.names})
     choose(panel, host, SimpleNamespace(pet=pet, ct=ct, segments=segments), "Paper standard")
     panel.ui.priorEdit.setText(str(prior_file))
     panel.ui.qualityComboBox.setCurrentIndex(0)

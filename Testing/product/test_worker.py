@@ -66,14 +66,6 @@ def shared():
     assert client.end() == 0
 
 
-@pytest.fixture
-def client():
-    client = Client()
-    yield client
-    client.process.kill()
-    client.process.wait()
-
-
 @pytest.fixture(scope="module")
 def case(tmp_path_factory) -> dict[str, str]:
     """A hot sphere in a round body, and a small random prior, as files."""
@@ -201,13 +193,15 @@ def test_a_cancel_that_comes_too_late_does_no_harm(shared, case, tmp_path):
     assert shared.until("result", "cancelled", "error")["type"] == "result"
 
 
-def test_the_end_of_the_input_lets_the_jobs_finish(client, case, tmp_path):
-    client.send("reconstruct", 1, **job(case, tmp_path / "out"))
-    assert client.end() == 0
-    assert client.until("result", "error")["type"] == "result"
+def test_the_end_of_the_input_lets_the_jobs_finish(shared, case, tmp_path):
+    """The last test with the shared worker."""
+    shared.send("reconstruct", 1, **job(case, tmp_path / "out"))
+    assert shared.end() == 0
+    assert shared.until("result", "error")["type"] == "result"
 
 
-def test_quit_ends_the_running_job_too(client, case, tmp_path):
+def test_quit_ends_the_running_job_too(case, tmp_path):
+    client = Client()
     client.send("reconstruct", 1, **job(case, tmp_path / "out", quality="paper", samples=50))
     while "step" not in client.until("progress")["message"]:
         pass

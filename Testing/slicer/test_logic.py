@@ -197,10 +197,13 @@ WITHOUT_QT = """
 import sys
 sys.modules["PySide6"] = None
 import mrml_scene
-mrml_scene.start()
+from geometry import hot_sphere
+scene = mrml_scene.start()
 module = mrml_scene.load_module()
-from PETSuperResSlicer.sample_data import phantom_nodes
-pet, ct, lesions = phantom_nodes(shape=(4, 64, 96), lesions=1)
+from PETSuperResSlicer.mrml import segments, volumes
+images = hot_sphere()
+pet, ct = (volumes.node_from_volume(image, name, scene) for image, name in zip(images, ("PET", "CT")))
+lesions = segments.segmentation_from_labels(images[0].with_array(images[0].array > 5, "label"), pet, "Lesions")
 logic, events = module.PETSuperResLogic(), []
 result = logic.process(pet, ct, preset="Paper standard", quality="draft", prior=sys.argv[1], progress=events.append)
 assert events[-1].fraction == 1 and logic.compareLesions(pet, result, lesions).GetNumberOfRows() == 1

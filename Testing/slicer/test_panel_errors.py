@@ -11,6 +11,7 @@ from panel_case import choose, give, make_case, nodes_in_scene, warp
 from PETSuperResSlicer import dependencies as dependencies
 from PETSuperResSlicer.mrml import inputs as inputs
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.worker.client import WorkerClient
 
 LIMITED = """
 import resource, sys
@@ -176,6 +177,16 @@ def test_segments_without_a_voxel_are_told_where_the_table_would_be(panel, host,
     assert panel.params.result is not None
 
 
+@pytest.fixture(scope="module")
+def client():
+    """A worker that outlives the panels, which end no job of it: their tests wait for it."""
+    made = WorkerClient()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made, "close", lambda grace_s=0.0: None)
+        yield made
+    made.close()
+
+
 @pytest.fixture
 def refused(working, host):
     """Applies, and returns what the panel says when the worker has refused the job."""
@@ -250,7 +261,8 @@ serve.main()
     ],
 )
 def test_what_the_worker_says_of_an_unexpected_error_is_in_the_log_to_report(working, refused, what, told, logged):
-    working.logic.runner.command = [sys.executable, "-c", BROKEN.format(what=what), "--with-client"]
+    command = [sys.executable, "-c", BROKEN.format(what=what), "--with-client"]
+    working.logic._runner = WorkerClient(working.logic.runner.folder, command)
     before = working.ui.logText.plainText
     assert told in refused() and "\n" not in working.ui.statusLabel.text
     log = working.ui.logText.plainText[len(before) :]
@@ -283,7 +295,8 @@ def test_an_error_of_the_panel_itself_is_in_the_log_with_its_traceback(panel, ho
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 @pytest.mark.parametrize("limit", [0, 30_000])
 def test_a_full_disk_in_the_worker_is_told_in_a_sentence_and_leaves_nothing(working, host, refused, tmp_path, limit):
-    working.logic.runner.command = [sys.executable, "-c", LIMITED.format(limit=limit), "--with-client"]
+    command = [sys.executable, "-c", LIMITED.format(limit=limit), "--with-client"]
+    working.logic._runner = WorkerClient(working.logic.runner.folder, command)
     told = refused()
     assert told.startswith(f"No place for temporary files in {tmp_path / 'private'} (") and told.endswith("try again.")
     assert "petsuperres-" not in told and list((tmp_path / "private").iterdir()) == []
