@@ -88,6 +88,7 @@ def arguments(folder: Path, out: Path, **replaced: object) -> list[str]:
         "prior": folder / "cross-attention.safetensors",
         "scanner": "GE Discovery ST",
         "quality": "draft",
+        "spacing": 4,
         "device": "cpu",
         "out": out,
         **replaced,
@@ -124,8 +125,8 @@ def test_a_few_negative_voxels_are_taken_as_zero_and_noted(folder, tmp_path, cap
 def test_a_pet_with_a_wider_field_of_view_than_the_ct_serves(shell, tmp_path):
     """As on most scanners: 70 or 80 cm for PET, 50 cm for CT."""
     k, j, i = PET.shape
-    wide = np.pad(PET.array, ((0, 0), (j // 2, j // 2), (i // 2, i // 2)))
-    origin = (PET.origin[0] - i // 2 * PET.spacing[0], PET.origin[1] - j // 2 * PET.spacing[1], PET.origin[2])
+    wide = np.pad(PET.array, ((0, 0), (j // 4, j // 4), (i // 4, i // 4)))
+    origin = (PET.origin[0] - i // 4 * PET.spacing[0], PET.origin[1] - j // 4 * PET.spacing[1], PET.origin[2])
     code, said = shell(pet=Volume(wide, PET.spacing, origin).write(tmp_path / "wide.nii.gz"))
     assert code == 0, said
     warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
@@ -177,29 +178,28 @@ def test_a_damaged_prior_is_refused(shell, damaged):
 
 LIMITED = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # writing beyond fails, as on a full disk
-from PETSuperResLib.cli import main
-main()
+from PETSuperResLib.cli import run
+for limit in (0, 30_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))  # writing beyond fails: a full disk
+    print("exit", run(), flush=True)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 @pytest.mark.parametrize("command", ["reconstruct", pytest.param("simulate", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("limit", [0, 30_000])
-def test_a_full_disk_is_told_and_leaves_nothing(folder, tmp_path, command, limit):
+def test_a_full_disk_is_told_and_leaves_nothing(folder, tmp_path, command):
     words = arguments(folder, tmp_path / "out")
     if command == "simulate":
         words = ["simulate", "--pet", str(folder / "pet.nii.gz"), "--setting", "standard", "--out", words[-1]]
-    code = LIMITED.format(limit=limit)
-    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and without_progress(done.stderr).count("\n") == 1, done.stderr
-    assert "could not be written" in done.stderr and ".part-" not in done.stderr
+    done = subprocess.run([sys.executable, "-c", LIMITED, *words], cwd=ROOT, capture_output=True, text=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith("exit")] == ["exit 2"] * 2, done.stderr
+    said = without_progress(done.stderr)
+    assert said.count("\n") == said.count("could not be written") == 2 and ".part-" not in said
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_half_way_says_so_and_leaves_nothing(folder, tmp_path, number):
+def test_an_interrupt_half_way_says_so_and_leaves_nothing(folder, tmp_path):
     words = arguments(folder, tmp_path / "out", quality="paper", samples=50)
     code = (
         "import sys, PETSuperResLib.commands.imaging as i\n"
@@ -208,15 +208,23 @@ def test_an_interrupt_half_way_says_so_and_leaves_nothing(folder, tmp_path, numb
         "    def __call__(self, event): print(event.message, flush=True)\n"
         "i.Bar = Loud\n"
         "from PETSuperResLib.cli import main\n"
-        "main()\n"
+        "for _ in range(2):\n"
+        "    try: main()\n"
+        "    except SystemExit as end: print('exit', end.code, flush=True)\n"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=ROOT, text=True, **pipes)
-    while "step 3 of" not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(number)
-    assert without_progress(process.communicate(timeout=60)[1]) == "petsuperres: Cancelled; nothing was written.\n"
-    assert process.returncode == 130 and not (tmp_path / "out").exists()
+
+    def read(awaited: str) -> str:
+        while awaited not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        return line
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        read("step 3 of")
+        process.send_signal(number)
+        assert read("exit") == "exit 130\n" and not (tmp_path / "out").exists()
+    assert without_progress(process.communicate(timeout=60)[1]) == 2 * "petsuperres: Cancelled; nothing was written.\n"
 
 
 # -- in a MRML scene ------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def data(tmp_path):
 
 
 def options(data, prior_file, out):
-    return ["--data", str(data), "--prior", str(prior_file), "--out", str(out), "--quality", "draft"]
+    return ["--data", str(data), "--prior", str(prior_file), "--out", str(out), "--quality", "draft", "--spacing", "4"]
 
 
 def test_every_case_has_its_folder_and_the_tables_have_all(data, prior_file, tmp_path, capsys):
@@ -399,14 +399,14 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
     mask[2:5, 8:14, 8:14] = True
     study_factory.write_series([study_factory.seg(pet, mask)], tmp_path / "data" / "study" / "SEG")
     write_phantom(tmp_path / "data" / "volumes")
-    words = ["--spacing", "2.5", "--dicom-out", str(tmp_path / "dicom"), "--threshold", "41%", "--scanner", SCANNER]
-    words += options(tmp_path / "data", prior_file, tmp_path / "out")
+    words = options(tmp_path / "data", prior_file, tmp_path / "out")
+    words += ["--spacing", "5", "--dicom-out", str(tmp_path / "dicom"), "--threshold", "41%", "--scanner", SCANNER]
     assert run(["batch", *words]) == 0, capsys.readouterr().err
     assert capsys.readouterr().out.count(f"Note: volumes: {batch.NO_DICOM}") == 1
     warnings = {s["case"]: s["warnings"] for s in table(tmp_path / "out" / "cases.csv")}
     assert batch.NO_DICOM in warnings["volumes"] and batch.NO_DICOM not in warnings["study"]
     report = json.loads((tmp_path / "out" / "study" / "report.json").read_text(encoding="utf-8"))
-    assert report["grid"]["spacing_mm"][:2] == [2.5, 2.5] and report["threshold"] == "41%"
+    assert report["grid"]["spacing_mm"][:2] == [5.0, 5.0] and report["threshold"] == "41%"
     assert len(list((tmp_path / "dicom" / "study").glob("PT*.dcm"))) == report["grid"]["shape"][0]
     made = reported(tmp_path / "dicom" / "study")
     assert [p.name for p in (tmp_path / "dicom").iterdir()] == ["study"]
@@ -427,7 +427,7 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
     assert states["volumes"]["result"] == "sr.nii.gz" and states["study"]["result"] == "skipped"
     assert "no lesion to reconstruct a region around" in states["study"]["message"]
     part, whole = (Volume.read(tmp_path / n / "volumes" / "sr.nii.gz") for n in ("regions", "out"))
-    assert part.array.size * (2.0 / 2.5) ** 2 < 0.9 * whole.array.size
+    assert part.array.size * (4.0 / 5.0) ** 2 < 0.9 * whole.array.size
 
 
 def test_a_wide_table_a_picture_of_each_case_and_an_index_show_all(data, prior_file, tmp_path):

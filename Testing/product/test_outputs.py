@@ -36,7 +36,7 @@ def reconstruct(folder, prior_file):
     def call(out: Path, *more: str, **replaced: Path) -> int:
         files = {"pet": folder / "pet.nii.gz", "ct": folder / "ct.nii.gz", "prior": prior_file, **replaced}
         words = [word for name, path in files.items() for word in (f"--{name}", str(path))]
-        fixed = ["--scanner", "Paper standard", "--quality", "draft", "--device", "cpu"]
+        fixed = ["--scanner", "Paper standard", "--quality", "draft", "--spacing", "4", "--device", "cpu"]
         return run(["reconstruct", *words, *fixed, "--out", str(out), *more])
 
     return call
