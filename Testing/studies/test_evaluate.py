@@ -80,6 +80,14 @@ def test_a_sharp_reference_is_the_same_every_time_and_on_2_mm(data):
 
 
 @pytest.fixture
+def quick(monkeypatch):
+    """Evaluations without report and expectations: only tables and summary."""
+    module = importlib.import_module("PETSuperResLib.studies.evaluation.evaluate")
+    for name in ("write_report", "write_expectations"):
+        monkeypatch.setattr(module, name, lambda *_: None)
+
+
+@pytest.fixture
 def runs(monkeypatch):
     """Which methods ran on which scan, in the order they did."""
     seen = []
@@ -98,7 +106,7 @@ def runs(monkeypatch):
     return seen
 
 
-def test_an_equal_call_runs_nothing_and_another_method_runs_alone(data, prior_file, tmp_path, runs):
+def test_an_equal_call_runs_nothing_and_another_method_runs_alone(data, prior_file, tmp_path, runs, quick):
     def go(*methods, **other):
         runs.clear()
         evaluate(data, tmp_path, settings=["standard"], prior=prior_file, methods=methods, **other)
@@ -112,7 +120,7 @@ def test_an_equal_call_runs_nothing_and_another_method_runs_alone(data, prior_fi
     assert go("lr", seed=1) == ["lr"] and table(tmp_path / "metrics.csv")[0]["psnr"] != first[0]["psnr"]
 
 
-def test_what_is_named_twice_counts_once(data, prior_file, tmp_path):
+def test_what_is_named_twice_counts_once(data, prior_file, tmp_path, quick):
     twice = {"settings": ["standard"] * 2, "counts": ["realistic"] * 2, "references": ["real"] * 2}
     evaluate(data, tmp_path, **twice, prior=prior_file, methods=["lr"])
     assert len(table(tmp_path / "metrics.csv")) == 1
@@ -124,7 +132,9 @@ def test_what_is_named_twice_counts_once(data, prior_file, tmp_path):
         nema_study(tmp_path, ["lr"], protocols=[own, bare], prior=prior_file)
 
 
-def test_a_stopped_run_with_other_options_shows_none_of_the_earlier_ones(data, prior_file, tmp_path, monkeypatch):
+def test_a_stopped_run_with_other_options_shows_none_of_the_earlier_ones(
+    data, prior_file, tmp_path, monkeypatch, quick
+):
     module = importlib.import_module("PETSuperResLib.studies.evaluation.evaluate")
     (tmp_path / "data").mkdir()
     for name in ("one", "two"):
@@ -156,7 +166,7 @@ def test_tables_that_a_run_does_not_make_are_none_of_an_earlier_run(data, prior_
     assert not {"lesions.csv", "protocols.md", "protocols.png"} & {file.name for file in (tmp_path / "out").iterdir()}
 
 
-def test_a_refused_case_is_told_and_the_others_go_on(data, prior_file, tmp_path, monkeypatch):
+def test_a_refused_case_is_told_and_the_others_go_on(data, prior_file, tmp_path, monkeypatch, quick):
     def refuse(case):
         raise InputError("The CT is of another patient.")
 
@@ -203,13 +213,13 @@ def test_processes_of_torchrun_share_the_scans_and_write_what_one_does(data, pri
     assert str(tmp_path) not in head and f"PETSuperRes {__version__}" in head
 
 
-def test_quick_takes_a_few_slices_of_two_patients_and_trains_shortly(data, prior_file, tmp_path):
+def test_quick_takes_a_few_slices_of_two_patients_and_trains_shortly(data, prior_file, tmp_path, quick):
     write_phantom(tmp_path / "data" / "one")
     write_phantom(tmp_path / "data" / "two", shift=3)
     (tmp_path / "data" / "split.json").write_text(json.dumps({"test": ["one"], "train": ["two"]}))
     began = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.import_module("PETSuperResLib.studies.evaluation.evaluate"), "QUICK_MINUTES", 0.05)
+        patch.setattr(importlib.import_module("PETSuperResLib.studies.evaluation.evaluate"), "QUICK_MINUTES", 0.02)
         evaluate(tmp_path / "data", tmp_path / "out", settings=["standard"], quick=True, prior=prior_file,
                  methods=["lr", "srcnn"])  # fmt: skip
     assert time.monotonic() - began < 60
@@ -239,7 +249,7 @@ def test_a_small_part_of_a_lesion_that_the_slices_cut_is_no_small_lesion():
     assert set(np.unique(cut)) == {0, 1, 3}
 
 
-def test_a_run_on_some_slices_takes_them_of_every_subject(data, prior_file, tmp_path):
+def test_a_run_on_some_slices_takes_them_of_every_subject(data, prior_file, tmp_path, quick):
     evaluate(data, tmp_path, settings=["standard"], methods=["lr"], prior=prior_file, slices=3)
     evaluate(data, tmp_path / "all", settings=["standard"], methods=["lr"], prior=prior_file)
     some, every = table(tmp_path / "metrics.csv"), table(tmp_path / "all" / "metrics.csv")
@@ -268,7 +278,7 @@ def test_packages_that_tables_need_are_named_before_the_work(data, tmp_path, mon
         evaluate(data, tmp_path)
 
 
-def test_uptake_painted_into_torso_cts_is_a_reference_of_its_own(data, prior_file, tmp_path):
+def test_uptake_painted_into_torso_cts_is_a_reference_of_its_own(data, prior_file, tmp_path, quick):
     (folder := tmp_path / "cts").mkdir()
     body(0, (60, 24, 24))[1].write(folder / "A" / "CT_HU.nii.gz")
     body(1, (60, 24, 24))[1].write(folder / "B" / "CT_HU.nii.gz")

@@ -521,7 +521,7 @@ def test_another_patients_ct_is_refused(moved):
 
 def test_a_cancel_stops_the_registration(moved):
     def cancel(event):
-        if event.fraction > 0.3:
+        if event.fraction > 0.1:
             raise Cancelled
 
     with pytest.raises(Cancelled):
