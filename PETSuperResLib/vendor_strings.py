@@ -33,7 +33,8 @@ from .widths import FWHM_PER_SIGMA
 KERNEL, METHOD, DESCRIPTION = "convolution_kernel", "reconstruction_method", "description"  # of a volume's metadata
 GE_FILTER, GE_AXIAL = "post_filter_mm", "axial_filter_ratio"  # GE's private attributes
 TRACER, FDG = "tracer", "fdg"  # the name, and the value that every name of FDG becomes
-HEADER = (KERNEL, METHOD, DESCRIPTION, GE_FILTER, GE_AXIAL, "manufacturer", "model", TRACER)
+RECONSTRUCTION = (KERNEL, METHOD, DESCRIPTION, GE_FILTER, GE_AXIAL)
+HEADER = (*RECONSTRUCTION, "manufacturer", "model", TRACER)
 WIDEST_MM = 15.0  # of a post-filter
 DENIED = r"(?<![a-z])(no|non|without|w/o)[ _-]*({0})|({0})[ _:=-]*off(?![a-z])".format(r"psf|sharp ?ir|true ?x")
 # pattern of a method: whether it models the PSF (None: the string leaves it open), and whether it is penalised, which

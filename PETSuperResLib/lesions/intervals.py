@@ -5,7 +5,8 @@ value is the fitted one times its exponential. What is left of the logarithm, di
 interval is the recovered value times the exponential of scale x quantiles. The scale is what the fit itself knows of
 its uncertainty: counts, priors and the border's place on either side, and the FWHM. It makes the intervals of single
 lesions narrow or wide, the quantiles make their coverage right (Lei et al., J Am Stat Assoc 2018, 113:1094; normalised
-scores: Papadopoulos et al. 2008).
+scores: Papadopoulos et al. 2008). They are of measurements whose scanner, PSF and filter are known; where one of these
+is a guess, the interval is as much wider as the same lesions ask for when their headers do not say it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .measures import Lesion
 from .recovery import Recovered
 
 CALIBRATION_FILE = Path(__file__).parents[1] / "Resources" / "lesion_calibration.json"
-FORMAT = "PETSuperRes lesion calibration 3"
+FORMAT = "PETSuperRes lesion calibration 4"
 LEVEL = 0.9  # of the intervals
 MEASURES = ("suvmean", "suvpeak", "suvmax", "tlg")
 PET_ALONE = "PET alone"  # an image without a result
@@ -114,6 +115,7 @@ class Calibration:
     least_ml : smallest volume.
     tracer : of the uptake, in lower case.
     domain : by input, the range of every figure of :class:`Conditions`.
+    guessed : by input and measure, the factor of the interval where scanner, PSF or filter are a guess.
     made : how it was made.
     """
 
@@ -121,6 +123,7 @@ class Calibration:
     least_ml: float
     tracer: str
     domain: Mapping[str, Mapping[str, tuple[float, float]]]
+    guessed: Mapping[str, Mapping[str, float]]
     made: Mapping[str, Any]
 
     def intervals(self, lesion: Recovered, conditions: Conditions, shown: float | None = None) -> Intervals:
@@ -140,13 +143,16 @@ class Calibration:
         if not stratum.contrast[0] <= contrast <= stratum.contrast[1]:
             notes.append(f"Its contrast of {contrast:.1f} to 1 is outside what was calibrated: the interval is wider.")
         widths = [OUTSIDE ** len(notes) * side for side in scales(lesion)]
+        factors = {} if conditions.described else self.guessed.get(kind, {})
+        if not conditions.described:
+            notes.append("Scanner, PSF or filter of the PET are a guess: the interval is wider.")
         values = {name: getattr(lesion, name) * math.exp(stratum.centres[name]) for name in stratum.quantiles}
         if "suvmax" in values:
             values["suvmax"] = max(values[name] for name in ("suvmax", "suvpeak", "suvmean"))
         hangs = shown is not None and lesion.suvmean > CORRECTED[kind] * shown
         ends, lost = {}, []
         for name, quantiles in stratum.quantiles.items():
-            low, high = (values[name] * math.exp(q * widths[q > 0]) for q in quantiles)
+            low, high = (values[name] * math.exp(factors.get(name, 1.0) * q * widths[q > 0]) for q in quantiles)
             if high > UNDETERMINED * low or (hangs and name != "suvpeak"):
                 lost.append(SHOWN[name].title)
                 del values[name]
@@ -160,8 +166,6 @@ class Calibration:
         """What of the conditions was not calibrated."""
         if conditions.tracer is not None and conditions.tracer != self.tracer:
             yield f"Calibrated with {self.tracer.upper()} alone: the interval is wider."
-        if not conditions.described:
-            yield "Scanner, PSF or filter of the PET are a guess: the interval is wider."
         for name, (low, high) in self.domain.get(conditions.input, {}).items():
             value = getattr(conditions, name)
             if not low / TOLERANCE <= value <= high * TOLERANCE:
@@ -176,6 +180,7 @@ class Calibration:
             "tracer": self.tracer,
             "least_ml": self.least_ml,
             "domain": self.domain,
+            "guessed": self.guessed,
             "strata": [vars(stratum) for stratum in self.strata],
         }
 
@@ -194,9 +199,10 @@ class Calibration:
             kind: {name: (float(low), float(high)) for name, (low, high) in ranges.items() if name in FIGURES}
             for kind, ranges in values["domain"].items()
         }
-        known = ("format", "level", "tracer", "least_ml", "domain", "strata")
+        guessed = {kind: {name: float(of[name]) for name in of} for kind, of in values["guessed"].items()}
+        known = ("format", "level", "tracer", "least_ml", "domain", "guessed", "strata")
         made = {k: v for k, v in values.items() if k not in known}
-        return cls(tuple(strata), float(values["least_ml"]), str(values["tracer"]), domain, made)
+        return cls(tuple(strata), float(values["least_ml"]), str(values["tracer"]), domain, guessed, made)
 
 
 def measures_of(input: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.intervals import PET_ALONE, STRATA_ML, read_calibration
 from PETSuperResLib.studies.evaluation import lesions
 from PETSuperResLib.studies.evaluation.lesion_report import coverage, lesions_lines
-from PETSuperResLib.studies.evaluation.lesion_scenes import Scan
+from PETSuperResLib.studies.evaluation.lesion_scenes import Scan, without_header
 from PETSuperResLib.studies.subjects import Subject
 
 
@@ -24,7 +24,7 @@ def painted_rows(count: int = 400, seed: int = 0, kind: str = "sinogram") -> lis
         volume, error, suv = 10 ** random.uniform(-1, 1.5), random.uniform(0.05, 0.2), random.uniform(2, 9)
         row = {"patient": f"p{n % 25}", "input": kind, "condition": "standard", "seed": n, "mask": "true", "label": 1}
         row |= {"volume_ml": volume, "background": 1.0, "fwhm_mm": 6.0, "noise": 0.1, "described": True}
-        row |= {"lesion_suvmean": suv}
+        row |= {"lesion_suvmean": suv, "header": True}
         for name in ("suvmean", "suvpeak", "suvmax"):
             row[name] = suv * np.exp(error * (random.gamma(2.0) - 1.5))
             row |= {f"{known}_{name}": suv for known in ("true", "image", "pet")}
@@ -46,10 +46,44 @@ def test_calibrated_intervals_cover_what_they_claim_on_other_lesions():
     assert below < 0.035 and 0.9 < above < 0.97  # 2 % and 92 % are aimed at
 
 
-def test_lesions_of_an_image_whose_filter_is_a_guess_have_the_wider_intervals_that_users_get():
-    made, row = lesions.calibrated(painted_rows(), {}), painted_rows(1, seed=1)[0]
-    sure, guess = (lesions.calibrated_row(row | {"described": known}, made) for known in (True, False))
-    assert guess["suvmean_low"] < sure["suvmean_low"] < sure["suvmean_high"] < guess["suvmean_high"]
+def guesses(count: int, seed: int, error: float) -> list[dict]:
+    """Rows of images whose recovered values are off by another ``error`` that no fit knows of."""
+    random = np.random.default_rng(seed)
+    rows = [row | {"described": False} for row in painted_rows(count, seed, "image")]
+    for row in rows:
+        factor = np.exp(error * random.standard_normal())
+        row |= {name: row[name] * factor for name in ("suvmean", "suvpeak", "low", "high", "wider")}
+    return rows
+
+
+def test_where_the_filter_is_a_guess_intervals_are_as_much_wider_as_such_lesions_ask_for():
+    known = painted_rows(1500, kind="image")
+    made, plain = lesions.calibrated([*known, *guesses(1500, 2, 0.4)], {}), lesions.calibrated(known, {})
+    assert made.strata == plain.strata and plain.guessed == {}  # guesses widen no interval but their own
+    assert made.guessed["image"]["suvmean"] > 1.5 > made.guessed["image"]["suvmax"] >= 1
+    others = guesses(2000, 3, 0.4)
+    told, narrow = ([row | lesions.calibrated_row(row, table) for row in others] for table in (made, plain))
+    assert 88 < coverage(told, "suvmean") < 94 and coverage(narrow, "suvmean") < 75
+    assert lesions.calibrated([*known, *guesses(1500, 2, 0.0)], {}).guessed["image"]["suvmean"] < 1.1
+
+
+def test_the_factor_of_a_guess_is_by_the_mask_that_asks_for_most():
+    rows = [*painted_rows(800, kind="image"), *guesses(800, 2, 0.1)]
+    small = [row | {"mask": "one voxel smaller"} for row in guesses(800, 4, 0.6)]
+    before, after = (lesions.calibrated(found, {}).guessed["image"]["suvmean"] for found in (rows, rows + small))
+    assert after > 1.2 * before
+
+
+def test_of_an_image_without_its_header_the_scanner_alone_is_known(scan, tmp_path):
+    image = replace(scan, condition="mct-lesions", input="image")
+    (bare,) = without_header([scan, image, replace(image, condition="vereos")])  # whose header says no filter
+    assert bare == replace(image, header=False)
+    known, guess = (lesions.scan_rows(one, tiny_prior(tmp_path), "draft", tmp_path, "cpu") for one in (image, bare))
+    assert {row["described"] for row in known} == {True} != {row["described"] for row in guess} == {False}
+    assert [row["true_suvmean"] for row in known] == [row["true_suvmean"] for row in guess]
+    assert {row["fwhm_mm"] for row in known} != {row["fwhm_mm"] for row in guess}
+    simulated = bare.simulate(*scan.subject.load()[:2], "cpu").lr.metadata
+    assert simulated["model"] and "reconstruction_method" not in simulated
 
 
 def test_a_stratum_of_few_lesions_takes_those_of_the_smaller_one():
@@ -170,7 +204,18 @@ def test_the_calibration_leaves_protocols_out(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(lesions, "scan_rows", lambda one, *_: seen.append(one.condition) or painted_rows(100))
     monkeypatch.setattr(lesions.Prior, "load", lambda *_: prior)
     path = lesions.lesions_study(tmp_path / "out", "data", calibrate=True)
-    assert seen == ["mct-osem"] and read_calibration(path).made["left_out"] == list(lesions.UNSEEN)
+    assert seen == ["mct-osem", "mct-osem"] and read_calibration(path).made["left_out"] == list(lesions.UNSEEN)
+
+
+def test_images_without_their_headers_are_in_a_table_of_their_own():
+    known = [row | {"condition": "vision"} for row in painted_rows(60, kind="image")]
+    made = lesions.calibrated([*painted_rows(kind="image"), *guesses(100, 2, 0.3)], {})
+    bare = [row | {"header": False, "described": False} for row in known[:40]]
+    natural = [row | {"described": False} for row in painted_rows(30, kind="image")]
+    lines = lesions_lines([row | lesions.calibrated_row(row, made) for row in (*known, *natural, *bare)])
+    for words, count in (("scanner, PSF and filter", 60), ("the scanner alone", 40), ("a header without", 30)):
+        assert any(line.startswith(f"| image | {words}") and f"| {count} | 25 |" in line for line in lines)
+    assert any(line.startswith("| image | vision | 60 |") for line in lines)
 
 
 def test_masks_are_compared_on_the_scans_that_have_them():

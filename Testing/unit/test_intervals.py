@@ -41,7 +41,8 @@ STRATA = (
     Stratum("sinogram", (1.0, math.inf), 60, 20, (1.5, 10.0), CENTRES, dict.fromkeys(MEASURES, (-1.5, 1.0))),
 )
 DOMAIN = {"sinogram": {"fwhm_mm": (5.0, 8.0), "noise": (0.05, 0.2)}}
-TABLE = Calibration(STRATA, 0.03, "fdg", DOMAIN, {"seeds": [1, 2]})
+GUESSED = {"sinogram": {"suvmean": 1.3, "suvpeak": 2.0}}
+TABLE = Calibration(STRATA, 0.03, "fdg", DOMAIN, GUESSED, {"seeds": [1, 2]})
 SURE = replace(STRATA[1], quantiles=STRATA[1].quantiles | {"suvpeak": (-0.1, 0.1)})
 SURE_OF_PEAK = replace(TABLE, strata=(STRATA[0], SURE))
 
@@ -119,6 +120,15 @@ def test_outside_what_was_calibrated_the_interval_is_wider_and_says_so(change, c
     found = TABLE.intervals(replace(LESION, **change), replace(MEASURED, **conditions))
     assert len(found.notes) == 1 and words in found.notes[0] and not inside.notes
     assert found.ends["suvmean"][0] < inside.ends["suvmean"][0] and found.ends["suvmean"][1] > inside.ends["suvmean"][1]
+
+
+def test_where_scanner_psf_or_filter_are_a_guess_each_measure_has_its_factor():
+    sure, guess = (TABLE.intervals(LESION, replace(MEASURED, described=known)) for known in (True, False))
+    assert guess.values == sure.values
+    for name, factor in (("suvmean", 1.3), ("suvpeak", 2.0), ("suvmax", 1.0)):
+        for end, known in zip(guess.ends[name], sure.ends[name], strict=True):
+            assert math.log(end / sure.values[name]) == pytest.approx(factor * math.log(known / sure.values[name]))
+    assert Calibration.from_dict(json.loads(json.dumps(TABLE.to_dict() | {"strata": []}))).guessed == GUESSED
 
 
 @pytest.mark.parametrize(("volume", "input"), [(0.01, "sinogram"), (2.0, "image")])

@@ -19,10 +19,11 @@ Row = dict[str, Any]
 
 
 def lesions_lines(rows: Sequence[Row]) -> list[str]:
-    """Errors and coverage by input and volume, by condition, and by mask."""
-    told = [row for row in rows if row.get("suvmean_low") is not None]
+    """Errors and coverage by input and volume, by condition, by what the header says, and by mask."""
+    every = [row for row in rows if row.get("suvmean_low") is not None]
+    told = [row for row in every if row["header"]]
     true = [row for row in told if row["mask"] == "true"]
-    untold = sum(row["mask"] == "true" for row in rows) - len(true)
+    untold = sum(row["mask"] == "true" and row["header"] for row in rows) - len(true)
     lines = [
         "Painted lesions in anatomies that nothing was tuned on. Errors are of SUVmean within the mask as it is drawn, "
         "in per cent of the truth there: median without sign, and for what was recovered also signed. Coverage is the "
@@ -45,6 +46,17 @@ def lesions_lines(rows: Sequence[Row]) -> list[str]:
         known = [row for row in true if row["input"] != "sinogram"]
         name = {True: "left out of the calibration", False: "in the calibration"}
         lines += ["## By protocol", "", *_table(known, "protocol", lambda row: name[row["condition"] in aside]), ""]
+    images = [row for row in every if row["mask"] == "true" and row["input"] != "sinogram"]
+    if any(not row["header"] for row in images):
+        lines += [
+            "## By what is known of an image",
+            "",
+            "In all other tables images have their headers. Here the same images are also without, that is, with the "
+            "scanner alone.",
+            "",
+            *_table(images, "known", _known),
+            "",
+        ]
     moved = [row for row in told if row["seed"] in {other["seed"] for other in told if other["mask"] != "true"}]
     if moved:
         lines += ["## By mask", "", *_table(moved, "mask", lambda row: row["mask"]), ""]
@@ -102,6 +114,13 @@ def _stratum(row: Row) -> str:
     return f"from {low:g} mL" if high == np.inf else f"{low:g} to {high:g} mL"
 
 
+def _known(row: Row) -> str:
+    """What is known of a row's image, in words."""
+    if not row["header"]:
+        return "the scanner alone"
+    return "scanner, PSF and filter" if row["described"] else "a header without PSF or filter"
+
+
 def _order(name: str) -> tuple[bool, str]:
     return name.startswith("from"), name
 
@@ -129,7 +148,7 @@ def lesions_figure(path: Path, rows: Sequence[Row]) -> Path:
     """Draw recovered over true SUVmean against the volume, with intervals, and the same read off the result."""
     from matplotlib.figure import Figure
 
-    true = [row for row in rows if row["mask"] == "true"]
+    true = [row for row in rows if row["mask"] == "true" and row["header"]]
     kinds = list(dict.fromkeys(row["input"] for row in true))
     figure = Figure((5.5 * max(1, len(kinds)), 4.6), layout="tight")
     for axis, kind in zip(figure.subplots(1, max(1, len(kinds)), squeeze=False, sharey=True)[0], kinds, strict=False):

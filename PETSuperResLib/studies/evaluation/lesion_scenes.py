@@ -6,8 +6,8 @@ into them. Those of the part ``validation`` calibrate, those of ``test`` check; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,10 @@ from ...prior.denoiser import AIR_HU
 from ...problem import Problem
 from ...reconstruction import sample_measurement
 from ...request import Request
+from ...resolution import resolution_of
 from ...sampling import Sampler
+from ...scanner import Scanner
+from ...vendor_strings import RECONSTRUCTION
 from ...volume import Volume
 from ..subjects import PIXEL_MM, SHARP_SEED, Subject, case_anatomy
 
@@ -49,12 +52,16 @@ SETTINGS = ("standard", "ood")
 
 @dataclass(frozen=True)
 class Scan:
-    """A subject scanned by a setting (its sinogram is reconstructed) or by a protocol (its image is)."""
+    """A subject scanned by a setting (its sinogram is reconstructed) or by a protocol (its image is).
+
+    Without ``header`` nothing but the scanner is known of the image: neither PSF nor filter.
+    """
 
     subject: Subject
     condition: str
     input: str = "sinogram"
     seed: int = 0
+    header: bool = True
 
     @property
     def patient(self) -> str:
@@ -64,12 +71,14 @@ class Scan:
     def decides(self, prior: Prior, quality: str) -> dict[str, Any]:
         """All that decides the result of the scan, as plain values."""
         scanned = {"subject": self.subject.decides, "scan": [self.condition, self.input, self.seed]}
+        scanned |= {} if self.header else {"header": False}
         return scanned | {"quality": quality, "prior": prior.sha256}
 
     def simulate(self, pet: Volume, ct: Volume, device: str = "auto") -> Simulation:
         """The scan, without attenuation."""
         setting, protocol = (self.condition, None) if self.input == "sinogram" else ("standard", self.condition)
-        return simulate(pet, ct, setting, seed=self.seed, device=device, protocol=protocol)
+        found = simulate(pet, ct, setting, seed=self.seed, device=device, protocol=protocol)
+        return found if self.header else replace(found, lr=_without_header(found.lr))
 
     def problem(self, simulation: Simulation, ct: Volume, device: str = "auto") -> Problem:
         """The problem that a reconstruction solves."""
@@ -110,6 +119,20 @@ def scans(
         found.append(Scan(subject, SETTINGS[n % 2], "sinogram", seed))
         found.append(Scan(subject, names[n % len(names)], "image", seed))
     return found
+
+
+def without_header(known: Sequence[Scan]) -> list[Scan]:
+    """The same scans of images whose headers say PSF and filter, with headers that do not."""
+    says = {
+        name for name, one in protocols().items() if resolution_of(Scanner.get(one.scanner), one.header).described
+    }
+    return [replace(scan, header=False) for scan in known if scan.input == "image" and scan.condition in says]
+
+
+def _without_header(image: Volume) -> Volume:
+    """Of whose header the scanner and the tracer alone are left."""
+    kept = {name: value for name, value in image.metadata.items() if name not in RECONSTRUCTION}
+    return replace(image, metadata=kept)
 
 
 def lesion_subjects(

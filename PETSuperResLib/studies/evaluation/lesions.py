@@ -1,6 +1,7 @@
 """Recovered lesion uptake and its intervals against painted lesions; and the calibration of the intervals.
 
-Uptake is recovered with a result, from sinograms and from images, and from the images alone (:mod:`...pet_alone`).
+Uptake is recovered with a result, from sinograms and from images, and from the images alone (:mod:`...pet_alone`);
+from images also as if their headers named the scanner alone.
 The lesions of ``validation`` anatomies calibrate, those of ``test`` anatomies check (:mod:`.lesion_scenes`).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ from ...vendor_strings import FDG
 from ...version import __version__
 from ...volume import Volume
 from .lesion_report import faint_lines, lesions_figure, lesions_lines
-from .lesion_scenes import LEAST_ML, Scan, scans
+from .lesion_scenes import LEAST_ML, Scan, scans, without_header
 from .summary import heading
 
 MASKS = {"true": 0, "one voxel smaller": -1, "one voxel larger": 1}
@@ -55,7 +57,7 @@ QUALITY = "draft"  # what is recovered hardly depends on the image's quality
 CONDITIONS = ("input", "fwhm_mm", "noise", "described")
 FITTED = ("volume_ml", *MEASURES, "low", "high", "background", "wider")
 COLUMNS = (
-    *("patient", "subject", "input", "condition", "seed", "mask", "label", *FITTED),
+    *("patient", "subject", "input", "condition", "header", "seed", "mask", "label", *FITTED),
     *(f"{kind}_{name}" for kind in ("true", "image", "pet") for name in MEASURES[:3]),
     *("true_tlg", "lesion_suvmean", "fwhm_mm", "noise", "described"),
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
@@ -85,13 +87,14 @@ def lesions_study(
     chosen = scans("validation" if calibrate else "test", data, cts)[:limit]
     if calibrate:
         chosen = [scan for scan in chosen if scan.condition not in UNSEEN]
+    chosen += without_header(chosen)
     rows: list[Row] = []
     faint: list[Row] = []
     for number, scan in enumerate(chosen):
         report(f"{scan.subject.name}, {scan.condition}", number / len(chosen))
         found = scan_rows(scan, loaded, quality, out / "kept", device)
         rows += [row for row in found if is_lesion(row)]
-        faint += [row for row in found if row["volume_ml"] >= LEAST_ML and not is_lesion(row)]
+        faint += [row for row in found if row["volume_ml"] >= LEAST_ML and row["header"] and not is_lesion(row)]
         write_csv(out / "lesions.csv", rows, COLUMNS)
     report("done", 1.0)
     if calibrate:
@@ -135,7 +138,7 @@ def scan_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str)
                 yield part.recovered(), part.conditions
 
         place: Row = {"patient": scan.patient, "subject": scan.subject.name, "seed": scan.seed}
-        place["condition"] = scan.condition
+        place |= {"condition": scan.condition, "header": scan.header}
         rows = _rows(place, labels, known | {"image": image}, of_result)
         if scan.input == "image":
             rows += _rows(place, labels, known, of_pet)
@@ -190,11 +193,14 @@ def is_lesion(row: Row) -> bool:
 
 
 def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
-    """The calibration by lesions of known uptake; a stratum of too few has those of the smaller one, too."""
+    """The calibration by lesions of known uptake; a stratum of too few has those of the smaller one, too.
+
+    Where scanner, PSF and filter are known; the others tell how much wider an interval must be when one is not.
+    """
     strata: list[Stratum] = []
     domain: dict[str, dict[str, tuple[float, float]]] = {}
     for kind in dict.fromkeys(row["input"] for row in rows):
-        of_kind = [row for row in rows if row["input"] == kind]
+        of_kind = [row for row in rows if row["input"] == kind and row["described"]]
         domain[kind] = {name: _range(row[name] for row in of_kind) for name in FIGURES}
         for first, last in zip(STRATA_ML[:-1], STRATA_ML[1:], strict=True):
             mine = [row for row in of_kind if first <= row["volume_ml"] < last]
@@ -202,7 +208,42 @@ def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
                 below = strata[-1].volume_ml[0]
                 mine = [row for row in of_kind if below <= row["volume_ml"] < last]
             strata.append(_stratum(kind, (first, last), mine))
-    return Calibration(tuple(strata), LEAST_ML, FDG, domain, made)
+    known = Calibration(tuple(strata), LEAST_ML, FDG, domain, {}, made)
+    return replace(known, guessed=_guessed([row for row in rows if not row["described"]], known))
+
+
+def _guessed(rows: Sequence[Row], known: Calibration) -> dict[str, dict[str, float]]:
+    """By input and measure, the factor of the ``known`` intervals that holds as many of the ``rows``, never below 1.
+
+    By whichever of the masks asks for most, every patient with the same weight.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for kind in dict.fromkeys(row["input"] for row in rows):
+        found[kind] = {}
+        for name in measures_of(kind):
+            factors = [1.0]
+            for mask, tails in TAILS.items():
+                mine = [row for row in rows if (row["input"], row["mask"]) == (kind, mask)]
+                reached = [(row["patient"], reach) for row in mine if (reach := _reach(row, name, known)) is not None]
+                if reached:
+                    weights = _weights([patient for patient, _ in reached])
+                    reaches = np.array([reach for _, reach in reached])
+                    factors.append(conformal_quantiles(reaches, weights, (1.0, sum(tails)))[1])
+            found[kind][name] = max(factors)
+    return found
+
+
+def _reach(row: Row, name: str, known: Calibration) -> float | None:
+    """The distance of the truth from the recovered value over that of the interval's end, on the logarithms.
+
+    None where the interval that it is told with has no such value.
+    """
+    found = calibrated_row(row | {"described": True}, known)
+    if f"{name}_low" not in found:
+        return None
+    distance = math.log(row[f"true_{name}"] / found[name])
+    end = found[f"{name}_high" if distance > 0 else f"{name}_low"]
+    return distance / math.log(end / found[name])
 
 
 def _stratum(kind: str, volume_ml: tuple[float, float], rows: Sequence[Row]) -> Stratum:
@@ -222,9 +263,8 @@ class _Mask:
     """The lesions of a stratum with one kind of mask; every patient has the same weight."""
 
     def __init__(self, rows: Sequence[Row], tails: tuple[float, float]):
-        patients = [row["patient"] for row in rows]
         self.rows, self.tails = rows, tails
-        self.weights = np.array([1 / patients.count(patient) for patient in patients])
+        self.weights = _weights([row["patient"] for row in rows])
         self.sides = [scales(recovered(row)) for row in rows]
 
     def centre(self, name: str) -> float:
@@ -237,6 +277,11 @@ class _Mask:
         pairs = zip(self.rows, self.sides, strict=True)
         scores = np.array([score(row[f"true_{name}"], row[name], centre, sides) for row, sides in pairs])
         return conformal_quantiles(scores, self.weights, self.tails)
+
+
+def _weights(patients: Sequence[str]) -> np.ndarray:
+    """The same in sum for every patient."""
+    return np.array([1 / patients.count(patient) for patient in patients])
 
 
 def _lesions(rows: Sequence[Row]) -> int:
