@@ -70,7 +70,7 @@ class Scan:
 
     def decides(self, prior: Prior, quality: str) -> dict[str, Any]:
         """All that decides the result of the scan, as plain values."""
-        scanned = {"subject": self.subject.decides, "scan": [self.condition, self.input, self.seed]}
+        scanned: dict[str, Any] = {"subject": self.subject.decides, "scan": [self.condition, self.input, self.seed]}
         scanned |= {} if self.header else {"header": False}
         return scanned | {"quality": quality, "prior": prior.sha256}
 
@@ -123,9 +123,7 @@ def scans(
 
 def without_header(known: Sequence[Scan]) -> list[Scan]:
     """The same scans of images whose headers say PSF and filter, with headers that do not."""
-    says = {
-        name for name, one in protocols().items() if resolution_of(Scanner.get(one.scanner), one.header).described
-    }
+    says = {name for name, one in protocols().items() if resolution_of(Scanner.get(one.scanner), one.header).described}
     return [replace(scan, header=False) for scan in known if scan.input == "image" and scan.condition in says]
 
 
