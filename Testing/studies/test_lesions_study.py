@@ -209,7 +209,7 @@ def test_the_calibration_leaves_protocols_out(scan, tmp_path, monkeypatch):
 
 def test_images_without_their_headers_are_in_a_table_of_their_own():
     known = [row | {"condition": "vision"} for row in painted_rows(60, kind="image")]
-    made = lesions.calibrated([*painted_rows(kind="image"), *guesses(100, 2, 0.3)], {})
+    made = lesions.calibrated([*painted_rows(kind="image"), *guesses(100, 2, 0.0)], {})
     bare = [row | {"header": False, "described": False} for row in known[:40]]
     natural = [row | {"described": False} for row in painted_rows(30, kind="image")]
     lines = lesions_lines([row | lesions.calibrated_row(row, made) for row in (*known, *natural, *bare)])
