@@ -14,6 +14,7 @@ from .summary import markdown
 from .tables import Cell, Table
 
 NAMES = {"suvmean": "SUVmean", "suvpeak": "SUVpeak", "suvmax": "SUVmax", "tlg": "TLG"}
+WIDTHS = ("suvmean", "suvpeak")  # measures whose intervals' widths are told
 TITLES = {"sinogram": "from sinograms", "image": "from images", PET_ALONE: "from images, without a result"}
 Row = dict[str, Any]
 
@@ -28,7 +29,7 @@ def lesions_lines(rows: Sequence[Row]) -> list[str]:
         "Painted lesions in anatomies that nothing was tuned on. Errors are of SUVmean within the mask as it is drawn, "
         "in per cent of the truth there: median without sign, and for what was recovered also signed. Coverage is the "
         f"share of lesions whose true value lies in the interval ({100 * LEVEL:.0f} % are aimed at); width is the "
-        "median of the interval of SUVmean over the recovered value. *Sinogram* and *image* are recovered with a "
+        "median of the interval over the recovered value. *Sinogram* and *image* are recovered with a "
         f"super-resolved result, *{PET_ALONE}* from the same images without one. Where the data do not determine the "
         f"SUVmean it is not told; such lesions ({untold} with the true mask) are left out.",
         "",
@@ -86,7 +87,17 @@ def faint_lines(rows: Sequence[Row], contrast: float) -> list[str]:
 
 
 def _table(rows: Sequence[Row], title: str, group: Callable[[Row], str]) -> list[str]:
-    heads = ("Input", title, "lesions", "anatomies", "PET", "result", "recovered", "signed", "width %")
+    heads = (
+        "Input",
+        title,
+        "lesions",
+        "anatomies",
+        "PET",
+        "result",
+        "recovered",
+        "signed",
+        *(f"{NAMES[m]} width %" for m in WIDTHS),
+    )
     body = []
     for kind in dict.fromkeys(row["input"] for row in rows):
         of_kind = [row for row in rows if row["input"] == kind]
@@ -95,7 +106,12 @@ def _table(rows: Sequence[Row], title: str, group: Callable[[Row], str]) -> list
             signed = np.median([100 * (row["suvmean"] / row["true_suvmean"] - 1) for row in mine])
             covered = ["-" if np.isnan(share) else f"{share:.0f}" for share in (coverage(mine, m) for m in MEASURES)]
             cells = [kind, name, str(len(mine)), str(len({row["patient"] for row in mine}))]
-            cells += [*(_error(mine, known) for known in _COMPARED), f"{signed:+.1f}", _width(mine), *covered]
+            cells += [
+                *(_error(mine, known) for known in _COMPARED),
+                f"{signed:+.1f}",
+                *(_width(mine, m) for m in WIDTHS),
+                *covered,
+            ]
             body.append(tuple(map(Cell, cells)))
     return markdown(Table((*heads, *(f"{NAMES[m]} covered %" for m in MEASURES)), tuple(body)))
 
@@ -135,12 +151,9 @@ def coverage(rows: Iterable[Row], measure: str) -> float:
     return 100 * float(np.mean(held)) if held else float("nan")
 
 
-def _width(rows: Iterable[Row]) -> str:
-    widths = [
-        (row["suvmean_high"] - row["suvmean_low"]) / row["suvmean"]
-        for row in rows
-        if row.get("suvmean_low") is not None
-    ]
+def _width(rows: Iterable[Row], measure: str) -> str:
+    low, high = f"{measure}_low", f"{measure}_high"
+    widths = [(row[high] - row[low]) / row[measure] for row in rows if row.get(low) is not None]
     return f"{100 * np.median(widths):.0f}" if widths else ""
 
 
