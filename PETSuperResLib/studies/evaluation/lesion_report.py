@@ -87,17 +87,8 @@ def faint_lines(rows: Sequence[Row], contrast: float) -> list[str]:
 
 
 def _table(rows: Sequence[Row], title: str, group: Callable[[Row], str]) -> list[str]:
-    heads = (
-        "Input",
-        title,
-        "lesions",
-        "anatomies",
-        "PET",
-        "result",
-        "recovered",
-        "signed",
-        *(f"{NAMES[m]} width %" for m in WIDTHS),
-    )
+    heads = ("Input", title, "lesions", "anatomies", "PET", "result", "recovered", "signed")
+    intervals = [*(f"{NAMES[m]} width %" for m in WIDTHS), *(f"{NAMES[m]} covered %" for m in MEASURES)]
     body = []
     for kind in dict.fromkeys(row["input"] for row in rows):
         of_kind = [row for row in rows if row["input"] == kind]
@@ -106,14 +97,10 @@ def _table(rows: Sequence[Row], title: str, group: Callable[[Row], str]) -> list
             signed = np.median([100 * (row["suvmean"] / row["true_suvmean"] - 1) for row in mine])
             covered = ["-" if np.isnan(share) else f"{share:.0f}" for share in (coverage(mine, m) for m in MEASURES)]
             cells = [kind, name, str(len(mine)), str(len({row["patient"] for row in mine}))]
-            cells += [
-                *(_error(mine, known) for known in _COMPARED),
-                f"{signed:+.1f}",
-                *(_width(mine, m) for m in WIDTHS),
-                *covered,
-            ]
+            cells += [*(_error(mine, known) for known in _COMPARED), f"{signed:+.1f}"]
+            cells += [*(_width(mine, measure) for measure in WIDTHS), *covered]
             body.append(tuple(map(Cell, cells)))
-    return markdown(Table((*heads, *(f"{NAMES[m]} covered %" for m in MEASURES)), tuple(body)))
+    return markdown(Table((*heads, *intervals), tuple(body)))
 
 
 _COMPARED = ("pet_suvmean", "image_suvmean", "suvmean")

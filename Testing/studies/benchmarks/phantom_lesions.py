@@ -82,13 +82,13 @@ def main() -> None:
     truth: list[Lesion] = measure_lesions(filled(pet, spheres), read_segmentation(options.segmentation, pet).segments)
     for out in options.out:
         rows = recovered(out)
-        print(
-            f"\n{out}\n\n| diameter mm | true SUVmean | recovered | true SUVpeak | recovered |\n|---|---|---|---|---|"
-        )
+        print(f"\n{out}\n\n| diameter mm | true SUVmean | recovered | true SUVpeak | recovered |")
+        print("|---|---|---|---|---|")
         for sphere, one in zip(spheres, truth, strict=True):
-            found = (f"{value:.2f} | {cell(rows[one.name], name, value)}" for name, value in
-                     (("suvmean", one.suvmean), ("suvpeak", one.suvpeak)))  # fmt: skip
-            print(f"| {sphere.diameter_mm:g} | {' | '.join(found)} |")
+            row, cells = rows[one.name], [f"{sphere.diameter_mm:g}"]
+            for name, value in (("suvmean", one.suvmean), ("suvpeak", one.suvpeak)):
+                cells += [f"{value:.2f}", cell(row, name, value)]
+            print(f"| {' | '.join(cells)} |")
     print("\n*: the interval does not hold the truth. Research use only.")
 
 
