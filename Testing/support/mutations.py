@@ -23,7 +23,7 @@ LESIONS, CHECKS, RECONSTRUCTION = "unit/test_lesions.py", "unit/test_checks.py",
 CHANGES = [  # file of the package, text, in its place, tests
     # the measurement model
     ("physics/psf.py", "weight)\n    return matrix", "weight * (place < size))\n    return matrix", "unit/test_psf.py"),
-    ("physics/model.py", "spacing, resolution.model_fwhm_mm,", "spacing, (resolution.model_fwhm_mm[0], 0.0),", MODEL),
+    ("physics/model.py", "= resolution.model_fwhm_mm", "= resolution.model_fwhm_mm[0], 0.0", MODEL),
     ("scanner.py", "return self.fwhm_transaxial_mm * self.kernel_scale,", "return self.fwhm_transaxial_mm,", MODEL),
     ("physics/model.py", ", scanner.angular_rebinning\n    return", ", 1\n    return", MODEL),
     ("physics/model.py", "else self.scale * attenuation", "else self.scale", SIMULATION),
@@ -47,7 +47,7 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("physics/image_noise.py", "[body] / np.sqrt(mean[body])", "[body]", IMAGE),
     ("physics/image_noise.py", "body.sum() >= LEAST_VOXELS", "body.sum() > 0", IMAGE),
     ("inputs.py", "image.with_array(image.array.clip(0), ", "image.with_array(image.array, ", RESULTS),
-    ("inputs.py", "self.request.noise, ", "None, ", RECONSTRUCTION),
+    ("inputs.py", "resolution, self.request.noise)", "resolution, None)", RECONSTRUCTION),
     ("problem.py", '"linear", UNKNOWN_HU)', '"linear", 0.0)', METHOD),
     # the prior
     ("prior/transform.py", "kappa: float = 0.5", "kappa: float = 0.7", PRIOR),
@@ -57,7 +57,7 @@ CHANGES = [  # file of the package, text, in its place, tests
     # standard and draft
     ("sampling/standard.py", "    if profile.tissue_beta:\n", "    if False:\n", SAMPLING),
     ("sampling/standard.py", "quadratic_surrogate(penalty, anchor,", "quadratic_surrogate(penalty, z,", METHOD),
-    ("sampling/standard.py", "TISSUE_GAMMA = 2.0, 10.0", "TISSUE_GAMMA = 2.0, 0.0", METHOD),
+    ("sampling/standard.py", "TISSUE_GAMMA = 2.0, 10.0", "TISSUE_GAMMA = 2.0, 0.0", SAMPLING),
     ("sampling/standard.py", "TISSUE_GAMMA = 2.0, 10.0", "TISSUE_GAMMA = 20.0, 10.0", SAMPLING),
     ("sampling/standard.py", "ct = completed_ct(denoiser.ct, z, model)", "ct = denoiser.ct", SAMPLING),
     ("sampling/body.py", "ACTIVE_SHARE = 12.0, 0.3", "ACTIVE_SHARE = 4.0, 0.3", SAMPLING),
@@ -67,7 +67,7 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("sampling/standard.py", " ** profile.width_power", " ** 0.0", SAMPLING),
     ("sampling/standard.py", " * transform.slope(anchor)", "", METHOD),
     ("sampling/standard.py", "axial_mean(denoiser.crop(x0))", "denoiser.crop(x0)", METHOD),
-    ("sampling/standard.py", "map_em(model, counts, z, anchor,", "map_em(model, counts, anchor, anchor,", METHOD),
+    ("sampling/standard.py", "map_em(model, linear, z, anchor,", "map_em(model, linear, anchor, anchor,", METHOD),
     ("sampling/standard.py", "profile.full_psf(step), profile.stop_below", "profile.full_psf(step), 0.0", METHOD),
     ("sampling/consistency.py", "torch.where(loss > last, 1.0, momentum)", "momentum", SAMPLING),
     # paper
@@ -76,7 +76,7 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("sampling/paper.py", "ahead = (z + profile.momentum * velocity).clamp_min(0.0)", "ahead = z", SAMPLING),
     ("sampling/paper.py", "profile.inner(step), profile.full_psf(step))", "profile.inner(step), True)", METHOD),
     # samples, slabs, counts
-    ("reconstruction.py", "samples.append(factor * slabs.run", "samples.append(slabs.run", RESULTS),
+    ("reconstruction.py", "samples.append(factor * draw(", "samples.append(draw(", RESULTS),
     ("reconstruction.py", "request.seed + n, part", "request.seed, part", RESULTS),
     ("sampling/slabs.py", "seed + first", "seed", RESULTS),
     ("sampling/slabs.py", "max(math.ceil(axial), prior.neighbours + 1)", "0", RECONSTRUCTION),

@@ -198,6 +198,17 @@ def test_the_ct_is_smoothed_so_that_its_noise_does_not_tie_across_a_border():
     assert across(TISSUE_FWHM_MM) < 0.7 * min(across(0.0), across(20.0))
 
 
+def test_the_samplers_ties_hold_an_edge_that_the_ct_does_not_show_less_than_noise():
+    """A voxel of five times its surroundings is tied a tenth as much as one of a twentieth more."""
+    strengths = []
+    for contrast in (1.05, 5.0):
+        z = torch.ones(3, 9, 9)
+        z[1, 4, 4] = contrast
+        penalty = ct_guided(torch.zeros_like(z), (2.0, 2.0, 3.0), 26, TISSUE_FWHM_MM, TISSUE_GAMMA)
+        strengths.append(float(quadratic_surrogate(penalty, z, 1.0).strength[1, 4, 4]))
+    assert strengths[0] > 8 * strengths[1]  # without relaxation 3
+
+
 # -- the paper's descent --------------------------------------------------------------------------
 def test_nesterov_s_descent_lowers_the_loss_and_stays_positive():
     model, truth, y = random_model(1)
