@@ -85,6 +85,8 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("lesions/measures.py", "mean[shift][core].max()", "mean[shift].max()", LESIONS),
     ("lesions/measures.py", "core = weights >= min(HALF, float(weights.max()))", "core = weights > 0", LESIONS),
     ("lesions/measures.py", "(edge * suvmax if relative else edge)", "(8 * edge if relative else edge)", LESIONS),
+    ("lesions/intervals.py", "factors.get(name, 1.0) * q *", "q *", "unit/test_intervals.py"),
+    ("lesions/intervals.py", "lesion.suvmean > CORRECTED[kind] * shown", "False", "unit/test_intervals.py"),
     ("checks.py", "MIN_COVERAGE = 0.5", "MIN_COVERAGE = 0.4", CHECKS),
     ("checks.py", "MIN_INSIDE = 0.85", "MIN_INSIDE = 0.75", CHECKS),
     ("checks.py", "MIN_OUTLINE = 0.7", "MIN_OUTLINE = 0.6", CHECKS),
