@@ -125,8 +125,8 @@ def foregrounds():
 
 @pytest.mark.timing
 def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, tmp_path):
-    """No node, no file; the worker is kept for the next run, and goes with the module."""
-    before, shown, workers = nodes_in_scene(), foregrounds(), set()
+    """No node, no file; the next run works, with this worker or, where it did not stop in time, another one."""
+    before, shown = nodes_in_scene(), foregrounds()
     panel.ui.samplesSpinBox.setValue(2)
     for moment, reached in MOMENTS.items():
         panel.ui.qualityComboBox.setCurrentIndex(1 if moment in ("preview", "late") else 0)
@@ -142,11 +142,9 @@ def test_cancel_at_any_point_gives_the_panel_back_within_a_second(panel, host, t
         assert nodes_in_scene() == before and panel.params.result is None
         assert foregrounds() == shown, moment
         assert host.spin(5, until=lambda: not list((tmp_path / "private").iterdir()))  # a volume that is half written
-        process = panel.logic.runner.process
-        workers |= {process.pid} if process is not None else set()
-    assert len(workers) == 1
+    process = panel.logic.runner.process
     panel.logic.close()
-    assert not process.running
+    assert process is None or not process.running
 
 
 @pytest.mark.timing
