@@ -187,10 +187,8 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.params = params
         self.settings.bind(params)
         if params is not None:
-            last = (
-                -1.0
-            )  # priority: VTK calls the wrapper's own observer last of the same, and its values are old until then
-            self.addObserver(params.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters, priority=last)
+            # after the wrapper's own observer, before which its values are old
+            self.addObserver(params.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters, priority=-1.0)
         self.onParameters()
 
     def onParameters(self, *_unused: Any) -> None:

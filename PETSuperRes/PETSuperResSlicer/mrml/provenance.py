@@ -36,7 +36,7 @@ MAPS = {  # by their names in a result of the library
     "ct_effect": Map("PETSuperRes.CTEffect", "effect of the CT", "Effect of the CT (SUV)"),
 }
 REPORT = "PETSuperRes.report."
-KIND = "PETSuperRes.kind"
+KIND, PET_VOXELS = "PETSuperRes.kind", "PETSuperRes.PETvoxels"
 
 
 def mark(node: Any, kind: str = "") -> None:
@@ -117,12 +117,12 @@ def suv_evidence(node: Any) -> dict[str, Any]:
 
 def set_voxels_of_pet(node: Any, checksum: str) -> None:
     """Write the checksum of the PET's voxels that a result was made from."""
-    node.SetAttribute("PETSuperRes.PETvoxels", checksum)
+    node.SetAttribute(PET_VOXELS, checksum)
 
 
 def voxels_of_pet(node: Any) -> str:
     """The checksum of the PET's voxels that a result was made from; empty where it is not known."""
-    return node.GetAttribute("PETSuperRes.PETvoxels") or ""
+    return node.GetAttribute(PET_VOXELS) or ""
 
 
 def inputs_of(result: Any) -> tuple[Any, Any]:

@@ -36,7 +36,7 @@ from ...version import __version__
 from ...volume import Volume
 from ..plotting import save_figure
 from .lesion_scenes import Scan, scans
-from .lesions import MASKS, QUALITY, UNSEEN, Row, conformal_quantiles, moved_labels
+from .lesions import MASKS, QUALITY, UNSEEN, Row, factor_holding, moved_labels, reach
 from .summary import heading, markdown
 from .tables import Cell, Table
 
@@ -112,18 +112,14 @@ def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> ChangeCalibration:
 
 
 def _share(rows: Sequence[Row], name: str) -> float:
-    patients = [row["patient"] for row in rows]
-    weights = np.array([1 / patients.count(patient) for patient in patients])
-    reach = np.array([_reach(row, name) for row in rows])
-    return conformal_quantiles(reach, weights, (1.0, 1 - LEVEL))[1]
+    return factor_holding(LEVEL, [_reach(row, name) for row in rows], [row["patient"] for row in rows])
 
 
 def _reach(row: Row, name: str) -> float:
-    """The distance of the true change from the recovered one over that of the interval's end, on the logarithms."""
+    """That of the true change, on the logarithms."""
     parts = (row[f"{name}_recovered_{part}"] for part in ("percent", "low", "high"))
     found, low, high = (math.log1p(part / 100) for part in parts)
-    distance = math.log(row[f"true_{name}_ratio"]) - found
-    return distance / (high - found if distance > 0 else low - found)
+    return reach(math.log(row[f"true_{name}_ratio"]) - found, low - found, high - found)
 
 
 def pair_rows(scan: Scan, prior: Prior, quality: str, folder: Path, device: str, shared: bool = True) -> list[Row]:

@@ -213,37 +213,35 @@ def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
 
 
 def _guessed(rows: Sequence[Row], known: Calibration) -> dict[str, dict[str, float]]:
-    """By input and measure, the factor of the ``known`` intervals that holds as many of the ``rows``, never below 1.
-
-    By whichever of the masks asks for most, every patient with the same weight.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for kind in dict.fromkeys(row["input"] for row in rows):
-        found[kind] = {}
-        for name in measures_of(kind):
-            factors = [1.0]
-            for mask, tails in TAILS.items():
-                mine = [row for row in rows if (row["input"], row["mask"]) == (kind, mask)]
-                reached = [(row["patient"], reach) for row in mine if (reach := _reach(row, name, known)) is not None]
-                if reached:
-                    weights = _weights([patient for patient, _ in reached])
-                    reaches = np.array([reach for _, reach in reached])
-                    factors.append(conformal_quantiles(reaches, weights, (1.0, sum(tails)))[1])
-            found[kind][name] = max(factors)
-    return found
+    """By input and measure, the factor of the ``known`` intervals that holds as many of the ``rows``, never below 1."""
+    kinds = dict.fromkeys(row["input"] for row in rows)
+    of_kind = {kind: [row for row in rows if row["input"] == kind] for kind in kinds}
+    return {kind: {name: _factor(mine, name, known) for name in measures_of(kind)} for kind, mine in of_kind.items()}
 
 
-def _reach(row: Row, name: str, known: Calibration) -> float | None:
-    """The distance of the truth from the recovered value over that of the interval's end, on the logarithms.
+def _factor(rows: Sequence[Row], name: str, known: Calibration) -> float:
+    """Of a measure, by whichever of the masks asks for most; of lesions that the known intervals are told of."""
+    factors = [1.0]
+    for mask, tails in TAILS.items():
+        mine = [row | calibrated_row(row | {"described": True}, known) for row in rows if row["mask"] == mask]
+        told = [row for row in mine if f"{name}_low" in row]
+        reaches = []
+        for row in told:
+            parts = (row[f"true_{name}"], row[f"{name}_low"], row[f"{name}_high"])
+            reaches.append(reach(*(math.log(part / row[name]) for part in parts)))
+        if told:
+            factors.append(factor_holding(1 - sum(tails), reaches, [row["patient"] for row in told]))
+    return max(factors)
 
-    None where the interval that it is told with has no such value.
-    """
-    found = calibrated_row(row | {"described": True}, known)
-    if f"{name}_low" not in found:
-        return None
-    distance = math.log(row[f"true_{name}"] / found[name])
-    end = found[f"{name}_high" if distance > 0 else f"{name}_low"]
-    return distance / math.log(end / found[name])
+
+def reach(truth: float, low: float, high: float) -> float:
+    """The distance of a truth from a value over that of the interval's end, which are given from the value on."""
+    return truth / (high if truth > 0 else low)
+
+
+def factor_holding(share: float, reaches: Sequence[float], patients: Sequence[str]) -> float:
+    """The factor of intervals that holds this share of truths, by their :func:`reach`; each patient weighs the same."""
+    return conformal_quantiles(np.array(reaches), _weights(patients), (1.0, 1 - share))[1]
 
 
 def _stratum(kind: str, volume_ml: tuple[float, float], rows: Sequence[Row]) -> Stratum:
