@@ -202,6 +202,36 @@ def test_without_volume_rendering_and_colours_there_are_slices(panel, host, chos
     panel.ui.petctButton.click()
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("which", ["pet", "ct", "result"])
+def test_a_display_node_that_was_deleted_is_made_anew(panel, host, fake, chosen, which, when):
+    finish(panel, host, fake, chosen)
+    result = panel.params.result
+    node = result if which == "result" else getattr(chosen, which)
+    if when == "before":
+        slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
+    panel.ui.petctButton.click()
+    if when == "meanwhile":
+        slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
+    panel.ui.petTopSpinBox.setValue(9.0)
+    chosen.pet.GetDisplayNode().SetWindowLevel(8.0, 4.0)  # as by the mouse
+    displays = [one.GetDisplayNode() for one in (chosen.ct, chosen.pet, result)]
+    assert [(one.GetWindow(), one.GetLevel()) for one in displays] == [(400, 40), (8, 4), (8, 4)]
+    assert [one.GetColorNodeID() for one in displays] == [mrml.GREYS[0], mrml.HEAT, mrml.HEAT]
+    assert panel.ui.petTopSpinBox.value == 8.0 and rendered() is result
+    panel.ui.petctButton.click()
+    assert not panel.ui.petctButton.checked and rendered_nodes() == 0
+
+
+def test_a_display_node_made_anew_stands_before_a_rendering(case):
+    own = slicer.modules.volumerendering.logic().CreateDefaultVolumeRenderingNodes(case.pet)
+    slicer.mrmlScene.RemoveNode(case.pet.GetDisplayNode())
+    display = mrml.display_of(case.pet)
+    assert display.IsA("vtkMRMLScalarVolumeDisplayNode")
+    assert [case.pet.GetNthDisplayNode(n) for n in range(case.pet.GetNumberOfDisplayNodes())] == [display, own]
+    assert mrml.display_of(case.pet) is display
+
+
 @pytest.mark.parametrize("gone", ["pet", "ct", "scene"])
 def test_a_deleted_volume_or_a_closed_scene_ends_it(panel, host, chosen, gone):
     panel.ui.petctButton.click()

@@ -128,14 +128,13 @@ class Comparison(VTKObservationMixin):
 
     def follow(self, pet: Any, result: Any) -> None:
         """Link PET and result, which takes the PET's window, until the layout is left; outline new segments."""
-        displays = [node.GetDisplayNode() for node in (pet, result) if node.GetDisplayNode() is not None]
+        displays = [mrml.display_of(node) for node in (pet, result)]
         if displays != self._displays:
             self.end()
             self._displays = displays
             for display in displays:
                 self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._link)
-            if displays:
-                self._link(displays[0], "")
+            self._link(displays[0], "")
             layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
             self.addObserver(layout, vtk.vtkCommand.ModifiedEvent, self._leave)
         self._bars += filter(None, [colour_bar.add(node, "SUV", next(iter(VIEWS))) for node in (pet, result)])
@@ -190,8 +189,7 @@ def add_difference(volume: Any, pet: Any, result: Any) -> Any:
     """The difference (SUV) as a node of the result, blue-white-red about 0 with a scale; replaces an older one."""
     scene = result.GetScene()
     mrml.remove_volume(result.GetNodeReference(provenance.DIFFERENCE))
-    display = result.GetDisplayNode()
-    reach = max(0.5, 0.5 * (mrml.WINDOW[0] if display is None else float(display.GetWindow())))
+    reach = max(0.5, 0.5 * float(mrml.display_of(result).GetWindow()))
     name = f"{result.GetName()} - {pet.GetName()}"
     node = mrml.add_derived(volume, name, provenance.DIFFERENCE_IMAGE, result, scene, (2 * reach, 0.0))
     node.GetDisplayNode().SetAndObserveColorNodeID(difference_colours(scene).GetID())

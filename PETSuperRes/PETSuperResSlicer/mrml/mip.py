@@ -8,6 +8,7 @@ import slicer
 import vtk
 
 from PETSuperResSlicer.mrml.changes import Changes
+from PETSuperResSlicer.mrml.volumes import display_of
 
 FROM_ANTERIOR = 3  # axis of qMRMLThreeDView.rotateToViewAxis: -X, +X, -Y, +Y, -Z, +Z
 WHITE = (1.0, 1.0, 1.0)
@@ -40,7 +41,7 @@ class Mip:
         """Take the window that the volume has in slices: white at its lower end, black at its upper end."""
         if self.volume is None:
             return
-        shown, properties = self.volume.GetDisplayNode(), self._made[self.volume][1]
+        shown, properties = display_of(self.volume), self._made[self.volume][1]
         low, high = shown.GetWindowLevelMin(), shown.GetWindowLevelMax()
         opacity, colour = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
         opacity.AddPoint(low, 0.0)

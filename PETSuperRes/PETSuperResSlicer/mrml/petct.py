@@ -46,6 +46,7 @@ class PetCt(VTKObservationMixin):
         self._composites: list[Any] = []
         self._layout: tuple[int, int] | None = None  # before, and while it is on
         self._views: list[Any] = []
+        self._displays: list[Any] = []  # of CT and PETs
         self._bars: list[Any] = []
         self._asked: tuple[Any, ...] = NOTHING  # of the last call of show
 
@@ -57,13 +58,13 @@ class PetCt(VTKObservationMixin):
     @property
     def top(self) -> float:
         """The SUV where the PETs' window ends."""
-        return float(self.pets[0].GetDisplayNode().GetWindowLevelMax())
+        return float(mrml.display_of(self.pets[0]).GetWindowLevelMax())
 
     def show(
         self, ct: Any, pets: Sequence[Any], window: str = "soft tissue", top: float = SUV_TOP, opacity: float = OPACITY
     ) -> None:
         """Show the last one of ``pets`` (volume nodes in SUV) over the CT; ``window`` is a key of CT_WINDOWS."""
-        if (ct, *pets) != (self.ct, *self.pets):
+        if (ct, *pets) != (self.ct, *self.pets) or any(display.GetScene() is None for display in self._displays):
             layout = self._layout
             self.end(layout=False)
             self.ct, self.pets = ct, tuple(pets)
@@ -87,7 +88,8 @@ class PetCt(VTKObservationMixin):
         manager = slicer.app.layoutManager()
         if layout and self._layout is not None and manager is not None and manager.layout == self._layout[1]:
             manager.setLayout(self._layout[0])
-        self.ct, self.pets, self._composites, self._bars, self._layout, self._asked = None, (), [], [], None, NOTHING
+        self.ct, self.pets, self._composites, self._bars, self._displays = None, (), [], [], []
+        self._layout, self._asked = None, NOTHING
 
     def outline(self) -> None:
         """Segments are outlines, so that the uptake under them stays visible."""
@@ -129,13 +131,13 @@ class PetCt(VTKObservationMixin):
 
     def _colour(self) -> None:
         """CT in grey; PETs in one colour scale and one window, with one colour bar, in the first slice view."""
-        self._keep_look(self.ct.GetDisplayNode())
-        self.ct.GetDisplayNode().SetAndObserveColorNodeID(mrml.GREYS[0])
-        colours = self.pets[0].GetDisplayNode().GetColorNodeID()
+        anatomy, *displays = self._displays = [mrml.display_of(node) for node in (self.ct, *self.pets)]
+        self._keep_look(anatomy)
+        anatomy.SetAndObserveColorNodeID(mrml.GREYS[0])
+        colours = displays[0].GetColorNodeID()
         if colours in (None, *mrml.GREYS) and self.ct.GetScene().GetNodeByID(mrml.HEAT) is not None:
             colours = mrml.HEAT
-        for pet in self.pets:
-            display = pet.GetDisplayNode()
+        for pet, display in zip(self.pets, displays, strict=True):
             self._keep_look(display)
             display.SetAndObserveColorNodeID(colours)
             self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._share_window)
@@ -144,11 +146,11 @@ class PetCt(VTKObservationMixin):
                 self._bars.append(colour_bar.add(pet, "SUV", self._composites[0].GetLayoutName()))
 
     def _set_ct_window(self, name: str) -> None:
-        self.ct.GetDisplayNode().SetWindowLevel(*CT_WINDOWS[name])
+        mrml.display_of(self.ct).SetWindowLevel(*CT_WINDOWS[name])
 
     def _set_top(self, top: float) -> None:
         if abs(top - self.top) > 0.05:  # not one that was changed with the mouse, and told
-            self.pets[0].GetDisplayNode().SetWindowLevel(top, top / 2)
+            mrml.display_of(self.pets[0]).SetWindowLevel(top, top / 2)
 
     def _set_opacity(self, opacity: float) -> None:
         for composite in self._composites:
@@ -163,7 +165,7 @@ class PetCt(VTKObservationMixin):
 
     def _share_window(self, display: Any, _event: str) -> None:
         """The window was changed, by the mouse or in the panel."""
-        mrml.share_window(display, [pet.GetDisplayNode() for pet in self.pets])
+        mrml.share_window(display, [mrml.display_of(pet) for pet in self.pets])
         self._mip.follow_window()
         self._changed()
 

@@ -270,7 +270,7 @@ def show_like(node: Any, source: Any) -> None:
 
     Grey over a CT looks like the CT; other chosen colours are kept. ``source`` may be None.
     """
-    display, other = node.GetDisplayNode(), None if source is None else source.GetDisplayNode()
+    display, other = node.GetDisplayNode(), None if source is None else source.GetScalarVolumeDisplayNode()
     colours = other.GetColorNodeID() if other is not None else GREYS[0]
     if (colours is None or colours in GREYS) and node.GetScene().GetNodeByID(HEAT) is not None:
         colours = HEAT
@@ -280,6 +280,17 @@ def show_like(node: Any, source: Any) -> None:
     display.AutoWindowLevelOff()
     window = (other.GetWindow(), other.GetLevel()) if other is not None and other.GetWindow() > 0 else WINDOW
     display.SetWindowLevel(*window)
+
+
+def display_of(node: Any) -> Any:
+    """The display node by which a volume is shown in slices; where it was deleted, a new one before the others."""
+    if node.GetScalarVolumeDisplayNode() is None:
+        others = [node.GetNthDisplayNodeID(number) for number in range(node.GetNumberOfDisplayNodes())]
+        node.CreateDefaultDisplayNodes()  # takes the place of the first one
+        for other in others:
+            if not node.HasDisplayNodeID(other):
+                node.AddAndObserveDisplayNodeID(other)
+    return node.GetScalarVolumeDisplayNode()
 
 
 def share_window(changed: Any, displays: Iterable[Any]) -> None:
