@@ -20,6 +20,7 @@ from PETSuperResSlicer.mrml.segments import segmentation_from_labels
 from PETSuperResSlicer.worker import client
 
 from PETSuperResLib import suv_volume
+from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.measures import COLUMNS
 
 
@@ -139,6 +140,26 @@ def test_copy_and_csv(panel, host, fake, case, result, tmp_path):
     assert {(row["threshold"], row["suv_unit"]) for row in rows} == {("2.5", "SUVbw g/mL")}
     panel.lesions.export(str(path / "lesions.csv"))  # no folder
     assert "choose another folder" in panel.ui.statusLabel.text
+
+
+def test_copy_and_csv_wait_for_what_is_recovered(panel, host, result, monkeypatch):
+    asked, buttons = [], (panel.ui.copyButton, panel.ui.csvButton)
+    monkeypatch.setattr(panel.logic, "recoverLesions", lambda _result, *question: asked.append(question))
+    for answer in ("done", "failed", "lesions gone"):
+        panel.lesions.refresh()
+        assert host.spin(5, until=lambda: asked)
+        measured, done, failed = asked.pop()
+        assert panel.ui.lesionsTable.rowCount and panel.ui.plotButton.enabled
+        assert not any(button.enabled for button in buttons)
+        assert {button.toolTip for button in buttons} == {"Uptake is being recovered from the data: wait for it."}
+        if answer == "done":
+            done(measured.recovered(measured.columns["sr"]))
+        elif answer == "failed":
+            failed(InputError("No data."))
+        else:
+            panel.params.segmentation = None
+            assert {button.toolTip for button in buttons} == {"No lesion is measured: see above."}
+        assert all(button.enabled == (answer != "lesions gone") for button in buttons)
 
 
 @pytest.fixture
@@ -298,6 +319,14 @@ def test_save_as_dicom_names_the_files_or_the_reason(panel, host, saved, tmp_pat
     panel.params.result.RemoveAttribute("PETSuperRes.sourceInstanceUIDs")
     panel.result.save_dicom(str(tmp_path / "other"))
     assert "not in Slicer's DICOM database" in panel.ui.statusLabel.text and not (tmp_path / "other").exists()
+
+
+def test_a_series_that_lacks_what_is_recovered_says_so(panel, host, saved, tmp_path, monkeypatch):
+    saved()
+    monkeypatch.setattr(panel.lesions, "recovering", True)
+    panel.result.save_dicom(str(tmp_path / "out"))
+    assert host.spin(20, until=lambda: panel.ui.dicomButton.enabled)
+    assert "Wrote" in panel.ui.statusLabel.text and "save again for a report with it" in panel.ui.statusLabel.text
 
 
 def test_save_as_dicom_writes_the_lesions_of_the_table(panel, host, saved, tmp_path):

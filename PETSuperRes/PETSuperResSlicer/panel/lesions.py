@@ -35,6 +35,7 @@ class LesionsPanel(VTKObservationMixin):
         self.ui, self.logic, self.say = ui, logic, status.say
         self.params: Any = None
         self.measured: lesions.Measured | None = None
+        self.recovering = False  # what is measured lacks what is recovered, which follows
         self.steps = Steps()
         self._watched: tuple[Any, ...] = ()
         self._seen: tuple[Any, ...] = ()  # the images' state
@@ -149,11 +150,11 @@ class LesionsPanel(VTKObservationMixin):
         except PETSuperResError as error:
             failed(error)
         else:
-            self._show(measured, _("Recovering uptake from the data..."))
+            self._show(measured, _("Recovering uptake from the data..."), recovering=True)
 
-    def _show(self, measured: lesions.Measured, note: str = "") -> None:
+    def _show(self, measured: lesions.Measured, note: str = "", recovering: bool = False) -> None:
         result, pet = self._watched[:2]
-        self.measured = measured
+        self.measured, self.recovering = measured, recovering
         lesions.update_table(self.table, measured, pet, result)
         if compare.layout_is_on():
             compare.show_chart(self.chart())
@@ -194,8 +195,10 @@ class LesionsPanel(VTKObservationMixin):
         table.setVisible(bool(rows))
         table.setMinimumHeight(height)
         table.setMaximumHeight(height)
-        for name in ("plotButton", "copyButton", "csvButton"):
-            offer(getattr(self.ui, name), "" if rows else _("No lesion is measured: see above."))
+        lacking = "" if rows else _("No lesion is measured: see above.")
+        offer(self.ui.plotButton, lacking)
+        for button in (self.ui.copyButton, self.ui.csvButton):
+            offer(button, _("Uptake is being recovered from the data: wait for it.") if self.recovering else lacking)
 
     def _lines(self, text: str) -> int:
         """Lines that a text takes up in the table's width."""
@@ -207,7 +210,7 @@ class LesionsPanel(VTKObservationMixin):
         """No numbers rather than numbers of something else."""
         self.steps.drop()
         self.logic.dropRecovery()
-        self.measured = None
+        self.measured, self.recovering = None, False
         self._fill()
         self.ui.lesionsLabel.setText(text)
         self.ui.lesionsLabel.setStyleSheet("")

@@ -146,10 +146,13 @@ class ResultPanel:
 
     def save_dicom(self, folder: str) -> None:
         """Write the series, and the lesions as measured, in the background; then show its folder or the error."""
+        lacking = ""
+        if self.lesions.recovering:
+            lacking = _(" What is recovered of the lesions was not there yet: save again for a report with it.")
 
         def done(files: list[str]) -> None:
             self.update(self.params)
-            self.say(_("Wrote {count} DICOM files to {folder}.").format(count=len(files), folder=folder))
+            self.say(_("Wrote {count} DICOM files to {folder}.").format(count=len(files), folder=folder) + lacking)
 
         def failed(error: Exception) -> None:
             self.update(self.params)
