@@ -257,12 +257,11 @@ class PETSuperResLogic(_Base):
 
     def _data_of(self, srNode: Any) -> dict[str, Any]:
         """What the lesions of a result are recovered from; raises :class:`InputError` where that is not at hand."""
-        from PETSuperResSlicer.mrml.volumes import changed_since
+        from PETSuperResSlicer.mrml.volumes import require_unchanged
 
         data = provenance.data_of(srNode, self._sinograms.get(srNode))
-        changed = changed_since(srNode, data["pet"]) if "pet" in data else ""
-        if changed:
-            raise InputError(changed)
+        if "pet" in data:
+            require_unchanged(srNode, data["pet"])
         return data
 
     def _with_recovered(self, srNode: Any, measured: Any) -> Any:

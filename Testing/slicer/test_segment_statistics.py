@@ -179,7 +179,15 @@ def test_uptake_is_recovered_again_when_segments_or_images_have_changed(known, r
 
 
 def test_why_nothing_is_recovered_is_told(known, result, scene):
-    found, plugin = statistics(known, *RECOVERED)
+    from PETSuperResSlicer.mrml import provenance
+    from PETSuperResSlicer.mrml import volumes as mrml
+
+    provenance.set_voxels_of_pet(known.pet, mrml.voxel_sum(known.source))
+    assert set(RECOVERED) <= set(statistics(known, *RECOVERED)[0])
+    slicer.util.arrayFromVolume(known.source)[:] *= 3
+    slicer.util.arrayFromVolumeModified(known.source)
+    changed, plugin = statistics(known, *RECOVERED)
+    assert not set(RECOVERED) & set(changed) and "no longer has the voxels that this result was made" in plugin.note
     scene.RemoveNode(known.source)
     lost, plugin = statistics(known, *RECOVERED)
     assert not set(RECOVERED) & set(lost) and "MTV_41" in lost

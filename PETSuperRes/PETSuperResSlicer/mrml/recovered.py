@@ -54,9 +54,7 @@ def recovered_lesions(
         pet = _pet_of(volume)
         if pet is None:
             raise InputError(f"The PET that '{volume.GetName()}' was made from is not in the scene: load it.")
-        changed = mrml.changed_since(volume, pet)
-        if changed:
-            raise InputError(changed)
+        mrml.require_unchanged(volume, pet)
         lesions, told = recovered(volume, {"pet": pet}, segments, MTV), f"'{pet.GetName()}' and its result"
     else:
         raise InputError(f"'{volume.GetName()}' ({kind}) is no PET: choose the PET or its result.")

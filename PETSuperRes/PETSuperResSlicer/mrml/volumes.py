@@ -67,6 +67,13 @@ def changed_since(result: Any, pet: Any) -> str:
     return f"'{pet.GetName()}' no longer has the voxels that this result was made from: press Apply to make it anew."
 
 
+def require_unchanged(result: Any, pet: Any) -> None:
+    """Raise :class:`InputError` where a PET no longer has the voxels that a result was made from."""
+    changed = changed_since(result, pet)
+    if changed:
+        raise InputError(changed)
+
+
 def to_world(node: Any) -> np.ndarray:
     """4 x 4 matrix from a node's own to world RAS; refuses a warp."""
     parent = node.GetParentTransformNode()
