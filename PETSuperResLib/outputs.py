@@ -1,19 +1,21 @@
 """Where results go, checked before the work: no command writes over a file that it reads or that it did not make.
 
-A file that exists is replaced only if it is recognised as an earlier result of the same command: by a text in its
-first bytes (:func:`marked`) or by the SHA-256 in a report (:func:`~PETSuperResLib.results.earlier_results`). Other
-files in a folder of results, such as the user's notes, are allowed and stay; only a folder for a DICOM series must be
-new or empty, as whoever reads a series takes all of its folder.
+A file that exists is replaced only if it is recognised as an earlier result of the same command: by texts in its first
+bytes (:func:`marked`), as a table by its columns (:func:`begins`) and by what lies beside it (:func:`next_to`), or by
+the SHA-256 in a report (:func:`~PETSuperResLib.results.earlier_results`). Other files in a folder of results, such as
+the user's notes, are allowed and stay; only a folder for a DICOM series must be new or empty, as whoever reads a
+series takes all of its folder.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .errors import OutputError
@@ -23,31 +25,43 @@ HEAD = 1 << 16  # bytes that are searched for the text of a command
 Recognised = Callable[[Path], bool]
 
 
-def marked(text: str) -> Recognised:
-    """Whether the first 64 KiB of a file, uncompressed, hold a text that only one command writes."""
+def marked(*texts: str) -> Recognised:
+    """Whether the first 64 KiB of a file, uncompressed, hold texts that together only one command writes."""
 
     def recognised(path: Path) -> bool:
         try:
             with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-                return text.encode() in stream.read(HEAD)
+                head = stream.read(HEAD)
+                return all(text.encode() in head for text in texts)
         except (OSError, EOFError, zlib.error):
             return False
 
     return recognised
 
 
-def begins(columns: Sequence[str]) -> Recognised:
-    """Whether a file is a table (CSV) whose first columns are the first three of these."""
+def begins(columns: Sequence[str], **only: Collection[str]) -> Recognised:
+    """Whether a file is a table (CSV) whose first columns are the first four of these.
+
+    ``only`` are the values that columns have of the command's own tables, where those of others have others, too.
+    """
+    wanted = list(columns[:4])
 
     def recognised(path: Path) -> bool:
         try:
-            with path.open(encoding="utf-8", errors="replace") as stream:
-                first = stream.readline().strip().split(",")
-        except OSError:
+            with path.open(encoding="utf-8", errors="replace", newline="") as stream:
+                table = csv.DictReader(stream)
+                if list(table.fieldnames or ())[: len(wanted)] != wanted:
+                    return False
+                return all(row[name] in values for row in table for name, values in only.items())
+        except (OSError, csv.Error):
             return False
-        return first[:3] == list(columns[:3])
 
     return recognised
+
+
+def next_to(name: str, its: Recognised, own: Recognised) -> Recognised:
+    """Whether a file is ``own``, and the file ``name`` beside it is ``its``: one command writes both."""
+    return lambda path: own(path) and its(path.with_name(name))
 
 
 def check_outputs(files: Mapping[Path, Recognised], inputs: Iterable[str | Path | None] = ()) -> None:

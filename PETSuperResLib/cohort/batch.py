@@ -19,7 +19,7 @@ from ..interrupt import interrupted
 from ..lesions.dicom_report import beside
 from ..lesions.measures import COLUMNS
 from ..lesions.read import Segmentation
-from ..outputs import begins, check_folder, marked
+from ..outputs import begins, check_folder, marked, next_to
 from ..prior import Prior
 from ..progress import Callback, Event, Reporter
 from ..reconstruction import about_region, run
@@ -43,8 +43,9 @@ from .overview import MARK, WIDE_COLUMNS, case_picture, wide_rows, write_index
 
 CASE_COLUMNS = ("case", "result", "scanner", "seconds", "message", "warnings", "made")
 NO_DICOM = "No DICOM series was written, as the PET is no DICOM series whose patient and study it could take."
-TABLES = {"cases.csv": begins(CASE_COLUMNS), "lesions.csv": begins(COLUMNS)}
-TABLES |= {"lesions_wide.csv": begins(WIDE_COLUMNS), "index.html": marked(MARK)}
+_CASES = begins(CASE_COLUMNS)
+TABLES = {"cases.csv": _CASES, "lesions.csv": next_to("cases.csv", _CASES, begins(COLUMNS))}
+TABLES |= {"lesions_wide.csv": next_to("cases.csv", _CASES, begins(WIDE_COLUMNS)), "index.html": marked(MARK)}
 
 
 @dataclass(frozen=True)

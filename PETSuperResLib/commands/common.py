@@ -221,6 +221,11 @@ def _options(context: click.Context) -> dict[str, click.Option]:
     return {name: one for one in options for name in (*one.opts, *one.secondary_opts)}
 
 
+def instead(before: object) -> str:
+    """The end of the sentence that says what was written, where an earlier result was there ``before``."""
+    return ", in place of an earlier result" if before else ""
+
+
 def command_line() -> str:
     """The running command with the options that were given, for a document: the option's name stands for a path."""
     context = click.get_current_context()

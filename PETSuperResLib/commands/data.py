@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import Bar, request_options
+from .common import Bar, instead, request_options
 
 
 @click.command(short_help="List, check and divide training cases.")
@@ -29,10 +29,11 @@ def manifest(data: str, split: str | None, patient_pattern: str | None, seed: in
     from ..outputs import check_file, marked
 
     path = check_file(out, (".json",), marked(FORMAT), [split or Path(data, "split.json")])
+    before = path.exists()
     with Bar() as bar:
         content = write_manifest(data, path, split, seed, patient_pattern, progress=bar)
     click.echo(summary(content))
-    click.echo(f"Wrote {path}.")
+    click.echo(f"Wrote {path}{instead(before)}.")
 
 
 @click.command(short_help="Super-resolve every case of a folder.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import MTV, Bar, VariadicCommand, table
+from .common import MTV, Bar, VariadicCommand, instead, table
 
 if TYPE_CHECKING:
     from ..followup.compare import FollowUp
@@ -89,7 +89,7 @@ def compare(
     click.echo(_changes(done))
     click.echo(_classes(done))
     saved = ", ".join(write_followup(done, folder, pairs, before))
-    click.echo(f"Wrote {saved} to {folder}{', in place of an earlier result' if before else ''}.")
+    click.echo(f"Wrote {saved} to {folder}{instead(before)}.")
 
 
 def _for_each(option: str, found: Sequence[Any], count: int) -> Sequence[Any]:

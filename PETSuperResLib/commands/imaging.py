@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..progress import Event
-from .common import Bar, change_table, level_option, recovered_table, request_options, table
+from .common import Bar, change_table, instead, level_option, recovered_table, request_options, table
 
 
 @click.command(short_help="Super-resolve a PET with its CT; compare lesion SUVs.")
@@ -44,7 +44,7 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
 
         result = run(inputs, bar)
     folder = place_for(asked, before)
-    earlier = ", in place of an earlier result" if before and folder == asked else ""
+    earlier = instead(before and folder == asked)
     files = result.write(folder, str(inputs.pet.metadata.get("patient", "")))
     for warning in result.report.get("warnings", ()):
         if warning not in bar.told:
@@ -129,7 +129,8 @@ def simulate(
     with Bar() as bar:
         scan = partial(run, pet_volume, ct_volume, scanner, counts, attenuation, seed=seed, device=device)
         done = scan(progress=bar, protocol=chosen)
-    click.echo(f"Wrote {', '.join(done.write(folder))} to {folder}.")
+    before = any((folder / name).exists() for name in FILES)
+    click.echo(f"Wrote {', '.join(done.write(folder))} to {folder}{instead(before)}.")
     if dicom_out:
         from ..dicom.simulated import write_simulated
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import MTV, change_table, lesion_headings, recovered_table, request_options, table
+from .common import MTV, change_table, instead, lesion_headings, recovered_table, request_options, table
 
 if TYPE_CHECKING:
     from ..lesions.measures import Lesion
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..volume import Volume
 
 
+AFTER, REFERENCE = "after", "reference"  # beside the PET in the column ``method``
 LIKE_PERCENT = 20.0  # a threshold from which a number was probably meant as a percentage
 
 
@@ -41,13 +42,13 @@ def suv(dicom_dir: str, out: str, **stated: Any) -> None:
     from ..volume import WRITABLE
 
     note = "PETSuperRes SUVbw"
-    check_file(out, WRITABLE, marked(note), [dicom_dir])
+    before = check_file(out, WRITABLE, marked(note), [dicom_dir]).exists()
     volume = suv_volume(dicom_dir, **stated)
     volume.write(out, note)
     click.echo(to_json(volume.metadata.get("suv", {})), nl=False)
     for warning in told(volume):
         click.echo(f"Note: {warning}")
-    click.echo(f"Wrote {out}: SUVbw {volume.array.min():.2f} to {volume.array.max():.2f}.")
+    click.echo(f"Wrote {out}{instead(before)}: SUVbw {volume.array.min():.2f} to {volume.array.max():.2f}.")
 
 
 @click.command(short_help="SUVmax, SUVmean, SUVpeak, MTV and TLG of every segment.")
@@ -93,8 +94,10 @@ def lesions(
     from ..suv.volumes import check_suv
 
     _, relative = ls.check_threshold(threshold)
+    before = False
     if out:
-        check_file(out, (".csv",), begins(ls.COLUMNS), [pet, segmentation, after, reference])
+        own = begins(ls.COLUMNS, method=(ls.INPUT, AFTER, REFERENCE))  # others' tables of lesions have a result's
+        before = check_file(out, (".csv",), own, [pet, segmentation, after, reference]).exists()
     volume = read_image(pet, "PT", series=series)
     drawn = read_segmentation(segmentation, volume)
     for warning in drawn.notes:
@@ -103,11 +106,11 @@ def lesions(
     truth = read_image(reference, "PT", "--reference") if reference else None
     volumes = {ls.INPUT: volume}
     if after:
-        volumes["after"] = read_image(after, "PT", "--after")
+        volumes[AFTER] = read_image(after, "PT", "--after")
     for one in (*volumes.values(), *([truth] if truth else [])):
         for warning in check_suv(one):
             click.echo(f"Note: {warning}")
-    if after and min(volumes["after"].spacing[:2]) > 1.01 * min(volume.spacing[:2]):
+    if after and min(volumes[AFTER].spacing[:2]) > 1.01 * min(volume.spacing[:2]):
         click.echo(
             "Note: the image after has larger pixels than the PET, which no result has: if their order is swapped, "
             "give the PET as --pet and the result as --after."
@@ -115,7 +118,7 @@ def lesions(
     headings = lesion_headings(threshold)
     found = {name: ls.measure_lesions(v, segments, truth, threshold=threshold) for name, v in volumes.items()}
     for segment in segments if after else ():
-        share = segment.share_within(volumes["after"]) / (segment.share_within(volume) or 1.0)
+        share = segment.share_within(volumes[AFTER]) / (segment.share_within(volume) or 1.0)
         if share < 1 - SHARE_TOLD:
             click.echo(
                 f"Note: the image after holds {100 * share:.0f} % of segment '{segment.name}' only: compare no volumes "
@@ -126,7 +129,7 @@ def lesions(
         told, found[ls.INPUT] = _recovered(found[ls.INPUT], volume, segments, resolution, noise, bool(recover))
     if truth:
         headings |= {"delta_suvmax_percent": "dSUVmax %", "delta_suvmean_percent": "dSUVmean %", "nmse": "NMSE"}
-        found["reference"] = ls.measure_lesions(truth, segments, threshold=threshold)
+        found[REFERENCE] = ls.measure_lesions(truth, segments, threshold=threshold)
     patient = str(volume.metadata.get("patient", ""))
     rows = [row for name, measured in found.items() for row in ls.lesion_rows(measured, patient, method=name)]
     if after or truth:
@@ -138,10 +141,10 @@ def lesions(
     if told:
         click.echo(f"\n{told}\n{recovered_table(ls.lesion_rows(found[ls.INPUT]))}")
     if after:
-        click.echo("\n" + change_table(wide_rows(pet=found[ls.INPUT], sr=found["after"]), threshold))
+        click.echo("\n" + change_table(wide_rows(pet=found[ls.INPUT], sr=found[AFTER]), threshold))
     if out:
         write_csv(out, rows, ls.COLUMNS)
-        click.echo(f"Wrote {out}.")
+        click.echo(f"Wrote {out}{instead(before)}.")
 
 
 def _recovered(

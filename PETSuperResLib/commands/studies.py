@@ -41,11 +41,12 @@ def _folder(out: str, study: str, room: str = "evaluation") -> Path:
     from importlib import import_module
 
     from ..outputs import begins, check_folder, marked
+    from ..studies.evaluation.summary import MADE
     from ..studies.plotting import MADE_BY
 
     module = import_module(f"..studies.{room}.{study}", __package__)
     tables = {study: module.COLUMNS, **getattr(module, "FURTHER_TABLES", {})}
-    own = {f"{study}.png": marked(MADE_BY), f"{study}.md": marked("PETSuperRes")}
+    own = {f"{study}.png": marked(MADE_BY), f"{study}.md": marked(*MADE)}
     own[f"{study}.json"] = marked(f"petsuperres study {study}")
     own |= {f"{name}.csv": begins(columns) for name, columns in tables.items()}
     return check_folder(out, own)

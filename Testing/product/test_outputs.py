@@ -12,6 +12,7 @@ from dicom_factory import pet_slices, write_series
 from tiny import small_phantom, without_progress, write_phantom
 
 from PETSuperResLib.cli import run
+from PETSuperResLib.lesions.measures import COLUMNS
 from PETSuperResLib.volume import Volume
 
 FOREIGN = b"the work of a day"
@@ -163,10 +164,40 @@ def test_a_file_that_the_command_did_not_make_is_refused_before_the_work(folder,
     assert tree(tmp_path / "out") == {name: FOREIGN}
 
 
+NOTES = "What I think of PETSuperRes"
+LESION_TABLE = f"{','.join(COLUMNS)}\n,,lr,1{',' * (len(COLUMNS) - 4)}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "text"),
+    [
+        ("batch", "lesions.csv", LESION_TABLE),
+        ("evaluate", "lesions.csv", LESION_TABLE),
+        ("evaluate", "metrics.csv", LESION_TABLE),
+        ("evaluate", "summary.md", NOTES),
+        ("study nema", "nema.md", NOTES),
+        ("benchmark", "benchmark.json", '{"machine": "mine"}'),
+    ],
+)
+def test_what_looks_alike_is_refused(folder, tmp_path, capsys, command, name, text):
+    (tmp_path / name).write_text(text)
+    assert run(commands(folder, tmp_path)[command][0]) == 2
+    assert f"{tmp_path / name} exists and is no earlier result" in told(capsys)
+    assert tree(tmp_path) == {name: text.encode()}
+
+
+def test_lesions_does_not_write_over_the_table_of_a_result(reconstruct, folder, tmp_path, capsys):
+    assert reconstruct(tmp_path, segmentation=folder / "seg.nii.gz") == 0
+    before = tree(tmp_path)
+    assert run([*files(folder, tmp_path)["lesions"][:-1], str(tmp_path / "lesions.csv")]) == 2
+    assert "lesions.csv exists and is no earlier result" in capsys.readouterr().err and tree(tmp_path) == before
+
+
 @pytest.mark.parametrize("command", files(Path(), Path()))
 def test_a_file_is_replaced_by_the_command_that_made_it_and_by_no_other(folder, tmp_path, capsys, command):
     words = files(folder, tmp_path)[command]
-    assert run(words) == 0 and run(words) == 0
+    assert run(words) == 0 and "in place of" not in capsys.readouterr().out
+    assert run(words) == 0 and "in place of an earlier result" in capsys.readouterr().out
     path = Path(words[-1])
     text = "lesion,suvmax\n1,9.9\n" if command == "lesions" else '{"train": []}'
     path.write_text(text) if command != "suv" else Volume(np.zeros((2, 3, 4)), unit="SUVbw").write(path)
@@ -226,11 +257,11 @@ def test_a_changed_file_of_the_first_run_is_kept(reconstruct, tmp_path, capsys):
     assert "std.nii.gz exists and is no earlier result" in told(capsys)
 
 
-def test_a_second_simulation_leaves_no_protocol_of_the_first(folder, tmp_path):
+def test_a_second_simulation_says_so_and_leaves_no_protocol_of_the_first(folder, tmp_path, capsys):
     from PETSuperResLib.files import to_json
 
     words = ["simulate", "--pet", str(folder / "pet.nii.gz"), "--setting", "standard", "--out", str(tmp_path)]
     assert run(words) == 0
     (tmp_path / "protocol.json").write_text(to_json({"protocol": {}, "trues_per_slice": 1}))
-    assert run([*words, "--seed", "1"]) == 0
+    assert run([*words, "--seed", "1"]) == 0 and capsys.readouterr().out.count("in place of an earlier result") == 1
     assert set(tree(tmp_path)) == {"truth.nii.gz", "lr.nii.gz", "measurement.safetensors"}

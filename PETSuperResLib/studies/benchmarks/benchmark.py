@@ -53,7 +53,7 @@ def benchmark(
     they are for. A GPU is compared by the time by the clock, idle before and after.
     """
     folder, chosen = (
-        None if out is None else check_folder(out, {"benchmark.json": marked('"machine"')}),
+        None if out is None else check_folder(out, {"benchmark.json": marked('"machine"', '"projector"')}),
         pick_device(device),
     )
     geometries = GEOMETRIES[: 1 if quick else None]

@@ -14,7 +14,7 @@ from ...cohort.manifest import split_cases
 from ...errors import InputError
 from ...files import write_csv
 from ...lesions.measures import COLUMNS
-from ...outputs import begins, marked
+from ...outputs import begins, marked, next_to
 from ...physics.protocols import Protocol, several
 from ...physics.simulation import COUNT_LEVELS
 from ...prior import Prior
@@ -27,7 +27,7 @@ from .expectations import write_expectations
 from .figures import method_figure
 from .image_input import TOLD
 from .report import write_report
-from .summary import write_summary
+from .summary import MADE, write_summary
 from .tables import BASELINE, Condition
 from .trials import Results, Trial, run_trial
 
@@ -38,10 +38,10 @@ METRIC_COLUMNS = (
 )
 FILES = {  # of an evaluation, with how an earlier one is recognised
     "metrics.csv": begins(METRIC_COLUMNS),
-    "lesions.csv": begins(COLUMNS),
-    "summary.md": marked("PETSuperRes"),
-    "report.html": marked("PETSuperRes"),
-    "protocols.md": marked("PETSuperRes"),
+    "lesions.csv": next_to("metrics.csv", begins(METRIC_COLUMNS), begins(COLUMNS)),
+    "summary.md": marked(*MADE),
+    "report.html": marked(*MADE),
+    "protocols.md": marked(*MADE),
     "protocols.png": marked(MADE_BY),
 }
 DEFAULT_METHODS = {

@@ -13,11 +13,14 @@ from ...version import __version__
 from .paper_tables import INTRODUCTION, beside_paper
 from .tables import Cell, Table, groups
 
+MADE = "PETSuperRes", "Research use only."  # in every document of tables and every report
+
 
 def heading(title: str, command: str, prior: Prior | None = None) -> list[str]:
     """The first lines of a document of tables: the command that made it, the version, the day (UTC) and the prior."""
     day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    made = f"PETSuperRes {__version__}, {day}. Research use only."
+    name, use = MADE
+    made = f"{name} {__version__}, {day}. {use}"
     lines = [f"# {title}", "", *(["```", command, "```", ""] if command else []), made]
     if prior is not None:
         lines.append(f"Prior: SHA-256 {prior.sha256[:12]}, trained on {prior.info.get('trained_on', 'unknown data')}.")
