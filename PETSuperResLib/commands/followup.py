@@ -134,7 +134,7 @@ def _classes(done: FollowUp) -> str:
 
 def _changes(done: FollowUp) -> str:
     """The lesions of all visits as text: a measure's value, its change in per cent, and * where that is real."""
-    from ..followup.change import FOLLOWED
+    from ..followup.change import FOLLOWED, STILL_HOT
 
     known = [m for m in SHOWN if any(row.get(m) is not None for row in done.rows)]
     shown = [m for m in known if m != "suvpeak" or "sulpeak" not in known]
@@ -144,7 +144,11 @@ def _changes(done: FollowUp) -> str:
     headings |= {m: FOLLOWED[m].title + (" mL" if FOLLOWED[m].unit == "mL" else "") for m in shown}
     if RECOVERED in shown:
         headings[RECOVERED] += " recovered"
-    lines = [{**row, **{m: _cell(row, m) for m in shown}} for row in done.rows]
+    states = (f"{row['status']}, {STILL_HOT}" if row["still_hot"] else row["status"] for row in done.rows)
+    lines = [
+        {**row, "status": status, **{m: _cell(row, m) for m in shown}}
+        for row, status in zip(done.rows, states, strict=True)
+    ]
     note = "\n* larger than its uncertainty: of repeated scans (95 %), of what was recovered its own (90 %)"
     return table(lines, headings) + (note if any("*" in str(line[m]) for line in lines for m in shown) else "")
 

@@ -20,6 +20,7 @@ from typing import Any
 from ..lesions.measures import MEASURES, RECOVERED, Measure
 
 NOT_YET = "not yet"  # the status of a lesion that is drawn at a later visit
+STILL_HOT = "place still hot"  # beside the status of a lesion that is not drawn, where its place has nearly its uptake
 ABSENT = ("vanished", NOT_YET)  # statuses of lesions that are measured at their place alone
 #: SUVs: 12 % (limits -28 and +39 %), somewhat more than the 10 % of careful protocols (Lodge, J Nucl Med 2017;58:523).
 #: MTV and TLG: no agreed value; the ratio 1.75 that PERCIST calls progression

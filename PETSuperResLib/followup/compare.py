@@ -24,7 +24,6 @@ from .visit import Visit, facts, recovered_of
 
 Point = tuple[float, float, float]
 UNLIKE = 2.0  # ratio of a lesion's volumes at two visits from which on it may have been drawn unlike
-NOT_DRAWN = 0.7  # of the SUVpeak before, from which on a lesion that is not drawn may have been forgotten
 
 
 @dataclass(frozen=True)
@@ -233,8 +232,8 @@ def _forgotten(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         if row["image"] != "pet":
             continue
-        before = last.get(row["lesion"])
-        if row["status"] == "vanished" and before and row["suvpeak"] > NOT_DRAWN * before["suvpeak"]:
+        if row["still_hot"]:
+            before = last[row["lesion"]]
             told.append(
                 f"Lesion {row['lesion']} ({row['name']}) is not drawn in {row['visit_name']}, yet its place has "
                 f"SUVpeak {row['suvpeak']:.1f} (before: {before['suvpeak']:.1f}): draw it there, or correct its pair."

@@ -19,12 +19,14 @@ from .visit import Visit
 #: from a segment of one visit (number from 1) to where it lies in another, or None outside it
 Carry = Callable[[Segment, int, int], Segment | None]
 COLUMNS = (
-    *("lesion", "name", "visit", "visit_name", "date", "image", "status", "labels", "cut", "voxels", *FOLLOWED),
+    *("lesion", "name", "visit", "visit_name", "date", "image", "status", "labels", "cut", "still_hot", "voxels"),
+    *FOLLOWED,
     *("evidence_sigma", *INTERVALS),
     *(f"{m}_change_{part}" for m in FOLLOWED for part in ("percent", "low", "high", "real")),  # since its first visit
 )
 PARTIAL = (*OF_WHOLE, *RECOVERED)  # of which no change is told where an image holds a part only of the lesion
 IMAGES = {"pet": "PET", "sr": "result"}
+NOT_DRAWN = 0.7  # of the SUVpeak before, from which on a lesion that is not drawn may have been forgotten
 
 
 @dataclass(frozen=True)
@@ -142,19 +144,26 @@ def lesion_table(
 ) -> list[dict[str, Any]]:
     """Rows with the keys of :data:`COLUMNS`: a row per lesion, visit and image, with changes since its first.
 
-    Where an image holds a part only of a lesion, ``cut`` is ``yes`` and changes of :data:`PARTIAL` are left out.
+    Where an image holds a part only of a lesion, ``cut`` is ``yes`` and changes of :data:`PARTIAL` are left out. Where
+    the place of one that is not drawn any more has nearly the uptake of the last visit that had it, ``still_hot`` is
+    ``yes``.
     """
     names = {link.lesion: link.name for link in reversed(links)}
     rows: list[dict[str, Any]] = []
     first: dict[tuple[int, str], tuple[dict[str, Any], Visit, bool]] = {}
+    last: dict[tuple[int, str], float] = {}  # SUVpeak where the lesion was drawn last
     for one, image, values in measured(visits, found, threshold):
         visit = visits[one.visit - 1]
         cut = one.status != NOT_YET and one.share_within(visit.images[image]) < 1 - SHARE_TOLD
+        hot = one.status == "vanished" and values["suvpeak"] > NOT_DRAWN * last.get((one.lesion, image), np.inf)
+        if one.drawn:
+            last[one.lesion, image] = values["suvpeak"]
         row = {
             **{"lesion": one.lesion, "name": names[one.lesion], "visit": one.visit, "visit_name": visit.name},
             **{"date": visit.pet.metadata.get("series_date", ""), "image": image, "status": one.status},
             "labels": " ".join(str(segment.label) for segment in one.segments) if one.drawn else "",
             "cut": "yes" if cut else "",
+            "still_hot": "yes" if hot else "",
             **values,
         }
         if one.status != NOT_YET:

@@ -106,6 +106,15 @@ def test_two_studies_are_compared_in_the_background(panel, host, compared):
     assert compared.GetNumberOfRows() == 6 and not ui.followUpCtButton.enabled
 
 
+def test_the_table_tells_a_place_that_is_still_hot(compared):
+    report = followup.report_of(compared)
+    (gone,) = (row for row in report["rows"] if row["status"] == "vanished")
+    assert gone["still_hot"] == ""
+    gone["still_hot"] = "yes"
+    assert [row[3].splitlines()[1:] for row in view.cells(report, "suvmax")] == [
+        [], ["vanished", "place still hot"], ["new"]]  # fmt: skip
+
+
 def test_the_weight_that_made_the_suvs_goes_with_a_converted_pet(panel, host, fake):
     for name in ("before", "after"):
         nodes = study(name, (0, 10.0))

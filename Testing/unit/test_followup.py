@@ -359,8 +359,15 @@ def test_an_unchanged_lesion_that_the_first_pet_holds_in_part_is_no_progression(
 
 def test_a_lesion_that_was_not_drawn_again_is_told():
     undrawn = Visit("after", visit(A, B).images, visit(A).segments)
-    told = compare([visit(A, B, name="before"), undrawn], aligned=True).warnings
-    assert len(told) == 1 and "Lesion 2" in told[0] and "not drawn in after" in told[0]
+    later = replace(undrawn, name="later")
+    done = compare([visit(A, B, name="before"), undrawn, later], aligned=True)
+    told = [note.split(",")[0] for note in done.warnings]
+    assert told == ["Lesion 2 (Lesion 2) is not drawn in after", "Lesion 2 (Lesion 2) is not drawn in later"]
+    assert {(row["lesion"], row["visit"]) for row in done.rows if row["still_hot"]} == {(2, 2), (2, 3)}
+    lines = [line for line in _changes(done).splitlines() if "vanished" in line]
+    assert len(lines) == 2 and all("vanished, place still hot" in line for line in lines)
+    gone = compare([visit(A, B), visit(A, name="after")], aligned=True)
+    assert "vanished" in _changes(gone) and not any(row["still_hot"] for row in gone.rows)
 
 
 def test_one_study_or_none_with_a_lesion_is_refused():

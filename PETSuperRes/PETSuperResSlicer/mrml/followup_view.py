@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from PETSuperResLib.followup.change import FOLLOWED, is_real
+from PETSuperResLib.followup.change import FOLLOWED, STILL_HOT, is_real
 from PETSuperResSlicer.mrml import followup, provenance
 from PETSuperResSlicer.mrml.changes import Changes, outline_segments
 from PETSuperResSlicer.mrml.columns import add_column
@@ -46,8 +46,9 @@ def cells(report: Mapping[str, Any], measure: str) -> list[list[str]]:
         texts = [title_of(lesion, rows[0]["name"]), "\n".join(title for title, _name, _rows in shown)]
         for number in range(1, len(report["visits"]) + 1):
             own = [(name, next((r for r in of if r["visit"] == number), {})) for _title, name, of in shown]
-            status = next((row["status"] for _name, row in own if row), "")
-            words = [] if status in ("", "baseline", "paired") else [status]
+            seen = next((row for _name, row in own if row), {"status": ""})
+            words = [] if seen["status"] in ("", "baseline", "paired") else [seen["status"]]
+            words += [STILL_HOT] if seen.get("still_hot") else []
             texts.append("\n".join([*(_cell(row, name) for name, row in own), *words]))
         table.append(texts)
     return table
