@@ -232,10 +232,11 @@ def pet_measurement(
 ) -> ImageMeasurement:
     """A PET (SUVbw, axial slices), or the ``region`` of it, as what was measured."""
     from .physics.image_model import image_measurement
+    from .physics.image_noise import hot_suv
 
     image = pet if region is None else crop_to_region(pet, region)
     image = image.with_array(image.array.clip(0), "SUVbw")
-    known = resolution.hot_part, resolution.converging, resolution.described
+    known = resolution.hot_part, resolution.converging, resolution.described, hot_suv(pet)
     return image_measurement(image, resolution.fwhm_mm, noise, *known)
 
 

@@ -142,9 +142,9 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     residual = problem.residual(expected)
     if (square := residual.get("chi_square_hot", 0.0)) > UNEXPLAINED:
         warnings.append(
-            f"In hot regions the PET differs from what the result gives by {math.sqrt(square):.1f} times its noise "
-            "(root mean square): its FWHM is probably smaller, or its noise higher, than taken. State a smaller filter "
-            "or FWHM, or more noise."
+            f"In hot regions (from SUV {residual['hot_from_suv']:.2g} on) the PET differs from what the result gives "
+            f"by {math.sqrt(square):.1f} times its noise (root mean square): its FWHM is probably smaller, or its "
+            "noise higher, than taken. State a smaller filter or FWHM, or more noise."
         )
     warnings += support.warnings() if support else []
     facts = {

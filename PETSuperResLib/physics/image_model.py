@@ -55,6 +55,7 @@ class ImageMeasurement:
     converging : of a reconstruction that models the PSF the FWHM in the slice of this and of the filter, and k over
         the local SUV (:mod:`.convergence`); None for others.
     described : whether scanner, PSF and filter are known, and none of them a guess.
+    hot_suv : from which the whole image is hot, of which this may be a part (:func:`.image_noise.hot_suv`).
     """
 
     image: Volume
@@ -65,6 +66,7 @@ class ImageMeasurement:
     hot_part: float = 1.0
     converging: tuple[float, float, float] | None = None
     described: bool = True
+    hot_suv: float = math.inf
 
     kind = "image"
 
@@ -109,7 +111,8 @@ class ImageMeasurement:
 
     def chi_square(self, y: Tensor, mean: Tensor) -> dict[str, float]:
         """Of counts and their expectation, by :meth:`.ImageNoise.chi_square`."""
-        return self.noise.chi_square(*((x - self.background) / self.factors for x in (y, mean)))
+        image, expected = ((x - self.background) / self.factors for x in (y, mean))
+        return self.noise.chi_square(image, expected, self.hot_suv)
 
     @property
     def noise_fwhm_mm(self) -> float:
@@ -216,6 +219,7 @@ def image_measurement(
     hot_part: float = 1.0,
     converging: tuple[float, float, float] | None = None,
     described: bool = True,
+    hot_suv: float = math.inf,
 ) -> ImageMeasurement:
     """An image (not negative) as a measurement with as many counts as its noise says.
 
@@ -226,4 +230,4 @@ def image_measurement(
     mean = ndimage.gaussian_filter(image.array, [SURROUNDINGS_MM / FWHM_PER_SIGMA / mm for mm in (k, j, i)])
     weights = torch.from_numpy(np.maximum(mean, 1.0).astype(np.float32)) ** (1 - noise.exponent)
     scale = math.prod(image.spacing) / (CELL_MM3 * noise.variance_ratio)
-    return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part, converging, described)
+    return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part, converging, described, hot_suv)

@@ -29,6 +29,8 @@ CONTRADICTS = 1.5  # times the measured noise, or its inverse, from which a stat
 # times the measured noise, or its inverse, that a stated one may be: where the measured one is sure, and where a guess
 HELD, HELD_TO_GUESS = 1.25, 3.0
 LEAST_RATIO = 1e-5  # in SUV: an image without noise
+HOT_SHARE = 0.01  # of the body of the whole image: what is hotter than the rest
+SLICE_VOXELS = 30  # of the body beside hot regions, from which a slice tells its noise
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,23 @@ class ImageNoise:
         """Standard deviation over mean of a voxel of ``suv``, in per cent."""
         return 100 * math.sqrt(self.variance_ratio / suv)
 
-    def chi_square(self, image: Tensor, mean: Tensor) -> dict[str, float]:
+    def chi_square(self, image: Tensor, mean: Tensor, hot: float = math.inf) -> dict[str, float]:
         """Second differences of ``image - mean`` over those of the noise: mean squares in the body and in hot regions.
 
-        Both ``(S, rows, columns)`` in SUV; hot is the upper hundredth of the body. About 1 where the expectation of a
-        result explains the image but for its noise; NaN where there is no such voxel.
+        Both ``(S, rows, columns)`` in SUV; hot is what is expected above ``hot`` SUV, and at least the upper hundredth
+        of the body. About 1 where the expectation of a result explains the image but for its noise; NaN where there is
+        no such voxel. In slices with more noise than most, as at the ends of a scanner's field, hot regions count over
+        that: its spikes are hot. ``hot_from_suv`` is the SUV from which voxels counted as hot.
         """
         expected = mean.numpy()
         rough = second_differences(image.numpy() - expected, self.lag)
         body = _inner(expected > BODY_SUV, self.lag)
         gain = difference_gain(self.fwhm_mm, self.pixel_mm, self.lag)
         scaled = rough**2 / (self.variance(np.maximum(expected, BODY_SUV)) * gain**2)
-        level = np.quantile(expected[body], 0.99) if body.any() else math.inf
-        parts = {"chi_square_body": body, "chi_square_hot": body & (expected >= level)}
-        return {n: float(scaled[part].mean(dtype=np.float64)) if part.any() else math.nan for n, part in parts.items()}
+        level = min(hot, _hottest(expected[body]))
+        found, above = {"chi_square_body": _mean(scaled[body])}, body & (expected >= level)
+        scaled /= _noisier(scaled, body & ~above)[:, None, None]
+        return found | {"chi_square_hot": _mean(scaled[above]), "hot_from_suv": level}
 
     def or_stated(self, percent: float | None, sure: bool = True) -> tuple[ImageNoise, list[str]]:
         """The noise to take where a user states another than this measured one, and what to tell the user.
@@ -133,6 +138,12 @@ def image_noise(pet: Volume, fwhm_mm: float, exponent: float = 1.0) -> ImageNois
     return ImageNoise(max(ratio, LEAST_RATIO), fwhm_mm, lag, pixel, exponent, origin)
 
 
+def hot_suv(pet: Volume) -> float:
+    """SUV from which a PET in SUV is hot: above it lies :data:`HOT_SHARE` of its body; infinite without a body."""
+    mean = ndimage.uniform_filter(pet.array, 3)
+    return _hottest(mean[mean > BODY_SUV])
+
+
 def second_differences(values: np.ndarray, lag: int) -> np.ndarray:
     """Second differences over ``lag`` voxels along rows and columns of ``(S, J, I)``."""
     kernel = np.zeros(2 * lag + 1)
@@ -156,6 +167,24 @@ def _unit_rows(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:
     """A blur along ``size`` pixels whose rows have a norm of 1: white noise keeps its variance."""
     matrix = gaussian_matrix(size, pixel_mm, without_box(fwhm_mm, pixel_mm))
     return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True))
+
+
+def _hottest(body: np.ndarray) -> float:
+    """The value that :data:`HOT_SHARE` of them exceed; infinite where there is none."""
+    return float(np.quantile(body, 1 - HOT_SHARE)) if body.size else math.inf
+
+
+def _noisier(squares: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """How many times the variance of most slices those with more have, ``(S,)``, by what they have in a ``part``."""
+    medians = np.full(len(squares), math.nan)
+    for number in np.flatnonzero(part.sum((1, 2)) >= SLICE_VOXELS):
+        medians[number] = np.median(squares[number][part[number]])
+    most = 0.0 if np.isnan(medians).all() else np.nanmedian(medians)
+    return np.fmax(medians / (most or math.nan), 1.0)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean(dtype=np.float64)) if values.size else math.nan
 
 
 def _inner(mask: np.ndarray, lag: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from known_prior import as_it_is, known_prior
 from scipy import ndimage
 
 from PETSuperResLib.errors import GeometryError
-from PETSuperResLib.grid import image_grid
+from PETSuperResLib.grid import crop_to_region, image_grid
+from PETSuperResLib.inputs import pet_measurement
 from PETSuperResLib.physics.clinical import post_filter
 from PETSuperResLib.physics.image_model import image_measurement
 from PETSuperResLib.physics.image_noise import HELD, ImageNoise, image_noise, second_differences
@@ -20,6 +21,7 @@ from PETSuperResLib.physics.model import osem
 from PETSuperResLib.physics.voxels import VoxelMeans
 from PETSuperResLib.problem import Problem
 from PETSuperResLib.reconstruction import solve
+from PETSuperResLib.resolution import ImageResolution
 from PETSuperResLib.sampling import Sampler
 from PETSuperResLib.sampling.slabs import Slabs
 from PETSuperResLib.volume import Volume
@@ -169,6 +171,45 @@ def test_chi_square_is_1_for_the_truth_and_more_where_the_kernel_is_wrong():
     )
     assert truth["chi_square_body"] == pytest.approx(1.0, abs=0.25) and truth["chi_square_hot"] < 2
     assert wrong["chi_square_hot"] > 3
+
+
+def test_the_same_hot_regions_give_the_same_chi_square_whatever_else_is_in_view():
+    """They are the upper hundredth of a body, and a twelfth of a region, whose hottest hundredth is their middle."""
+    j, i = np.indices((100, 100)) * 4.0 - 198.0
+    sharp = np.broadcast_to(1.0 + 9.0 * (np.hypot(j, i) < 22.5), (6, 100, 100))
+    right, wrong = (ndimage.gaussian_filter(sharp, (0, sigma, sigma)) for sigma in (0.6, 1.3))
+    pet = noisy(0.01, 4.0, right, right.shape)
+    x, y, z = pet.corners().mean(0)
+    box, found = (x - 30, x + 30, y - 30, y + 30, z - 9, z + 9), []
+    for region in (None, box):
+        expected = pet.with_array(wrong) if region is None else crop_to_region(pet.with_array(wrong), region)
+        measurement = pet_measurement(pet, region, ImageResolution((6.0, 6.0)), image_noise(pet, 4.0))
+        counts = torch.from_numpy(expected.array) * measurement.factors + measurement.background
+        found.append(measurement.chi_square(measurement.counts, counts))
+    whole, part = found
+    assert whole["chi_square_hot"] > 5 and 2 < whole["hot_from_suv"] < 8
+    assert part["chi_square_hot"] == pytest.approx(whole["chi_square_hot"], rel=0.3)
+
+
+def test_spikes_of_noise_in_the_last_slices_do_not_count_as_hot_regions_that_the_result_misses():
+    """A scanner's last slices have many times the noise of the others; the result follows half of it."""
+    j, i = np.indices((100, 100)) * 4.0 - 198.0
+    truth = np.broadcast_to(1.0 + 9.0 * (np.hypot(j, i) < 12), (20, 100, 100))
+    pet = noisy(0.01, 4.0, truth, truth.shape)
+    pet.array[-2:] += 7 * (pet.array - truth)[-2:]
+    noise = image_noise(pet, 4.0)
+    missed, blurred = 0.5 * (pet.array + truth), ndimage.gaussian_filter(truth, (0, 1.5, 1.5))
+    found, wrong = (
+        noise.chi_square(torch.from_numpy(pet.array), torch.from_numpy(mean.astype(np.float32)), 2.0)["chi_square_hot"]
+        for mean in (missed, blurred)
+    )
+    assert found < 1 and wrong > 10
+
+
+def test_a_region_that_is_not_hot_has_a_figure_of_its_hottest_part():
+    noise, pet = image_noise(noisy(0.01, 5.0), 5.0), noisy(0.01, 5.0)
+    flat = torch.ones(pet.shape) + torch.linspace(0, 1, pet.shape[2])
+    assert noise.chi_square(torch.from_numpy(pet.array), flat, 8.0)["hot_from_suv"] == pytest.approx(2, abs=0.2)
 
 
 def test_hot_regions_count_less_where_their_noise_grows_faster_than_the_mean():
