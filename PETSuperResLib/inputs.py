@@ -19,6 +19,7 @@ from .lesions.segments import Segment, region_around
 from .progress import Callback, Reporter
 from .request import MARGIN_MM, SEGMENTS, Request
 from .resolution import ImageResolution, resolution_of
+from .results import is_result
 from .scanner import Scanner, contradiction, scanner_of
 from .suv.volumes import check_suv, told
 from .volume import Volume
@@ -88,7 +89,7 @@ class Inputs:
             scanner = measurement.scanner
             if request.scanner is not None and Scanner.get(request.scanner).name != scanner.name:
                 raise InputError(f"The measurement is of scanner '{scanner.name}': leave the scanner out.", "scanner")
-        of_pet = [*check_suv(pet), *(resolution.warnings if resolution else ())]
+        of_pet = [*_about_result(request.pet), *check_suv(pet), *(resolution.warnings if resolution else ())]
         if scanner is not None and measurement is None:
             of_pet += [*scanner.notes, *filter(None, [contradiction(scanner, pet.metadata)])]
         check_whole(pet, "PET")
@@ -250,6 +251,16 @@ def read_image(image: Volume | str | Path, modality: str, option: str = "", seri
     volume = Volume.read(image, modality=modality, series=series)
     name = f"{image} ({option})" if option else Path(image).name
     return replace(volume, metadata={**volume.metadata, "file": name})
+
+
+def _about_result(pet: Volume | str | Path) -> list[str]:
+    """The warning that the file of a PET is a result, by the report beside it."""
+    if isinstance(pet, Volume) or not is_result(pet):
+        return []
+    return [
+        f"{Path(pet).name} is a result of PETSuperRes, by the report beside it, and would be super-resolved a second "
+        "time: give the PET of the scanner."
+    ]
 
 
 def _measurement(measurement: Measurement | str | Path | None) -> Measurement | None:

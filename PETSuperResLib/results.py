@@ -170,7 +170,7 @@ def report_of(volume: str | Path, report: str | Path | None = None) -> dict[str,
     Raises :class:`InputError` where it is missing, or does not record this file's SHA-256.
     """
     path = Path(volume)
-    beside = (path.with_name(FILES["report"]), target(path, "report"))
+    beside = _beside(path)
     chosen = Path(report) if report else next((p for p in beside if p.is_file()), beside[0])
     if not path.is_file():
         raise InputError(f"No file {path}: check the path.")
@@ -186,6 +186,13 @@ def report_of(volume: str | Path, report: str | Path | None = None) -> dict[str,
     return found
 
 
+def is_result(file: str | Path) -> bool:
+    """Whether a report beside a file records it, by its SHA-256, as a file of a result."""
+    path = Path(file)
+    recorded = [digest for report in _beside(path) for digest in _hashes(_read(report)).values()]
+    return bool(recorded) and path.is_file() and file_hash(path) in recorded
+
+
 def lesions_of(volume: str | Path, report: Mapping[str, Any]) -> list[dict[str, str]]:
     """The rows of the lesion table that was written with a super-resolved volume; none where none was.
 
@@ -198,6 +205,11 @@ def lesions_of(volume: str | Path, report: Mapping[str, Any]) -> list[dict[str, 
             with path.open(newline="", encoding="utf-8") as file:
                 return list(csv.DictReader(file))
     return []
+
+
+def _beside(volume: Path) -> tuple[Path, Path]:
+    """Where the report of a volume's file is: in a folder of one result, or named as the file."""
+    return volume.with_name(FILES["report"]), target(volume, "report")
 
 
 def _hashes(report: Mapping[str, Any]) -> dict[str, str]:

@@ -314,6 +314,21 @@ def test_notes_on_the_pet_are_printed_before_the_ct_is_read(case, backend, capsy
     assert "nowhere" in said.err
 
 
+def test_a_result_given_as_the_pet_is_told(case, backend, capsys):
+    """By the report beside it, under any name of the result; a file of one's own in that folder is none."""
+    assert reconstruct(case) == 0
+    out = Path(case["out"])
+    own = case["pet"] = str(Volume.read(case["pet"]).write(out / "mine.nii.gz"))
+    named = str(out.parent / "named.nii.gz")
+    assert reconstruct(case | {"out": named}) == 0
+    assert "is a result" not in capsys.readouterr().out
+    for pet, told in ((str(out / "sr.nii.gz"), True), (named, True), (own, False)):
+        assert reconstruct(case | {"pet": pet, "out": str(out.parent / "again")}) == 0
+        words = f"{Path(pet).name} is a result of PETSuperRes"
+        assert (f"Note: {words}" in capsys.readouterr().out) == told
+        assert [words in warning for warning in backend.calls[-1].warnings].count(True) == told
+
+
 def test_region_as_a_box_leaves_lesions_elsewhere_out(case, backend):
     pet = Volume.read(case["pet"])
     backend.volume = pet.crop((0, 0, 0), (6, 6, 6))
