@@ -676,6 +676,8 @@ def test_what_an_suv_lacks_is_told_with_the_option_that_states_it(tmp_path, caps
     assert run(["reconstruct", "--pet", empty, "--ct", light, "--out", str(tmp_path / "sr")]) == 2
     told = "state the administered dose ('petsuperres suv --dose' makes an SUV file with it, to be given as the PET)."
     assert told in capsys.readouterr().err
+    assert run(["suv", empty, "--dose", "350e6", "--out", out]) == 2  # Bq
+    assert "where about 1 is possible: check dose" in capsys.readouterr().err and not Path(out).exists()
     assert run(["suv", empty, "--dose", "350", "--out", out]) == 0  # MBq
 
 

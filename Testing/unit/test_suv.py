@@ -616,6 +616,16 @@ def test_a_body_with_a_mean_outside_0_1_to_5_is_warned_of(mean: float, told: boo
     assert [f"mean SUV is {mean:.2g}" in w for w in check_suv(Volume(body))] == [True] * told
 
 
+@pytest.mark.parametrize(("mean", "refused"), [(1e-6, True), (0.008, True), (0.012, False)])
+def test_a_body_with_hardly_any_of_the_injected_activity_is_refused(mean: float, refused: bool) -> None:
+    body = Volume(np.pad(np.full((8, 8, 8), mean), 4) * np.random.default_rng(0).uniform(0.8, 1.2, (16, 16, 16)))
+    if not refused:
+        assert any("WRONG SUV?" in line for line in check_suv(body))
+        return
+    with pytest.raises(UnitsError, match=r"mean SUV is .*: check dose.* \(a dose in Bq for MBq, kBq/mL for Bq/mL\)"):
+        check_suv(body)
+
+
 def a_body(**scan: object) -> list[Dataset]:
     """20 L of SUV 1: with 70 kg, 29 % of the injected activity."""
     return pet_slices(Scan(spacing=(20.0, 20.0, 20.0), **scan), np.ones((25, 10, 10)))
@@ -682,7 +692,7 @@ def test_a_body_that_would_hold_too_much_or_too_little_is_refused_or_told(name: 
     try:
         assert any("mean SUV" in line for line in wrong(HEADER_FAULTS[name], tmp_path))
     except UnitsError as error:
-        assert "times the injected activity" in str(error)
+        assert re.search("times the injected activity|mean SUV is .* where about 1 is possible", str(error))
 
 
 def test_a_body_may_not_hold_more_than_was_injected(tmp_path: Path) -> None:
