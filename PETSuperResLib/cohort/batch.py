@@ -19,6 +19,7 @@ from ..interrupt import interrupted
 from ..lesions.dicom_report import beside
 from ..lesions.measures import COLUMNS
 from ..lesions.read import Segmentation
+from ..lesions.segments import Segment
 from ..outputs import begins, check_folder, marked, next_to
 from ..prior import Prior
 from ..progress import Callback, Event, Reporter
@@ -201,7 +202,7 @@ class _Job:
             self._complete()
             return
         facts = {"key": self.key, "case": name, "date": pet.metadata.get("series_date", "")}
-        pictures, why = _picture(name, pet, result.volume)
+        pictures, why = _picture(name, pet, result.volume, found.segments)
         if why:
             facts["warnings"] = [*result.report.get("warnings", ()), why]
         write = partial(result.write, self.folder, name, further=pictures, **facts)
@@ -303,11 +304,13 @@ def _told(error: Exception) -> PETSuperResError:
     return in_words(error) or PETSuperResError(unforeseen)
 
 
-def _picture(name: str, pet: Volume, sr: Volume) -> tuple[dict[str, Callable[[Path], object]], str]:
+def _picture(
+    name: str, pet: Volume, sr: Volume, segments: Sequence[Segment]
+) -> tuple[dict[str, Callable[[Path], object]], str]:
     """What writes a case's picture, by its key; nothing, and why, where it cannot be made."""
     stream = BytesIO()
     try:
-        case_picture(name, pet, sr, stream)
+        case_picture(name, pet, sr, stream, segments)
     except Exception as error:
         return {}, f"There is no picture of this case. {_told(error)}"
     return {"picture": lambda path: path.write_bytes(stream.getvalue())}, ""

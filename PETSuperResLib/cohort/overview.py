@@ -15,6 +15,7 @@ from ..followup.figures import plane, save, show
 from ..followup.references import upright
 from ..lesions import tables
 from ..lesions.measures import INPUT, MEASURES, ON_GRID
+from ..lesions.segments import Segment, union
 from ..volume import Volume
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ MARK = "PETSuperRes batch"  # in the first lines of an index
 WIDE_COLUMNS = ("patient", "time_point", "case", "date", "scanner", "method", *tables.COLUMNS)
 PICTURE_MM = 2.0
 TOP_SUV = 5.0  # least upper end of the grey scale
+REACH = 2.0  # times the end that the rest of the image needs is the furthest that the scale goes for lesions
 PANEL_INCHES, HIGHEST_INCHES = 2.7, 7.0  # width of a plane in a picture, and its greatest height
 BARS_MM = (100, 50, 20, 10, 5)
 
@@ -55,31 +57,52 @@ def wide_rows(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def case_picture(name: str, pet: Volume, sr: Volume, path: Path | BinaryIO) -> None:
-    """PET and super-resolved PET (SUVbw) of a case where both are: the coronal maximum, and the PET's hottest slice.
+def case_picture(name: str, pet: Volume, sr: Volume, path: Path | BinaryIO, segments: Sequence[Segment] = ()) -> None:
+    """PET and super-resolved PET (SUVbw) of a case where both are: the coronal maximum, and an axial slice.
 
-    All planes have the result's extent, the scale in mm that their bars show, and one grey scale of SUV.
+    That is the one of the hottest lesion in the PET, without lesions the PET's hottest one. All planes have the
+    lesions' outlines, projected where they are of the maximum, the result's extent, the scale in mm that their bars
+    show, and one grey scale of SUV. It reaches the lesions' SUVmax, up to :data:`REACH` times what the rest needs.
     """
     from matplotlib.figure import Figure
 
     result = upright(sr, PICTURE_MM)
     images = {"PET": pet.resample_to(result, "linear"), "super-resolved": result}
-    before = images["PET"].array
-    hottest = int(np.unravel_index(before.argmax(), before.shape)[0])
+    before, mask = images["PET"].array, union(segments, result)
+    drawn = mask.array > 0
+    seen = np.where(drawn, before, -np.inf) if drawn.any() else before
+    hottest = int(np.unravel_index(seen.argmax(), seen.shape)[0])
     top = max(TOP_SUV, *(float(np.percentile(image.array, 99.9)) for image in images.values()))
+    of_lesions = max(float(image.array[drawn].max(initial=0.0)) for image in images.values())
+    top = max(top, min(of_lesions, REACH * top))
     high, deep, wide = (count * PICTURE_MM for count in result.shape)
     width = min(PANEL_INCHES, HIGHEST_INCHES * wide / max(high, deep))
     figure = Figure(figsize=(4 * width + 1.4, width * max(high, deep) / wide + 0.9), layout="constrained")
     shown = figure.subplots(1, 4)
     for (title, image), axes in zip(images.items(), np.reshape(shown, (2, 2)), strict=True):
-        highest = image.with_array(np.broadcast_to(image.array.max(1, keepdims=True), image.shape))
-        for axis, view, volume, at in zip(axes, ("coronal", "axial"), (highest, image), (0, hottest), strict=True):
-            show(axis, plane(volume, view, at), image, view, cmap="gray_r", vmin=0, vmax=top)
-            axis.set_title(f"{title}, {'maximum' if view == 'coronal' else 'hottest slice'}", fontsize="small")
+        for axis, view, of, at in zip(axes, ("coronal", "axial"), (_highest, lambda v: v), (0, hottest), strict=True):
+            show(axis, plane(of(image), view, at), image, view, cmap="gray_r", vmin=0, vmax=top)
+            _outline(axis, plane(of(mask), view, at))
+            slice_ = "hottest lesion" if drawn.any() else "hottest slice"
+            axis.set_title(f"{title}, {'maximum' if view == 'coronal' else slice_}", fontsize="small")
             _scale_bar(axis, wide)
     figure.colorbar(shown[0].images[0], ax=shown, label="SUV", ticks=[0, top / 2, top], format="%.1f", extend="max")
     figure.suptitle(name, fontsize="medium", parse_math=False)
     save(figure, path)
+
+
+def _highest(volume: Volume) -> Volume:
+    """The maximum from front to back, in every plane."""
+    return volume.with_array(np.broadcast_to(volume.array.max(1, keepdims=True), volume.shape))
+
+
+def _outline(axis: Axes, mask: np.ndarray) -> None:
+    """The borders of a mask on a plane of its shape."""
+    axis.autoscale(False)
+    framed = np.pad(mask, 1)  # closes what the plane cuts
+    if framed.any():
+        rows, columns = (np.arange(-1, size + 1) for size in mask.shape)
+        axis.contour(columns, rows, framed, [0.5], colors="tab:red", linewidths=0.8)
 
 
 def _scale_bar(axis: Axes, wide_mm: float) -> None:

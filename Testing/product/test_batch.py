@@ -23,6 +23,7 @@ from PETSuperResLib.cohort.batch import reconstruct_cases
 from PETSuperResLib.cohort.cases import find_cases
 from PETSuperResLib.errors import Cancelled, InputError
 from PETSuperResLib.files import write_csv
+from PETSuperResLib.lesions.segments import segments_of
 from PETSuperResLib.volume import Volume
 
 SCANNER = "Paper standard"
@@ -257,13 +258,13 @@ def test_a_name_that_looks_like_a_formula_has_a_picture(sphere_pet, tmp_path):
     assert (tmp_path / "picture.png").is_file()
 
 
-def pictured(pet: Volume, sr: Volume, monkeypatch, path) -> list:
+def pictured(pet: Volume, sr: Volume, monkeypatch, path, segments=()) -> list:
     """The axes with images of a case's picture."""
     drawn = []
     monkeypatch.setattr(overview, "save", lambda figure, place: drawn.append(figure))
-    overview.case_picture("one", pet, sr, path)
+    overview.case_picture("one", pet, sr, path, segments)
     monkeypatch.undo()
-    overview.case_picture("one", pet, sr, path)
+    overview.case_picture("one", pet, sr, path, segments)
     assert path.read_bytes().startswith(b"\x89PNG")
     return drawn[0].axes
 
@@ -293,6 +294,23 @@ def test_a_picture_has_both_images_in_one_extent_with_true_lengths_and_the_range
     for axis in planes:
         (bar,), (length,) = axis.lines, axis.texts
         assert axis.get_aspect() == 1 and 2 * np.ptp(bar.get_xdata()) == float(length.get_text().split()[0]) == 20
+
+
+@pytest.mark.parametrize(("highest", "top"), [(3.0, 5.0), (8.0, 8.0), (60.0, 10.0)])
+def test_a_picture_shows_where_the_lesions_are_and_their_range_of_suv(highest, top, tmp_path, monkeypatch):
+    """The scale reaches them up to twice what the rest needs; a hotter organ is not the slice that is shown."""
+    pet = Volume(np.ones((40, 40, 40), np.float32), (2.0, 2.0, 2.0), unit="SUVbw")
+    pet.array[5, 5, 5] = 90.0  # a voxel of 64000
+    pet.array[20:23, 10:13, 25:30] = highest
+    segments = segments_of(pet.with_array((pet.array == highest).astype(np.float32), "label"))
+    axes = pictured(pet, pet, monkeypatch, tmp_path / "picture.png", segments)
+    assert [axis.images[0].get_clim()[1] for axis in axes[:4]] == pytest.approx([top] * 4)
+    for axis, high in zip(axes[:4], (40 - 23, 10, 40 - 23, 10), strict=True):
+        (outline,) = axis.collections
+        ends = np.concatenate([path.vertices for path in outline.get_paths()])
+        np.testing.assert_allclose([ends.min(0), ends.max(0)], [(24.5, high - 0.5), (29.5, high + 2.5)])
+        assert axis.get_xlim() == (-0.5, 39.5) and axis.get_ylim() == (39.5, -0.5)
+        assert np.asarray(axis.images[0].get_array())[high + 1, 27] == highest
 
 
 def test_a_scanner_that_no_one_names_is_asked_for(data, prior_file, tmp_path, capsys):
@@ -450,6 +468,21 @@ def test_a_wide_table_a_picture_of_each_case_and_an_index_show_all(data, prior_f
         assert f"{float(first[name]):.2f}" in page
     (out / "index.html").write_text("mine", encoding="utf-8")
     assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 2
+
+
+def test_an_index_shows_what_was_recovered_and_its_doubts(tmp_path):
+    """SUVpeak is the figure to follow, and a doubt belongs beside the figures that it is of."""
+    lesion = {"setting": "", "lesion": "node"} | dict.fromkeys(overview.MEASURES, "2")
+    fitted = {"suvpeak_recovered": "3.456", "suvpeak_low": "3.1", "suvpeak_high": "4.2", "suvmean_recovered": "2.71"}
+    fitted |= {"doubts": "SR's SUVpeak, SUVmax outside the interval."}
+    lesions = [lesion | {"method": "lr"}, lesion | {"method": "ours-draft"} | fitted]
+    rows = overview.wide_rows([{"case": "one", "patient": "P", "date": "", "lesions": lesions}])
+    overview.write_index(tmp_path / "index.html", [{"case": "one", "result": "sr.nii.gz"}], rows)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    heads, values = (re.findall(rf"<{kind}(?: [^>]*)?>(.*?)</{kind}>", page)[4:] for kind in ("th", "td"))
+    cells = dict(zip(heads, values, strict=True))
+    assert cells["recovered SUVpeak (g/mL)"] == "3.46 (3.10 to 4.20)" and cells["recovered SUVmean (g/mL)"] == "2.71"
+    assert cells["doubts"] == "SR&#39;s SUVpeak, SUVmax outside the interval." and cells["lesion"] == "node"
 
 
 def test_time_points_of_a_patient_count_by_date():
