@@ -225,9 +225,10 @@ def resolution_of(
     ``fwhm`` is the effective FWHM of the image in the slice, ``post_filter`` the filter's FWHM, both in mm; what else
     is known serves the noise and hot regions besides a stated FWHM: from scanner and PSF the filter follows. What
     neither says is assumed as no PSF and no filter, with a warning: a FWHM below the true one sharpens too little, one
-    above it overshoots at edges. A stated FWHM far from what scanner, header and voxels give has a warning, too. Raises
-    :class:`InputError` where there is neither a scanner nor a FWHM, and for a stated FWHM that no image has
-    (:func:`check_fwhm`) or of less than half a voxel.
+    above it overshoots at edges. The noise is not assumed so (:attr:`ImageResolution.noise_fwhm_mm`,
+    :attr:`~ImageResolution.noise_exponent`): it is taken as larger. A stated FWHM far from what scanner, header and
+    voxels give has a warning, too. Raises :class:`InputError` where there is neither a scanner nor a FWHM, and for a
+    stated FWHM that no image has (:func:`check_fwhm`) or of less than half a voxel.
     """
     physical = None if scanner is None else (scanner.fwhm_transaxial_mm, scanner.fwhm_axial_mm)
     if fwhm is not None:
@@ -260,9 +261,12 @@ def resolution_of(
     warnings = []
     if unknown and fwhm is None:
         strings = "".join(f"The header's '{text}' is not known. " for text in found.unknown)
+        larger = "the noise of hot regions is taken as larger, in case it did"
+        if origins["filter"] == "assumed":
+            larger = "the noise is taken as larger, in case there was a filter"
         warnings.append(
             f"{strings}{header_words(metadata)} does not say {' and '.join(unknown)}: state what is known, or the FWHM "
-            "of the image."
+            f"of the image. Until then {larger}, and intervals are wider."
         )
     stated = None if fwhm is None else float(fwhm)
     origins |= {} if fwhm is None else {"fwhm": "stated"}

@@ -128,7 +128,7 @@ def test_what_the_inputs_tell_is_told_before_the_work(run):
     result = run(pet, samples=2, noise=60.0, spacing=6.0, progress=events.append)
     begun = next(n for n, event in enumerate(events) if event.stage.startswith("slices"))
     found = [warning for event in events[:begun] for warning in event.warnings]
-    for part in ("WRONG SUV?", "does not say", "noise", "calibrated for quality", "another scale", "coarser"):
+    for part in ("WRONG SUV?", "does not say", "stated noise", "calibrated for quality", "another scale", "coarser"):
         assert sum(part in warning for warning in found) == 1, part
     assert not any(event.warnings for event in events[begun:])
     rest = [warning for warning in result.report["warnings"] if warning not in found]

@@ -151,6 +151,22 @@ def test_what_nobody_states_is_assumed_as_none_and_told(header, told):
     assert not resolution_of(MCT, header, post_filter=0.0, psf_modelled=False).warnings
 
 
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ({}, "Until then the noise is taken as larger, in case there was a filter, and intervals are wider."),
+        ({"psf_modelled": False}, "Until then the noise is taken as larger, in case there was a filter, and intervals"),
+        ({"post_filter": 0.0}, "Until then the noise of hot regions is taken as larger, in case it did, and intervals"),
+    ],
+)
+def test_a_guess_has_more_noise_than_what_it_assumes_and_says_so(stated, told):
+    """A wider filter leaves less of the noise to see, so that what is seen is of more noise."""
+    guess, known = resolution_of(MCT, {}, **stated), resolution_of(MCT, {}, post_filter=0.0, psf_modelled=False)
+    assert guess.fwhm_mm == known.fwhm_mm and told in guess.warnings[0] and not guess.described
+    more = guess.noise_fwhm_mm > known.noise_fwhm_mm, guess.noise_exponent > known.noise_exponent
+    assert more == ("post_filter" not in stated, "psf_modelled" not in stated)
+
+
 def test_a_stated_fwhm_needs_no_scanner():
     assert resolution_of(None, {}, fwhm=5.5).fwhm_mm == (5.5, 5.5)
     with pytest.raises(InputError, match="name the scanner, or state the image's FWHM"):
