@@ -29,7 +29,7 @@ from ..volume import Volume
 REFERENCES = ("real", "sharp")
 TRAINING_SEED = 50_000  # of the paintings that compared methods learn from; the prior's: to 40 000, and from 500 000
 SHARP_SEED = 90_000  # of the paintings and torsos that methods are measured against
-SHARP_TORSOS = 2
+SHARP_TORSOS = {"validation": (SHARP_SEED, 2), "test": (98_000, 4)}  # of each part of the split: first seed, number
 CTS = "cts"  # the reference of uptake painted into torso CTs
 CT_STACKS, CT_SLICES, CT_SLICE_MM, CT_LESIONS = 2, 24, 3.0, 14  # measured of each CT; lesions in the whole of it
 FRESH_SEED = 95_000  # of torsos that nothing was chosen on
@@ -73,7 +73,7 @@ class Cohort:
     def subjects(self) -> list[Subject]:
         """The references of the patients, one kind after the other."""
         cases = split_cases(self.data, self.part, self.split)[: self.limit]
-        return [subject for reference in self.references for subject in subjects(cases, reference, self.slices)]
+        return [s for reference in self.references for s in subjects(cases, reference, self.slices, self.part)]
 
     @property
     def setting(self) -> str:
@@ -85,17 +85,22 @@ class Cohort:
         return simulate(pet, ct, "standard", self.counts, seed=self.seed, device=self.device, protocol=self.protocol)
 
 
-def subjects(cases: Sequence[Case], reference: str, slices: int | None = None) -> list[Subject]:
+def subjects(
+    cases: Sequence[Case], reference: str, slices: int | None = None, part: str = "validation"
+) -> list[Subject]:
     """What methods are measured against on ``cases``; with ``slices``, so many of each by :func:`middle`.
 
     ``real``: each patient's PET, CT and contour. ``sharp``: uptake without noise painted into each
-    patient's CT at 2 mm (:mod:`~PETSuperResLib.phantoms.painting`), and generated torsos.
+    patient's CT at 2 mm (:mod:`~PETSuperResLib.phantoms.painting`), and generated torsos, those of the ``test`` part
+    others than those that methods are tuned on.
     """
     if reference == "real":
         found = [real(case) for case in cases]
     else:
         found = [painted(case, SHARP_SEED + n, lesions=5) for n, case in enumerate(cases)]
-        found += [_torso(f"torso_{n + 1}", SHARP_SEED + n) for n in range(SHARP_TORSOS)]
+        first, number = SHARP_TORSOS.get(part, SHARP_TORSOS["validation"])
+        name = "test_torso" if part == "test" else "torso"
+        found += [_torso(f"{name}_{n + 1}", first + n) for n in range(number)]
     return found if slices is None else [middle(subject, slices) for subject in found]
 
 

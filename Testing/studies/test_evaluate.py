@@ -38,7 +38,7 @@ def data(tmp_path_factory):
 def tables(data, prior_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subjects, "SHARP_TORSOS", 0)
+        patch.setattr(subjects, "SHARP_TORSOS", {"validation": (0, 0)})
         evaluate(data, out, settings=["standard"], references=["real", "sharp"], prior=prior_file,
                  methods=["lr", "psf-osem", "psf-osem-oracle", "ours-draft"])  # fmt: skip
     return out

@@ -148,7 +148,7 @@ def test_wrong_statements_on_an_image_are_tried_with_its_header_as_the_truth(dat
 
 @pytest.mark.slow
 def test_the_spread_is_compared_with_the_error_in_sinograms_and_images(data, prior_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(subjects, "SHARP_TORSOS", 0)
+    monkeypatch.setattr(subjects, "SHARP_TORSOS", {"validation": (0, 0)})
     monkeypatch.setattr(spread, "QUALITY", "draft")
     spread.spread_study(subjects.Cohort(data, limit=1, slices=3, prior=prior_file), tmp_path, ["mct-osem"], 2)
     found = table(tmp_path / "spread.csv")
@@ -209,7 +209,7 @@ def test_another_patients_ct_is_of_no_subject_of_the_same_patient():
 
 @pytest.mark.slow
 def test_quality_against_time_has_the_profiles_and_counts_their_work(data, prior_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(subjects, "SHARP_TORSOS", 0)
+    monkeypatch.setattr(subjects, "SHARP_TORSOS", {"validation": (0, 0)})
     monkeypatch.setattr(quality_vs_time, "STEPS", (1, 2))
     monkeypatch.setattr(quality_vs_time, "SLICES", 2)
     monkeypatch.setattr(

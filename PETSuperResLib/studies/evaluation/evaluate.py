@@ -107,7 +107,7 @@ def evaluate(
         limit, fit_minutes, slices = limit or QUICK_PATIENTS, fit_minutes or QUICK_MINUTES, slices or QUICK_SLICES
     patients = split_cases(data, part, split)[:limit]
     of_patients = [reference for reference in references if reference != CTS]
-    chosen_subjects = [subject for reference in of_patients for subject in subjects(patients, reference, slices)]
+    chosen_subjects = [subject for reference in of_patients for subject in subjects(patients, reference, slices, part)]
     if cts is not None:
         chosen_subjects += painted_cts(split_cts(cts, part, split)[:limit], slices)
     scans: list[tuple[str, Protocol | None]] = [(one.name, one) for one in several(protocols)]

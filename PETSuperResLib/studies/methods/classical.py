@@ -17,7 +17,7 @@ from .oracle import FILTERS_MM, Oracle
 PSF_OSEM_UPDATES = 24
 OSEM_UPDATES = 12
 #: the oracle's choices
-ORACLE_UPDATES = (4, 6, 9, 12, 16, 20, 26, 34, 45, 60, 80, 110, 150)
+ORACLE_UPDATES = (4, 6, 8, 10, 12, 14, 16, 18, 20, 23, 26, 30, 34, 39, 45, 52, 60, 80, 110, 150, 200, 260)
 
 
 def _lr(case: MethodCase) -> Volume:

@@ -32,12 +32,13 @@ from .oracle import FILTERS_MM, Oracle
 from .regions import SHELL_MM, iterative_yang, lesion_regions, region_based_voxelwise
 
 #: an oracle's choices
-ITERATIONS = (1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64, 80)
+ITERATIONS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 64, 80, 100, 130, 160, 250, 400)
 STRENGTHS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15)
-BETAS = (0.003, 0.006, 0.012, 0.025, 0.05)
+BETAS = (0.0003, 0.0007, 0.0015, 0.003, 0.006, 0.012, 0.025, 0.05, 0.1)
+ROUNDS = (1, 2, 3, 4, 6, 8)
 MAP_UPDATES = 15  # in a round
 KERNEL_HU = 50.0
-KERNEL_MM = (1.0, 2.0, 4.0)
+KERNEL_MM = (1.0, 2.0, 4.0, 8.0)
 NEIGHBOURS, CT_FWHM_MM, GAMMA = 13, 0.0, 2.0
 
 
@@ -137,7 +138,7 @@ def _map_bowsher(peer: PeerInput, beta: float) -> Iterator[Tensor]:
     return map_deconvolution(peer.y, peer.psf, penalty, beta, MAP_UPDATES)
 
 
-MAP_BOWSHER = Iterative(_map_bowsher, 4, {"beta": 0.012}, [{"beta": value} for value in BETAS], (1, 2, 3, 4))
+MAP_BOWSHER = Iterative(_map_bowsher, 4, {"beta": 0.012}, [{"beta": value} for value in BETAS], ROUNDS)
 #: with the values of the best mean PSNR over validation patients, own PET and sharp references, and protocols:
 #: Testing/studies/benchmarks/tune_image_peers.py (Van Cittert: those of PETPVC)
 ITERATIVE = {

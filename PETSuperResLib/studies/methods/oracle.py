@@ -10,7 +10,7 @@ from torch import Tensor
 from ...physics.psf import GaussianPSF
 
 #: post-filters to choose from, Gaussian in all three directions (FWHM)
-FILTERS_MM = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0)
+FILTERS_MM = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
 
 
 class Oracle:
