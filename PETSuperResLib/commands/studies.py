@@ -224,7 +224,13 @@ def _on_lesions(run: Callable[..., Path]) -> Callable[..., None]:
     return command
 
 
-@study.command(short_help="Recovered lesion uptake and its intervals against painted lesions.")
+@study.command(cls=VariadicCommand, short_help="Recovered lesion uptake and its intervals against painted lesions.")
+@click.option(
+    *("--protocol", "protocols"),
+    multiple=True,
+    metavar="NAME...",
+    help="Scan every anatomy by each of these, and by no other.",
+)
 @click.option("--calibrate", is_flag=True, help="Make the table of the intervals, of the validation anatomies.")
 @_on_lesions
 def lesions(out: Path, **chosen: Any) -> Path:

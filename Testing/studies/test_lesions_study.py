@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from tiny import small_phantom, table, tiny_prior, write_phantom
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.intervals import PET_ALONE, STRATA_ML, read_calibration
+from PETSuperResLib.physics.protocols import Protocol
 from PETSuperResLib.studies.evaluation import lesions
 from PETSuperResLib.studies.evaluation.lesion_report import coverage, lesions_lines
 from PETSuperResLib.studies.evaluation.lesion_scenes import Scan, without_header
@@ -189,6 +191,23 @@ def test_a_folder_without_cts_is_told(tmp_path):
     write_phantom(tmp_path / "one")
     with pytest.raises(InputError, match=r"none has no folder with CT_HU.nii.gz"):
         lesions.scans("test", tmp_path, tmp_path / "none")
+
+
+def test_every_anatomy_is_scanned_by_each_protocol_that_is_named(tmp_path, monkeypatch):
+    seen = []
+    anatomies = [Subject(name, {}, lambda: None) for name in ("one", "two")]
+    monkeypatch.setattr("PETSuperResLib.studies.evaluation.lesion_scenes.lesion_subjects", lambda *_: anatomies)
+    monkeypatch.setattr(lesions, "scan_rows", lambda one, *_: seen.append(one) or painted_rows(100, kind="image"))
+    prior = tiny_prior(tmp_path)
+    monkeypatch.setattr(lesions.Prior, "load", lambda *_: prior)
+    lesions.lesions_study(tmp_path / "out", "data", protocols=["vision", "Mct-OSEM", "vision"])
+    assert [(one.subject.name, one.condition) for one in seen] == [
+        *(("one", "vision"), ("one", "mct-osem"), ("two", "vision"), ("two", "mct-osem"))
+    ]
+    assert all(one.input == "image" and one.header for one in seen)
+    (tmp_path / "own.json").write_text(json.dumps([Protocol.get("vision").to_dict() | {"name": "mine"}]))
+    with pytest.raises(InputError, match="'mine' is none of those of this version: use mct-lesions"):
+        lesions.lesions_study(tmp_path / "out", "data", protocols=[str(tmp_path / "own.json")])
 
 
 def test_a_damaged_kept_result_is_made_again(scan, tmp_path):

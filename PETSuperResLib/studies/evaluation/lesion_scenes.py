@@ -106,18 +106,25 @@ class Scan:
 
 
 def scans(
-    part: str, data: str | Path, cts: str | Path | None = None, paintings: int = 2, torsos: int = 12
+    part: str,
+    data: str | Path,
+    cts: str | Path | None = None,
+    of: Sequence[str] = (),
+    paintings: int = 2,
+    torsos: int = 12,
 ) -> list[Scan]:
     """Every subject of a part twice: a sinogram at the paper's settings in turn, an image by the protocols in turn.
 
-    ``data``: folder of case folders with a split. ``cts``: folder of folders with ``CT_HU.nii.gz``; every second one
-    belongs to ``validation``, the others to ``test``. ``paintings`` of each CT.
+    With protocols ``of`` which: an image by each of them instead. ``data``: folder of case folders with a split.
+    ``cts``: folder of folders with ``CT_HU.nii.gz``; every second one belongs to ``validation``, the others to
+    ``test``. ``paintings`` of each CT.
     """
     names, found = list(protocols()), list[Scan]()
     for n, subject in enumerate(lesion_subjects(part, data, cts, paintings, torsos)):
         seed = PARTS[part] + n
-        found.append(Scan(subject, SETTINGS[n % 2], "sinogram", seed))
-        found.append(Scan(subject, names[n % len(names)], "image", seed))
+        if not of:
+            found.append(Scan(subject, SETTINGS[n % 2], "sinogram", seed))
+        found += [Scan(subject, name, "image", seed) for name in of or [names[n % len(names)]]]
     return found
 
 

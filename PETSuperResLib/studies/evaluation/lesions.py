@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from ...errors import InputError
 from ...files import hash_of, to_json, write_csv, write_text
 from ...inputs import resolution_of_pet
 from ...lesions.intervals import (
@@ -36,6 +37,8 @@ from ...lesions.measures import measure_lesions
 from ...lesions.recovery import Recovered, recover
 from ...lesions.segments import Segment, segments_of
 from ...pet_alone import UPDATES, parts
+from ...physics.protocols import protocols as bundled
+from ...physics.protocols import several
 from ...prior import Prior
 from ...progress import Callback, Reporter
 from ...vendor_strings import FDG
@@ -77,17 +80,23 @@ def lesions_study(
     device: str = "auto",
     progress: Callback | None = None,
     command: str = "",
+    protocols: Sequence[str] = (),
 ) -> Path:
     """Recover the painted lesions of the test anatomies: lesions.csv, lesions.md, lesions.png; returns the second.
 
-    ``calibrate``: of the validation anatomies, and lesions.json with the quantiles of their intervals is made; its path
-    is returned. ``limit``: only so many scans. What each scan gave is kept in ``out`` for a run that goes on.
+    ``protocols``: names of bundled ones; every anatomy is then scanned by each, and neither by others nor for its
+    sinogram, and all images have their headers. ``calibrate``: of the validation anatomies, and lesions.json with the
+    quantiles of their intervals is made; its path is returned. ``limit``: only so many scans. What each scan gave is
+    kept in ``out`` for a run that goes on.
     """
     report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
-    chosen = scans("validation" if calibrate else "test", data, cts)[:limit]
+    names = [protocol.name for protocol in several(protocols)]
+    if own := set(names) - bundled().keys():
+        raise InputError(f"The protocol '{own.pop()}' is none of those of this version: use {', '.join(bundled())}.")
+    chosen = scans("validation" if calibrate else "test", data, cts, names)[:limit]
     if calibrate:
         chosen = [scan for scan in chosen if scan.condition not in UNSEEN]
-    chosen += without_header(chosen)
+    chosen += [] if protocols else without_header(chosen)
     rows: list[Row] = []
     faint: list[Row] = []
     for number, scan in enumerate(chosen):
@@ -283,7 +292,7 @@ def _weights(patients: Sequence[str]) -> np.ndarray:
 
 
 def _lesions(rows: Sequence[Row]) -> int:
-    return len({(row["input"], row["seed"], row["label"]) for row in rows})
+    return len({(row["input"], row["condition"], row["seed"], row["label"]) for row in rows})
 
 
 def _range(values: Iterable[float]) -> tuple[float, float]:
