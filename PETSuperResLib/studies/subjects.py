@@ -30,6 +30,7 @@ REFERENCES = ("real", "sharp")
 TRAINING_SEED = 50_000  # of the paintings that compared methods learn from; the prior's: to 40 000, and from 500 000
 SHARP_SEED = 90_000  # of the paintings and torsos that methods are measured against
 SHARP_TORSOS = {"validation": (SHARP_SEED, 2), "test": (98_000, 4)}  # of each part of the split: first seed, number
+TORSO = "torso"  # in the names of generated ones
 CTS = "cts"  # the reference of uptake painted into torso CTs
 CT_STACKS, CT_SLICES, CT_SLICE_MM, CT_LESIONS = 2, 24, 3.0, 14  # measured of each CT; lesions in the whole of it
 FRESH_SEED = 95_000  # of torsos that nothing was chosen on
@@ -99,7 +100,7 @@ def subjects(
     else:
         found = [painted(case, SHARP_SEED + n, lesions=5) for n, case in enumerate(cases)]
         first, number = SHARP_TORSOS.get(part, SHARP_TORSOS["validation"])
-        name = "test_torso" if part == "test" else "torso"
+        name = f"test_{TORSO}" if part == "test" else TORSO
         found += [_torso(f"{name}_{n + 1}", first + n) for n in range(number)]
     return found if slices is None else [middle(subject, slices) for subject in found]
 
@@ -113,7 +114,12 @@ def training_subjects(data: str | Path, split: str | Path | None = None, limit: 
 
 def fresh_torsos(count: int) -> list[Subject]:
     """Generated torsos of seeds of their own."""
-    return [_torso(f"fresh_torso_{n + 1}", FRESH_SEED + n) for n in range(count)]
+    return [_torso(f"fresh_{TORSO}_{n + 1}", FRESH_SEED + n) for n in range(count)]
+
+
+def is_torso(name: str) -> bool:
+    """Whether a subject of this name is a generated torso."""
+    return TORSO in name.split("_")
 
 
 def real(case: Case) -> Subject:

@@ -16,7 +16,7 @@ import pytest
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.prior import Prior
 from PETSuperResLib.studies.evaluation import tables
-from PETSuperResLib.studies.evaluation.expectations import expectations
+from PETSuperResLib.studies.evaluation.expectations import expectations, oracle_lines
 from PETSuperResLib.studies.evaluation.figures import lesion_figure, method_figure, seconds_figure
 from PETSuperResLib.studies.evaluation.paper_tables import beside_paper, published
 from PETSuperResLib.studies.evaluation.report import write_report
@@ -24,9 +24,12 @@ from PETSuperResLib.studies.evaluation.slice_figure import COLUMNS, ZOOM_MM, Met
 from PETSuperResLib.studies.evaluation.summary import write_summary
 from PETSuperResLib.studies.evaluation.tables import (
     BASELINE,
+    FAVOURITE,
+    best_oracle,
     gain_table,
     groups,
     lesion_table,
+    margin_table,
     metric_table,
     size_table,
 )
@@ -185,6 +188,25 @@ def test_gains_are_of_the_cases_that_both_have():
     assert (found.mean.before, found.mean.after) == (40.0, 10.0)
     other = gain_table([*(row for row in psnr if row["method"] == BASELINE)][:2] + [refused], measured)
     assert other is not None and {cell.text for cell in other.rows[1][1:]} == {""}
+
+
+def test_margins_are_over_each_other_method_and_by_kind_of_case():
+    rows = cohort({"x-oracle": 1.0, "y-oracle": 3.0, FAVOURITE: 4.0}, 4)
+    for row in rows:
+        row["patient"] = {"P3": "test_torso_1"}.get(row["patient"], row["patient"])
+        row["ssim"] = {"x-oracle": 0.8, "y-oracle": 0.95}.get(row["method"], 0.9)
+    rows[-1]["psnr"] -= 5.0  # the torso of our own
+    table = margin_table(rows)
+    assert table is not None and margin_table(cohort({"a": 0.0, "b": 0.0})) is None
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["x-oracle", "+1.75", "-2.00", "3 of 4", "4 of 4", "0.50", "+3.00", "-2.00"],
+        ["y-oracle", "-0.25", "-4.00", "3 of 4", "0 of 4", "2.00", "+1.00", "-4.00"],
+    ]
+    other = margin_table([row for row in rows if "torso" not in row["patient"]])
+    assert other is not None and len(other.heading) == len(table.heading) - 2
+    assert best_oracle(rows) == "y-oracle" and best_oracle(cohort({FAVOURITE: 4.0})) == ""
+    (line,) = [line for line in oracle_lines(rows) if "y-oracle" in line]
+    assert line.endswith("| real | y-oracle | -0.25 | -4.00 | 3 of 4 | 0 of 4 | 2.00 |")
 
 
 def test_lesion_errors_are_medians_and_means():

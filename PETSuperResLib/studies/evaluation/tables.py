@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import wilcoxon
 
+from ..subjects import is_torso
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,7 +26,10 @@ GAIN_HEADING = (
     *("Method", "gain dB", "worst case dB", "SSIM better", "noise %"),
     *("from 1 mL: median abs delta SUVmean %", "of the image's", "median delta SUVmax %"),
 )
+MARGIN_HEADING = ("Method", "gain dB", "worst case dB", "PSNR better", "SSIM better", "1 - SSIM, of the method's")
+MARGIN_GROUPS = ("painted CTs: gain dB", "torsos: gain dB")
 BASELINE = "interpolated"  # the clinic's image on the SR grid
+FAVOURITE = "ours-standard"
 MEASURABLE_ML = 1.0  # lesions of which more than a hint is asked
 TITLES = {"cts": "Painted torso CT"}  # of references
 TESTED_CASES = 6  # with fewer, the paired test cannot reach p < 0.05
@@ -105,8 +110,8 @@ class Group:
         return f"{self.condition.title}, {len(self.patients)} cases"
 
     def tables(self) -> list[Table]:
-        """Of the metrics, and of the gains over the clinic's image where that was run."""
-        found = (metric_table(self.metrics), gain_table(self.metrics, self.lesions))
+        """Of the metrics, of the gains over the clinic's image where that was run, and of our own over the others."""
+        found = (metric_table(self.metrics), gain_table(self.metrics, self.lesions), margin_table(self.metrics))
         return [table for table in found if table is not None]
 
     def lesion_tables(self) -> list[Table]:
@@ -220,6 +225,70 @@ def gain_table(metrics: Sequence[Row], lesions: Sequence[Row]) -> Table | None:
             cells += [f"{error:.1f}", f"{error / other:.2f}" if other else "", f"{top:+.1f}"]
         body.append(tuple(map(Cell, [*cells, *[""] * (len(GAIN_HEADING) - len(cells))])))
     return Table(GAIN_HEADING, tuple(body), (f"Against the clinic's image ({BASELINE}):",))
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How much better one method is than another, over the cases that both have.
+
+    Parameters
+    ----------
+    gain, worst : in PSNR, the mean and that of the worst case, in dB.
+    painted, torsos : the mean in cases that are none, and in generated torsos; NaN without any.
+    psnr, ssim : cases in which it is better.
+    ratio : its mean of 1 - SSIM over the other's.
+    """
+
+    cases: int
+    gain: float
+    worst: float
+    painted: float
+    torsos: float
+    psnr: int
+    ssim: int
+    ratio: float
+
+    @classmethod
+    def of(cls, metrics: Sequence[Row], one: str, other: str) -> Margin | None:
+        """From the rows of a group; None without a case that both have."""
+        pair = by_method(of_both(metrics, one, other))
+        if not pair:
+            return None
+        mine, base = (pair[name].set_index("patient") for name in (one, other))
+        base = base.reindex(mine.index)
+        gain, torso = mine["psnr"] - base["psnr"], np.array([is_torso(str(name)) for name in mine.index])
+        return cls(
+            *(len(mine), float(gain.mean()), float(gain.min())),
+            *(float(gain[~torso].mean()), float(gain[torso].mean())),
+            *(int((gain > 0).sum()), int((mine["ssim"] > base["ssim"]).sum())),
+            float((1 - mine["ssim"]).mean() / (1 - base["ssim"]).mean()),
+        )
+
+    def cells(self) -> tuple[str, ...]:
+        """Texts of :data:`MARGIN_HEADING` after the method's name."""
+        better = (f"{count} of {self.cases}" for count in (self.psnr, self.ssim))
+        return (f"{self.gain:+.2f}", f"{self.worst:+.2f}", *better, f"{self.ratio:.2f}")
+
+
+def best_oracle(metrics: Sequence[Row]) -> str:
+    """The oracle of the highest mean PSNR of a group's cases; empty where none was run."""
+    means = {name: float(mine["psnr"].mean()) for name, mine in by_method(metrics).items() if name.endswith("-oracle")}
+    return max(means, key=lambda name: means[name], default="")
+
+
+def margin_table(metrics: Sequence[Row]) -> Table | None:
+    """What :data:`FAVOURITE` gains over each other method, by :class:`Margin`; None where it was not run."""
+    names = [name for name in by_method(metrics) if name != FAVOURITE]
+    margins = {name: found for name in names if (found := Margin.of(metrics, FAVOURITE, name))}
+    if not margins:
+        return None
+    mixed = all(np.isfinite((found.painted, found.torsos)).all() for found in margins.values())
+    body = []
+    for name, found in margins.items():
+        groups = (f"{found.painted:+.2f}", f"{found.torsos:+.2f}") if mixed else ()
+        body.append(tuple(map(Cell, (name, *found.cells(), *groups))))
+    heading = (*MARGIN_HEADING, *(MARGIN_GROUPS if mixed else ()))
+    return Table(heading, tuple(body), (f"{FAVOURITE} against each other method, over the cases that both have:",))
 
 
 def _large(lesions: pd.DataFrame) -> pd.DataFrame:
