@@ -213,7 +213,10 @@ def test_lesion_errors_are_medians_and_means():
     rows = [lesion(f"P{n}", "a", top, -top) for n, top in enumerate((-30.0, 10.0, 2.0))]
     table = lesion_table([*rows, lesion("P9", "a", None, float("nan"))])
     assert table is not None and lesion_table([]) is None
-    assert [cell.text for cell in table.rows[0]] == ["a", "10.0", "10.0", "-6.0", "0.0100"]
+    assert [cell.text for cell in table.rows[0]] == ["a", "10.0", "10.0", "-6.0", "0.0100", "", ""]
+    sized = [row | {"volume_ml": volume} for row, volume in zip(rows, (0.9, 1.0, 5.0), strict=True)]
+    large = lesion_table(sized)
+    assert large is not None and [cell.text for cell in large.rows[0]][5:] == ["6.0", "6.0"]
     assert "(4)" in table.lines[0]
 
 

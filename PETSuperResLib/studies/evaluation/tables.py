@@ -21,6 +21,7 @@ BODY = (("psnr_body", "PSNR body", 2, True), ("ssim_body", "SSIM body", 3, True)
 SIZES = (("below 1 mL", 0.0, 1.0), ("1 to 10 mL", 1.0, 10.0), ("10 mL and more", 10.0, np.inf))  # 12 and 27 mm across
 LESION_HEADING = (
     *("Method", "median abs delta SUVmax %", "median abs delta SUVmean %", "mean delta SUVmax %", "lesion NMSE"),
+    *("from 1 mL: median abs delta SUVmax %", "median abs delta SUVmean %"),
 )
 GAIN_HEADING = (
     *("Method", "gain dB", "worst case dB", "SSIM better", "noise %"),
@@ -292,8 +293,8 @@ def margin_table(metrics: Sequence[Row]) -> Table | None:
 
 
 def _large(lesions: pd.DataFrame) -> pd.DataFrame:
-    """The lesions of :data:`MEASURABLE_ML` or more."""
-    return lesions[lesions["volume_ml"] >= MEASURABLE_ML]
+    """The lesions of :data:`MEASURABLE_ML` or more; none where no volume is known."""
+    return lesions[lesions["volume_ml"] >= MEASURABLE_ML] if "volume_ml" in lesions else lesions[:0]
 
 
 def lesion_table(rows: Sequence[Row]) -> Table | None:
@@ -301,7 +302,9 @@ def lesion_table(rows: Sequence[Row]) -> Table | None:
     body = []
     for name, mine in by_method(rows).items():
         top, mean, error = (mine[key] for key in ("delta_suvmax_percent", "delta_suvmean_percent", "nmse"))
-        texts = (f"{top.abs().median():.1f}", f"{mean.abs().median():.1f}", f"{top.mean():+.1f}", f"{error.mean():.4f}")
+        texts = [f"{top.abs().median():.1f}", f"{mean.abs().median():.1f}", f"{top.mean():+.1f}", f"{error.mean():.4f}"]
+        large = _large(mine)
+        texts += [f"{large[key].abs().median():.1f}" if len(large) else "" for key in (top.name, mean.name)]
         body.append(tuple(map(Cell, (name, *texts))))
     count = len({(r["patient"], r["lesion"]) for r in rows})
     line = f"Lesions ({count}), against the reference in the same mask:"
