@@ -35,7 +35,8 @@ def check_ct(ct: Volume) -> None:
         raise InputError(f"{name} is empty (every voxel has the same value): choose the CT volume.")
     if ct.unit not in ("", "HU") or ct.array.min() > AIR_BELOW_HU or ct.array.max() < AIR_BELOW_HU:
         raise InputError(
-            f"{name} is not a CT in HU (values {ct.array.min():.4g} to {ct.array.max():.4g}): give the CT of this PET."
+            f"{name} is not a CT in HU (values {ct.array.min():.4g} to {ct.array.max():.4g}): give the CT of this PET, "
+            "or export it again with its rescale slope and intercept, in HU."
         )
 
 

@@ -11,19 +11,12 @@ from types import FrameType
 import click
 
 from .commands import data, development, dicom, followup, imaging, measuring, studies
-from .commands.common import check_values
+from .commands.common import check_values, flag, with_option
 from .errors import Cancelled, in_words
 from .interrupt import INTERRUPTED, leave, loading, on_interrupt
 from .interrupt import interrupted as _interrupted
 from .version import __version__
 
-HELPERS = {  # by option, the command that helps to choose a value
-    "scanner": "'petsuperres presets' lists the names, --fwhm states the FWHM",
-    "setting": "'petsuperres presets' lists the names",
-    "measurement": "'petsuperres simulate' makes one",
-    "prior": "'petsuperres train' makes one",
-    "split": "'petsuperres manifest' makes one",
-}
 STATED = ("weight_kg", "dose_bq", "injection_time", "half_life_s")  # of an SUV, by the command suv
 LOADING_S = 10.0  # a command's beginning, in which it loads its libraries and has written nothing
 _BEGAN = time.monotonic()
@@ -114,16 +107,10 @@ def _with_option(message: str, option: str, words: list[str]) -> str:
     command: click.Command = cli
     for word in words:
         command = command.commands.get(word, command) if isinstance(command, click.Group) else command
-    own, helper = _flag(command, option), HELPERS.get(option, "")
-    if not own and option in STATED:
-        helper = f"'petsuperres suv {_flag(measuring.suv, option)}' makes an SUV file with it, to be given as the PET"
-    how = "; ".join(part for part in (own, helper) if part)
-    return f"{message.removesuffix('.')} ({how})." if how else message
-
-
-def _flag(command: click.Command, option: str) -> str:
-    """How a command calls an option; empty where it has none."""
-    return next((one.opts[0] for one in command.params if one.name == option), "")
+    helper = ""
+    if option in STATED and not flag(command, option):
+        helper = f"'petsuperres suv {flag(measuring.suv, option)}' makes an SUV file with it, to be given as the PET"
+    return with_option(message, option, command, helper)
 
 
 def _fail(message: str, code: int = 2) -> int:

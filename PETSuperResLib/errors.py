@@ -61,6 +61,17 @@ class Cancelled(PETSuperResError):  # noqa: N818 - it is an answer to a request,
         super().__init__(message)
 
 
+class Note(str):
+    """A warning for the user; ``option`` names the option that cures it, as that of an error does."""
+
+    option: str
+
+    def __new__(cls, text: str, option: str = "") -> Note:
+        note = super().__new__(cls, text)
+        note.option = option
+        return note
+
+
 def in_words(error: BaseException) -> PETSuperResError | None:
     """An error as one of the library's, for the user; None for an error without a known cause."""
     if isinstance(error, PETSuperResError):

@@ -13,7 +13,7 @@ from .checks import check_ct, check_measurement, check_pair, check_whole
 from .errors import InputError
 from .files import file_hashes
 from .grid import axial, axial_order, crop_to_region, image_grid, reordered
-from .lesions.measures import Lesion, measure_lesions
+from .lesions.measures import Lesion, about_threshold, measure_lesions
 from .lesions.read import FRAMES, Segmentation, read_segmentation
 from .lesions.segments import Segment, region_around
 from .progress import Callback, Reporter
@@ -103,7 +103,8 @@ class Inputs:
         report("checking the images" if request.segmentation is None else "reading the lesions", 0.0, warnings=of_ct)
         found = Segmentation() if request.segmentation is None else read_segmentation(request.segmentation, pet, ct)
         segments = found.segments
-        report("checking the images", 0.0, warnings=found.notes)
+        of_lesions = [*found.notes, *(about_threshold(request.threshold) if segments else ())]
+        report("checking the images", 0.0, warnings=of_lesions)
         margin = MARGIN_MM if request.margin is None else request.margin
         region = region_around(segments, margin) if request.region == SEGMENTS else request.region
         if isinstance(region, tuple):
@@ -111,7 +112,7 @@ class Inputs:
         of_pair = check_pair(pet, ct)
         report("checking the images", 0.0, warnings=of_pair)
         lesions = measure_lesions(pet, segments, threshold=request.threshold)
-        warnings = [*of_pet, *of_ct, *found.notes, *of_pair]
+        warnings = [*of_pet, *of_ct, *of_lesions, *of_pair]
         files = request.files()
         provenance = {"files": files, "files_sha256": file_hashes(files)} if any(files.values()) else {}
         for name, uid in (("series_uids", "series_uid"), (FRAMES, "frame_of_reference")):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import InputError, ScannerError
+from .vendor_strings import header_words
 
 PRESET_FILE = Path(__file__).parent / "Resources" / "scanners.json"
 SETTINGS = {"standard": "Paper standard", "ood": "Paper OOD"}  # Table 1 of the paper
@@ -205,12 +206,17 @@ def _find(name: str) -> Scanner:
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:
-    """``did you mean ...?`` with the names that contain this one, or one it may be a misspelling of; else empty."""
-    known, letters = {_letters(n): n for n in names}, _letters(name)
-    near = [n for other, n in known.items() if letters in other][:4] if letters else []
+    """``did you mean ...?`` with the names that contain this one or its words; one that it may misspell; else empty."""
+    known, letters, words = {_letters(n): n for n in names}, _letters(name), _words(name)
+    near = [n for other, n in known.items() if letters in other] if letters else []
+    near = (near or [n for n in known.values() if words and words <= _words(n)])[:4]
     alike = [other for other in known if _digits(other) == _digits(letters)]  # 610 is no misspelt 600
     near = near or [known[other] for other in get_close_matches(letters, alike, 1, CLOSE)]
     return f"did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+|[0-9]+", text.lower()))
 
 
 def _digits(text: str) -> str:
@@ -261,7 +267,8 @@ def scanner_of(
             f"No preset for {made_by}, which made the PET: state the FWHM of the image, or describe the scanner in a "
             "JSON file."
             if header.get("model")
-            else "Which scanner made the PET? Its header names none: name the scanner, or state the FWHM of the image.",
+            else f"Which scanner made the PET? {header_words(header)} names none: name the scanner, or state the FWHM "
+            "of the image.",
             "scanner",
         )
     return Scanner.get(str(name) if chosen is None else chosen)

@@ -91,9 +91,16 @@ def read_header(metadata: Mapping[str, Any], slice_mm: float = 0.0) -> HeaderRec
 
 
 def header_words(metadata: Mapping[str, Any]) -> str:
-    """The header with its strings, for a message: ``The PET's header ('PSF+TOF 3i21s', 'All-pass')``."""
+    """The header with its strings, for a message: ``The PET's header ('PSF+TOF 3i21s', 'All-pass')``.
+
+    Metadata in which nothing is of a DICOM header are those of a file without one.
+    """
     given = [repr(str(metadata[name])) for name in (METHOD, KERNEL) if metadata.get(name)]
-    return f"The PET's header ({', '.join(given)})" if given else "The PET's header"
+    if given:
+        return f"The PET's header ({', '.join(given)})"
+    if any(metadata.get(name) for name in (*HEADER, "series_uid")):
+        return "The PET's header"
+    return "A PET without a DICOM header, such as a NIfTI file,"
 
 
 def _method(text: str) -> tuple[bool | None, bool, bool]:

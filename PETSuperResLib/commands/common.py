@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import sys
 import threading
@@ -32,6 +33,13 @@ LEVELS = {
     "reference": ("real", "sharp", "cts"),
     "input": ("sinogram", "image"),
     "told": ("header", "truth"),
+}
+HELPERS = {  # by option, the command that helps to choose a value
+    "scanner": "'petsuperres presets' lists the names, --fwhm states the FWHM",
+    "setting": "'petsuperres presets' lists the names",
+    "measurement": "'petsuperres simulate' makes one",
+    "prior": "'petsuperres train' makes one",
+    "split": "'petsuperres manifest' makes one",
 }
 EVERY_S = 10.0  # between two lines of progress where there is no terminal
 MTV = 2.5  # SUV from which MTV and TLG count, unless another threshold is given
@@ -93,20 +101,47 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
     return add
 
 
+class Number(click.FloatRange):
+    """A number within limits, in a ``unit`` that messages name, with a decimal point."""
+
+    def __init__(self, low: float | None = None, high: float | None = None, unit: str = "", above: bool = False):
+        super().__init__(low, high, min_open=above)
+        self.unit = unit
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = decimal(value, param, ctx)
+        try:
+            return super().convert(number, param, ctx)
+        except click.BadParameter:
+            unit = f" {self.unit}" if self.unit else ""
+            limits = f"{self.min or 0:g}{unit} or more" if self.max is None else f"{self.min:g} to {self.max:g}{unit}"
+            self.fail(f"{number:g}{unit} is not within {limits}.", param, ctx)
+
+
+def decimal(value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    """A number as click reads it; one with a comma is told of the decimal point."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d*,\d+", value.strip()):
+        raise click.BadParameter(
+            f"'{value}' is no number: write {value.strip().replace(',', '.')}, with a decimal point.", ctx, param
+        )
+    number: float = click.FLOAT.convert(value, param, ctx)
+    return number
+
+
 def _number(name: str, about: Any) -> Any:
     """A number within its option's limits, which the help shows; beyond them it is refused as everywhere else."""
     from ..request import check_number
 
     base: Any = click.IntRange if about.form == "whole" else click.FloatRange
 
-    class Number(base):  # type: ignore[misc]
+    class Limited(base):  # type: ignore[misc]
         def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-            number = (click.INT if about.form == "whole" else click.FLOAT).convert(value, param, ctx)
+            number = click.INT.convert(value, param, ctx) if about.form == "whole" else decimal(value, param, ctx)
             check_number(name, number, about)
             return number
 
     low, high = (None if math.isinf(limit) else limit for limit in (about.low, about.high))
-    return Number(low, high, min_open=about.above)
+    return Limited(low, high, min_open=about.above)
 
 
 class Bar:
@@ -224,6 +259,18 @@ def _options(context: click.Context) -> dict[str, click.Option]:
 def instead(before: object) -> str:
     """The end of the sentence that says what was written, where an earlier result was there ``before``."""
     return ", in place of an earlier result" if before else ""
+
+
+def with_option(message: str, option: str, command: click.Command, helper: str = "") -> str:
+    """A message of the library, with how a command takes the option that cures it, and the ``helper`` or that of
+    :data:`HELPERS`; as it is where there is neither."""
+    how = "; ".join(part for part in (flag(command, option), helper or HELPERS.get(option, "")) if part)
+    return f"{message.removesuffix('.')} ({how})." if how else message
+
+
+def flag(command: click.Command, option: str) -> str:
+    """How a command calls an option; empty where it has none."""
+    return next((one.opts[0] for one in command.params if one.name == option), "")
 
 
 def command_line() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import MTV, Bar, VariadicCommand, instead, table
+from .common import MTV, Bar, Number, VariadicCommand, instead, table, with_option
 
 if TYPE_CHECKING:
     from ..followup.compare import FollowUp
@@ -30,15 +30,15 @@ def _each(name: str, help: str, kind: Any = str, metavar: str = "FILE...", requi
 @_each("segmentation", "The lesions of each: label map, .seg.nrrd, DICOM SEG or RTSTRUCT.", required=True)
 @_each("results", "Folders that 'reconstruct' wrote of each, to compare the super-resolved PETs too.", str, "DIR...")
 @_each("name", "What each study is called.  [default: study 1, study 2, ...]", str, "TEXT...")
-@_each("weight", "Body weight at each, or one for all; default: the header's.", click.FloatRange(1, 500), "KG...")
-@click.option("--height", type=click.FloatRange(30, 250), metavar="CM", help="Body height; default: the header's.")
+@_each("weight", "Body weight at each, or one for all; default: the header's.", Number(1, 500, "kg"), "KG...")
+@click.option("--height", type=Number(30, 250, "cm"), metavar="CM", help="Body height; default: the header's.")
 @click.option("--sex", type=click.Choice(("M", "F", "O")), help="For lean body mass; default: the header's.")
 @click.option("--aligned", is_flag=True, help="The studies lie in one space: do not register the CTs.")
 @_each("liver", "Centre of the liver reference in LPS mm, of each or of the first; default: placed.", str, "X,Y,Z...")
 @_each("blood", "Centre of the blood pool reference, likewise; default: placed.", str, "X,Y,Z...")
 @click.option("--pairs", metavar="FILE", help="pairs.csv of an earlier comparison with its column 'lesion' edited.")
 @click.option(
-    "--distance", type=click.FloatRange(0), default=15.0, show_default=True, help="mm within which two may be one."
+    "--distance", type=Number(0, unit="mm"), default=15.0, show_default=True, help="mm within which two may be one."
 )
 @click.option("--threshold", default=f"{MTV:g}", show_default=True, help="For MTV and TLG, as of 'lesions'.")
 @click.option("--out", required=True, metavar="DIR", help="Where followup.csv, pairs.csv and report.json go.")
@@ -84,8 +84,9 @@ def compare(
     stated = {name: [_point(name, text) for text in texts] for name, texts in regions.items() if texts}
     with Bar() as bar:
         done = run(visits, pairs, aligned, distance, threshold, stated, bar)
+    command = click.get_current_context().command
     for warning in done.warnings:
-        click.echo(f"Note: {warning}")
+        click.echo(f"Note: {with_option(warning, getattr(warning, 'option', ''), command)}")
     click.echo(_changes(done))
     click.echo(_classes(done))
     saved = ", ".join(write_followup(done, folder, pairs, before))
@@ -101,7 +102,7 @@ def _for_each(option: str, found: Sequence[Any], count: int) -> Sequence[Any]:
     if option == "weight" and len(found) == 1:
         return [*found] * count
     if len(found) != count:
-        raise InputError(f"There are {count} PETs and {len(found)} values of --{option}: give one for each PET.")
+        raise InputError(f"Give one --{option} for each PET: {count}, not {len(found)}.")
     return found
 
 

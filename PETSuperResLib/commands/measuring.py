@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import MTV, change_table, instead, lesion_headings, recovered_table, request_options, table
+from .common import MTV, change_table, instead, lesion_headings, recovered_table, request_options, table, with_option
 
 if TYPE_CHECKING:
     from ..lesions.measures import Lesion
@@ -95,6 +95,8 @@ def lesions(
 
     _, relative = ls.check_threshold(threshold)
     before = False
+    for note in ls.about_threshold(threshold):
+        click.echo(f"Note: {note}")
     if out:
         own = begins(ls.COLUMNS, method=(ls.INPUT, AFTER, REFERENCE))  # others' tables of lesions have a result's
         before = check_file(out, (".csv",), own, [pet, segmentation, after, reference]).exists()
@@ -165,8 +167,8 @@ def _recovered(
     except InputError as error:
         if asked or any(value is not None for value in stated.values()):
             raise
-        how = f" (--{error.option.replace('_', '-')})" if error.option else ""
-        click.echo(f"Note: nothing is recovered. {str(error).removesuffix('.')}{how}.")
+        told = with_option(str(error), error.option, click.get_current_context().command)
+        click.echo(f"Note: nothing is recovered. {told}")
         return "", list(lesions)
     taken, of_noise = noise_of_pet(pet, resolution, noise)
     for warning in (*resolution.warnings, *of_noise):

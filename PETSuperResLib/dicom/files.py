@@ -131,7 +131,9 @@ def find_series(path: Path, name: str | None, modality: str | None) -> SeriesInf
         raise InputError(f"No file or folder {path}: check the path.")
     present = _group(p for p in path.parent.iterdir() if p.is_file()) if own else list_series(path)
     if not present:
-        raise InputError(f"{path} holds no DICOM images: give the folder of a PET or CT series.")
+        raise InputError(
+            f"{path} holds no DICOM images: give the folder of a PET or CT series, or a NIfTI file itself."
+        )
     wanted = [
         s
         for s in present

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..lesions.measures import MTV, check_threshold
+from ..errors import InputError, Note
+from ..lesions.measures import MTV, about_threshold
 from ..lesions.segments import Segment
 from ..progress import Callback, Reporter
 from ..version import __version__
@@ -84,13 +84,13 @@ def compare(
     Raises :class:`InputError` for fewer than two visits, none with a lesion, a CT at some of them only, or results of
     another PET, and :class:`GeometryError` for different patients or where the registration failed.
     """
-    check_threshold(threshold)
+    of_threshold = about_threshold(threshold)
     if len(visits) < 2:
         raise InputError("A comparison needs two or more studies: give each a PET and a segmentation.")
     if not any(visit.segments for visit in visits):
         raise InputError("None of the studies has a lesion: give their segmentations.", "segmentation")
     report = Reporter(progress)
-    warnings = check_studies(visits)
+    warnings = [*of_threshold, *check_studies(visits)]
     registrations = {} if aligned else _registered(visits, known or {}, report.part(0.0, 0.7), warnings)
     carry = partial(_carry, registrations)
     report("pairing the lesions", 0.7)
@@ -163,7 +163,7 @@ def _references(
     if visit.ct is not None and len(found) < 2:
         placed, notes = place_references(visit.ct, visit.pet, visit.segments)
         found = placed | found
-        warnings += [f"{visit.name}: {note}" for name, note in notes.items() if name not in found]
+        warnings += [Note(f"{visit.name}: {note}", name) for name, note in notes.items() if name not in found]
     return found
 
 
@@ -171,7 +171,7 @@ def _uptake(visit: Visit, regions: Mapping[str, Reference], warnings: list[str])
     """The figures of the reference regions in a visit's PET, where they lie in it."""
     measured = {name: region.measure(visit.pet) for name, region in regions.items()}
     warnings += [
-        f"{visit.name}: the {name} reference lies outside the PET and is left out; give another centre of it."
+        Note(f"{visit.name}: the {name} reference lies outside the PET and is left out; give another centre.", name)
         for name, figures in measured.items()
         if figures is None
     ]

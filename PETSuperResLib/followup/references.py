@@ -137,7 +137,10 @@ def place_references(
     for name, index in (("liver", _liver(chest, free, uptake)), ("blood", _aorta(chest, free))):
         if index is None:
             what = "right lobe of the liver" if name == "liver" else "descending aorta"
-            notes[name] = f"the {what} was not found on the CT; state its centre ({name}) for what is compared with it."
+            notes[name] = (
+                f"the {what} was not found on the CT: what is compared with it is left out, unless its centre x,y,z in "
+                "LPS mm is stated."
+            )
         else:
             found[name] = Reference(name, chest.place(index))
     return found, notes

@@ -23,6 +23,7 @@ from .segments import HALF, Block, Region, Segment, segments_of
 PEAK_RADIUS_MM = 6.2  # of a sphere of 1 cm^3
 MTV = 2.5  # SUV from which a voxel counts towards MTV and TLG, unless another threshold is given
 INPUT, ON_GRID = "lr", "lr-on-grid"  # methods in tables: the PET as it is, and interpolated on the result's grid
+LEAST_SHARE = 0.01  # of SUVmax, as a threshold
 UNIT = "g/mL"  # of SUVs; of TLG g, as a volume in mL times it
 
 
@@ -252,9 +253,21 @@ def check_threshold(threshold: float | str) -> tuple[float, bool]:
         raise InputError(
             f"MTV threshold '{threshold}' is more than the SUVmax itself: give 41% or another below 100%.", "threshold"
         )
-    if relative and 0 < value < 0.01:
+    if relative and 0 < value < LEAST_SHARE:
         raise InputError(f"MTV threshold '{threshold}' is less than 1 % of SUVmax: give 41% for 41 %.", "threshold")
     return value, relative
+
+
+def about_threshold(threshold: float | str) -> list[str]:
+    """A note on an MTV threshold that is an SUV below 1: a share of SUVmax may be meant; none on any other."""
+    value, relative = check_threshold(threshold)
+    if relative or not 0 < value < 1:
+        return []
+    share = f"{100 * value:g}%" if value >= LEAST_SHARE else "41%"
+    return [
+        f"The threshold of MTV and TLG is an SUV of {value:g}, which most tissue has: if a share of SUVmax was meant, "
+        f"give {share}."
+    ]
 
 
 def percent(value: float, reference: float) -> float | None:

@@ -178,7 +178,7 @@ def within(segments: Iterable[Segment], pet: Volume) -> tuple[list[Segment], lis
 
     Raises :class:`GeometryError` where it holds none.
     """
-    kept, outside, notes = [], [], []
+    segments, kept, outside, notes = tuple(segments), [], [], []
     for segment in segments:
         share = segment.share_within(pet)
         if share <= 0:
@@ -192,8 +192,14 @@ def within(segments: Iterable[Segment], pet: Volume) -> tuple[list[Segment], lis
                 f"what is measured is the rest of it{hint}."
             )
     if outside and not kept:
-        raise GeometryError(f"{', '.join(outside)}: no voxel inside the PET; {DOUBT}.")
+        raise GeometryError(f"{', '.join(outside)}{_drawn_in(segments)}: no voxel inside the PET; {DOUBT}.")
     return kept, notes + [f"Segment {name} lies outside the PET and is left out." for name in outside]
+
+
+def _drawn_in(segments: Iterable[Segment]) -> str:
+    """`` of`` the files that segments are from; empty where they are from none."""
+    files = dict.fromkeys(str(s.mask.metadata["file"]) for s in segments if s.mask.metadata.get("file"))
+    return f" of {', '.join(files)}" if files else ""
 
 
 def cut_by(result: Volume, segments: Iterable[Segment], pet: Volume) -> list[str]:

@@ -138,6 +138,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
         (["lesions", "--pet", "a", "--segmentation", "b", "--threshold", "141%"], "141%"),
         (["simulate", "--pet", "a", "--setting", "standrad", "--out", "c"], "use standard or ood"),
         (["suv", "no_folder", "--out", "suv.nii.gz"], "no_folder"),
+        (["presets", "Siemens mCT"], "did you mean 'Siemens Biograph mCT'?"),
         (["presets", "mct"], "did you mean 'Siemens Biograph mCT'?"),
         (["evaluate", "--data", "nope", "--out", "c"], "No data folder nope"),
         (["reconstruct", "--pet", "a", "--ct", "b", "--out", "c", "--noise", "0"], "--noise"),
@@ -202,7 +203,7 @@ def test_a_scanner_that_nobody_named_is_asked_for_before_torch_is_loaded(case):
     [
         (lambda m: m.with_array(0 * m.array), "empty"),
         (lambda m: m.with_array(m.array + 0.4), "not a label map"),
-        (lambda m: Volume(m.array, m.spacing, (999.0, 0, 0), unit="label"), "no voxel inside"),
+        (lambda m: Volume(m.array, m.spacing, (999.0, 0, 0), unit="label"), "of odd.nii.gz: no voxel inside"),
     ],
 )
 def test_unusable_segmentation_is_told_before_the_long_run(case, backend, capsys, change, told):
@@ -309,7 +310,7 @@ def test_notes_on_the_pet_are_printed_before_the_ct_is_read(case, backend, capsy
     said = capsys.readouterr()
     line, note = said.out.splitlines()
     assert line.startswith("Siemens Biograph mCT (stated); 4.3 mm scanner") and note.startswith(
-        "Note: The PET's header"
+        "Note: A PET without a DICOM header"
     )
     assert "nowhere" in said.err
 
@@ -432,10 +433,26 @@ def test_lesions_recovers_uptake_where_the_resolution_is_known(case, capsys, tmp
     assert "(--scanner; " in one_line(capsys)
 
 
+def test_why_nothing_is_recovered_names_the_options_that_help(case, capsys):
+    assert run(["lesions", "--pet", case["pet"], "--segmentation", case["mask"]]) == 0
+    said = capsys.readouterr().out
+    assert "A PET without a DICOM header, such as a NIfTI file, names none" in said
+    assert "(--scanner; 'petsuperres presets' lists the names, --fwhm states the FWHM)." in said
+
+
 def test_the_headings_tell_the_threshold(case, capsys):
     arguments = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", case["pet"]]
     assert run([*arguments, "--threshold", "41%"]) == 0
     assert capsys.readouterr().out.count("MTV mL (>= 41% of max)") == 2
+
+
+def test_a_threshold_below_1_is_told_by_every_command_that_takes_one(case, backend, capsys):
+    words = ["--segmentation", case["mask"], "--threshold", "0.41"]
+    assert run(["lesions", "--pet", case["pet"], *words]) == 0 and reconstruct(case, *words) == 0
+    told = (
+        "Note: The threshold of MTV and TLG is an SUV of 0.41, which most tissue has: if a share of SUVmax was meant, "
+    )
+    assert capsys.readouterr().out.count(f"{told}give 41%.") == 2
 
 
 def test_the_images_are_told_apart_under_a_heading_that_is_no_measure(case, capsys):
@@ -688,6 +705,7 @@ def test_what_an_suv_lacks_is_told_with_the_option_that_states_it(tmp_path, caps
         (["--samples", "0"], "samples must be a whole number from 1, not 0 (--samples)."),
         (["--noise", "0"], "noise must be a number above 0 to 200, not 0 (--noise)."),
         (["--fwhm", "wide"], "'wide' is not a valid float"),
+        (["--fwhm", "6,1"], "'6,1' is no number: write 6.1, with a decimal point."),
     ],
 )
 def test_a_number_beyond_its_limits_is_refused_as_in_python(case, capsys, words, told):

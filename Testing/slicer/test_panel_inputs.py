@@ -91,7 +91,7 @@ def test_the_images_resolution_is_said_and_what_is_stated_of_it_goes_to_the_job(
     choose(panel, host, case, "Siemens Biograph mCT")
     said = panel.ui.resolutionLabel
     assert said.text.startswith("4.3 mm scanner, PSF not modelled, no filter, 3 mm voxels: 4.8 mm")
-    assert "\nThe PET's header does not say" in said.text
+    assert "\nA PET without a DICOM header, such as a NIfTI file, does not say" in said.text
     panel.ui.psfComboBox.setCurrentIndex(1)
     panel.ui.postFilterSpinBox.setValue(5)
     host.spin(0.05)

@@ -67,6 +67,12 @@ def test_a_phantom_without_bone_has_a_ct(top, refused):
         check_ct(ct)
 
 
+def test_a_ct_in_stored_values_is_told_how_to_export_it():
+    _, ct = pair()
+    with pytest.raises(InputError, match=r"values .* to .*: give the CT of this PET, or export it again with its resc"):
+        check_ct(ct.with_array(ct.array + 1024, ""))
+
+
 @pytest.mark.data
 def test_real_patients_as_they_lie_and_turned():
     for name in ("STS_001", "STS_005", "STS_010", "STS_020"):

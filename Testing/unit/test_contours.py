@@ -212,7 +212,7 @@ def test_contours_in_the_frame_of_reference_of_the_ct_are_used_and_told(tmp_path
         (rtstruct({"GTV": []}), "'GTV' has no closed contours"),
         (rtstruct({"GTV": square(5)}, kind="OPEN_PLANAR"), "'GTV' has no closed contours"),
         (rtstruct({"GTV": [p[:, [2, 0, 1]] for p in square(5)]}), "not parallel to the PET's slices"),
-        (rtstruct({"GTV": square(5, (400, 0))}), "'GTV': no voxel inside the PET"),
+        (rtstruct({"GTV": square(5, (400, 0))}), r"'GTV' of \w+\.dcm: no voxel inside the PET"),
         (seg([(1, 3, np.zeros(PET.shape[1:]))], PET, {1: "Tumor"}), "'Tumor' has no voxels"),
     ],
 )

@@ -209,7 +209,7 @@ def test_slices_without_a_patient_id_are_taken_as_of_the_series_patient_and_told
     ("prepare", "message"),
     [
         (lambda p: p / "absent", "No file or folder"),
-        (lambda p: p, "no DICOM images"),
+        (lambda p: p, "no DICOM images: give the folder of a PET or CT series, or a NIfTI file itself"),
         (lambda p: (p / "x.dcm").write_bytes(b"nonsense") and p / "x.dcm", "not a DICOM image"),
     ],
 )

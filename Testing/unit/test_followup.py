@@ -400,6 +400,21 @@ def test_the_command_writes_and_tells_the_table(words, tmp_path, capsys):
     assert "SULpeak" in capsys.readouterr().out
 
 
+def test_notes_name_the_option_and_numbers_their_unit(words, capsys):
+    assert run([*words, "--liver", "900,0,0", "--threshold", "0.41"]) == 0
+    said = capsys.readouterr().out
+    assert "the liver reference lies outside the PET and is left out; give another centre (--liver)." in said
+    assert "if a share of SUVmax was meant, give 41%." in said
+    for given, told in (
+        ("1.75", "1.75 cm is not within 30 to 250 cm."),
+        ("175,5", "'175,5' is no number: write 175.5"),
+    ):
+        assert run([*words, "--height", given]) == 2
+        assert told in capsys.readouterr().err
+    assert run([*words, "--distance", "-1"]) == 2
+    assert "-1 mm is not within 0 mm or more" in capsys.readouterr().err
+
+
 def test_edited_pairs_are_taken_and_kept(words, tmp_path, capsys):
     assert run(words) == 0
     pairs = tmp_path / "out" / "pairs.csv"
@@ -418,7 +433,7 @@ def test_edited_pairs_are_taken_and_kept(words, tmp_path, capsys):
 
 def test_a_folder_of_another_command_and_an_uneven_number_of_studies_are_refused(words, tmp_path, capsys):
     assert run([*words, "--name", "before"]) == 2
-    assert "2 PETs and 1 values of --name" in capsys.readouterr().err
+    assert "Give one --name for each PET: 2, not 1." in capsys.readouterr().err
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.json").write_text('{"outputs_sha256": {}}', encoding="utf-8")
     assert run(words) == 2

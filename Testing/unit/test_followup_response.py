@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from PETSuperResLib.errors import Note
+from PETSuperResLib.followup.compare import compare
 from PETSuperResLib.followup.references import Reference, place_references
 from PETSuperResLib.followup.response import classes, deauville, percist
+from PETSuperResLib.followup.visit import Visit
 from PETSuperResLib.phantoms.codes import CODE
 from PETSuperResLib.phantoms.torso import Phantom, torso_phantom
 from PETSuperResLib.volume import Volume
@@ -44,7 +47,12 @@ def test_a_lesion_is_avoided_and_what_is_not_there_is_told(torso):
     assert np.linalg.norm(np.subtract(again["liver"].centre, first["liver"].centre)) > 30
     legs = torso_phantom(1, (20, 52, 80), (5.0, 5.0, 5.0), 0, "thigh")
     found, notes = place_references(legs.ct, legs.pet)
-    assert not found and "(liver)" in notes["liver"] and "(blood)" in notes["blood"]
+    assert not found and all("unless its centre x,y,z in LPS mm is stated" in note for note in notes.values())
+    lesion = Reference("blood", legs.pet.corners().mean(0)).segment()
+    visit = Visit("later", {"pet": legs.pet}, (lesion,), legs.ct)
+    warnings = compare([visit, visit], aligned=True).warnings
+    assert {(str(w), w.option) for w in warnings if isinstance(w, Note)} == {
+        (f"later: {note}", name) for name, note in notes.items()}  # fmt: skip
 
 
 def test_a_region_is_a_sphere_of_3_cm_or_a_cylinder_of_1_by_2_cm():

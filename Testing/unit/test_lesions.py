@@ -15,7 +15,14 @@ from geometry import GEOMETRIES, ball, data_dir, radius, rotation
 from PETSuperResLib.errors import GeometryError, InputError
 from PETSuperResLib.files import write_csv
 from PETSuperResLib.lesions import tables
-from PETSuperResLib.lesions.measures import COLUMNS, lesion_rows, measure_lesions, measure_on_grid, peak_kernel
+from PETSuperResLib.lesions.measures import (
+    COLUMNS,
+    about_threshold,
+    lesion_rows,
+    measure_lesions,
+    measure_on_grid,
+    peak_kernel,
+)
 from PETSuperResLib.lesions.nrrd import nrrd_segments
 from PETSuperResLib.lesions.segments import Segment, cut_by, region_around, segments_of, split_segments
 from PETSuperResLib.volume import Volume
@@ -248,6 +255,15 @@ def test_masks_that_cannot_be_used_are_told(sphere_pet):
 def test_thresholds_that_mean_nothing_are_refused(sphere_pet, threshold):
     with pytest.raises(InputError, match="MTV threshold"):
         measure_lesions(sphere_pet, ball((2, 2, 2), 5), threshold=threshold)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "told"),
+    [("0.41", "give 41%."), (0.5, "give 50%."), ("0.004", "give 41%."), ("1", ""), (0, ""), ("41%", ""), (2.5, "")],
+)
+def test_an_suv_below_1_is_asked_whether_it_is_meant_as_a_share(threshold, told):
+    found = about_threshold(threshold)
+    assert len(found) == bool(told) and all(note.endswith(told) for note in found)
 
 
 @pytest.mark.data

@@ -139,7 +139,14 @@ def test_a_stated_fwhm_below_the_scanners_is_of_a_sharper_one_axially_too():
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        ({}, "The PET's header does not say whether the reconstruction modelled the PSF (taken as not) and the post"),
+        (
+            {},
+            "A PET without a DICOM header, such as a NIfTI file, does not say whether the reconstruction modelled the",
+        ),
+        (
+            {"model": "1094"},
+            "The PET's header does not say whether the reconstruction modelled the PSF (taken as not) ",
+        ),
         ({"reconstruction_method": "VPFX"}, "The PET's header ('VPFX') does not say the post-filter (taken as none)"),
         ({"reconstruction_method": "OSEM", "convolution_kernel": "Standard"}, "The header's 'Standard' is not known."),
     ],

@@ -130,6 +130,8 @@ def test_a_value_that_no_scanner_has_is_refused_with_the_file_and_the_field(chan
         ("quadra", r"did you mean 'Siemens Biograph Vision Quadra'\?"),
         ("vision", r"did you mean 'Siemens Biograph Vision 600' or 'Siemens Biograph Vision X' or"),
         ("mct", r"did you mean 'Siemens Biograph mCT'"),
+        ("Siemens mCT", r"did you mean 'Siemens Biograph mCT'\?$"),
+        ("GE 710", r"did you mean 'GE Discovery 690/710'\?$"),
         ("Simens Biograf mCT", r"did you mean 'Siemens Biograph mCT'"),
         ("xyzzy", r"no such preset. State the FWHM of the image, or describe the scanner in a JSON file"),
         ("?", r"no such preset"),
