@@ -44,6 +44,7 @@ UNCALIBRATED = (
     "much narrower than the error."
 )
 UNITS = {"std": "SUVbw", "ct_effect": "SUVbw"}  # of the maps that are no sigma
+LESIONS = 0.1  # of the work is what is recovered of lesions, as the time left is estimated
 UNEXPLAINED = 4.0  # chi_square_hot from which the user is told: twice the noise, as chi-square is a mean square
 
 
@@ -111,11 +112,12 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     known += [UNCALIBRATED] if drawn and scale is None else []
     report("preparing", 0.02, warnings=known)
     report.start_clock(0.02)
-    estimate, factor = solve(slabs, sampler, request.seed, report.part(0.02, 1 / runs))
+    work = report.part(0.0, 1 - LESIONS if inputs.segments else 1.0)
+    estimate, factor = solve(slabs, sampler, request.seed, work.part(0.02, 1 / runs))
     expected = slabs.problem.expected(estimate)
     samples = []
     for n in range(1, 1 + drawn):
-        part = report.part(n / runs, (n + 1) / runs)
+        part = work.part(n / runs, (n + 1) / runs)
         samples.append(factor * draw(slabs, sampler, expected, request.seed + n, part))
     if samples and sampler.drawing == sampler:  # the mean of samples of a profile that samples
         estimate = np.mean(samples, axis=0)
@@ -124,14 +126,14 @@ def run(inputs: Inputs, progress: Callback | None = None, prior: Prior | None = 
     support, blind = None, None
     if request.evidence:
         other, before = Slabs(without_ct(problem), slabs.prior), time.monotonic()
-        blind, _ = solve(other, sampler, request.seed, report.part((runs - 1) / runs, 1))
+        blind, _ = solve(other, sampler, request.seed, work.part((runs - 1) / runs, 1))
         support = support_of(problem, estimate, expected, blind)
         support_seconds = round(time.monotonic() - before, 2)
     volume = grid.with_array(estimate, "SUVbw")
     lesions: dict[str, Sequence[Any]] = {}
     if inputs.segments:
         measured = inputs.segments, request.threshold
-        after = lesions_of_result(problem.data_of(estimate), volume, *measured)
+        after = lesions_of_result(problem.data_of(estimate), volume, *measured, report.part(1 - LESIONS, 1.0))
         if blind is not None:
             after = with_ct_test(after, volume, inputs.segments, blind)
         on_grid = measure_on_grid(inputs.pet, volume, *measured)

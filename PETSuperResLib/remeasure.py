@@ -30,6 +30,7 @@ from .physics.image_model import ImageMeasurement
 from .physics.image_noise import ImageNoise
 from .physics.measurement import Measurement
 from .problem import Problem
+from .progress import Reporter
 from .resolution import ImageResolution
 from .volume import Volume
 
@@ -90,7 +91,11 @@ def remeasured(
 
 
 def lesions_of_result(
-    data: Data, volume: Volume, segments: Sequence[Segment], threshold: float | str = MTV
+    data: Data,
+    volume: Volume,
+    segments: Sequence[Segment],
+    threshold: float | str = MTV,
+    report: Reporter | None = None,
 ) -> list[Lesion]:
     """The SUVs of every segment within a result ``volume`` whose ``data`` are given, with what supports them.
 
@@ -100,15 +105,20 @@ def lesions_of_result(
     lesions = measure_lesions(volume, segments, threshold=threshold, skip_outside=True)
     held = {lesion.label for lesion in lesions}
     inside = [segment for segment in segments if segment.label in held]
-    found = supported(lesions, data, volume, inside, Conditions.of(data))
+    found = supported(lesions, data, volume, inside, Conditions.of(data), report)
     return [with_share(lesion, segment.share_within(volume)) for lesion, segment in zip(found, inside, strict=True)]
 
 
 def supported(
-    lesions: Sequence[Lesion], data: Data, image: Volume, segments: Sequence[Segment], conditions: Conditions
+    lesions: Sequence[Lesion],
+    data: Data,
+    image: Volume,
+    segments: Sequence[Segment],
+    conditions: Conditions,
+    report: Reporter | None = None,
 ) -> list[Lesion]:
     """Lesions with what is recovered of their segments, intervals, evidence and doubts; ``data`` are the image's."""
-    lesions = with_recovered(lesions, recover(data, image, segments), conditions)
+    lesions = with_recovered(lesions, recover(data, image, segments, report), conditions)
     lesions = with_evidence(lesions, data, image.array, segments)
     return [with_doubts(lesion, data.measurement.fwhm_mm[0]) for lesion in lesions]
 

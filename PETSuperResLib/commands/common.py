@@ -182,8 +182,9 @@ class Bar:
     def _lines(self) -> None:
         while not self.over.wait(EVERY_S):
             event, left = self.last, ""
-            if event.remaining_s is not None:
-                left = f", {in_time(event.remaining_s - (time.monotonic() - self.since))} left"
+            seconds = (event.remaining_s or 0.0) - (time.monotonic() - self.since)
+            if seconds > 0:  # else the step takes longer than was expected
+                left = f", {in_time(seconds)} left"
             click.echo(f"{100 * event.fraction:5.1f} %  {_step(event)}{left}", err=True)
 
     def echo(self, text: str) -> None:
@@ -324,17 +325,32 @@ def change_table(changes: Sequence[Mapping[str, Any]], threshold: float | str = 
 
 
 def recovered_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What was recovered of every lesion, with intervals, evidence and doubts."""
+    """What was recovered of every lesion, with intervals, evidence and doubts; below it the doubts of several."""
     from ..lesions.measures import MEASURES
+    from ..lesions.tables import sentences
 
     told = ["suvmean", "suvpeak", *(["suvmax"] if any(row["suvmax_recovered"] for row in rows) else [])]
     headings = {"lesion": "lesion", **{name: f"{MEASURES[name].title} recovered (90 %)" for name in told}}
     headings |= {"evidence": "evidence", "doubts": "not to be trusted"}
+    having: dict[str, list[str]] = {}  # a doubt: the lesions that have it
+    for row in rows:
+        for doubt in sentences(row["doubts"]):
+            having.setdefault(doubt, []).append(str(row["lesion"]))
+    several = {doubt: names for doubt, names in having.items() if len(names) > 1}
     lines = []
     for row in rows:
         line = {"lesion": row["lesion"], "evidence": _evidence(row["evidence_sigma"])}
-        lines.append(line | {name: _with_interval(row, name) for name in told} | {"doubts": row["doubts"]})
-    return table(lines, headings)
+        doubts = sentences(row["doubts"])
+        own = [doubt for doubt in doubts if doubt not in several]
+        lines.append(
+            line
+            | {name: _with_interval(row, name) for name in told}
+            | {"doubts": " ".join(own or doubts and ["see below"])}
+        )
+    if several and {line["doubts"] for line in lines} <= {"", "see below"}:
+        headings.pop("doubts")
+    below = [f"{'All lesions' if len(n) == len(rows) else ', '.join(n)}: {doubt}" for doubt, n in several.items()]
+    return "\n".join([table(lines, headings), *below])
 
 
 def _evidence(sigma: float | None) -> str:

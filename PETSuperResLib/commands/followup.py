@@ -150,8 +150,12 @@ def _changes(done: FollowUp) -> str:
         {**row, "status": status, **{m: _cell(row, m) for m in shown}}
         for row, status in zip(done.rows, states, strict=True)
     ]
-    note = "\n* larger than its uncertainty: of repeated scans (95 %), of what was recovered its own (90 %)"
-    return table(lines, headings) + (note if any("*" in str(line[m]) for line in lines for m in shown) else "")
+    notes = []
+    if {"sulpeak", RECOVERED} <= set(shown):
+        notes.append("SULpeak is by lean body mass, SUVpeak recovered by body weight: they are not to be compared")
+    if any("*" in str(line[m]) for line in lines for m in shown):
+        notes.append("* larger than its uncertainty: of repeated scans (95 %), of what was recovered its own (90 %)")
+    return "\n".join([table(lines, headings), *notes])
 
 
 def _cell(row: Mapping[str, Any], measure: str) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..progress import Event
 from .common import Bar, change_table, instead, level_option, recovered_table, request_options, table
+
+if TYPE_CHECKING:
+    from ..physics.protocols import Protocol
 
 
 @click.command(short_help="Super-resolve a PET with its CT; compare lesion SUVs.")
@@ -53,6 +58,8 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
         click.echo(change_table(lesions, request.threshold))
         if any(lesion["recovered_from"] or lesion["doubts"] for lesion in lesions):
             click.echo("\n" + recovered_table(lesions))
+    if evidence := result.report.get("evidence"):
+        click.echo(_blobs(evidence))
     saved = ", ".join(path.name for path in files.values())
     click.echo(f"Wrote {saved} to {folder}{earlier}.")
     if dicom_out:
@@ -71,6 +78,15 @@ def reconstruct(dicom_out: str | None, out: str, **given: Any) -> None:
             "run a place of its own.",
             "out",
         )
+
+
+def _blobs(evidence: Mapping[str, Any]) -> str:
+    """How many hot blobs a result has, and how many the data do not support, by its report."""
+    from ..lesions.evidence import SUPPORTED
+
+    count = len(evidence["blobs"])
+    below = f", {evidence['not_supported']} below {SUPPORTED:g} sigma" if count else ""
+    return f"{count or 'No'} hot blob{'s' if count != 1 else ''}{below}: see report.json."
 
 
 @click.command(short_help="Simulate a low-resolution scan of a PET.")
@@ -131,10 +147,20 @@ def simulate(
         done = scan(progress=bar, protocol=chosen)
     before = any((folder / name).exists() for name in FILES)
     click.echo(f"Wrote {', '.join(done.write(folder))} to {folder}{instead(before)}.")
+    if chosen is not None:
+        click.echo(_to_reconstruct(chosen))
     if dicom_out:
         from ..dicom.simulated import write_simulated
 
         click.echo(f"Wrote {len(write_simulated(done.lr, dicom_out))} DICOM images to {dicom_out}.")
+
+
+def _to_reconstruct(protocol: Protocol) -> str:
+    """The options by which reconstruct knows of a protocol's image what its NIfTI file does not say."""
+    psf = "--no-psf-modelled" if protocol.reconstruction == "osem" else "--psf-modelled"
+    options = f"--scanner {shlex.quote(protocol.scanner)} {psf} --post-filter {protocol.filter_fwhm_mm[0]:g}"
+    penalty = "; that it is penalised, its DICOM series alone tells (--dicom-out)"
+    return f"To reconstruct lr.nii.gz, give {options}{penalty if protocol.reconstruction == 'penalised' else ''}."
 
 
 @click.command(short_help="List the scanner presets or the protocols, or print one as JSON.")

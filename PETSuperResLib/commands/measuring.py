@@ -136,7 +136,8 @@ def lesions(
     rows = [row for name, measured in found.items() for row in ls.lesion_rows(measured, patient, method=name)]
     if after or truth:
         headings = {"lesion": headings.pop("lesion"), "method": "image", **headings}
-    click.echo(table(rows, headings))
+    shown = {ls.INPUT: "PET"}
+    click.echo(table([row | {"method": shown.get(row["method"], row["method"])} for row in rows], headings))
     if not relative and all(row["mtv_ml"] == 0 for row in rows):
         proposed = f"{float(threshold):g}%" if LIKE_PERCENT <= float(threshold) <= 100 else "41%"
         click.echo(f"Note: nothing reaches an SUV of {threshold}; for a share of each SUVmax give '{proposed}'.")

@@ -37,9 +37,9 @@ TAIL_SIGMA = 1.645  # of a normal distribution, that lie within either end of th
 UNDETERMINED = 30.0  # times its low end is the high end of what is not told
 CORRECTED = {"sinogram": 6.0, "image": 2.5, PET_ALONE: 4.0}  # times what the image shows is no SUVmean that is told
 OUTSIDE = 1.5  # factor of the scale where a lesion is outside what was calibrated
-FIGURES = {  # of the conditions, in words
-    "fwhm_mm": "The model's FWHM of {:.1f} mm (an image's without its voxels) is outside the {:.1f} to {:.1f} mm that",
-    "noise": "A noise of {:.1%} is outside the {:.1%} to {:.1%} that",
+FIGURES = {  # of the conditions, in words; ``of``: what the FWHM is of
+    "fwhm_mm": "The FWHM of {of}, {value:.1f} mm, is outside the {low:.1f} to {high:.1f} mm that",
+    "noise": "The noise, {value:.1%}, is outside the {low:.1%} to {high:.1%} that",
 }
 TOLERANCE = 1.1  # factor of FWHM and noise beyond the calibrated range that changes nothing
 STRATA_ML = (0.0, 1.0, 10.0, math.inf)
@@ -169,7 +169,9 @@ class Calibration:
         for name, (low, high) in self.domain.get(conditions.input, {}).items():
             value = getattr(conditions, name)
             if not low / TOLERANCE <= value <= high * TOLERANCE:
-                yield f"{FIGURES[name].format(value, low, high)} were calibrated: the interval is wider."
+                of = "the scanner's model" if conditions.input == "sinogram" else "scanner and filter"
+                told = FIGURES[name].format(of=of, value=value, low=low, high=high)
+                yield f"{told} the intervals were calibrated for: the interval is wider."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

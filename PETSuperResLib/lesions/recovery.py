@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from ..physics.amplitudes import Data
+from ..progress import Reporter
 from ..volume import Volume
 from .measures import measure_lesions
 from .neighbourhood import MARGIN_MM, REACH_MM, Neighbourhood
@@ -57,15 +58,17 @@ class Recovered:
         return self.suvmean * self.volume_ml
 
 
-def recover(data: Data, image: Volume, segments: Sequence[Segment]) -> list[Recovered]:
+def recover(data: Data, image: Volume, segments: Sequence[Segment], report: Reporter | None = None) -> list[Recovered]:
     """The recovered SUVs of every segment that the image (SUVbw) holds, in their order; ``data`` are the image's.
 
     Segments whose surroundings meet are fitted together, at most :data:`TOGETHER`. Of two that overlap each is fitted
-    as if the other were not drawn: they may be two drawings of one lesion.
+    as if the other were not drawn: they may be two drawings of one lesion. ``report`` is told of every fit.
     """
     masks = [mask for segment in segments if (mask := _Mask(segment, *segment.weights(image))).weights.sum() > 0]
     found: dict[int, Recovered] = {}
-    for members, told in _fits(masks, image):
+    fits, report = list(_fits(masks, image)), report or Reporter(None)
+    for number, (members, told) in enumerate(fits, 1):
+        report("recovering the uptake", (number - 1) / len(fits), f"lesions, fit {number} of {len(fits)}")
         fitted = _recovered(data, image, [masks[n] for n in members])
         found.update((n, one) for n, one in zip(members, fitted, strict=True) if n in told)
     return [found[n] for n in range(len(masks))]

@@ -6,6 +6,7 @@ Batch, report and Slicer share its columns. The long table, a row per lesion and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -31,6 +32,11 @@ COLUMNS = (
     *OF_RESULT,
     "suv_unit",
 )
+
+
+def sentences(doubts: str | None) -> list[str]:
+    """The sentences of a lesion's ``doubts``."""
+    return re.split(r"(?<=\.) (?=[A-Z])", doubts) if doubts else []
 
 
 def wide_row(images: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -256,6 +256,29 @@ def test_what_was_recovered_is_printed_with_interval_evidence_and_doubts():
     assert " ".join(line.split()) == "node 4.00 (3.00 to 6.00) - 7.00 (6.00 to 9.00) -286 sigma -"
 
 
+def test_what_is_not_to_be_trusted_of_several_lesions_is_said_once_below_the_table():
+    row = dict.fromkeys(COLUMNS) | {"evidence_sigma": 12.0}
+    guess, tiny = (
+        "Scanner, PSF or filter of the PET are a guess: the interval is wider.",
+        "Smaller than 0.1 mL: not told.",
+    )
+    rows = [row | {"lesion": "A", "doubts": f"{tiny} {guess}"}, row | {"lesion": "B", "doubts": guess}]
+    assert [" ".join(line.split()) for line in recovered_table(rows).splitlines()[1:]] == [
+        f"A - - 12 sigma {tiny}", "B - - 12 sigma see below", f"All lesions: {guess}"]  # fmt: skip
+    heading, *_, last = recovered_table([*rows[1:], rows[1] | {"lesion": "C"}, row | {"lesion": "D"}]).splitlines()
+    assert last == f"B, C: {guess}" and "not to be trusted" not in heading
+
+
+@pytest.mark.parametrize(
+    ("blobs", "below", "told"),
+    [(7, 2, "7 hot blobs, 2 below 3 sigma"), (1, 0, "1 hot blob, 0 below 3 sigma"), (0, 0, "No hot blobs")],
+)
+def test_how_many_hot_blobs_the_data_support_is_printed(case, backend, capsys, blobs, below, told):
+    backend.report = {"evidence": {"blobs": [{}] * blobs, "not_supported": below}}
+    assert reconstruct(case, "--evidence") == 0
+    assert f"\n{told}: see report.json.\n" in capsys.readouterr().out
+
+
 def test_the_patient_of_a_dicom_header_stands_in_the_table(case, backend, monkeypatch):
     read = Volume.read
 
@@ -459,7 +482,7 @@ def test_the_images_are_told_apart_under_a_heading_that_is_no_measure(case, caps
     words = ["lesions", "--pet", case["pet"], "--segmentation", case["mask"], "--after", case["pet"], "--no-recover"]
     assert run(words) == 0
     table = [line.split() for line in capsys.readouterr().out.splitlines()[:3]]
-    assert table[0][:2] == ["lesion", "image"] and [row[-6] for row in table[1:]] == ["lr", "after"]
+    assert table[0][:2] == ["lesion", "image"] and [row[-6] for row in table[1:]] == ["PET", "after"]
 
 
 @pytest.mark.parametrize(
@@ -675,6 +698,27 @@ def test_simulate_writes_what_reconstruct_needs(case, capsys):
     assert "the CT is not used without --attenuation" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("protocol", "told"),
+    [
+        ("vision", "--scanner 'Siemens Biograph Vision 600' --psf-modelled --post-filter 4."),
+        ("mct-osem", "--scanner 'Siemens Biograph mCT' --no-psf-modelled --post-filter 5."),
+        (
+            "dmi-qclear",
+            "--scanner 'GE Discovery MI (4 rings)' --psf-modelled --post-filter 0; that it is penalised, its DICOM "
+            "series alone tells (--dicom-out).",
+        ),
+    ],
+)
+def test_simulate_says_what_reconstruct_is_to_be_told_of_a_protocol_s_image(case, capsys, monkeypatch, protocol, told):
+    from PETSuperResLib.physics import simulation
+
+    made = SimpleNamespace(write=lambda folder: ["lr.nii.gz"])
+    monkeypatch.setattr(simulation, "simulate", lambda *_, **options: made)
+    assert run(["simulate", "--pet", case["pet"], "--protocol", protocol, "--out", case["out"]]) == 0
+    assert capsys.readouterr().out.endswith(f"\nTo reconstruct lr.nii.gz, give {told}\n")
+
+
 def test_what_an_suv_lacks_is_told_with_the_option_that_states_it(tmp_path, capsys):
     """Only the command suv has such options; the others say so."""
     from dicom_factory import pet_slices, tracer, write_series
@@ -763,6 +807,16 @@ def test_progress_is_a_line_every_10_s_where_there_is_no_terminal(monkeypatch, c
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["  0.0 %  reading", " 10.0 %  slices 1-64 of 90, step 2, 2 h 05 min left"]
     assert 3 <= len(lines) <= 4  # none after the end
+
+
+def test_a_step_that_takes_longer_than_expected_has_no_time_left(monkeypatch, capsys):
+    from PETSuperResLib.commands import common
+
+    monkeypatch.setattr(common, "EVERY_S", 0.2)
+    with Bar("reading") as bar:
+        bar(Event("recovering the uptake", 1.0, "", 0.0))
+        time.sleep(0.3)
+    assert capsys.readouterr().err.splitlines() == ["100.0 %  recovering the uptake"]
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,16 @@ def test_progress_reaches_the_end_with_previews_and_never_goes_back(run, samples
     assert any(e.preview is not None and e.preview.array.max() > 0 for e in events)
 
 
+def test_what_is_recovered_of_lesions_has_a_share_of_the_progress(run):
+    events = []
+    run(segmentation=small_phantom().labels, progress=events.append)
+    fractions = [e.fraction for e in events]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    recovering = [e for e in events if e.stage == "recovering the uptake"]
+    assert recovering and recovering[0].message.startswith("lesions, fit 1 of ")
+    assert all(0.85 < e.fraction < 1 and e.remaining_s > 0 for e in recovering)
+
+
 @pytest.mark.parametrize("quality", ["draft", "paper"])
 def test_progress_and_the_time_left_move_within_a_step(run, monkeypatch, quality):
     """A step of a whole body takes a minute; network batches and updates are counted."""

@@ -205,6 +205,11 @@ def test_the_shell_shows_the_recovered_suvpeak_with_its_change(shares):
     ]  # fmt: skip
     text = _changes(compare(visits))
     assert "SUVpeak recovered" in text.splitlines()[0] and "4.50 (-10 %*, -15 to -5)" in text
+    assert "SULpeak" not in text
+    text = _changes(compare([replace(one, body=Body(80, 175, "F")) for one in visits]))
+    assert (
+        "SULpeak" in text.splitlines()[0] and "SULpeak is by lean body mass, SUVpeak recovered by body weight" in text
+    )
 
 
 def test_the_bundled_calibration_of_changes_is_one_and_no_other_file_is(tmp_path):

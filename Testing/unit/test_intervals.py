@@ -110,9 +110,13 @@ def test_a_range_that_holds_no_uptake_at_all_has_a_finite_scale():
     [
         ({"background": 4.5}, {}, "contrast of 1.3 to 1"),
         ({}, {"tracer": "psma"}, "Calibrated with FDG alone"),
-        ({}, {"fwhm_mm": 9.0}, "FWHM of 9.0 mm (an image's without its voxels) is outside the 5.0 to 8.0 mm that were"),
+        (
+            {},
+            {"fwhm_mm": 9.0},
+            "The FWHM of the scanner's model, 9.0 mm, is outside the 5.0 to 8.0 mm that the intervals were",
+        ),
         ({}, {"described": False}, "Scanner, PSF or filter of the PET are a guess"),
-        ({}, {"noise": 0.03}, "A noise of 3.0% is outside the 5.0% to 20.0% that were calibrated"),
+        ({}, {"noise": 0.03}, "The noise, 3.0%, is outside the 5.0% to 20.0% that the intervals were calibrated for"),
     ],
 )
 def test_outside_what_was_calibrated_the_interval_is_wider_and_says_so(change, conditions, words):
@@ -120,6 +124,11 @@ def test_outside_what_was_calibrated_the_interval_is_wider_and_says_so(change, c
     found = TABLE.intervals(replace(LESION, **change), replace(MEASURED, **conditions))
     assert len(found.notes) == 1 and words in found.notes[0] and not inside.notes
     assert found.ends["suvmean"][0] < inside.ends["suvmean"][0] and found.ends["suvmean"][1] > inside.ends["suvmean"][1]
+
+
+def test_the_fwhm_of_an_image_that_was_not_calibrated_is_told_as_that_of_scanner_and_filter():
+    (told,) = calibration()._outside(Conditions("image", 20.0, 0.1))
+    assert told.startswith("The FWHM of scanner and filter, 20.0 mm, is outside the ")
 
 
 def test_where_scanner_psf_or_filter_are_a_guess_each_measure_has_its_factor():

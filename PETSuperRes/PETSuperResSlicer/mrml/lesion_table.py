@@ -144,12 +144,8 @@ class Shown:
 
 def shared_doubts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The sentences on what is not to be trusted that all of several lesions have (rows of :meth:`Measured.wide`)."""
-    every = [_sentences(row["doubts"]) for row in rows]
+    every = [tables.sentences(row["doubts"]) for row in rows]
     return [one for one in every[0] if all(one in other for other in every)] if len(every) > 1 else []
-
-
-def _sentences(text: str | None) -> list[str]:
-    return re.split(r"(?<=\.) (?=[A-Z])", text) if text else []
 
 
 def cells(measured: Measured, measure: str) -> list[Shown]:
@@ -163,7 +159,7 @@ def cells(measured: Measured, measure: str) -> list[Shown]:
         texts = [numbered(number, row["lesion"]), short(volume)]
         texts += [short(row[f"{image}_{measure}"]) for image in ("pet", "pet_on_grid", "sr")]
         texts += [f"{short(recovered)}{interval}", short(row["evidence_sigma"])]
-        own = " ".join(one for one in _sentences(row["doubts"]) if one not in shared)
+        own = " ".join(one for one in tables.sentences(row["doubts"]) if one not in shared)
         found.append(Shown(texts, own, f"{texts[0]}\n{_all_measures(row)}"))
     return found
 
