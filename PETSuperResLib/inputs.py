@@ -171,10 +171,12 @@ class Inputs:
 
     def _image_problem(self, resolution: ImageResolution, spacing_mm: float, device: torch.device) -> Problem:
         """The problem of the PET itself, on its own voxels."""
+        from .physics.image_noise import hot_suv
         from .problem import Problem
 
         noise, warnings = noise_of_pet(self.pet, resolution, self.request.noise)
         measurement = pet_measurement(self.pet, self.region, resolution, noise)
+        measurement = replace(measurement, hot_suv=hot_suv(self.pet))  # of all of it, also with a region
         problem = Problem.make(measurement, image_grid(measurement.grid, spacing_mm), self.ct, device)
         scanner = self.scanner
         if scanner is not None and not resolution.stated and "fwhm_transaxial_mm" in scanner.unverified:
@@ -234,11 +236,10 @@ def pet_measurement(
 ) -> ImageMeasurement:
     """A PET (SUVbw, axial slices), or the ``region`` of it, as what was measured."""
     from .physics.image_model import image_measurement
-    from .physics.image_noise import hot_suv
 
     image = pet if region is None else crop_to_region(pet, region)
     image = image.with_array(image.array.clip(0), "SUVbw")
-    known = resolution.hot_part, resolution.converging, resolution.described, hot_suv(pet)
+    known = resolution.hot_part, resolution.converging, resolution.described
     return image_measurement(image, resolution.fwhm_mm, noise, *known)
 
 

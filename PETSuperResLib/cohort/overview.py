@@ -78,12 +78,11 @@ def case_picture(name: str, pet: Volume, sr: Volume, path: Path | BinaryIO, segm
     high, deep, wide = (count * PICTURE_MM for count in result.shape)
     width = min(PANEL_INCHES, HIGHEST_INCHES * wide / max(high, deep))
     figure = Figure(figsize=(4 * width + 1.4, width * max(high, deep) / wide + 0.9), layout="constrained")
-    shown = figure.subplots(1, 4)
+    shown, slice_ = figure.subplots(1, 4), "hottest lesion" if drawn.any() else "hottest slice"
     for (title, image), axes in zip(images.items(), np.reshape(shown, (2, 2)), strict=True):
         for axis, view, of, at in zip(axes, ("coronal", "axial"), (_highest, lambda v: v), (0, hottest), strict=True):
             show(axis, plane(of(image), view, at), image, view, cmap="gray_r", vmin=0, vmax=top)
             _outline(axis, plane(of(mask), view, at))
-            slice_ = "hottest lesion" if drawn.any() else "hottest slice"
             axis.set_title(f"{title}, {'maximum' if view == 'coronal' else slice_}", fontsize="small")
             _scale_bar(axis, wide)
     figure.colorbar(shown[0].images[0], ax=shown, label="SUV", ticks=[0, top / 2, top], format="%.1f", extend="max")

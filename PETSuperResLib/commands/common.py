@@ -104,8 +104,8 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
 class Number(click.FloatRange):
     """A number within limits, in a ``unit`` that messages name, with a decimal point."""
 
-    def __init__(self, low: float | None = None, high: float | None = None, unit: str = "", above: bool = False):
-        super().__init__(low, high, min_open=above)
+    def __init__(self, low: float | None = None, high: float | None = None, unit: str = ""):
+        super().__init__(low, high)
         self.unit = unit
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -219,7 +219,6 @@ def image_measurement(
     hot_part: float = 1.0,
     converging: tuple[float, float, float] | None = None,
     described: bool = True,
-    hot_suv: float = math.inf,
 ) -> ImageMeasurement:
     """An image (not negative) as a measurement with as many counts as its noise says.
 
@@ -230,4 +229,4 @@ def image_measurement(
     mean = ndimage.gaussian_filter(image.array, [SURROUNDINGS_MM / FWHM_PER_SIGMA / mm for mm in (k, j, i)])
     weights = torch.from_numpy(np.maximum(mean, 1.0).astype(np.float32)) ** (1 - noise.exponent)
     scale = math.prod(image.spacing) / (CELL_MM3 * noise.variance_ratio)
-    return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part, converging, described, hot_suv)
+    return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part, converging, described)

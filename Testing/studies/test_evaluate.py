@@ -79,6 +79,24 @@ def test_a_sharp_reference_is_the_same_every_time_and_on_2_mm(data):
     assert np.array_equal(one.array, again.array) and one.spacing[:2] == (2.0, 2.0)
 
 
+def test_the_torsos_of_the_test_part_are_none_that_methods_are_tuned_on(data, tmp_path, monkeypatch):
+    torsos = {part: [s.decides for s in subjects.subjects([], "sharp", part=part)] for part in ("validation", "test")}
+    assert len(torsos["validation"]) == 2 and len(torsos["test"]) == 4
+    assert not [one for one in torsos["test"] if one in torsos["validation"]]
+    assert all(subjects.is_torso(s.name) for s in subjects.subjects([], "sharp", part="test"))
+    assert [s.name for s in subjects.Cohort(data, part="test", references=["sharp"]).subjects()][-1] == "test_torso_4"
+
+    class Seen(Exception):
+        """What an evaluation would measure against."""
+
+    def stop(trials, *_):
+        raise Seen([trial.subject.name for trial in trials])
+
+    monkeypatch.setattr(importlib.import_module("PETSuperResLib.studies.evaluation.evaluate"), "_run", stop)
+    with pytest.raises(Seen, match="'test_torso_1'"):
+        evaluate(data, tmp_path / "out", references=["sharp"], settings=["ood"], methods=["lr"])
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Evaluations without report and expectations: only tables and summary."""

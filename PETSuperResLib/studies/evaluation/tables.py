@@ -209,17 +209,15 @@ def gain_table(metrics: Sequence[Row], lesions: Sequence[Row]) -> Table | None:
     if BASELINE not in names:
         return None
     for name in names:
-        pair = by_method(of_both(metrics, name, BASELINE))
-        if not pair:
+        pair, margin = by_method(of_both(metrics, name, BASELINE)), Margin.of(metrics, name, BASELINE)
+        if margin is None:
             body.append(tuple(map(Cell, [name, *[""] * (len(GAIN_HEADING) - 1)])))
             continue
-        rows, base = (pair[n].set_index("patient") for n in (name, BASELINE))
         measured = {n: _large(mine) for n, mine in by_method(of_both(lesions, name, BASELINE)).items()}
-        gain, better = rows["psnr"] - base["psnr"], rows["ssim"] > base["ssim"].reindex(rows.index)
         changes = ("", "", "") if name == BASELINE else (
-            f"{gain.mean():+.2f}", f"{gain.min():+.2f}", f"{better.sum()} of {len(better)}"
+            f"{margin.gain:+.2f}", f"{margin.worst:+.2f}", f"{margin.ssim} of {margin.cases}"
         )  # fmt: skip
-        cells = [name, *changes, f"{rows['noise_percent'].mean():.1f}"]
+        cells = [name, *changes, f"{pair[name]['noise_percent'].mean():.1f}"]
         if all(len(measured.get(n, ())) for n in (name, BASELINE)):
             error, other = (measured[n]["delta_suvmean_percent"].abs().median() for n in (name, BASELINE))
             top = measured[name]["delta_suvmax_percent"].median()
