@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .physics.amplitudes import Template
-from .physics.psf import GaussianPSF, gaussian_matrix
+from .physics.gaussian import gaussian_matrix
+from .physics.psf import GaussianPSF
 from .problem import BLOCK, Problem
 
 LESION_MM = 10.0  # FWHM of what is looked for

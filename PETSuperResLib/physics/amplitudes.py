@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from ..volume import Volume
+from .gaussian import gaussian_matrix
 from .image_model import ImageMeasurement
 from .likelihood import Fit
 from .measurement import Measurement
 from .model import Lines
-from .psf import GaussianPSF, gaussian_matrix
+from .psf import GaussianPSF
 
 TOGETHER = 256  # slices of templates that are projected together
 REACHED = 1e-3  # of the axial blur's highest weight: slices that a template reaches

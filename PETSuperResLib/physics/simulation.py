@@ -31,11 +31,12 @@ from ..scanner import setting as paper_setting
 from ..volume import Volume
 from .attenuation import hu_to_mu
 from .clinical import clinical_image
+from .gaussian import gaussian_matrix
 from .measurement import FORMAT, Measurement
 from .model import osem
 from .projector import covering_bins
 from .protocols import Protocol
-from .psf import Blur, GaussianPSF, gaussian_matrix
+from .psf import Blur, GaussianPSF
 
 COUNT_LEVELS = {"realistic": 1.0, "high": 10.0}
 CLINICAL_ITERATIONS = 42  # 2 iterations x 21 subsets

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..widths import FWHM_PER_SIGMA
 from .amplitudes import Data
-from .psf import gaussian_matrix
+from .gaussian import gaussian_matrix
 
 Block = tuple[slice, slice, slice]
 WIDEST = 1.1  # times the FWHM of the model that a window leaves room for

@@ -11,7 +11,8 @@ import SimpleITK as sitk
 import torch
 from tiny import mismatch, relative, small_phantom, tiny_prior
 
-from PETSuperResLib.physics.psf import GaussianPSF, gaussian_matrix
+from PETSuperResLib.physics.gaussian import gaussian_matrix
+from PETSuperResLib.physics.psf import GaussianPSF
 from PETSuperResLib.physics.relative_difference import RelativeDifference
 from PETSuperResLib.physics.simulation import simulate
 from PETSuperResLib.studies.evaluation.metrics import nmse

@@ -7,8 +7,9 @@ import pytest
 import torch
 from tiny import mismatch, relative
 
+from PETSuperResLib.physics.gaussian import gaussian_matrix
 from PETSuperResLib.physics.layout import slices_last
-from PETSuperResLib.physics.psf import GaussianPSF, gaussian_matrix
+from PETSuperResLib.physics.psf import GaussianPSF
 from PETSuperResLib.scanner import presets
 from PETSuperResLib.widths import FWHM_PER_SIGMA
 
