@@ -16,6 +16,7 @@ from .grid import axial, axial_order, crop_to_region, image_grid, reordered
 from .lesions.measures import Lesion, about_threshold, measure_lesions
 from .lesions.read import FRAMES, Segmentation, read_segmentation
 from .lesions.segments import Segment, region_around
+from .physics.noise_width import noise_widths
 from .progress import Callback, Reporter
 from .request import MARGIN_MM, SEGMENTS, Request
 from .resolution import ImageResolution, resolution_of
@@ -208,13 +209,14 @@ def resolution_of_pet(
 ) -> tuple[Scanner | None, ImageResolution]:
     """The scanner, as given or as the header names it, and the resolution of a PET in its axial slices and along them.
 
-    What is stated of the resolution is as for :func:`~.resolution.resolution_of`. Raises :class:`InputError` where
-    neither header nor statement tells the resolution.
+    What is stated of the resolution is as for :func:`~.resolution.resolution_of`; a filter that nobody states is read
+    from the noise. Raises :class:`InputError` where neither header nor statement tells the resolution.
     """
     known = scanner_of(scanner, pet.metadata, needed=fwhm is None)
-    across, _, along = axial(pet).spacing
-    voxel_mm = (across, along)
-    return known, resolution_of(known, pet.metadata, voxel_mm, fwhm, post_filter, psf_modelled)
+    image = axial(pet)
+    voxel_mm = (image.spacing[0], image.spacing[2])
+    stated = fwhm, post_filter, psf_modelled
+    return known, resolution_of(known, pet.metadata, voxel_mm, *stated, noise_widths(image))
 
 
 def noise_of_pet(
@@ -228,7 +230,7 @@ def noise_of_pet(
     from .physics.image_noise import image_noise
 
     measured = image_noise(axial(pet), resolution.noise_fwhm_mm, resolution.noise_exponent)
-    return measured.or_stated(percent, resolution.described)
+    return measured.or_stated(percent, resolution.noise_known)
 
 
 def pet_measurement(

@@ -33,7 +33,11 @@ PER_SUV = 0.2
 # FWHM of the noise's correlation over the scanner's, the filter taken off, by second differences of the noise of the
 # simulated protocols over one and two voxels.
 NOISE_PARTS = {"no PSF": 0.0, "PSF": 1.0, "penalised": 1.35}
+FILTER_SHARE = 0.95  # FWHM of a filter, and of what the PSF adds to it, over that of the noise measured in an image
 NOISE_SHARE = 0.75  # FWHM of a usual filter over that of its image
+# factor between the widths of the noise, measured and expected, from which a user is told, and the least that shows
+UNLIKE, LEAST_NOISE_MM = 1.25, 4.0
+HELD = 1.1  # times the filter that the noise shows, that a stated FWHM may leave for it
 LEAST_MM, WIDEST_MM = 1.0, 18.0  # FWHM of a PET image: the widest is of a scanner of 10 mm with a filter of 15 mm
 USUAL_MM = (2.5, 12.0)  # FWHM of whole-body images, from those with PSF and no filter to old scanners with a wide one
 USUAL_FILTER_MM = 8.0  # the widest one that a header may leave out
@@ -54,8 +58,11 @@ class ImageResolution:
     voxel_mm : voxel size of the image.
     stated_mm : effective FWHM of the image as the user states it, in place of the one from the other values.
     origins : where ``scanner``, ``psf_modelled`` and ``filter`` come from: ``header``, ``stated``, ``setting`` (the
-        paper's, simulated without PSF and filter), ``fwhm`` (what the stated FWHM leaves to the filter) or ``assumed``.
+        paper's, simulated without PSF and filter), ``fwhm`` (what the stated FWHM leaves to the filter), ``noise``
+        (the filter that the correlation of the noise shows) or ``assumed``.
     warnings : for the user.
+    noise_mm : FWHM (transaxial, axial) of the Gaussian that correlates the noise, as measured in the image
+        (:func:`.noise_width.noise_widths`); None where it was not.
     """
 
     scanner_fwhm_mm: Pair | None
@@ -66,6 +73,7 @@ class ImageResolution:
     stated_mm: float | None = None
     origins: Mapping[str, str] | None = None
     warnings: tuple[str, ...] = ()
+    noise_mm: Pair | None = None
 
     @property
     def stated(self) -> bool:
@@ -108,19 +116,26 @@ class ImageResolution:
 
         That of the filter and, with the PSF in the reconstruction, of the back-projected PSF (:data:`NOISE_PARTS`):
         the updates of such a reconstruction are blurred by it, and so is their noise. Where scanner or filter are not
-        known, :data:`NOISE_SHARE` of the image's is taken.
+        known it is the measured one, and :data:`NOISE_SHARE` of the image's where none could be measured.
         """
-        if self.scanner_fwhm_mm is None or self._assumed("filter"):
+        if self.scanner_fwhm_mm is None or self._guessed("filter"):
+            if self.noise_mm is not None:
+                return FILTER_SHARE * self.noise_mm[0]
             return math.hypot(NOISE_SHARE * self.fwhm_mm[0], BOX_FWHM * self.voxel_mm[0])
         return math.hypot(NOISE_PARTS[self.kind] * self._scanner()[0], self.filter_fwhm_mm[0])
 
     @property
     def described(self) -> bool:
-        """Whether scanner, PSF and filter are known, and none of them a guess; so is :attr:`noise_fwhm_mm` then.
+        """Whether scanner, PSF and filter are known, and none of them a guess or read from the noise.
 
         A preset is known, also one of the few whose FWHM has no source.
         """
-        return self.scanner_fwhm_mm is not None and not (self._assumed("filter") or self._assumed("psf_modelled"))
+        return self.scanner_fwhm_mm is not None and not (self._guessed("filter") or self._guessed("psf_modelled"))
+
+    @property
+    def noise_known(self) -> bool:
+        """Whether :attr:`noise_fwhm_mm` is no guess: known with scanner, PSF and filter, or measured."""
+        return self.described or self.noise_mm is not None
 
     @property
     def noise_exponent(self) -> float:
@@ -128,7 +143,7 @@ class ImageResolution:
 
         Where nothing is known of the reconstruction, as with the PSF.
         """
-        return NOISE_EXPONENT if self.psf_modelled or self._assumed("psf_modelled") else 1.0
+        return NOISE_EXPONENT if self.psf_modelled or self._guessed("psf_modelled") else 1.0
 
     @property
     def hot_part(self) -> float:
@@ -156,8 +171,9 @@ class ImageResolution:
         stated = self.stated_mm or 0.0
         return (self.origins or {}).get("filter") == "fwhm" and stated < REMAINS[self.kind][0] * self._scanner()[0]
 
-    def _assumed(self, what: str) -> bool:
-        return (self.origins or {}).get(what) == "assumed"
+    def _guessed(self, what: str) -> bool:
+        """Whether neither header nor user says it."""
+        return (self.origins or {}).get(what) in ("assumed", "noise")
 
     @property
     def kind(self) -> str:
@@ -177,7 +193,10 @@ class ImageResolution:
         post = "no filter"
         if filters:
             same = len(filters) == 2 and filters[0] == filters[1]
-            post = f"{' x '.join(f'{f:.3g}' for f in (filters[:1] if same else self.filter_fwhm_mm))} mm filter"
+            measured = (self.origins or {}).get("filter") == "noise"
+            number = ".1f" if measured else ".3g"
+            post = f"{' x '.join(f'{f:{number}}' for f in (filters[:1] if same else self.filter_fwhm_mm))} mm filter"
+            post += " by its noise" if measured else ""
         psf = "PSF modelled" if self.psf_modelled else "PSF not modelled"
         psf += ", penalised" if self.penalised else ""
         voxels = f", {self.voxel_mm[0]:.2g} mm voxels" if self.voxel_mm[0] and not all(self.filter_fwhm_mm) else ""
@@ -191,7 +210,8 @@ class ImageResolution:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageResolution:
         """Inverse of :meth:`to_dict`; raises KeyError or TypeError for anything else."""
-        plain: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name != "warnings"}
+        told = {"noise_mm": None, **values}  # which reports of former versions lack
+        plain: dict[str, Any] = {f.name: told[f.name] for f in fields(cls) if f.name != "warnings"}
         plain |= {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
         return cls(**plain)
 
@@ -218,13 +238,16 @@ def resolution_of(
     fwhm: float | None = None,
     post_filter: float | None = None,
     psf_modelled: bool | None = None,
+    noise_mm: Pair | None = None,
 ) -> ImageResolution:
     """The resolution of a scanner's image from its header, and from what the user states in place of the header.
 
     ``metadata`` is the volume's (:mod:`.vendor_strings`); ``voxel_mm`` its voxels (in the slice, across slices).
     ``fwhm`` is the effective FWHM of the image in the slice, ``post_filter`` the filter's FWHM, both in mm; what else
-    is known serves the noise and hot regions besides a stated FWHM: from scanner and PSF the filter follows. What
-    neither says is assumed as no PSF and no filter, with a warning: a FWHM below the true one sharpens too little, one
+    is known serves the noise and hot regions besides a stated FWHM: from scanner and PSF the filter follows. Where
+    neither says the filter, the width of the image's noise does, ``noise_mm`` (:func:`.noise_width.noise_widths`);
+    where it contradicts them, a warning says so, and a stated FWHM counts as far as it bears that out. What none of
+    these says is assumed as no PSF and no filter, with a warning: a FWHM below the true one sharpens too little, one
     above it overshoots at edges. The noise is not assumed so (:attr:`ImageResolution.noise_fwhm_mm`,
     :attr:`~ImageResolution.noise_exponent`): it is taken as larger. A stated FWHM far from what scanner, header and
     voxels give has a warning, too. Raises :class:`InputError` where there is neither a scanner nor a FWHM, and for a
@@ -255,24 +278,57 @@ def resolution_of(
         unknown.append("whether the reconstruction modelled the PSF (taken as not)")
     if post_filter is not None:
         post, origins["filter"] = (float(post_filter), float(post_filter)), "stated"
+    elif post is None and physical is not None and noise_mm is not None and fwhm is None:
+        sure = origins["psf_modelled"] != "assumed"
+        post, origins["filter"] = filter_of_noise(physical, noise_mm, voxel_mm, modelled if sure else None), "noise"
+        unknown.append(f"the post-filter (taken as {_widths(post)} by the image's noise)")
     elif post is None:
         post, origins["filter"] = (0.0, 0.0), "assumed"
         unknown.append("the post-filter (taken as none)")
     warnings = []
     if unknown and fwhm is None:
         strings = "".join(f"The header's '{text}' is not known. " for text in found.unknown)
-        larger = "the noise of hot regions is taken as larger, in case it did"
+        larger = "the noise of hot regions is taken as larger, in case it did, and "
         if origins["filter"] == "assumed":
-            larger = "the noise is taken as larger, in case there was a filter"
+            larger = "the noise is taken as larger, in case there was a filter, and "
+        elif origins["psf_modelled"] != "assumed":
+            larger = ""
         warnings.append(
             f"{strings}{header_words(metadata)} does not say {' and '.join(unknown)}: state what is known, or the FWHM "
-            f"of the image. Until then {larger}, and intervals are wider."
+            f"of the image. Until then {larger}intervals are wider."
         )
     stated = None if fwhm is None else float(fwhm)
     origins |= {} if fwhm is None else {"fwhm": "stated"}
-    resolution = ImageResolution(physical, modelled, penalised, post or (0.0, 0.0), voxel_mm, stated, origins)
-    warnings += [*_unlikely(resolution), *_coarse(resolution)]
-    return replace(_with_filter_of_fwhm(resolution), warnings=tuple(warnings))
+    known = (physical, modelled, penalised, post or (0.0, 0.0), voxel_mm, stated, origins)
+    resolution = ImageResolution(*known, noise_mm=noise_mm)
+    resolution, held = _held_to_noise(resolution)
+    warnings += [*held, *_unlikely(resolution), *_coarse(resolution)]
+    resolution = _with_filter_of_fwhm(resolution)
+    return replace(resolution, warnings=(*warnings, *_unlike_its_noise(resolution)))
+
+
+def filter_of_noise(scanner: Pair, noise_mm: Pair, voxel_mm: Pair, psf_modelled: bool | None) -> Pair:
+    """FWHM (transaxial, axial) of the filter after the reconstruction that correlates the noise as it was measured.
+
+    With the PSF in the reconstruction the noise is correlated by that, too (:data:`NOISE_PARTS`). Where nothing is
+    known of it (None), the filter is that by which an image without the PSF has the width of one with it, which is the
+    narrower of both: as little is sharpened as either asks for. One narrower than the voxels' own extent is none.
+    """
+    widths = []
+    for own, noise, voxel, remains in zip(scanner, noise_mm, voxel_mm, REMAINS["PSF"], strict=True):
+        square = (FILTER_SHARE * noise) ** 2
+        if psf_modelled is not False:
+            square -= (NOISE_PARTS["PSF"] * own) ** 2
+        if psf_modelled is None:
+            square = max(square, 0.0) - (1 - remains**2) * own**2
+        width = math.sqrt(max(square, 0.0))
+        widths.append(width if width > BOX_FWHM * voxel else 0.0)
+    return widths[0], widths[1]
+
+
+def _widths(pair: Pair) -> str:
+    """``6.1 x 4.2 mm``, or ``none``."""
+    return f"{pair[0]:.1f} x {pair[1]:.1f} mm" if any(pair) else "none"
 
 
 def _with_filter_of_fwhm(resolution: ImageResolution) -> ImageResolution:
@@ -281,11 +337,43 @@ def _with_filter_of_fwhm(resolution: ImageResolution) -> ImageResolution:
     So the noise and the axial FWHM are those of the same image by its scanner and filter.
     """
     stated, scanner = resolution.stated_mm, resolution.scanner_fwhm_mm
-    if stated is None or scanner is None or resolution._assumed("psf_modelled") or not resolution._assumed("filter"):
+    if stated is None or scanner is None or resolution._guessed("psf_modelled") or not resolution._guessed("filter"):
         return resolution
-    rest = math.sqrt(max(stated**2 - (REMAINS[resolution.kind][0] * scanner[0]) ** 2, 0.0))
-    post = 0.0 if abs(rest - BOX_FWHM * resolution.voxel_mm[0]) < NO_FILTER_MM else rest  # the voxels' extent alone
+    post = _filter_of_fwhm(resolution)
     return replace(resolution, filter_fwhm_mm=(post, post), origins={**(resolution.origins or {}), "filter": "fwhm"})
+
+
+def _held_to_noise(resolution: ImageResolution) -> tuple[ImageResolution, list[str]]:
+    """With a stated FWHM no wider than the image's noise bears out, and what to tell of it.
+
+    Without the PSF in the reconstruction: a filter correlates the noise at least by its own width, so scanner and noise
+    bound the FWHM. With the PSF, how much of it is left of the image's width depends on the iterations.
+    """
+    stated, noise, scanner = resolution.stated_mm, resolution.noise_mm, resolution.scanner_fwhm_mm
+    if (
+        stated is None
+        or noise is None
+        or scanner is None
+        or resolution.psf_modelled
+        or resolution._guessed("psf_modelled")
+    ):
+        return resolution, []
+    post = FILTER_SHARE * max(noise[0], _least_noise(resolution))
+    most = math.hypot(scanner[0], HELD * post)
+    if stated <= most:
+        return resolution, []
+    return replace(resolution, stated_mm=most), [
+        f"The stated FWHM of {stated:.3g} mm is more than the image's noise bears out, which is as narrow as behind a "
+        f"filter of {_mm(post)} mm: {_mm(most)} mm is taken, what a scanner of {_mm(scanner[0])} mm and {HELD:g} times "
+        "that filter give. If the scanner's own FWHM is another, state that."
+    ]
+
+
+def _filter_of_fwhm(resolution: ImageResolution) -> float:
+    """FWHM in the slice of the filter that scanner and PSF leave of a stated FWHM; 0 for the voxels' extent alone."""
+    left = (resolution.stated_mm or 0.0) ** 2 - (REMAINS[resolution.kind][0] * resolution._scanner()[0]) ** 2
+    post = math.sqrt(max(left, 0.0))
+    return 0.0 if abs(post - BOX_FWHM * resolution.voxel_mm[0]) < NO_FILTER_MM else post
 
 
 def _unlikely(resolution: ImageResolution) -> list[str]:
@@ -302,8 +390,8 @@ def _unlikely(resolution: ImageResolution) -> list[str]:
             "as it decides how much is sharpened."
         ]
     given = replace(resolution, stated_mm=None)
-    narrow = replace(given, psf_modelled=True) if resolution._assumed("psf_modelled") else given
-    wide = replace(given, filter_fwhm_mm=(USUAL_FILTER_MM,) * 2) if resolution._assumed("filter") else given
+    narrow = replace(given, psf_modelled=True) if resolution._guessed("psf_modelled") else given
+    wide = replace(given, filter_fwhm_mm=(USUAL_FILTER_MM,) * 2) if resolution._guessed("filter") else given
     low, high = narrow.fwhm_mm[0], wide.fwhm_mm[0]
     if low / APART <= stated <= high * APART:
         return []
@@ -314,14 +402,40 @@ def _unlikely(resolution: ImageResolution) -> list[str]:
     ]
 
 
+def _unlike_its_noise(resolution: ImageResolution) -> list[str]:
+    """A warning where the noise is wider or narrower than scanner, PSF and filter would make it.
+
+    Not with a penalty, by which the width depends on the activity, nor for widths that the noise does not show.
+    """
+    if resolution.noise_mm is None or resolution.penalised or not resolution.described:
+        return []
+    post = _filter_of_fwhm(resolution) if resolution.stated else resolution.filter_fwhm_mm[0]
+    expected = math.hypot(NOISE_PARTS[resolution.kind] * resolution._scanner()[0], post) / FILTER_SHARE
+    least = _least_noise(resolution)
+    shown, expected = max(resolution.noise_mm[0], least), max(expected, least)
+    if 1 / UNLIKE <= shown / expected <= UNLIKE:
+        return []
+    known = f"the stated FWHM of {resolution.stated_mm:.3g} mm" if resolution.stated else _parts(resolution)
+    less = "less sharp, as if it had been smoothed or resampled later" if shown > expected else "sharper"
+    return [
+        f"The image's noise has a width of {_mm(shown)} mm, where {known} would give it {_mm(expected)} mm: the image "
+        f"may be {less}. Check them, as they decide how much is sharpened."
+    ]
+
+
+def _least_noise(resolution: ImageResolution) -> float:
+    """The least width of the noise that shows on the image's voxels."""
+    return max(LEAST_NOISE_MM, resolution.voxel_mm[0])
+
+
 def _parts(resolution: ImageResolution) -> str:
     """What the expected FWHM is made of: scanner, PSF, filter and, where there may be no filter, voxels."""
     psf = f"the PSF {'' if resolution.psf_modelled else 'not '}modelled{', penalised' if resolution.penalised else ''}"
     post = resolution.filter_fwhm_mm[0]
     smoothed = f"a filter of {post:.3g} mm" if post else "no filter"
-    if resolution._assumed("psf_modelled"):
+    if resolution._guessed("psf_modelled"):
         psf = "the PSF modelled or not"
-    if resolution._assumed("filter"):
+    if resolution._guessed("filter"):
         smoothed = f"no filter or one of up to {USUAL_FILTER_MM:g} mm"
     voxel = resolution.voxel_mm[0]
     parts = [f"a scanner of {_mm(resolution._scanner()[0])} mm", psf, smoothed]

@@ -19,11 +19,9 @@ from torch import Tensor
 
 from ..volume import Volume
 from ..widths import without_box
-from .psf import gaussian_matrix
+from .gaussian import gaussian_matrix
+from .noise_width import BODY_SUV, LAG_MM, LEAST_VOXELS, SECOND, difference_variance, differences
 
-BODY_SUV = 0.2  # local mean from which a voxel counts as body
-LEAST_VOXELS = 500  # to measure in
-LAG_MM = 4.0  # of the second differences: far enough for noise that a filter correlates, too near for organs
 NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 CONTRADICTS = 1.5  # times the measured noise, or its inverse, from which a statement is doubted
 # times the measured noise, or its inverse, that a stated one may be: where the measured one is sure, and where a guess
@@ -146,21 +144,12 @@ def hot_suv(pet: Volume) -> float:
 
 def second_differences(values: np.ndarray, lag: int) -> np.ndarray:
     """Second differences over ``lag`` voxels along rows and columns of ``(S, J, I)``."""
-    kernel = np.zeros(2 * lag + 1)
-    kernel[[0, lag, -1]] = -1, 2, -1
-    across: np.ndarray = ndimage.convolve1d(ndimage.convolve1d(values, kernel, axis=1), kernel, axis=2)
-    return across
+    return differences(values, SECOND, lag)
 
 
 def difference_gain(fwhm_mm: float, pixel_mm: float, lag: int) -> float:
-    """Variance of the second difference over ``lag`` pixels of filtered white noise, over the noise's variance.
-
-    The filter has the variance of its FWHM: what :func:`.gaussian_matrix` adds by the pixels' extent is taken off.
-    """
-    reach = 2 * lag + math.ceil(2 * fwhm_mm / pixel_mm)
-    kernel = gaussian_matrix(4 * reach + 1, pixel_mm, without_box(fwhm_mm, pixel_mm))[2 * reach]
-    correlation = np.correlate(kernel, kernel, "full")[4 * reach :] / (kernel @ kernel)
-    return float(6 - 8 * correlation[lag] + 2 * correlation[2 * lag])
+    """Variance of the second difference over ``lag`` pixels of filtered white noise, over the noise's variance."""
+    return difference_variance(SECOND, fwhm_mm, pixel_mm, lag)
 
 
 def _unit_rows(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:

@@ -12,10 +12,13 @@ from panel_case import PRESET, choose, finish, give, make_case
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.panel.parameters import PETSuperResParameters
+from scipy import ndimage
 
+from PETSuperResLib.inputs import resolution_of_pet
 from PETSuperResLib.request import Request, options
 from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.scanner import Scanner
+from PETSuperResLib.volume import Volume
 
 
 def test_apply_waits_for_what_is_missing(panel, host, case):
@@ -98,6 +101,19 @@ def test_the_images_resolution_is_said_and_what_is_stated_of_it_goes_to_the_job(
     assert said.text == resolution_of(Scanner.get("Siemens Biograph mCT"), {}, (3, 4), None, 5, True).words()
     panel.ui.applyButton.click()
     assert (fake.jobs[0]["psf_modelled"], fake.jobs[0]["post_filter"]) == (True, 5) and "fwhm" not in fake.jobs[0]
+
+
+def test_a_filter_that_the_header_does_not_name_is_read_from_the_image_and_shown(panel, host, case):
+    noise = np.random.default_rng(0).normal(size=(16, 64, 64))
+    array = 2 + ndimage.gaussian_filter(noise, (0.0, 0.8, 0.8))  # a filter of 7.5 mm
+    pet = Volume(array.astype(np.float32), (4.0, 4.0, 3.0), unit="SUVbw")
+    case.pet = mrml.node_from_volume(pet, "noisy", slicer.mrmlScene)
+    choose(panel, host, case, "Siemens Biograph mCT")
+    panel.ui.psfComboBox.setCurrentIndex(2)  # not modelled
+    host.spin(0.05)
+    known = {"psf_modelled": False}
+    assert panel.ui.resolutionLabel.text.startswith(resolution_of_pet(pet, "Siemens Biograph mCT", **known)[1].words())
+    assert "mm filter by its noise" in panel.ui.resolutionLabel.text
 
 
 def test_an_image_of_stated_fwhm_needs_no_scanner(panel, host, fake, case):

@@ -226,6 +226,24 @@ def test_the_calibration_leaves_protocols_out(scan, tmp_path, monkeypatch):
     assert seen == ["mct-osem", "mct-osem"] and read_calibration(path).made["left_out"] == list(lesions.UNSEEN)
 
 
+def test_the_range_of_the_calibration_is_that_of_known_and_of_guessed_filters():
+    wide = [row | {"fwhm_mm": 9.0} for row in guesses(100, 2, 0.0)]
+    made = lesions.calibrated([*painted_rows(kind="image"), *wide], {})
+    assert made.domain["image"]["fwhm_mm"] == (6.0, 9.0)
+
+
+def test_the_factor_of_a_guess_is_that_of_the_sort_of_headers_that_asks_for_more():
+    known = painted_rows(1500, kind="image")
+    own, bare = guesses(300, 2, 0.4), [row | {"header": False} for row in guesses(1500, 3, 0.0)]
+    together, alone = (lesions.calibrated([*known, *rows], {}).guessed["image"] for rows in ([*own, *bare], own))
+    assert together["suvmean"] == alone["suvmean"] > 1.3
+
+
+def test_a_calibration_by_protocols_whose_headers_hide_the_filter_is_refused():
+    with pytest.raises(InputError, match="No header of these protocols says scanner, PSF and filter"):
+        lesions.calibrated(guesses(100, 2, 0.0), {})
+
+
 def test_images_without_their_headers_are_in_a_table_of_their_own():
     known = [row | {"condition": "vision"} for row in painted_rows(60, kind="image")]
     made = lesions.calibrated([*painted_rows(kind="image"), *guesses(100, 2, 0.0)], {})

@@ -18,11 +18,12 @@ LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "Screenshots", "*.egg-inf
 METHOD, RESULTS = "product/test_method.py", "product/test_results.py"
 SAMPLING, MODEL = "unit/test_sampling.py", "unit/test_model.py"
 SIMULATION, IMAGE, PRIOR = "unit/test_simulation.py", "unit/test_image_model.py", "unit/test_prior.py"
+NOISE_WIDTH, PSF = "unit/test_noise_width.py", "unit/test_psf.py"
 LESIONS, CHECKS, RECONSTRUCTION = "unit/test_lesions.py", "unit/test_checks.py", "product/test_reconstruction.py"
 
 CHANGES = [  # file of the package, text, in its place, tests
     # the measurement model
-    ("physics/psf.py", "weight)\n    return matrix", "weight * (place < size))\n    return matrix", "unit/test_psf.py"),
+    ("physics/gaussian.py", "weight)\n    return matrix", "weight * (place < size))\n    return matrix", PSF),
     ("physics/model.py", "= resolution.model_fwhm_mm", "= resolution.model_fwhm_mm[0], 0.0", MODEL),
     ("scanner.py", "return self.fwhm_transaxial_mm * self.kernel_scale,", "return self.fwhm_transaxial_mm,", MODEL),
     ("physics/model.py", ", scanner.angular_rebinning\n    return", ", 1\n    return", MODEL),
@@ -43,7 +44,12 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("sampling/standard.py", "counts - model.excess(z)", "counts", IMAGE),
     ("physics/voxels.py", "shares / covered", "shares", IMAGE),
     ("physics/voxels.py", "values, self._rows.T", "0.9 * values, self._rows.T", IMAGE),
-    ("physics/image_noise.py", "6 - 8 * correlation[lag]", "6 - 4 * correlation[lag]", IMAGE),
+    ("physics/noise_width.py", "float(2 * weights @ correlation", "float(weights @ correlation", IMAGE),
+    ("physics/noise_width.py", "along > STRUCTURE_MM", "along > 99", NOISE_WIDTH),
+    ("physics/noise_width.py", "/ (2 * square) if", "/ square if", NOISE_WIDTH),
+    ("resolution.py", "square -= (NOISE_PARTS", "square -= 0 * (NOISE_PARTS", "unit/test_resolution.py"),
+    ("resolution.py", "if stated <= most", "if True", "unit/test_resolution.py"),
+    ("resolution.py", "if width > BOX_FWHM * voxel", "if True", "unit/test_resolution.py"),
     ("physics/image_noise.py", "[body] / np.sqrt(mean[body])", "[body]", IMAGE),
     ("physics/image_noise.py", "body.sum() >= LEAST_VOXELS", "body.sum() > 0", IMAGE),
     ("inputs.py", "image.with_array(image.array.clip(0), ", "image.with_array(image.array, ", RESULTS),

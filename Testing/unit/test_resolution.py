@@ -13,9 +13,10 @@ from geometry import data_dir
 
 from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.errors import InputError
+from PETSuperResLib.inputs import resolution_of_pet
 from PETSuperResLib.physics.protocols import Protocol
 from PETSuperResLib.request import Request
-from PETSuperResLib.resolution import REMAINS, ImageResolution, resolution_of
+from PETSuperResLib.resolution import FILTER_SHARE, REMAINS, ImageResolution, filter_of_noise, resolution_of
 from PETSuperResLib.scanner import Scanner, contradiction, scanner_of
 from PETSuperResLib.widths import FWHM_PER_SIGMA
 
@@ -174,6 +175,113 @@ def test_a_guess_has_more_noise_than_what_it_assumes_and_says_so(stated, told):
     assert more == ("post_filter" not in stated, "psf_modelled" not in stated)
 
 
+NOISE = (7.2, 6.0)  # widths of an image's noise
+PLAIN = {"reconstruction_method": "OSEM"}
+
+
+def test_a_filter_that_nobody_states_is_read_from_the_noise_and_told_as_a_guess():
+    found = resolution_of(MCT, PLAIN, (4.0, 3.0), noise_mm=NOISE)
+    assert found.filter_fwhm_mm == pytest.approx([FILTER_SHARE * width for width in NOISE])
+    assert found.fwhm_mm == pytest.approx(
+        [math.hypot(*parts) for parts in zip(PHYSICAL, found.filter_fwhm_mm, strict=True)]
+    )
+    assert found.noise_fwhm_mm == pytest.approx(FILTER_SHARE * NOISE[0]) and not found.described
+    assert found.words() == "4.3 mm scanner, PSF not modelled, 6.8 x 5.7 mm filter by its noise: 8.1 mm (axial 7.1 mm)"
+    assert "('OSEM') does not say the post-filter (taken as 6.8 x 5.7 mm by the image's noise)" in found.warnings[0]
+    assert found.warnings[0].endswith("Until then intervals are wider.")
+    assert ImageResolution.from_dict(found.to_dict()) == replace(found, warnings=())
+
+
+def test_what_header_or_user_say_of_the_filter_counts_before_the_noise():
+    by_header, by_user = (
+        resolution_of(MCT, CLINIC, noise_mm=NOISE),
+        resolution_of(MCT, PLAIN, post_filter=3.0, noise_mm=NOISE),
+    )
+    assert by_header.filter_fwhm_mm == (5.0, 5.0) and by_user.filter_fwhm_mm == (3.0, 3.0)
+    assert by_header.noise_fwhm_mm == resolution_of(MCT, CLINIC).noise_fwhm_mm and by_user.noise_fwhm_mm == 3.0
+    stated = resolution_of(MCT, PLAIN, fwhm=7.0, noise_mm=NOISE)
+    assert stated.fwhm_mm[0] == 7.0 and stated.filter_fwhm_mm == resolution_of(MCT, PLAIN, fwhm=7.0).filter_fwhm_mm
+
+
+def test_noise_that_the_psf_correlates_is_no_filter():
+    """And where it is not known whether it does, as little is sharpened as either asks for."""
+    voxels = (2.0, 2.0)
+    plain, psf, unknown = (filter_of_noise(PHYSICAL, NOISE, voxels, modelled) for modelled in (False, True, None))
+    assert psf == pytest.approx(
+        [math.sqrt((FILTER_SHARE * n) ** 2 - own**2) for n, own in zip(NOISE, PHYSICAL, strict=True)]
+    )
+    widths = [math.hypot(part * own, post) for part, own, post in zip(REMAINS["PSF"], PHYSICAL, psf, strict=True)]
+    as_plain = [math.hypot(own, post) for own, post in zip(PHYSICAL, unknown, strict=True)]
+    assert as_plain[0] == pytest.approx(widths[0]) and as_plain[0] < math.hypot(PHYSICAL[0], plain[0])
+    assert as_plain[1] == PHYSICAL[1] > widths[1]  # without the PSF an image is no sharper than its scanner
+    assert filter_of_noise(PHYSICAL, (4.4, 4.4), voxels, True) == (0.0, 0.0)  # that of the PSF alone
+    assert filter_of_noise(PHYSICAL, (2.0, 2.0), (4.0, 3.0), False) == (0.0, 0.0)  # less than the voxels' own extent
+
+
+@pytest.mark.parametrize(
+    ("header", "stated", "width", "told"),
+    [
+        (CLINIC, {}, 7.0, ""),  # by the PSF of 4.33 mm and the filter of 5 mm
+        (
+            CLINIC,
+            {},
+            9.5,
+            "noise has a width of 9.5 mm, where a scanner of 4.3 mm, the PSF modelled and a filter of 5 mm",
+        ),
+        (CLINIC, {}, 9.5, "would give it 7.0 mm: the image may be less sharp, as if it had been smoothed or resampled"),
+        (CLINIC, {}, 5.0, "the image may be sharper. Check them, as they decide how much is sharpened."),
+        (PLAIN, {"post_filter": 0.0}, 3.0, ""),  # less than the differences show
+        (PLAIN, {"post_filter": 0.0}, 7.0, "no filter and voxels of 4 mm would give it 4.0 mm: the image may be less"),
+        (PLAIN, {"fwhm": 6.6}, 5.3, ""),
+        (
+            PLAIN,
+            {"fwhm": 5.2},
+            5.3,
+            "where the stated FWHM of 5.2 mm would give it 4.0 mm: the image may be less sharp",
+        ),
+        (PLAIN, {"fwhm": 7.9}, 5.3, ""),  # no more than this noise bears out is taken
+        (PLAIN, {}, 12.0, ""),  # it is what the filter is read from
+        ({"reconstruction_method": "QCFX"}, {}, 12.0, ""),
+        ({}, {"fwhm": 7.9}, 4.0, ""),  # nothing is known of the PSF
+        (CLINIC, {}, None, ""),
+    ],
+)
+def test_noise_that_contradicts_scanner_and_filter_is_told(header, stated, width, told):
+    """As that of an image that a workstation smoothed, or of a filter that is stated wrong."""
+    noise = None if width is None else (width, 4.0)
+    warnings = [
+        w for w in resolution_of(MCT, header, (4.0, 3.0), **stated, noise_mm=noise).warnings if "noise has" in w
+    ]
+    assert bool(warnings) == bool(told) and (not told or told in warnings[0])
+
+
+def test_a_stated_fwhm_counts_as_far_as_the_noise_bears_it_out():
+    """A filter correlates the noise by its own width at least, so that scanner and noise bound the image's FWHM."""
+    most = math.hypot(4.33, 1.1 * FILTER_SHARE * 5.3)
+    held = resolution_of(MCT, PLAIN, (4.0, 3.0), fwhm=7.9, noise_mm=(5.3, 5.0))
+    assert held.fwhm_mm[0] == pytest.approx(most) and held.stated
+    assert held.warnings == (
+        "The stated FWHM of 7.9 mm is more than the image's noise bears out, which is as narrow as behind a filter of "
+        "5.0 mm: 7.0 mm is taken, what a scanner of 4.3 mm and 1.1 times that filter give. If the scanner's own FWHM "
+        "is another, state that.",
+    )
+    own = resolution_of(Scanner.get(MCT, fwhm_transaxial_mm=5.8), PLAIN, (4.0, 3.0), fwhm=7.9, noise_mm=(5.3, 5.0))
+    assert own.fwhm_mm[0] == 7.9 and not own.warnings
+    seen = 5.3, 5.0
+    for scanner, header, noise in ((MCT, PLAIN, None), (MCT, CLINIC, seen), (MCT, {}, seen), (None, {}, seen)):
+        assert resolution_of(scanner, header, (4.0, 3.0), fwhm=7.9, noise_mm=noise).fwhm_mm[0] == 7.9
+
+
+def test_the_width_of_the_noise_serves_where_the_fwhm_alone_is_stated():
+    assert resolution_of(None, {}, fwhm=7.0, noise_mm=(6.0, 4.0)).noise_fwhm_mm == pytest.approx(FILTER_SHARE * 6.0)
+
+
+def test_a_report_of_a_version_that_did_not_measure_the_noise_is_read():
+    told = resolution_of(MCT, CLINIC).to_dict()
+    del told["noise_mm"]
+    assert ImageResolution.from_dict(told).noise_mm is None
+
+
 def test_a_stated_fwhm_needs_no_scanner():
     assert resolution_of(None, {}, fwhm=5.5).fwhm_mm == (5.5, 5.5)
     with pytest.raises(InputError, match="name the scanner, or state the image's FWHM"):
@@ -293,3 +401,5 @@ def test_the_header_of_a_real_series():
     found = resolution_of(scanner, pet.metadata, (pet.spacing[0], pet.spacing[2]))
     assert scanner.name == "GE Discovery ST" and found.origins == {"psf_modelled": "header", "filter": "assumed"}
     assert not found.psf_modelled and "('OSEM') does not say the post-filter" in found.warnings[0]
+    read = resolution_of_pet(read_series(data_dir("sts_dicom") / "STS_001", modality="PT"))[1]
+    assert read.origins["filter"] == "noise" and read.filter_fwhm_mm == pytest.approx((6.4, 3.6), abs=0.5)

@@ -8,10 +8,13 @@ import qt
 from slicer.i18n import tr as _
 
 from PETSuperResLib.errors import PETSuperResError
+from PETSuperResLib.grid import axial
+from PETSuperResLib.physics.noise_width import noise_widths
 from PETSuperResLib.prior.card import card
 from PETSuperResLib.resolution import resolution_of
 from PETSuperResLib.scanner import Scanner
 from PETSuperResSlicer.mrml.inputs import guess_preset, header_of, place_region
+from PETSuperResSlicer.mrml.volumes import voxels_of_node
 from PETSuperResSlicer.panel.parameters import device_labels, fill_physics, resolution_options, scanner_of
 from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.panel.widgets import ERROR, style
@@ -27,7 +30,8 @@ class SettingsPanel:
         self._devices: list[tuple[str, str]] = []  # as they are listed: (value, text)
         self._tag: Any = None  # of the binding
         self._pet: Any = None  # the PET whose scanner was looked up last
-        self._header: tuple[Any, dict[str, Any]] = (None, {})  # a PET and what its header says
+        # a PET, what its header says, and the widths of its noise
+        self._header: tuple[Any, dict[str, Any], tuple[float, float] | None] = (None, {}, None)
         self._prior: str | None = None  # the prior whose card is shown
         self._waiting = False  # for the worker's answer
         ui.resetPhysicsButton.connect("clicked(bool)", self.on_reset_physics)
@@ -102,7 +106,7 @@ class SettingsPanel:
         params, ui = self.params, self.ui
         ui.postFilterSpinBox.enabled = params.fwhm == 0
         if params.pet is not self._header[0]:
-            self._header = (params.pet, header_of(params.pet))
+            self._header = (params.pet, header_of(params.pet), _noise_widths(params.pet))
         scanner = scanner_of(params)
         if params.pet is None or (scanner is None and params.fwhm == 0):
             ui.resolutionLabel.setText("")
@@ -111,7 +115,8 @@ class SettingsPanel:
         voxel = (spacing[0], spacing[2])
         try:
             chosen = None if scanner is None else Scanner.get(scanner)
-            found = resolution_of(chosen, self._header[1], voxel, **resolution_options(params))
+            _pet, header, noise_mm = self._header
+            found = resolution_of(chosen, header, voxel, **resolution_options(params), noise_mm=noise_mm)
         except PETSuperResError as error:
             ui.resolutionLabel.setText(str(error))
             ui.resolutionLabel.setStyleSheet(style(ERROR, ui.resolutionLabel, bold=True))
@@ -143,3 +148,13 @@ class SettingsPanel:
         )
         if self.params is not None:
             self._show_device()
+
+
+def _noise_widths(pet: Any) -> tuple[float, float] | None:
+    """The widths of a PET node's noise; None without a node, or one of which no image could be reconstructed."""
+    if pet is None:
+        return None
+    try:
+        return noise_widths(axial(voxels_of_node(pet).volume()))
+    except PETSuperResError:
+        return None

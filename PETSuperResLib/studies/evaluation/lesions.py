@@ -204,13 +204,21 @@ def is_lesion(row: Row) -> bool:
 def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
     """The calibration by lesions of known uptake; a stratum of too few has those of the smaller one, too.
 
-    Where scanner, PSF and filter are known; the others tell how much wider an interval must be when one is not.
+    Where scanner, PSF and filter are known; the others tell how much wider an interval must be when one is not. The
+    range of FWHM and noise is that of both.
     """
     strata: list[Stratum] = []
     domain: dict[str, dict[str, tuple[float, float]]] = {}
     for kind in dict.fromkeys(row["input"] for row in rows):
-        of_kind = [row for row in rows if row["input"] == kind and row["described"]]
+        of_kind = [row for row in rows if row["input"] == kind]
         domain[kind] = {name: _range(row[name] for row in of_kind) for name in FIGURES}
+        of_kind = [row for row in of_kind if row["described"]]
+        if not of_kind:
+            raise InputError(
+                "No header of these protocols says scanner, PSF and filter, by which intervals are calibrated: name "
+                "another protocol besides.",
+                "protocols",
+            )
         for first, last in zip(STRATA_ML[:-1], STRATA_ML[1:], strict=True):
             mine = [row for row in of_kind if first <= row["volume_ml"] < last]
             if _lesions(mine) < LEAST_LESIONS and strata and strata[-1].input == kind:
@@ -222,10 +230,16 @@ def calibrated(rows: Sequence[Row], made: dict[str, Any]) -> Calibration:
 
 
 def _guessed(rows: Sequence[Row], known: Calibration) -> dict[str, dict[str, float]]:
-    """By input and measure, the factor of the ``known`` intervals that holds as many of the ``rows``, never below 1."""
-    kinds = dict.fromkeys(row["input"] for row in rows)
-    of_kind = {kind: [row for row in rows if row["input"] == kind] for kind in kinds}
-    return {kind: {name: _factor(mine, name, known) for name in measures_of(kind)} for kind, mine in of_kind.items()}
+    """By input and measure, the factor of the ``known`` intervals that holds as many of the ``rows``, never below 1.
+
+    By whichever asks for more: images whose own headers leave something open, or those as if theirs named the scanner
+    alone.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for kind in dict.fromkeys(row["input"] for row in rows):
+        sorts = [[row for row in rows if row["input"] == kind and row["header"] is header] for header in (True, False)]
+        found[kind] = {name: max(_factor(mine, name, known) for mine in sorts) for name in measures_of(kind)}
+    return found
 
 
 def _factor(rows: Sequence[Row], name: str, known: Calibration) -> float:

@@ -14,11 +14,12 @@ from torch import Tensor
 from ...device import pick_device
 from ...errors import InputError
 from ...grid import image_grid
+from ...inputs import resolution_of_pet
 from ...physics.model import ForwardModel
 from ...physics.simulation import Simulation
 from ...prior import Prior
 from ...progress import Callback
-from ...resolution import ImageResolution, resolution_of
+from ...resolution import ImageResolution
 from ...scanner import Scanner, scanner_of
 from ...volume import Volume
 from ..subjects import Subject
@@ -69,7 +70,7 @@ class MethodCase:
         """Of the image, from its header and what is stated."""
         image = self.simulation.lr
         stated = (self.stated.get(name) for name in ("fwhm", "post_filter", "psf_modelled"))
-        return resolution_of(self.scanner, image.metadata, (image.spacing[0], image.spacing[2]), *stated)
+        return resolution_of_pet(image, self.scanner, *stated)[1]
 
     def model(self) -> tuple[ForwardModel, Tensor]:
         """The measurement's model on the SR grid, and the counts ``(S, views, bins)`` on its device."""
