@@ -344,29 +344,28 @@ def _with_filter_of_fwhm(resolution: ImageResolution) -> ImageResolution:
 
 
 def _held_to_noise(resolution: ImageResolution) -> tuple[ImageResolution, list[str]]:
-    """With a stated FWHM no wider than the image's noise bears out, and what to tell of it.
+    """With a FWHM or filter that the user states no wider than the noise bears out, and what to tell of it.
 
     Without the PSF in the reconstruction: a filter correlates the noise at least by its own width, so scanner and noise
     bound the FWHM. With the PSF, how much of it is left of the image's width depends on the iterations.
     """
-    stated, noise, scanner = resolution.stated_mm, resolution.noise_mm, resolution.scanner_fwhm_mm
-    if (
-        stated is None
-        or noise is None
-        or scanner is None
-        or resolution.psf_modelled
-        or resolution._guessed("psf_modelled")
-    ):
+    noise, scanner, origins = resolution.noise_mm, resolution.scanner_fwhm_mm, resolution.origins or {}
+    if noise is None or scanner is None or resolution.psf_modelled or resolution._guessed("psf_modelled"):
         return resolution, []
-    post = FILTER_SHARE * max(noise[0], _least_noise(resolution))
-    most = math.hypot(scanner[0], HELD * post)
-    if stated <= most:
-        return resolution, []
-    return replace(resolution, stated_mm=most), [
-        f"The stated FWHM of {stated:.3g} mm is more than the image's noise bears out, which is as narrow as behind a "
-        f"filter of {_mm(post)} mm: {_mm(most)} mm is taken, what a scanner of {_mm(scanner[0])} mm and {HELD:g} times "
-        "that filter give. If the scanner's own FWHM is another, state that."
-    ]
+    shown = FILTER_SHARE * max(noise[0], _least_noise(resolution))
+    most, post, stated = HELD * shown, resolution.filter_fwhm_mm, resolution.stated_mm
+    widest = math.hypot(scanner[0], most)
+    bears = f"more than the image's noise bears out, which is as narrow as behind a filter of {_mm(shown)} mm"
+    if stated is not None and stated > widest:
+        return replace(resolution, stated_mm=widest), [
+            f"The stated FWHM of {stated:.3g} mm is {bears}: {_mm(widest)} mm is taken, what a scanner of "
+            f"{_mm(scanner[0])} mm and {HELD:g} times that filter give. If the scanner's own FWHM is another, state "
+            "that."
+        ]
+    if stated is None and origins.get("filter") == "stated" and post[0] > most:
+        told = f"The stated filter of {post[0]:.3g} mm is {bears}: {_mm(most)} mm is taken, {HELD:g} times that."
+        return replace(resolution, filter_fwhm_mm=(most, min(post[1], most))), [told]
+    return resolution, []
 
 
 def _filter_of_fwhm(resolution: ImageResolution) -> float:

@@ -240,6 +240,7 @@ def test_noise_that_the_psf_correlates_is_no_filter():
             "where the stated FWHM of 5.2 mm would give it 4.0 mm: the image may be less sharp",
         ),
         (PLAIN, {"fwhm": 7.9}, 5.3, ""),  # no more than this noise bears out is taken
+        (PLAIN | {"convolution_kernel": "XYZ Gauss5.00"}, {}, 3.0, "would give it 5.3 mm: the image may be sharper."),
         (PLAIN, {}, 12.0, ""),  # it is what the filter is read from
         ({"reconstruction_method": "QCFX"}, {}, 12.0, ""),
         ({}, {"fwhm": 7.9}, 4.0, ""),  # nothing is known of the PSF
@@ -265,6 +266,14 @@ def test_a_stated_fwhm_counts_as_far_as_the_noise_bears_it_out():
         "5.0 mm: 7.0 mm is taken, what a scanner of 4.3 mm and 1.1 times that filter give. If the scanner's own FWHM "
         "is another, state that.",
     )
+    by_filter = resolution_of(MCT, PLAIN, (4.0, 3.0), post_filter=6.6, noise_mm=(5.3, 5.0))
+    assert by_filter.fwhm_mm[0] == pytest.approx(most)  # however it is stated
+    assert by_filter.warnings == (
+        "The stated filter of 6.6 mm is more than the image's noise bears out, which is as narrow as behind a filter "
+        "of 5.0 mm: 5.5 mm is taken, 1.1 times that.",
+    )
+    header = PLAIN | {"convolution_kernel": "XYZ Gauss6.60"}  # the vendor's own word
+    assert resolution_of(MCT, header, (4.0, 3.0), noise_mm=(5.0, 5.0)).filter_fwhm_mm == (6.6, 6.6)
     own = resolution_of(Scanner.get(MCT, fwhm_transaxial_mm=5.8), PLAIN, (4.0, 3.0), fwhm=7.9, noise_mm=(5.3, 5.0))
     assert own.fwhm_mm[0] == 7.9 and not own.warnings
     seen = 5.3, 5.0
