@@ -101,11 +101,19 @@ def request_options(*names: str, shared: bool = False) -> Callable[[Any], Any]:
     return add
 
 
-class Number(click.FloatRange):
-    """A number within limits, in a ``unit`` that messages name, with a decimal point."""
+class Decimal(click.types.FloatParamType):
+    """A number with a decimal point, whose limits are known elsewhere."""
 
-    def __init__(self, low: float | None = None, high: float | None = None, unit: str = ""):
-        super().__init__(low, high)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        return decimal(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number with a decimal point, within limits and in a ``unit`` that messages name; ``above``: the lower limit
+    itself is not allowed."""
+
+    def __init__(self, low: float | None = None, high: float | None = None, unit: str = "", above: bool = False):
+        super().__init__(low, high, min_open=above)
         self.unit = unit
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -114,16 +122,23 @@ class Number(click.FloatRange):
             return super().convert(number, param, ctx)
         except click.BadParameter:
             unit = f" {self.unit}" if self.unit else ""
-            limits = f"{self.min or 0:g}{unit} or more" if self.max is None else f"{self.min:g} to {self.max:g}{unit}"
+            low, high = self.min or 0, math.inf if self.max is None else self.max
+            if self.min_open:
+                self.fail(f"{number:g}{unit} is not above {low:g} and at most {high:g}{unit}.", param, ctx)
+            limits = f"{low:g}{unit} or more" if math.isinf(high) else f"{low:g} to {high:g}{unit}"
             self.fail(f"{number:g}{unit} is not within {limits}.", param, ctx)
 
 
 def decimal(value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-    """A number as click reads it; one with a comma is told of the decimal point."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d*,\d+", value.strip()):
-        raise click.BadParameter(
-            f"'{value}' is no number: write {value.strip().replace(',', '.')}, with a decimal point.", ctx, param
-        )
+    """A number as click reads it; one with a comma is told of the decimal point.
+
+    A comma before three digits may separate thousands: both numbers that may be meant are told.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(r"[+-]?\d*,\d+", text):
+        thousands = f", or {text.replace(',', '')}" if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text) else ""
+        told = f"'{value}' is no number: write {text.replace(',', '.')}, with a decimal point{thousands}."
+        raise click.BadParameter(told, ctx, param)
     number: float = click.FLOAT.convert(value, param, ctx)
     return number
 

@@ -10,6 +10,7 @@ import click
 
 from .common import (
     Bar,
+    Number,
     VariadicCommand,
     command_line,
     level_option,
@@ -51,7 +52,7 @@ def demo(out: str) -> None:
     help="How the CT guides, instead of the configuration's; none: not at all.",
 )
 @click.option("--cache", metavar="DIR", help="Keep the slices here, for the next run and for several processes.")
-@click.option("--limit-minutes", type=click.FloatRange(0.1), help="Anneal to the end within this time.")
+@click.option("--limit-minutes", type=Number(0.1), help="Anneal to the end within this time.")
 @click.option("--seed", type=click.IntRange(0), help="Instead of the configuration's.")
 @request_options("device")
 @click.option("--out", required=True, metavar="DIR", help="The run; a stopped run in it is continued.")
@@ -116,7 +117,7 @@ def train(out: str, config: str, conditioning: str | None, seed: int | None, **g
 @slices_option
 @request_options("prior")
 @click.option("--cache", metavar="DIR", help="Keeps what methods learnt; default: $PETSUPERRES_CACHE or OUT/trained.")
-@click.option("--fit-minutes", type=click.FloatRange(0.1), help="Train each method that learns within this time.")
+@click.option("--fit-minutes", type=Number(0.1), help="Train each method that learns within this time.")
 @click.option("--quick", is_flag=True, help="A trial run: few patients, slices and training images, short training.")
 @request_options("seed", "device")
 @click.option(

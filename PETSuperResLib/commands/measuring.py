@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import MTV, change_table, instead, lesion_headings, recovered_table, request_options, table, with_option
+from .common import (
+    MTV,
+    Decimal,
+    change_table,
+    instead,
+    lesion_headings,
+    recovered_table,
+    request_options,
+    table,
+    with_option,
+)
 
 if TYPE_CHECKING:
     from ..lesions.measures import Lesion
@@ -21,16 +31,16 @@ LIKE_PERCENT = 20.0  # a threshold from which a number was probably meant as a p
 
 @click.command(short_help="Body-weight SUV of a DICOM PET series.")
 @click.argument("dicom_dir")
-@click.option("--weight", "weight_kg", type=float, metavar="KG", help="Instead of the header's patient weight.")
+@click.option("--weight", "weight_kg", type=Decimal(), metavar="KG", help="Instead of the header's patient weight.")
 @click.option(
     *("--dose", "dose_bq"),
-    type=float,
+    type=Decimal(),
     metavar="MBQ",
     callback=lambda context, option, mbq: None if mbq is None else 1e6 * mbq,
     help="Instead of the header's injected activity.",
 )
 @click.option("--injection-time", metavar="TIME", help="Instead of the header's: 2025-01-31T10:00:00 or 10:00:00.")
-@click.option("--half-life", "half_life_s", type=float, metavar="S", help="Instead of the header's, in seconds.")
+@click.option("--half-life", "half_life_s", type=Decimal(), metavar="S", help="Instead of the header's, in seconds.")
 @request_options("series")
 @click.option("--out", required=True, metavar="FILE", help="NIfTI, NRRD or MHA to write.")
 def suv(dicom_dir: str, out: str, **stated: Any) -> None:

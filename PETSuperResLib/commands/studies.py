@@ -11,6 +11,7 @@ import click
 
 from .common import (
     Bar,
+    Number,
     VariadicCommand,
     command_line,
     level_option,
@@ -94,7 +95,7 @@ def _on_patients(run: Callable[..., Path]) -> Callable[..., None]:
     "--ratio",
     default=4.0,
     show_default=True,
-    type=click.FloatRange(1, 100, min_open=True),
+    type=Number(1, 100, above=True),
     help="Activity of the spheres over the background's: 4 in NEMA NU 2; EARL's limits are for about 10.",
 )
 @request_options("prior", "device")

@@ -761,6 +761,35 @@ def test_a_number_beyond_its_limits_is_refused_as_in_python(case, capsys, words,
     assert run(["reconstruct", "--help"]) == 0 and "1.0<=x<=18.0" in capsys.readouterr().out
 
 
+def numbers(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(words of the command, option) of every option that takes a number with decimals."""
+    for name, one in getattr(command, "commands", {}).items():
+        yield from numbers(one, (*path, name))
+    for option in command.params:
+        if isinstance(option.type, click.types.FloatParamType):
+            yield path, option.opts[0]
+
+
+@pytest.mark.parametrize(("path", "option"), list(numbers(cli)), ids=lambda v: v if isinstance(v, str) else " ".join(v))
+def test_every_number_with_a_decimal_comma_is_told_of_the_point(capsys, path, option):
+    assert run([*path, option, "70,5"]) == 2
+    assert f"'{option}': '70,5' is no number: write 70.5, with a decimal point. See" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["suv", "--dose", "1,850"], "'1,850' is no number: write 1.850, with a decimal point, or 1850."),
+        (["suv", "--weight", "0,500"], "'0,500' is no number: write 0.500, with a decimal point."),
+        (["suv", "--weight", "heavy"], "'heavy' is not a valid float"),
+        (["study", "nema", "--ratio", "1"], "1 is not above 1 and at most 100."),
+        (["evaluate", "--fit-minutes", "0"], "0 is not within 0.1 or more."),
+    ],
+)
+def test_what_else_is_no_number_or_not_within_limits_is_told(capsys, words, told):
+    assert run(words) == 2 and told in one_line(capsys)
+
+
 @pytest.mark.parametrize("time", ["25:00:00", "12:61:00", "noon", "2460"])
 def test_an_injection_at_an_impossible_time_is_refused_with_the_option(tmp_path, capsys, time):
     """In units that need no injection, too, in which a possible time is told as not used."""
