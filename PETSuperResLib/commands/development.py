@@ -13,6 +13,7 @@ from .common import (
     Number,
     VariadicCommand,
     command_line,
+    instead,
     level_option,
     limit_option,
     protocols_option,
@@ -139,9 +140,10 @@ def evaluate(out: str, **given: Any) -> None:
         from ..studies.evaluation.evaluate import FILES
 
         folder = check_folder(out, FILES)
+        before = (folder / "summary.md").exists()  # tables without it are of a stopped run, which is continued
         run(out=folder, progress=bar, command=command_line(), **given)
     if os.environ.get("RANK", "0") == "0":
-        click.echo(f"Wrote report.html, summary.md, metrics.csv and lesions.csv to {folder}.")
+        click.echo(f"Wrote report.html, summary.md, metrics.csv and lesions.csv to {folder}{instead(before)}.")
 
 
 @click.command(short_help="Time projector, network and a whole run.")
@@ -150,10 +152,14 @@ def evaluate(out: str, **given: Any) -> None:
 @click.option("--out", metavar="DIR", help="Also write the figures here, as benchmark.json.")
 def benchmark(quick: bool, device: str, out: str | None) -> None:
     """Time projector, network and a whole run on this machine, beside their peers."""
+    from ..studies.benchmarks.benchmark import FILE
     from ..studies.benchmarks.benchmark import benchmark as run
 
+    before = out is not None and Path(out, FILE).exists()
     with Bar() as bar:
         run(out, quick, progress=bar, show=bar.echo, device=device)
+    if out is not None:
+        click.echo(f"Wrote {Path(out, FILE)}{instead(before)}.")
 
 
 @click.command(short_help="Take jobs as JSON lines on standard input.")

@@ -14,6 +14,7 @@ from .common import (
     Number,
     VariadicCommand,
     command_line,
+    instead,
     level_option,
     limit_option,
     protocols_option,
@@ -37,8 +38,8 @@ def study() -> None:
 _out = click.option("--out", required=True, metavar="DIR", help="Where tables and pictures go.")
 
 
-def _folder(out: str, study: str, room: str = "evaluation") -> Path:
-    """The folder of a study, checked for its table, picture and document."""
+def _place(out: str, study: str, room: str = "evaluation") -> tuple[Path, str]:
+    """The folder of a study, checked for its table, picture and document, and :func:`instead` of those there."""
     from importlib import import_module
 
     from ..outputs import begins, check_folder, marked
@@ -50,7 +51,8 @@ def _folder(out: str, study: str, room: str = "evaluation") -> Path:
     own = {f"{study}.png": marked(MADE_BY), f"{study}.md": marked(*MADE)}
     own[f"{study}.json"] = marked(f"petsuperres study {study}")
     own |= {f"{name}.csv": begins(columns) for name, columns in tables.items()}
-    return check_folder(out, own)
+    folder = check_folder(out, own)
+    return folder, instead(any((folder / name).exists() for name in own))
 
 
 def _on_patients(run: Callable[..., Path]) -> Callable[..., None]:
@@ -62,12 +64,12 @@ def _on_patients(run: Callable[..., Path]) -> Callable[..., None]:
 
         from ..studies.subjects import Cohort
 
-        folder, of_cohort = _folder(out, run.__name__), {f.name for f in fields(Cohort)}
+        (folder, earlier), of_cohort = _place(out, run.__name__), {f.name for f in fields(Cohort)}
         own = {name: value for name, value in chosen.items() if name not in of_cohort}
         cohort = Cohort(**{name: value for name, value in chosen.items() if name in of_cohort})
         with Bar() as bar:
             path = run(cohort, folder, bar, **own)
-        click.echo(f"Wrote {path}.")
+        click.echo(f"Wrote {path}{earlier}.")
 
     options = (
         click.option("--data", required=True, metavar="DIR", help="Folder of case folders."),
@@ -104,10 +106,10 @@ def nema(out: str, methods: tuple[str, ...], **chosen: Any) -> None:
     """Scan the NEMA image-quality phantom by simulation: nema.csv, nema.md, nema.png."""
     from ..studies.evaluation.nema import NEMA_METHODS, nema_study
 
-    folder, methods = _folder(out, "nema"), methods or NEMA_METHODS[chosen["input"]]
+    (folder, earlier), methods = _place(out, "nema"), methods or NEMA_METHODS[chosen["input"]]
     with Bar() as bar:
         path = nema_study(folder, methods, progress=bar, command=command_line(), **chosen)
-    click.echo(f"Wrote {path}, nema.md and nema.png.")
+    click.echo(f"Wrote {path}, nema.md and nema.png{earlier}.")
 
 
 @study.command(cls=VariadicCommand, short_help="A real scan of a phantom with hot spheres.")
@@ -120,10 +122,10 @@ def phantom(out: str, **chosen: Any) -> None:
     """Restore a real scan of spheres of one activity: phantom.csv, phantom.md (with the bars), phantom.png."""
     from ..studies.evaluation.phantom import phantom_study
 
-    folder = _folder(out, "phantom")
+    folder, earlier = _place(out, "phantom")
     with Bar() as bar:
         path = phantom_study(folder, progress=bar, command=command_line(), **chosen)
-    click.echo(f"Wrote {path}, phantom.csv and phantom.png.")
+    click.echo(f"Wrote {path}, phantom.csv and phantom.png{earlier}.")
 
 
 @study.command("protocols", cls=VariadicCommand, short_help="Resolution and noise of the clinical protocols' images.")
@@ -134,13 +136,13 @@ def protocols(out: str, **chosen: Any) -> None:
     """Measure the images of simulate --protocol in a warm body: protocols.csv, protocols.md, protocols.png."""
     from ..studies.evaluation.protocols import protocols_study
 
-    folder = _folder(out, "protocols")
+    folder, earlier = _place(out, "protocols")
     with Bar() as bar:
         rows = protocols_study(folder, progress=bar, command=command_line(), **chosen)
     headings = {"protocol": "protocol", "updates": "updates", "filter_mm": "filter mm", "noise_percent": "noise %"}
     headings |= {"fwhm_faint_mm": "FWHM faint mm", "fwhm_hot_mm": "hot mm", "axial_hot_mm": "hot, axial mm"}
     click.echo(table(rows, headings))
-    click.echo(f"Wrote {folder / 'protocols.csv'}, protocols.md and protocols.png.")
+    click.echo(f"Wrote {folder / 'protocols.csv'}, protocols.md and protocols.png{earlier}.")
 
 
 @study.command(short_help="Wrong FWHM, wrong counts, no CT, another patient's CT.")
@@ -193,14 +195,14 @@ def bias_noise(out: str, **chosen: Any) -> None:
     """Scan one torso again and again, each method along its parameter: bias_noise.csv, bias_noise.png."""
     from ..studies.evaluation.bias_noise import bias_noise_study
 
-    folder = _folder(out, "bias_noise")
+    folder, earlier = _place(out, "bias_noise")
     with Bar() as bar:
         rows = bias_noise_study(folder, progress=bar, **chosen)
     headings = {"method": "method", "at": "at", "lesion_bias_percent": "lesion bias %"}
     headings |= {"lesion_bias_error_percent": "+-", "body_rms_bias_percent": "body RMS bias %"}
     headings["noise_percent"] = "noise %"
     click.echo(table([row | {"at": f"{row['value']:g} {row['parameter']}"} for row in rows], headings))
-    click.echo(f"Wrote {folder / 'bias_noise.csv'} and bias_noise.png.")
+    click.echo(f"Wrote {folder / 'bias_noise.csv'} and bias_noise.png{earlier}.")
 
 
 def _on_lesions(run: Callable[..., Path]) -> Callable[..., None]:
@@ -208,10 +210,10 @@ def _on_lesions(run: Callable[..., Path]) -> Callable[..., None]:
 
     @wraps(run)
     def command(out: str, **chosen: Any) -> None:
-        folder = _folder(out, run.__name__)
+        folder, earlier = _place(out, run.__name__)
         with Bar() as bar:
             path = run(folder, progress=bar, command=command_line(), **chosen)
-        click.echo(f"Wrote {path}.")
+        click.echo(f"Wrote {path}{earlier}.")
 
     options = (
         click.option("--data", required=True, metavar="DIR", help="Folder of case folders with a split."),
@@ -274,7 +276,7 @@ def scaling(axes: tuple[str, ...], repeats: int, quality: str, device: str, out:
 
     where = str(pick_device(device))
     loads = [replace(load, quality=quality, device=where) for load in (*LOADS, WHOLE_BODY) if load.axis in axes]
-    folder = _folder(out, "scaling", room="benchmarks")
+    folder, earlier = _place(out, "scaling", room="benchmarks")
     with Bar() as bar:
         rows = scaling(folder, loads, repeats, bar)
     figures = ("seconds", "cpu_seconds", "cases_per_hour")
@@ -284,3 +286,4 @@ def scaling(axes: tuple[str, ...], repeats: int, quality: str, device: str, out:
     if any(row["gpu_peak_mb"] is not None for row in rows):
         headings["gpu_peak_mb"] = "GPU peak MiB"
     click.echo(table(rounded, headings))
+    click.echo(f"Wrote {folder / 'scaling.csv'} and scaling.png{earlier}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,53 @@ def test_a_file_is_replaced_by_the_command_that_made_it_and_by_no_other(folder, 
     capsys.readouterr()
     assert run(words) == 2
     assert "no earlier result" in told(capsys) and path.read_bytes() == mine
+
+
+MADE = "PETSuperRes. Research use only."  # in the documents of studies and evaluations
+STUDIES = {  # a command: where its work is done
+    "nema": "evaluation.nema.nema_study",
+    "phantom --pet p --ct c --spheres s --scanner s": "evaluation.phantom.phantom_study",
+    "protocols": "evaluation.protocols.protocols_study",
+    "robustness --data d": "evaluation.robustness.robustness_study",
+    "spread --data d": "evaluation.spread.spread_study",
+    "quality-vs-time --data d": "evaluation.quality_vs_time.quality_vs_time",
+    "bias-noise": "evaluation.bias_noise.bias_noise_study",
+    "lesions --data d": "evaluation.lesions.lesions_study",
+    "changes --data d": "evaluation.changes.changes_study",
+    "scaling": "benchmarks.scaling.scaling",
+}
+LONG = {
+    **{f"study {words}": (f"{words.split()[0].replace('-', '_')}.md", MADE) for words in STUDIES},
+    "evaluate --data d": ("summary.md", MADE),
+    "benchmark": ("benchmark.json", '{"machine": {}, "projector": []}'),
+}
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Studies, ``evaluate`` and ``benchmark`` end at once, without results."""
+    for place in (*STUDIES.values(), "benchmarks.benchmark.benchmark"):
+        module, _, name = place.rpartition(".")
+        monkeypatch.setattr(import_module(f"PETSuperResLib.studies.{module}"), name, lambda *_, **__: [])
+    monkeypatch.setattr(import_module("PETSuperResLib.studies.evaluation"), "evaluate", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("command", LONG)
+def test_a_study_says_when_it_has_replaced_an_earlier_result(no_work, tmp_path, capsys, command):
+    name, text = LONG[command]
+    for end in (".", ", in place of an earlier result."):
+        assert run([*command.split(), "--out", str(tmp_path)]) == 0
+        [told] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Wrote ")]
+        assert told.endswith(end) and ("in place" in told) == ("in place" in end)
+        (tmp_path / name).write_text(text)
+
+
+def test_a_stopped_evaluation_that_is_continued_replaces_no_result(no_work, tmp_path, capsys):
+    from PETSuperResLib.studies.evaluation.evaluate import METRIC_COLUMNS
+
+    (tmp_path / "metrics.csv").write_text(",".join(METRIC_COLUMNS) + "\n")
+    assert run(["evaluate", "--data", "d", "--out", str(tmp_path)]) == 0
+    assert "in place of" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", files(Path(), Path()))

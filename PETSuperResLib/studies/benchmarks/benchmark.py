@@ -34,6 +34,7 @@ from .update_speed import UPDATE_COLUMNS, update_speed
 
 GEOMETRIES = (Geometry(128, 64, 90), Geometry(400, 32, 168))
 BATCH, SIZE = 16, 128
+FILE = "benchmark.json"  # of the figures, in the folder that is given
 GPU_BATCH = 64  # also measured on a GPU, which a batch of 16 does not fill
 SHARES = {"limits": 8, "small": 15, "large": 60, "updates": 8, "network": 10, "runs": 30}  # of the time, for the bar
 Show = Callable[[str], None]
@@ -53,7 +54,7 @@ def benchmark(
     they are for. A GPU is compared by the time by the clock, idle before and after.
     """
     folder, chosen = (
-        None if out is None else check_folder(out, {"benchmark.json": marked('"machine"', '"projector"')}),
+        None if out is None else check_folder(out, {FILE: marked('"machine"', '"projector"')}),
         pick_device(device),
     )
     geometries = GEOMETRIES[: 1 if quick else None]
@@ -86,7 +87,7 @@ def benchmark(
     figures["run"] = whole_runs(prior)
     show(as_table("reconstruct, 16 slices of 128 x 128", figures["run"], columns_for(chosen, RUN_COLUMNS)))
     if folder is not None:
-        write_text(folder / "benchmark.json", to_json(figures))
+        write_text(folder / FILE, to_json(figures))
     report("done", 1.0)
     return figures
 
