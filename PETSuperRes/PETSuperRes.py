@@ -78,7 +78,11 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         for name, widget in vars(self.ui).items():
             if "LayoutLabel" in name:
-                widget.setMinimumWidth(LABEL_WIDTH)  # in all sections alike
+                place = widget.parentWidget().layout()
+                if isinstance(place, qt.QGridLayout):
+                    place.setColumnMinimumWidth(0, LABEL_WIDTH)  # in all sections alike
+                else:
+                    widget.setMinimumWidth(LABEL_WIDTH)
                 widget.setAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
         self.logic = PETSuperResLogic()
         from PETSuperResSlicer.panel.followup import FollowUpPanel

@@ -70,7 +70,22 @@ def test_long_texts_do_not_widen_the_panel(panel, host):
         assert panel.parent.minimumSizeHint().width() == before < 500
 
 
-@pytest.mark.parametrize("width", [450, 600])
+def test_all_sections_fit_into_a_narrow_panel_without_cutting_labels(panel, host, result):
+    """Of 400 pixels, a scroll bar included, with the letters that are usual there."""
+    metrics = panel.parent.fontMetrics()
+    for name, widget in vars(panel.ui).items():
+        if hasattr(widget, "collapsed"):
+            widget.collapsed = False
+            host.spin(0.1)
+            assert panel.parent.minimumSizeHint().width() <= 64 * metrics.averageCharWidth(), name
+    host.window.setPanelWidth(300)
+    host.spin(0.1)
+    labels = {name: widget for name, widget in vars(panel.ui).items() if "LayoutLabel" in name and widget.visible}
+    assert len(labels) > 15
+    assert not [name for name, one in labels.items() if one.width < metrics.horizontalAdvance(one.text)]
+
+
+@pytest.mark.parametrize("width", [400, 600])
 @pytest.mark.parametrize("lines", [1, 5])
 def test_texts_have_the_height_of_their_lines_in_a_panel_of_any_width(panel, host, width, lines):
     """Also when Qt has asked for the height of a section at other widths: no line is cut, and no gap is left."""
