@@ -17,6 +17,7 @@ import slicer  # noqa: E402
 import slicer_host  # noqa: E402
 
 FOLDER = _HERE.parents[1] / "Resources" / "Screenshots"
+SHOWN_PERCENT = 55  # of the job, in the picture of it: within a step, not between two
 LIVER_RAS = (76.0, -4.0, -8.0)  # mm, in the phantom
 
 
@@ -45,7 +46,7 @@ def main(folder: Path = FOLDER, quality: str = "standard") -> None:
     host.screenshot(host.window, folder / "start.png")
     panel.ui.petctButton.click()
     panel.ui.applyButton.click()
-    wait(host, lambda: panel.run.preview is not None, 600)
+    wait(host, lambda: panel.run.preview is not None and panel.ui.progressBar.value >= SHOWN_PERCENT, 600)
     host.spin(0.3)
     host.screenshot(host.window, folder / "running.png")
     wait(host, lambda: not panel.run.running, 900)
@@ -154,7 +155,7 @@ def follow_up(host: Any, panel: Any, folder: Path) -> None:
     ui.followUpPlotButton.click()
     ui.followUpCtButton.click()
     ui.followUpTable.cellClicked(0, 2)
-    host.spin(0.5)
+    host.spin(2)  # until the texts have their heights
     host.window.scrollPanelTo(ui.followUpCsvButton)
     host.screenshot(host.window, folder / "followup.png")
 

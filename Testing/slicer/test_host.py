@@ -176,6 +176,37 @@ def test_a_slice_view_shows_the_volume_and_follows_its_voxels(host, tmp_path):
     assert abs(grey("b.png") - before).mean() > 0.01
 
 
+def test_segments_have_the_same_colours_in_every_segmentation(host):
+    def colours() -> list[tuple[float, ...]]:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        node.CreateDefaultDisplayNodes()
+        segments = node.GetSegmentation()
+        return [segments.GetSegment(segments.AddEmptySegment()).GetColor() for _ in range(6)]
+
+    first = colours()
+    assert colours() == first and len(set(first)) == 6
+
+
+def test_the_name_of_a_point_is_read_on_a_bright_image(host, tmp_path):
+    node = slicer.util.addVolumeFromArray(np.ones((6, 30, 40), np.float32))
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.GetDisplayNode().SetWindowLevelMinMax(0, 1)
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    points.CreateDefaultDisplayNodes()
+    points.GetDisplayNode().SetSelectedColor(1, 1, 1)
+    points.AddControlPoint(19.5, 14.5, 3, "lesion")
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, 19.5, 14.5, 3, 1)
+    host.window.show()
+    host.spin(0.05)
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+    seen = image.imread(host.screenshot(view, tmp_path / "a.png"))[..., :3].mean(-1)
+    high, wide = seen.shape
+    beside = seen[high // 2 - 20 : high // 2, wide // 2 + 5 : wide // 2 + 40]
+    assert beside.max() == 1 and beside.min() < 0.3, "white on white, with a dark shadow"
+
+
 def test_views_of_a_module_s_layout_go_with_the_test(host):
     manager, scene = slicer.app.layoutManager(), slicer.mrmlScene
     before = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLAbstractViewNode")}

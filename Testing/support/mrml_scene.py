@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import importlib
 import sys
 import types
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+SEGMENT_COLOURS, GOLDEN = 64, 0.618
 _keep: list[Any] = []  # the scene's logics live as long as the process
 
 
@@ -52,6 +54,7 @@ def _scene(slicer: Any) -> Any:
     application.SetMRMLScene(scene)
     application.GetColorLogic().SetMRMLScene(scene)
     application.GetColorLogic().AddDefaultColorNodes()
+    scene.AddNode(_segment_colours(slicer))
     application.SetSliceLogics(vtk.vtkCollection())
     application.SetViewLogics(vtk.vtkCollection())
     scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
@@ -72,6 +75,20 @@ def _scene(slicer: Any) -> Any:
     slicer.modules = types.SimpleNamespace(**modules, colors=types.SimpleNamespace(logic=slicer.vtkSlicerColorLogic))
     _keep.extend([application, *logics.values()])
     return scene
+
+
+def _segment_colours(slicer: Any) -> Any:
+    """A table in the place of Slicer's for new segments, without which each gets a colour by chance."""
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetName("Segments")
+    node.SetSingletonTag("FileGenericAnatomyColors.txt")
+    node.SetTypeToUser()
+    node.SetNumberOfColors(1 + SEGMENT_COLOURS)
+    node.SetColor(0, "background", 0.0, 0.0, 0.0, 0.0)
+    for number in range(SEGMENT_COLOURS):
+        hue = 0.9 - 0.5 * (number * GOLDEN % 1)  # pink to green, seen over the heat of a PET; neighbours differ
+        node.SetColor(1 + number, f"segment {number + 1}", *colorsys.hsv_to_rgb(hue, 0.75, 0.95), 1.0)
+    return node
 
 
 class _Application:

@@ -57,13 +57,7 @@ class Pointer:
 
 
 def draw(painter: QtGui.QPainter, slice_node: Any) -> None:
-    """Draw the points near a slice with their names, and the sections of models."""
-    for points, index, xy, distance in _points(slice_node):
-        if distance <= NEAR_MM:
-            painter.setPen(QtGui.QColor.fromRgbF(*points.GetDisplayNode().GetSelectedColor()))
-            painter.drawLine(QtCore.QPointF(xy[0] - 4, xy[1]), QtCore.QPointF(xy[0] + 4, xy[1]))
-            painter.drawLine(QtCore.QPointF(xy[0], xy[1] - 4), QtCore.QPointF(xy[0], xy[1] + 4))
-            painter.drawText(QtCore.QPointF(xy[0] + 6, xy[1] - 6), points.GetNthControlPointLabel(index))
+    """Draw the sections of models, and over them the points near a slice with their names."""
     for model in slicer.util.getNodesByClass("vtkMRMLModelNode", slice_node.GetScene()):
         display = model.GetDisplayNode()
         if display is not None and display.GetVisibility() and display.GetVisibility2D() and model.GetPolyData():
@@ -72,6 +66,29 @@ def draw(painter: QtGui.QPainter, slice_node: Any) -> None:
             )
             for line in _section(model.GetPolyData(), slice_node):
                 painter.drawPolyline([QtCore.QPointF(x, y) for x, y in line])
+    for points, index, xy, distance in _points(slice_node):
+        if distance <= NEAR_MM:
+            display = points.GetDisplayNode()
+            painter.setPen(QtGui.QColor.fromRgbF(*display.GetSelectedColor()))
+            painter.drawLine(QtCore.QPointF(xy[0] - 4, xy[1]), QtCore.QPointF(xy[0] + 4, xy[1]))
+            painter.drawLine(QtCore.QPointF(xy[0], xy[1] - 4), QtCore.QPointF(xy[0], xy[1] + 4))
+            _draw_name(painter, QtCore.QPointF(xy[0] + 6, xy[1] - 6), points.GetNthControlPointLabel(index), display)
+
+
+def _draw_name(painter: QtGui.QPainter, place: QtCore.QPointF, name: str, display: Any) -> None:
+    """Draw a point's name as its display says: Slicer's own is bold and has a shadow, to be read on any image."""
+    style, font, shadow = display.GetTextProperty(), painter.font(), [0.0] * 3
+    bold = QtGui.QFont(font)
+    bold.setBold(bool(style.GetBold()))
+    painter.setFont(bold)
+    if style.GetShadow():
+        style.GetShadowColor(shadow)
+        right, up = style.GetShadowOffset()
+        painter.setPen(QtGui.QColor.fromRgbF(*shadow))
+        painter.drawText(place + QtCore.QPointF(right, -up), name)
+    painter.setPen(QtGui.QColor.fromRgbF(*display.GetSelectedColor()))
+    painter.drawText(place, name)
+    painter.setFont(font)
 
 
 def _to_place(scene: Any) -> Any:
