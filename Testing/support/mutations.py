@@ -48,7 +48,7 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("physics/noise_width.py", "along > STRUCTURE_MM", "along > 99", NOISE_WIDTH),
     ("physics/noise_width.py", "/ (2 * square) if", "/ square if", NOISE_WIDTH),
     ("resolution.py", "square -= (NOISE_PARTS", "square -= 0 * (NOISE_PARTS", "unit/test_resolution.py"),
-    ("resolution.py", "if stated <= most", "if True", "unit/test_resolution.py"),
+    ("resolution.py", "and stated > widest", "and False", "unit/test_resolution.py"),
     ("resolution.py", "if width > BOX_FWHM * voxel", "if True", "unit/test_resolution.py"),
     ("physics/image_noise.py", "[body] / np.sqrt(mean[body])", "[body]", IMAGE),
     ("physics/image_noise.py", "body.sum() >= LEAST_VOXELS", "body.sum() > 0", IMAGE),
