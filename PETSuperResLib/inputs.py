@@ -13,13 +13,14 @@ from .checks import check_ct, check_measurement, check_pair, check_whole
 from .errors import InputError
 from .files import file_hashes
 from .grid import axial, axial_order, crop_to_region, image_grid, reordered
+from .image_resolution import ImageResolution
 from .lesions.measures import Lesion, about_threshold, measure_lesions
 from .lesions.read import FRAMES, Segmentation, read_segmentation
 from .lesions.segments import Segment, region_around
 from .physics.noise_width import noise_widths
 from .progress import Callback, Reporter
 from .request import MARGIN_MM, SEGMENTS, Request
-from .resolution import ImageResolution, resolution_of
+from .resolution import resolution_of
 from .results import is_result
 from .scanner import Scanner, contradiction, scanner_of
 from .suv.volumes import check_suv, told

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from .grid import axial, crop_to_region, image_grid
+from .image_resolution import ImageResolution
 from .inputs import noise_of_pet, pet_measurement
 from .lesions.intervals import PET_ALONE, Conditions
 from .lesions.measures import MTV, Lesion, measure_lesions
@@ -22,7 +23,6 @@ from .physics.image_noise import ImageNoise
 from .physics.model import osem
 from .problem import Problem
 from .remeasure import neighbourhoods, supported
-from .resolution import ImageResolution
 from .volume import Volume
 
 UPDATES = 10

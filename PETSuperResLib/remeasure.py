@@ -18,6 +18,7 @@ import torch
 from .dispersion import with_measured_dispersion
 from .errors import InputError
 from .grid import axial
+from .image_resolution import ImageResolution
 from .inputs import pet_measurement
 from .lesions.doubts import with_doubts, with_share
 from .lesions.evidence import with_evidence
@@ -31,7 +32,6 @@ from .physics.image_noise import ImageNoise
 from .physics.measurement import Measurement
 from .problem import Problem
 from .progress import Reporter
-from .resolution import ImageResolution
 from .volume import Volume
 
 HALO_MM = 60.0  # axially around segments, beyond which nothing enters what is recovered of them

@@ -77,9 +77,9 @@ class ImageNoise:
         that: its spikes are hot. ``hot_from_suv`` is the SUV from which voxels counted as hot.
         """
         expected = mean.numpy()
-        rough = second_differences(image.numpy() - expected, self.lag)
+        rough = differences(image.numpy() - expected, SECOND, self.lag)
         body = _inner(expected > BODY_SUV, self.lag)
-        gain = difference_gain(self.fwhm_mm, self.pixel_mm, self.lag)
+        gain = difference_variance(SECOND, self.fwhm_mm, self.pixel_mm, self.lag)
         scaled = rough**2 / (self.variance(np.maximum(expected, BODY_SUV)) * gain**2)
         level = min(hot, _hottest(expected[body]))
         found, above = {"chi_square_body": _mean(scaled[body])}, body & (expected >= level)
@@ -130,8 +130,8 @@ def image_noise(pet: Volume, fwhm_mm: float, exponent: float = 1.0) -> ImageNois
     body = _inner(mean > BODY_SUV, lag)
     ratio, origin = 0.0, "none could be measured"
     if body.sum() >= LEAST_VOXELS:
-        rough = second_differences(pet.array, lag)[body] / np.sqrt(mean[body])
-        gain = difference_gain(fwhm_mm, pixel, lag)
+        rough = differences(pet.array, SECOND, lag)[body] / np.sqrt(mean[body])
+        gain = difference_variance(SECOND, fwhm_mm, pixel, lag)
         ratio, origin = (NORMAL_MAD * float(np.median(np.abs(rough))) / gain) ** 2, "measured in the image"
     return ImageNoise(max(ratio, LEAST_RATIO), fwhm_mm, lag, pixel, exponent, origin)
 
@@ -140,16 +140,6 @@ def hot_suv(pet: Volume) -> float:
     """SUV from which a PET in SUV is hot: above it lies :data:`HOT_SHARE` of its body; infinite without a body."""
     mean = ndimage.uniform_filter(pet.array, 3)
     return _hottest(mean[mean > BODY_SUV])
-
-
-def second_differences(values: np.ndarray, lag: int) -> np.ndarray:
-    """Second differences over ``lag`` voxels along rows and columns of ``(S, J, I)``."""
-    return differences(values, SECOND, lag)
-
-
-def difference_gain(fwhm_mm: float, pixel_mm: float, lag: int) -> float:
-    """Variance of the second difference over ``lag`` pixels of filtered white noise, over the noise's variance."""
-    return difference_variance(SECOND, fwhm_mm, pixel_mm, lag)
 
 
 def _unit_rows(size: int, pixel_mm: float, fwhm_mm: float) -> np.ndarray:

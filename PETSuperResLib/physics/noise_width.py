@@ -24,7 +24,7 @@ SIXTH = (-1.0, 6.0, -15.0, 20.0, -15.0, 6.0, -1.0)
 LAG_MM = 4.0  # of the differences: far enough for noise that a filter correlates, too near for organs
 BODY_SUV = 0.2  # local mean from which a voxel counts as body
 LEAST_VOXELS = 500  # to measure in
-MOST_SLICES = 64  # to measure in: those in the middle of the body
+MOST_VOXELS = 2_000_000  # to measure in, those of the slices in the middle of the body: in half a second
 WIDEST_MM = 16.0  # FWHM of the filter
 STRUCTURE_MM = 10.0  # FWHM across slices from which it is structure that they have in common, and not noise
 
@@ -42,10 +42,12 @@ def noise_widths(pet: Volume) -> tuple[float, float] | None:
     lag = max(1, round(LAG_MM / pixel))
     margin = lag * (len(SIXTH) // 2)
     image = _middle(pet.array, margin)
+    if len(image) < 2 or not np.isfinite(image).all():
+        return None
     mean = ndimage.uniform_filter(image, 3)
     body = np.zeros(image.shape, bool)
     body[:, margin:-margin, margin:-margin] = (mean > BODY_SUV)[:, margin:-margin, margin:-margin]
-    if len(image) == 1 or body.sum() < LEAST_VOXELS or not np.isfinite(image).all():
+    if body.sum() < LEAST_VOXELS:
         return None
     fourth, sixth = (differences(image, order, lag) / np.sqrt(np.maximum(mean, BODY_SUV)) for order in (FOURTH, SIXTH))
     square = _square(fourth[body])
@@ -99,9 +101,10 @@ def _middle(image: np.ndarray, margin: int) -> np.ndarray:
     if not body.any():
         return image[:0]
     (first, last), rows, columns = (_ends(np.any(body, axes)) for axes in ((1, 2), (0, 2), (0, 1)))
-    spare = max(0, last - first - MOST_SLICES) // 2
-    inside = [slice(max(0, low - margin), high + margin) for low, high in (rows, columns)]
-    return image[first + spare : last - spare, inside[0], inside[1]]
+    (top, bottom), (left, right) = ((max(0, low - margin), high + margin) for low, high in (rows, columns))
+    image = image[first:last, top:bottom, left:right]
+    spare = max(0, len(image) - max(2, MOST_VOXELS // image[0].size)) // 2
+    return image[spare : len(image) - spare]
 
 
 def _ends(filled: Any) -> tuple[int, int]:

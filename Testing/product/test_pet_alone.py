@@ -11,11 +11,11 @@ from scipy import ndimage
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.grid import reordered
+from PETSuperResLib.image_resolution import ImageResolution
 from PETSuperResLib.inputs import noise_of_pet, resolution_of_pet
 from PETSuperResLib.lesions.intervals import PET_ALONE, calibration
 from PETSuperResLib.lesions.segments import segments_of
 from PETSuperResLib.pet_alone import lesions_of_pet
-from PETSuperResLib.resolution import ImageResolution
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.widths import FWHM_PER_SIGMA, without_box
 

@@ -114,6 +114,12 @@ def test_a_filter_that_the_header_does_not_name_is_read_from_the_image_and_shown
     known = {"psf_modelled": False}
     assert panel.ui.resolutionLabel.text.startswith(resolution_of_pet(pet, "Siemens Biograph mCT", **known)[1].words())
     assert "mm filter by its noise" in panel.ui.resolutionLabel.text
+    case.pet = mrml.node_from_volume(pet, "activity", slicer.mrmlScene)
+    code = slicer.vtkCodedEntry()
+    code.SetValueSchemeMeaning("Bq/ml", "UCUM", "Becquerels/milliliter")
+    case.pet.SetVoxelValueUnits(code)
+    choose(panel, host, case, "Siemens Biograph mCT")
+    assert "by its noise" not in panel.ui.resolutionLabel.text  # the body is found by its SUV
 
 
 def test_an_image_of_stated_fwhm_needs_no_scanner(panel, host, fake, case):

@@ -16,8 +16,9 @@ from PETSuperResLib.grid import crop_to_region, image_grid
 from PETSuperResLib.inputs import Inputs
 from PETSuperResLib.physics.clinical import post_filter
 from PETSuperResLib.physics.image_model import ImageMeasurement, image_measurement
-from PETSuperResLib.physics.image_noise import HELD, ImageNoise, image_noise, second_differences
+from PETSuperResLib.physics.image_noise import HELD, ImageNoise, image_noise
 from PETSuperResLib.physics.model import osem
+from PETSuperResLib.physics.noise_width import SECOND, differences
 from PETSuperResLib.physics.voxels import VoxelMeans
 from PETSuperResLib.problem import Problem
 from PETSuperResLib.reconstruction import solve
@@ -262,4 +263,4 @@ def test_the_sampler_takes_the_sharper_response_of_hot_regions_off():
 def test_second_differences_vanish_on_planes():
     j, i = np.indices((12, 12))
     plane = np.broadcast_to(3.0 + 2 * j - i + 0.5 * i * j, (2, 12, 12)) - 0.5 * i * j
-    np.testing.assert_allclose(second_differences(plane, 2)[:, 4:-4, 4:-4], 0, atol=1e-9)
+    np.testing.assert_allclose(differences(plane, SECOND, 2)[:, 4:-4, 4:-4], 0, atol=1e-9)

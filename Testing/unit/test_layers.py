@@ -19,6 +19,7 @@ LAYERS = (  # from the ground up; a module imports from its own room, its own la
         "device",
         "scanner",
         "resolution",
+        "image_resolution",
         "vendor_strings",
         "volume",
         "nifti",

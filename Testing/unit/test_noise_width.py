@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from PETSuperResLib.inputs import resolution_of_pet
 from PETSuperResLib.phantoms.torso import torso_phantom
+from PETSuperResLib.physics import noise_width
 from PETSuperResLib.physics.clinical import post_filter
 from PETSuperResLib.physics.noise_width import FOURTH, SECOND, SIXTH, difference_variance, differences, noise_widths
 from PETSuperResLib.physics.protocols import Protocol
@@ -58,6 +59,14 @@ def test_noise_without_a_filter_has_no_width_beyond_the_voxels():
 def test_organs_and_hot_lesions_hardly_change_what_the_noise_tells(pixel):
     found = noise_widths(filtered(6.0, 4.5, pixel, organs(pixel, 7.0)))
     assert found == pytest.approx((6.0, 4.5), rel=0.1)
+
+
+def test_of_a_long_scan_the_slices_in_the_middle_are_measured(monkeypatch):
+    long = filtered(6.0, 4.5, shape=(40, 72, 72))
+    ends = long.with_array(np.where(np.abs(np.arange(40) - 19.5)[:, None, None] > 8, 2.0, long.array))
+    assert noise_widths(ends) is None  # most of it has no noise at all
+    monkeypatch.setattr(noise_width, "MOST_VOXELS", 14 * 72 * 72)
+    assert noise_widths(ends) == pytest.approx((6.0, 4.5), rel=0.07)
 
 
 def test_where_the_noise_cannot_be_told_there_is_no_width():

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from dicom_factory import pet_slices, set_private, write_series
 from geometry import data_dir
+from scipy import ndimage
 
 from PETSuperResLib.dicom.read import read_series
 from PETSuperResLib.errors import InputError
-from PETSuperResLib.inputs import resolution_of_pet
+from PETSuperResLib.image_resolution import FILTER_SHARE, REMAINS, ImageResolution
+from PETSuperResLib.inputs import noise_of_pet, resolution_of_pet
 from PETSuperResLib.physics.protocols import Protocol
 from PETSuperResLib.request import Request
-from PETSuperResLib.resolution import FILTER_SHARE, REMAINS, ImageResolution, filter_of_noise, resolution_of
+from PETSuperResLib.resolution import filter_of_noise, resolution_of
 from PETSuperResLib.scanner import Scanner, contradiction, scanner_of
+from PETSuperResLib.volume import Volume
 from PETSuperResLib.widths import FWHM_PER_SIGMA
 
 MCT = Scanner.get("Siemens Biograph mCT")
@@ -229,7 +232,7 @@ def test_noise_that_the_psf_correlates_is_no_filter():
             "noise has a width of 9.5 mm, where a scanner of 4.3 mm, the PSF modelled and a filter of 5 mm",
         ),
         (CLINIC, {}, 9.5, "would give it 7.0 mm: the image may be less sharp, as if it had been smoothed or resampled"),
-        (CLINIC, {}, 5.0, "the image may be sharper. Check them, as they decide how much is sharpened."),
+        (CLINIC, {}, 5.0, "the image may be sharper. That decides how much is sharpened: check it."),
         (PLAIN, {"post_filter": 0.0}, 3.0, ""),  # less than the differences show
         (PLAIN, {"post_filter": 0.0}, 7.0, "no filter and voxels of 4 mm would give it 4.0 mm: the image may be less"),
         (PLAIN, {"fwhm": 6.6}, 5.3, ""),
@@ -279,6 +282,19 @@ def test_a_stated_fwhm_counts_as_far_as_the_noise_bears_it_out():
     seen = 5.3, 5.0
     for scanner, header, noise in ((MCT, PLAIN, None), (MCT, CLINIC, seen), (MCT, {}, seen), (None, {}, seen)):
         assert resolution_of(scanner, header, (4.0, 3.0), fwhm=7.9, noise_mm=noise).fwhm_mm[0] == 7.9
+
+
+def test_a_stated_noise_is_held_to_the_measured_one_where_its_width_was_measured():
+    noise = np.random.default_rng(0).normal(size=(16, 64, 64))
+    pet = Volume((2 + ndimage.gaussian_filter(noise, (0, 0.8, 0.8))).astype(np.float32), (4.0, 4.0, 3.0), unit="SUVbw")
+    resolution = resolution_of_pet(pet, MCT, psf_modelled=False)[1]
+    measured = noise_of_pet(pet, resolution)[0].percent()
+    for stated in (2 * measured, measured / 2):
+        held = noise_of_pet(pet, resolution, stated)[0].percent()
+        assert held == pytest.approx(measured * (1.25 if stated > measured else 0.8))
+    guess = resolution_of_pet(pet.slices(0, 1), MCT, psf_modelled=False)[1]  # of which no width was measured
+    measured = noise_of_pet(pet, guess)[0].percent()
+    assert noise_of_pet(pet, guess, 2 * measured)[0].percent() == pytest.approx(2 * measured)
 
 
 def test_the_width_of_the_noise_serves_where_the_fwhm_alone_is_stated():

@@ -151,10 +151,11 @@ class SettingsPanel:
 
 
 def _noise_widths(pet: Any) -> tuple[float, float] | None:
-    """The widths of a PET node's noise; None without a node, or one of which no image could be reconstructed."""
+    """The widths of a PET node's noise; None without a node, or where it is no image in SUV."""
     if pet is None:
         return None
     try:
-        return noise_widths(axial(voxels_of_node(pet).volume()))
+        volume = voxels_of_node(pet).volume()
     except PETSuperResError:
         return None
+    return noise_widths(axial(volume)) if volume.unit in ("", "SUVbw") else None

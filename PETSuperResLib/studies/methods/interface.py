@@ -14,12 +14,12 @@ from torch import Tensor
 from ...device import pick_device
 from ...errors import InputError
 from ...grid import image_grid
+from ...image_resolution import ImageResolution
 from ...inputs import resolution_of_pet
 from ...physics.model import ForwardModel
 from ...physics.simulation import Simulation
 from ...prior import Prior
 from ...progress import Callback
-from ...resolution import ImageResolution
 from ...scanner import Scanner, scanner_of
 from ...volume import Volume
 from ..subjects import Subject

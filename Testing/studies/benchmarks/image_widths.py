@@ -5,7 +5,7 @@
 The package must be installed. A generated torso without noise is scanned by each protocol. Fitted is the Gaussian
 (transaxial, axial) that, followed by the mean over the voxels, brings the sharp truth nearest to the image (least
 squares); its FWHM is printed with the variance of the voxels added in the slice, as
-:attr:`~PETSuperResLib.resolution.ImageResolution.fwhm_mm` has it. The outer slices are left out, as the fit's
+:attr:`~PETSuperResLib.image_resolution.ImageResolution.fwhm_mm` has it. The outer slices are left out, as the fit's
 blur lacks what is beyond them.
 """
 
