@@ -93,8 +93,9 @@ def _blobs(evidence: Mapping[str, Any]) -> str:
 @click.option("--pet", required=True, metavar="FILE", help="High-resolution PET in SUVbw.")
 @click.option("--ct", metavar="FILE", help="CT of the same session, in HU; used with --attenuation only.")
 @click.option("--setting", metavar="NAME", help="What to simulate: standard or ood (Table 1), or a preset.")
+@click.option("--scanner", metavar="NAME|FILE", help="Instead of it, a preset or JSON file alone.")
 @click.option(
-    "--protocol", metavar="NAME|FILE", help="Instead of it, a hospital's image: 'presets --protocols' lists them."
+    "--protocol", metavar="NAME|FILE", help="Or a hospital's image, of its scanner: 'presets --protocols' lists them."
 )
 @level_option("counts", "realistic", help="As of a clinical scan, or 10 times.")
 @click.option("--attenuation", is_flag=True, help="Model the attenuation of the CT.")
@@ -105,6 +106,7 @@ def simulate(
     pet: str,
     ct: str | None,
     setting: str | None,
+    scanner: str | None,
     protocol: str | None,
     counts: str,
     attenuation: bool,
@@ -122,20 +124,24 @@ def simulate(
     from ..physics.protocols import Protocol
     from ..physics.simulation import FILES
     from ..physics.simulation import simulate as run
+    from ..scanner import Scanner
     from ..scanner import setting as find_setting
     from ..suv.volumes import check_suv
 
-    if (setting is None) == (protocol is None):
-        raise InputError("Give either --setting, the paper's or a scanner's, or --protocol, a hospital's.")
+    if (setting is not None) + (scanner is not None or protocol is not None) != 1:
+        raise InputError("Give either --setting, the paper's, or --scanner, a preset, or --protocol, a hospital's.")
     folder = check_folder(out, FILES, [pet, ct])
-    scanner = find_setting(setting or "standard")
     chosen = None if protocol is None else Protocol.get(protocol)
+    named = scanner or (chosen.scanner if chosen else None)
+    known = Scanner.get(named) if named else find_setting(setting or "")
+    if chosen is not None and known.name != Scanner.get(chosen.scanner).name:
+        raise InputError(f"Protocol '{chosen.name}' is of scanner '{chosen.scanner}': leave --scanner out.")
     if dicom_out:
         from ..dicom.write import check_target
 
         check_target(dicom_out)
     pet_volume = read_image(pet, "PT", series=series)
-    for warning in (*scanner.notes, *check_suv(pet_volume)):
+    for warning in (*known.notes, *check_suv(pet_volume)):
         click.echo(f"Note: {warning}")
     ct_volume = read_image(ct, "CT") if ct else None
     if ct_volume is not None:
@@ -143,7 +149,7 @@ def simulate(
         if not attenuation:
             click.echo("Note: the CT is not used without --attenuation.")
     with Bar() as bar:
-        scan = partial(run, pet_volume, ct_volume, scanner, counts, attenuation, seed=seed, device=device)
+        scan = partial(run, pet_volume, ct_volume, known, counts, attenuation, seed=seed, device=device)
         done = scan(progress=bar, protocol=chosen)
     before = any((folder / name).exists() for name in FILES)
     click.echo(f"Wrote {', '.join(done.write(folder))} to {folder}{instead(before)}.")

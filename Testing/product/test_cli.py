@@ -137,6 +137,12 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
         (["lesions", "--pet", "no.nii.gz", "--segmentation", "b"], "no.nii.gz"),
         (["lesions", "--pet", "a", "--segmentation", "b", "--threshold", "141%"], "141%"),
         (["simulate", "--pet", "a", "--setting", "standrad", "--out", "c"], "use standard or ood"),
+        (["simulate", "--pet", "a", "--out", "c"], "--setting"),
+        (["simulate", "--pet", "a", "--setting", "ood", "--scanner", "GE Discovery ST", "--out", "c"], "either"),
+        (
+            ["simulate", "--pet", "a", "--scanner", "GE Discovery ST", "--protocol", "vision", "--out", "c"],
+            "'Siemens Biograph Vision 600': leave --scanner out",
+        ),
         (["suv", "no_folder", "--out", "suv.nii.gz"], "no_folder"),
         (["presets", "Siemens mCT"], "did you mean 'Siemens Biograph mCT'?"),
         (["presets", "mct"], "did you mean 'Siemens Biograph mCT'?"),
@@ -717,6 +723,24 @@ def test_simulate_says_what_reconstruct_is_to_be_told_of_a_protocol_s_image(case
     monkeypatch.setattr(simulation, "simulate", lambda *_, **options: made)
     assert run(["simulate", "--pet", case["pet"], "--protocol", protocol, "--out", case["out"]]) == 0
     assert capsys.readouterr().out.endswith(f"\nTo reconstruct lr.nii.gz, give {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "scanner"),
+    [
+        (["--setting", "ood"], "Paper OOD"),
+        (["--scanner", "Siemens Biograph mCT"], "Siemens Biograph mCT"),
+        (["--protocol", "vision"], "Siemens Biograph Vision 600"),
+        (["--scanner", "Siemens Biograph Vision 600", "--protocol", "vision"], "Siemens Biograph Vision 600"),
+    ],
+)
+def test_simulate_takes_a_setting_a_scanner_or_a_protocol_of_that_scanner(case, monkeypatch, words, scanner):
+    from PETSuperResLib.physics import simulation
+
+    made, taken = SimpleNamespace(write=lambda folder: ["lr.nii.gz"]), []
+    monkeypatch.setattr(simulation, "simulate", lambda _pet, _ct, scanner, *_, **options: taken.append(scanner) or made)
+    assert run(["simulate", "--pet", case["pet"], *words, "--out", case["out"]]) == 0
+    assert [one.name for one in taken] == [scanner]
 
 
 def test_what_an_suv_lacks_is_told_with_the_option_that_states_it(tmp_path, capsys):
