@@ -33,7 +33,8 @@ SCHEMA = {  # 1.0.2: its keys, and what they may hold; no others
 }
 REQUIRED = {"$schema", "category", "scm_url"}
 MOST_BYTES = 100e6  # of a clone: the files and their history
-IN_SLICER = {"slicer", "vtk", "qt", "ctk", "SimpleITK", "numpy", "scipy", "pydicom", "SegmentStatisticsPlugins"}
+# what can be imported at once; pydicom is not, as the first Apply may install a newer one
+IN_SLICER = {"slicer", "vtk", "qt", "ctk", "SimpleITK", "numpy", "scipy", "SegmentStatisticsPlugins"}
 OURS = ("PETSuperResSlicer", "PETSuperResLib")
 MODULE = sorted((ROOT / "PETSuperRes").rglob("*.py"))
 PATH_OF_A_CHECKOUT = "PETSuperRes/PETSuperResSlicer/__init__.py"  # the library is beside the module's folder

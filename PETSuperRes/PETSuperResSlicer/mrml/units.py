@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 
 from PETSuperResLib.errors import InputError, PETSuperResError, UnitsError
 from PETSuperResLib.suv.activity import check_activity
-from PETSuperResLib.suv.stated import Stated
 from PETSuperResLib.suv.volumes import check_suv
 from PETSuperResLib.volume import Volume
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.inputs import dicom_file, dicom_values
+
+if TYPE_CHECKING:
+    from PETSuperResLib.suv.stated import Stated
 
 # Actions for a PET node, by the evidence
 SUV = "suv"  # use it

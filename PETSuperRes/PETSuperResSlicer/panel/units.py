@@ -8,7 +8,6 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from PETSuperResLib.errors import PETSuperResError
-from PETSuperResLib.suv.stated import Stated
 from PETSuperResSlicer.mrml import units as units
 from PETSuperResSlicer.panel.status import Status
 from PETSuperResSlicer.panel.widgets import DOUBT, offer, style
@@ -62,6 +61,8 @@ class UnitsPanel:
 
     def stated(self) -> Any:
         """The content of the form, a :class:`PETSuperResLib.suv.stated.Stated`."""
+        from PETSuperResLib.suv.stated import Stated
+
         weight, dose = float(self.ui.weightSpinBox.value), float(self.ui.doseSpinBox.value)
         return Stated(
             weight or None,
