@@ -12,7 +12,7 @@ import numpy as np
 from .checks import check_ct, check_measurement, check_pair, check_whole
 from .errors import InputError
 from .files import file_hashes
-from .grid import axial, axial_order, crop_to_region, image_grid, reordered
+from .grid import CONTEXT_MM, axial, axial_order, crop_to_region, image_grid, reordered
 from .image_resolution import ImageResolution
 from .lesions.measures import Lesion, about_threshold, measure_lesions
 from .lesions.read import FRAMES, Segmentation, read_segmentation
@@ -235,12 +235,23 @@ def noise_of_pet(
 
 
 def pet_measurement(
-    pet: Volume, region: Sequence[float] | None, resolution: ImageResolution, noise: ImageNoise
+    pet: Volume,
+    region: Sequence[float] | None,
+    resolution: ImageResolution,
+    noise: ImageNoise,
+    margin_mm: float = CONTEXT_MM,
 ) -> ImageMeasurement:
-    """A PET (SUVbw, axial slices), or the ``region`` of it, as what was measured."""
+    """A PET (SUVbw, axial slices), or what is within ``margin_mm`` of a ``region`` of it, as what was measured.
+
+    ``noise`` is that of the whole PET.
+    """
     from .physics.image_model import image_measurement
 
-    image = pet if region is None else crop_to_region(pet, region)
+    image = pet
+    if region is not None:
+        image = crop_to_region(pet, region, margin_mm)
+        first = round(float((np.linalg.inv(pet.ijk_to_lps) @ (*image.origin, 1.0))[2]))
+        noise = noise.part(first, first + image.shape[0])
     image = image.with_array(image.array.clip(0), "SUVbw")
     known = resolution.hot_part, resolution.converging, resolution.described
     return image_measurement(image, resolution.fwhm_mm, noise, *known)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .grid import axial, crop_to_region, image_grid
+from .grid import axial, image_grid
 from .image_resolution import ImageResolution
 from .inputs import noise_of_pet, pet_measurement
 from .lesions.intervals import PET_ALONE, Conditions
@@ -89,9 +89,8 @@ def parts(
     pet = axial(pet)
     known = noise or noise_of_pet(pet, resolution)[0]
     for group in neighbourhoods(segments, max(pet.spacing)):
-        image = crop_to_region(pet, region_around(group, 0.0), MARGIN_MM)
-        measurement = pet_measurement(image, None, resolution, known)
-        grid = image_grid(image, min(PIXEL_MM, *pet.spacing[:2]))
+        measurement = pet_measurement(pet, region_around(group, 0.0), resolution, known, MARGIN_MM)
+        grid = image_grid(measurement.image, min(PIXEL_MM, *pet.spacing[:2]))
         no_ct = torch.zeros(1).expand(grid.shape)  # which the data do not depend on
         device = torch.device("cpu")
         problem = Problem(grid, measurement, no_ct, measurement.projector(grid, device), device)

@@ -2,7 +2,8 @@
 
 A clinic keeps images, not sinograms. B is a Gaussian of the image's effective resolution (scanner, reconstruction and
 filter), V the mean over the image's voxels, and n noise whose variance is proportional to the mean, as that of counts:
-so the Poisson likelihood (5) serves with an effective number of counts per SUV. No projector is needed.
+so the Poisson likelihood (5) serves with an effective number of counts per SUV, fewer in slices with more noise. No
+projector is needed.
 
 A reconstruction that models the PSF restores more of the detail of hot regions than of cool ones, as they converge
 sooner. So the response to hot regions is narrower than B (:class:`ImageModel`).
@@ -50,7 +51,8 @@ class ImageMeasurement:
     fwhm_mm : effective FWHM of the image (transaxial, axial), its voxels' extent included.
     scale : effective counts per SUV in a voxel.
     noise : of the image.
-    weights : of the voxels, ``(S, rows, columns)``: below 1 where the noise grows faster than the mean.
+    weights : of the voxels, ``(S, rows, columns)``: below 1 where the noise grows faster than the mean, and in slices
+        with more noise than most.
     hot_part : FWHM of the response to hot regions over ``model_fwhm_mm``; 1 where all regions have the same.
     converging : of a reconstruction that models the PSF the FWHM in the slice of this and of the filter, and k over
         the local SUV (:mod:`.convergence`); None for others.
@@ -103,7 +105,8 @@ class ImageMeasurement:
 
     def part(self, first: int, last: int) -> ImageMeasurement:
         """Slices ``first`` up to but not including ``last``."""
-        return replace(self, image=self.image.slices(first, last), weights=self.weights[first:last])
+        image, noise = self.image.slices(first, last), self.noise.part(first, last)
+        return replace(self, image=image, noise=noise, weights=self.weights[first:last])
 
     def expected_trues(self, lines: Tensor) -> Tensor:
         """``scale`` x the means over voxels ``(S, rows, columns)`` in SUV."""
@@ -222,11 +225,12 @@ def image_measurement(
 ) -> ImageMeasurement:
     """An image (not negative) as a measurement with as many counts as its noise says.
 
-    A voxel has its volume / (:data:`CELL_MM3` x variance ratio) counts per SUV, and a weight of mean^(1 - exponent) in
-    hot regions, the mean taken over its surroundings.
+    A voxel has its volume / (:data:`CELL_MM3` x variance ratio) counts per SUV, over its slice's share of noise, and a
+    weight of mean^(1 - exponent) in hot regions, the mean taken over its surroundings. ``noise`` is of these slices.
     """
     i, j, k = image.spacing
     mean = ndimage.gaussian_filter(image.array, [SURROUNDINGS_MM / FWHM_PER_SIGMA / mm for mm in (k, j, i)])
     weights = torch.from_numpy(np.maximum(mean, 1.0).astype(np.float32)) ** (1 - noise.exponent)
+    weights /= torch.from_numpy(noise.by_slice.astype(np.float32))
     scale = math.prod(image.spacing) / (CELL_MM3 * noise.variance_ratio)
     return ImageMeasurement(image, fwhm_mm, scale, noise, weights, hot_part, converging, described)

@@ -4,6 +4,10 @@ In the image of an iterative reconstruction the variance of the noise is nearly 
 (Wilson et al., Phys Med Biol 1994, 39:833): one ratio describes it. Second differences show it: over a few millimetres
 structure is smooth and noise is not. A filter makes the noise smooth as well, so what they show is divided by what a
 filter of known width leaves of them.
+
+Not all slices have the same ratio: a scanner sees fewer counts at the ends of its field, and so where the beds of a
+whole-body scan meet. Fourth differences, which see structure least, show how many times the variance of the others a
+slice has.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from torch import Tensor
 from ..volume import Volume
 from ..widths import without_box
 from .gaussian import gaussian_matrix
-from .noise_width import BODY_SUV, LAG_MM, LEAST_VOXELS, SECOND, difference_variance, differences
+from .noise_width import BODY_SUV, FOURTH, LAG_MM, LEAST_VOXELS, SECOND, difference_variance, differences
 
 NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 CONTRADICTS = 1.5  # times the measured noise, or its inverse, from which a statement is doubted
@@ -28,7 +32,10 @@ CONTRADICTS = 1.5  # times the measured noise, or its inverse, from which a stat
 HELD, HELD_TO_GUESS = 1.25, 3.0
 LEAST_RATIO = 1e-5  # in SUV: an image without noise
 HOT_SHARE = 0.01  # of the body of the whole image: what is hotter than the rest
-SLICE_VOXELS = 30  # of the body beside hot regions, from which a slice tells its noise
+SLICE_VOXELS = 100  # of the body, from which a slice tells its noise
+NEIGHBOURS = (0.25, 0.5, 0.25)  # of the logarithms of neighbouring slices' variances, the weights of their mean
+BY_CHANCE = 0.1  # least standard deviation by chance of the logarithm of a slice's variance
+LEAST_SHARE = 0.5  # of the variance of most slices that one may have: an empty one is not free of noise
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class ImageNoise:
     pixel_mm : size of the voxels in the slice.
     exponent : above 1 SUV the variance is ``variance_ratio`` x mean^exponent.
     origin : where the ratio comes from, in words.
+    shares : of each slice, its variance over that of most; empty where all have the same.
     """
 
     variance_ratio: float
@@ -51,10 +59,20 @@ class ImageNoise:
     pixel_mm: float
     exponent: float
     origin: str
+    shares: tuple[float, ...] = ()
+
+    @property
+    def by_slice(self) -> np.ndarray:
+        """``shares`` beside volumes ``(S, rows, columns)``: ``(S, 1, 1)``, or ``(1, 1, 1)`` where all are the same."""
+        return np.reshape(self.shares or (1.0,), (-1, 1, 1))
+
+    def part(self, first: int, last: int) -> ImageNoise:
+        """Of the slices ``first`` up to but not including ``last``."""
+        return replace(self, shares=self.shares[first:last])
 
     def variance(self, mean: np.ndarray) -> np.ndarray:
-        """Of a voxel of an expected SUV."""
-        return self.variance_ratio * mean * np.maximum(mean, 1.0) ** (self.exponent - 1)
+        """Of the voxels of expected SUVs, ``(S, rows, columns)``."""
+        return self.by_slice * self.variance_ratio * mean * np.maximum(mean, 1.0) ** (self.exponent - 1)
 
     def correlate(self, values: np.ndarray, transposed: bool = False) -> np.ndarray:
         """White noise ``(S, rows, columns)`` of variance 1 correlated as the image's, slice by slice.
@@ -73,8 +91,7 @@ class ImageNoise:
 
         Both ``(S, rows, columns)`` in SUV; hot is what is expected above ``hot`` SUV, and at least the upper hundredth
         of the body. About 1 where the expectation of a result explains the image but for its noise; NaN where there is
-        no such voxel. In slices with more noise than most, as at the ends of a scanner's field, hot regions count over
-        that: its spikes are hot. ``hot_from_suv`` is the SUV from which voxels counted as hot.
+        no such voxel. ``hot_from_suv`` is the SUV from which voxels counted as hot.
         """
         expected = mean.numpy()
         rough = differences(image.numpy() - expected, SECOND, self.lag)
@@ -82,9 +99,8 @@ class ImageNoise:
         gain = difference_variance(SECOND, self.fwhm_mm, self.pixel_mm, self.lag)
         scaled = rough**2 / (self.variance(np.maximum(expected, BODY_SUV)) * gain**2)
         level = min(hot, _hottest(expected[body]))
-        found, above = {"chi_square_body": _mean(scaled[body])}, body & (expected >= level)
-        scaled /= _noisier(scaled, body & ~above)[:, None, None]
-        return found | {"chi_square_hot": _mean(scaled[above]), "hot_from_suv": level}
+        above = body & (expected >= level)
+        return {"chi_square_body": _mean(scaled[body]), "chi_square_hot": _mean(scaled[above]), "hot_from_suv": level}
 
     def or_stated(self, percent: float | None, sure: bool = True) -> tuple[ImageNoise, list[str]]:
         """The noise to take where a user states another than this measured one, and what to tell the user.
@@ -117,7 +133,8 @@ class ImageNoise:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageNoise:
         """Inverse of :meth:`to_dict`; raises KeyError for anything else."""
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        known = {field.name: values[field.name] for field in fields(cls) if field.name != "shares"}
+        return cls(**known, shares=tuple(values.get("shares", ())))  # which earlier reports lack
 
 
 def image_noise(pet: Volume, fwhm_mm: float, exponent: float = 1.0) -> ImageNoise:
@@ -128,12 +145,15 @@ def image_noise(pet: Volume, fwhm_mm: float, exponent: float = 1.0) -> ImageNois
     lag, pixel = max(1, round(LAG_MM / pet.spacing[0])), pet.spacing[0]
     mean = ndimage.uniform_filter(pet.array, 3)
     body = _inner(mean > BODY_SUV, lag)
-    ratio, origin = 0.0, "none could be measured"
+    ratio, origin, shares = 0.0, "none could be measured", np.ones(len(mean))
     if body.sum() >= LEAST_VOXELS:
-        rough = differences(pet.array, SECOND, lag)[body] / np.sqrt(mean[body])
+        shares = _shares(pet.array, body, lag)
+        variance = np.maximum(mean, BODY_SUV) * shares[:, None, None]
+        rough = (differences(pet.array, SECOND, lag) / np.sqrt(variance))[body]
         gain = difference_variance(SECOND, fwhm_mm, pixel, lag)
         ratio, origin = (NORMAL_MAD * float(np.median(np.abs(rough))) / gain) ** 2, "measured in the image"
-    return ImageNoise(max(ratio, LEAST_RATIO), fwhm_mm, lag, pixel, exponent, origin)
+    known = tuple(shares.tolist()) if ratio > LEAST_RATIO and (shares != 1).any() else ()
+    return ImageNoise(max(ratio, LEAST_RATIO), fwhm_mm, lag, pixel, exponent, origin, known)
 
 
 def hot_suv(pet: Volume) -> float:
@@ -153,13 +173,29 @@ def _hottest(body: np.ndarray) -> float:
     return float(np.quantile(body, 1 - HOT_SHARE)) if body.size else math.inf
 
 
-def _noisier(squares: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """How many times the variance of most slices those with more have, ``(S,)``, by what they have in a ``part``."""
-    medians = np.full(len(squares), math.nan)
-    for number in np.flatnonzero(part.sum((1, 2)) >= SLICE_VOXELS):
-        medians[number] = np.median(squares[number][part[number]])
-    most = 0.0 if np.isnan(medians).all() else np.nanmedian(medians)
-    return np.fmax(medians / (most or math.nan), 1.0)
+def _shares(image: np.ndarray, body: np.ndarray, lag: int) -> np.ndarray:
+    """Of each slice of ``(S, rows, columns)`` in SUV, its variance over that of most, ``(S,)``, by fourth differences.
+
+    The logarithms are averaged with those of the next slices. What may be chance is taken as 1 and what exceeds it is
+    drawn towards 1 (the positive part of James and Stein's estimator, at two standard deviations); chance is known by
+    how much slices differ from the next ones. A slice without noise, or with little body, has what the nearest other
+    one has.
+    """
+    mean = ndimage.uniform_filter(image, (0, 3, 3))
+    values = differences(image, FOURTH, lag) / np.sqrt(np.maximum(mean, BODY_SUV))
+    body = _inner(body, 2 * lag)
+    squares = np.zeros(len(values))
+    for number in np.flatnonzero(body.sum((1, 2)) >= SLICE_VOXELS):
+        squares[number] = np.median(np.abs(values[number][body[number]])) ** 2
+    measured = np.flatnonzero(squares)
+    if len(measured) < 2:
+        return np.ones(len(values))
+    known = np.log(squares[measured] / np.median(squares[measured]))
+    chance = NORMAL_MAD * float(np.median(np.abs(np.diff(known)))) / math.sqrt(2)
+    logs = ndimage.correlate1d(np.interp(np.arange(len(values)), measured, known), NEIGHBOURS, mode="nearest")
+    beyond = (2 * float(np.linalg.norm(NEIGHBOURS)) * max(chance, BY_CHANCE)) ** 2
+    logs *= 1 - beyond / np.maximum(logs**2, beyond)
+    return np.asarray(np.exp(logs).clip(LEAST_SHARE).round(3))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from PETSuperResLib.image_resolution import ImageResolution
 from PETSuperResLib.inputs import noise_of_pet, resolution_of_pet
 from PETSuperResLib.lesions.intervals import PET_ALONE, calibration
 from PETSuperResLib.lesions.segments import segments_of
-from PETSuperResLib.pet_alone import lesions_of_pet
+from PETSuperResLib.pet_alone import lesions_of_pet, parts
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.widths import FWHM_PER_SIGMA, without_box
 
@@ -107,6 +107,22 @@ def test_a_segment_far_from_others_is_fitted_by_itself_in_slices_of_any_directio
     alone = lesions_of_pet(reordered(pet, (1, 2, 0)), [segments[1]], resolution, noise)
     assert alone[0].suvmean_recovered == pytest.approx(both[1].suvmean_recovered, rel=1e-4)
     assert alone[0].evidence_sigma == pytest.approx(both[1].evidence_sigma, rel=1e-3)
+
+
+def test_where_slices_have_more_noise_there_is_less_evidence(scan, monkeypatch):
+    monkeypatch.setattr("PETSuperResLib.pet_alone.MARGIN_MM", 8.0)  # so that slices at both ends are left out
+    pet, segments = scan
+    _, resolution = resolution_of_pet(pet, fwhm=FWHM_MM)
+    noise, _ = noise_of_pet(pet, resolution, 5.0)
+    uneven = replace(noise, shares=(1.0,) * 8 + (4.0,) * 7)
+    (part,) = parts(pet, segments[:1], resolution, uneven)
+    k = round((part.estimate.origin[2] - pet.origin[2]) / VOXEL_MM)
+    assert k > 0 and part.data.measurement.noise.shares == uneven.shares[k : k + len(part.estimate.array)]
+    even, *less = (
+        lesions_of_pet(pet, segments[:1], resolution, one)[0].evidence_sigma
+        for one in (noise, uneven, replace(noise, shares=(4.0,) * 15))
+    )
+    assert less[1] == pytest.approx(even / 2, rel=0.05) and less[1] < less[0] < 0.9 * even
 
 
 def test_a_segment_outside_the_pet_is_left_out(scan):

@@ -81,14 +81,14 @@ def test_the_sigma_of_counts_without_a_signal_is_that_of_a_normal_variable():
     assert abs(np.mean(found)) < 0.15 and np.std(found) == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("filter_mm", [0.0, 8.0])
-def test_the_sigma_in_an_image_of_correlated_noise_is_that_of_a_normal_variable(filter_mm):
-    noise = ImageNoise(0.04, filter_mm, 1, 4.0, 1.0, "stated")
+@pytest.mark.parametrize(("filter_mm", "shares"), [(0.0, ()), (8.0, ()), (8.0, (1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0))])
+def test_the_sigma_in_an_image_of_correlated_noise_is_that_of_a_normal_variable(filter_mm, shares):
+    noise = ImageNoise(0.04, filter_mm, 1, 4.0, 1.0, "stated", shares)
     measurement = image_measurement(GRID.with_array(BODY, "SUVbw"), (8.0, 8.0), noise)
     data = data_of(measurement, BODY)
     (lesion,) = data.project([Template(0, with_sphere(9) - BODY)])
     mean, lines = data.expected.numpy(), lesion.values[None].numpy()
-    spread = np.sqrt(noise.variance(BODY + BACKGROUND_SUV)) * measurement.scale
+    spread = np.sqrt(noise.variance(BODY + BACKGROUND_SUV)) * measurement.factors.numpy()
     random, found = np.random.default_rng(0), []
     for _ in range(300):
         white = random.normal(size=GRID.shape)

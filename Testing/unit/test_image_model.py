@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from PETSuperResLib.problem import Problem
 from PETSuperResLib.reconstruction import solve
 from PETSuperResLib.request import Request
 from PETSuperResLib.sampling import Sampler
+from PETSuperResLib.sampling.consistency import map_em
 from PETSuperResLib.sampling.slabs import Slabs
 from PETSuperResLib.volume import Volume
 from PETSuperResLib.widths import BOX_FWHM
@@ -195,12 +197,72 @@ def test_the_same_hot_regions_give_the_same_chi_square_whatever_else_is_in_view(
     assert part["chi_square_hot"] == pytest.approx(whole["chi_square_hot"], rel=0.3)
 
 
+def uneven(shares, ratio=0.01, filter_mm=5.0, seed=0) -> Volume:
+    """Noise whose variance is ``shares`` times ``ratio x mean``, slice by slice."""
+    even = noisy(ratio, filter_mm, shape=(len(shares), 60, 60), seed=seed)
+    return even.with_array(2.0 + (even.array - 2.0) * np.sqrt(shares)[:, None, None])
+
+
+SHARES = np.repeat([1.0, 2.5, 1.0, 5.0], [14, 4, 14, 3])  # where beds meet, and at the end of a scanner's field
+
+
+def test_slices_with_more_noise_than_most_are_known_and_all_others_have_that_of_most():
+    for seed in range(3):
+        found = image_noise(uneven(SHARES, seed=seed), 5.0)
+        assert found.variance_ratio == pytest.approx(0.01, rel=0.1)
+        known = np.array(found.shares)
+        edge = np.abs(np.diff(SHARES, prepend=1.0)) + np.abs(np.diff(SHARES, append=SHARES[-1])) > 0
+        np.testing.assert_allclose(known[(SHARES == 1) & ~edge], 1.0, atol=0.1)
+        np.testing.assert_allclose(known[(SHARES > 1) & ~edge], SHARES[(SHARES > 1) & ~edge], rtol=0.25)
+    assert [image_noise(uneven(np.ones(35), seed=seed), 5.0).shares for seed in range(5)] == [()] * 5
+
+
+def test_of_slices_with_less_than_half_the_noise_half_is_taken_and_those_of_air_have_that_of_the_next():
+    pet = uneven(np.repeat([0.1, 1.0], [4, 20]))
+    pet.array[-3:] = 0.0
+    shares = image_noise(pet, 5.0).shares
+    assert shares[:2] == (0.5, 0.5) and shares[-3:] == (1.0, 1.0, 1.0)
+    assert image_noise(image_of(np.random.default_rng(0).random((1, 60, 60)) + 1), 5.0).shares == ()
+
+
+def test_a_slice_with_more_noise_counts_less_also_in_a_region_and_as_the_report_describes_it():
+    pet = uneven(SHARES)
+    ct = pet.with_array(np.where(np.arange(60) < 57, 40.0, -1000.0) + np.zeros(pet.shape), "HU")
+    x, y, z = pet.corners().mean(0)
+    inside = (x - 20, x + 20, y - 20, y + 20, z + 15, z + 48)
+    for region in (None, inside):
+        inputs = Inputs.of(Request(pet, ct, fwhm=6.0, psf_modelled=False, region=region))
+        measurement = inputs.problem(inputs.spacing(2.0), torch.device("cpu")).measurement
+        assert isinstance(measurement, ImageMeasurement)
+        shares = np.array(image_noise(pet, measurement.noise.fwhm_mm).shares)[-measurement.image.shape[0] :]
+        assert shares.max() > 3 and measurement.noise.shares == tuple(shares)
+        np.testing.assert_allclose(measurement.weights[:, 0, 0], 1 / shares, rtol=1e-5)
+        last = measurement.part(len(shares) - 2, len(shares))
+        assert last.noise.shares == tuple(shares[-2:]) and float(last.weights.max()) < 0.5
+        mean = np.full(last.image.shape, 2.0)
+        np.testing.assert_allclose(last.noise.variance(mean)[:, 0, 0], last.noise.variance_ratio * 2 * shares[-2:])
+    noise = image_noise(pet, 5.0)
+    assert ImageNoise.from_dict(json.loads(json.dumps(noise.to_dict()))) == noise
+    assert ImageNoise.from_dict({k: v for k, v in noise.to_dict().items() if k != "shares"}).shares == ()
+
+
+def test_data_of_slices_with_more_noise_move_an_estimate_less_from_what_the_prior_expects():
+    image = image_of(np.full((9, 20, 20), 3.0), (4.0, 4.0, 3.0))
+    grid, shares = image_grid(image, 4.0), (1.0, 1.0, 1.0, 1.0, 1.0, 4.0, 4.0, 4.0, 4.0)
+    measurement = image_measurement(image, (4.5, 0.0), replace(SOME, shares=shares))
+    anchor = torch.full(grid.shape, 2.0)
+    weight = torch.full(grid.shape, measurement.scale / 3)  # the data's, where a share is 1
+    found = map_em(measurement.model(grid), measurement.counts, anchor, anchor, weight, 60)[:, 8, 8]
+    np.testing.assert_allclose(found[:5], 2.5, atol=0.05)
+    np.testing.assert_allclose(found[5:], 2.2, atol=0.05)
+
+
 def test_spikes_of_noise_in_the_last_slices_do_not_count_as_hot_regions_that_the_result_misses():
     """A scanner's last slices have many times the noise of the others; the result follows half of it."""
     j, i = np.indices((100, 100)) * 4.0 - 198.0
     truth = np.broadcast_to(1.0 + 9.0 * (np.hypot(j, i) < 12), (20, 100, 100))
     pet = noisy(0.01, 4.0, truth, truth.shape)
-    pet.array[-2:] += 7 * (pet.array - truth)[-2:]
+    pet.array[-3:] += 7 * (pet.array - truth)[-3:]
     noise = image_noise(pet, 4.0)
     missed, blurred = 0.5 * (pet.array + truth), ndimage.gaussian_filter(truth, (0, 1.5, 1.5))
     found, wrong = (
