@@ -24,7 +24,16 @@ from torch import Tensor
 from ..volume import Volume
 from ..widths import without_box
 from .gaussian import gaussian_matrix
-from .noise_width import BODY_SUV, FOURTH, LAG_MM, LEAST_VOXELS, SECOND, difference_variance, differences
+from .noise_width import (
+    BODY_SUV,
+    FOURTH,
+    LAG_MM,
+    LEAST_VOXELS,
+    SECOND,
+    about_body,
+    difference_variance,
+    differences,
+)
 
 NORMAL_MAD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 CONTRADICTS = 1.5  # times the measured noise, or its inverse, from which a statement is doubted
@@ -143,13 +152,14 @@ def image_noise(pet: Volume, fwhm_mm: float, exponent: float = 1.0) -> ImageNois
     An image in which none can be measured (few voxels of body, or no noise) counts as free of noise.
     """
     lag, pixel = max(1, round(LAG_MM / pet.spacing[0])), pet.spacing[0]
-    mean = ndimage.uniform_filter(pet.array, 3)
+    image = about_body(pet.array, 2 * lag + 1)
+    mean = ndimage.uniform_filter(image, 3)
     body = _inner(mean > BODY_SUV, lag)
-    ratio, origin, shares = 0.0, "none could be measured", np.ones(len(mean))
+    ratio, origin, shares = 0.0, "none could be measured", np.ones(len(image))
     if body.sum() >= LEAST_VOXELS:
-        shares = _shares(pet.array, body, lag)
+        shares = _shares(image, body, lag)
         variance = np.maximum(mean, BODY_SUV) * shares[:, None, None]
-        rough = (differences(pet.array, SECOND, lag) / np.sqrt(variance))[body]
+        rough = (differences(image, SECOND, lag) / np.sqrt(variance))[body]
         gain = difference_variance(SECOND, fwhm_mm, pixel, lag)
         ratio, origin = (NORMAL_MAD * float(np.median(np.abs(rough))) / gain) ** 2, "measured in the image"
     known = tuple(shares.tolist()) if ratio > LEAST_RATIO and (shares != 1).any() else ()

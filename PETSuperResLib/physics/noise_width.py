@@ -95,16 +95,24 @@ def _where_zero(falling: Callable[[float], float], least: float) -> float:
     return WIDEST_MM if falling(WIDEST_MM) >= 0 else float(optimize.brentq(falling, least, WIDEST_MM, xtol=1e-3))
 
 
-def _middle(image: np.ndarray, margin: int) -> np.ndarray:
-    """The part that holds the body and ``margin`` voxels about it in the slice; of many slices those in the middle."""
+def about_body(image: np.ndarray, margin: int) -> np.ndarray:
+    """The rows and columns of ``(S, rows, columns)`` in SUV that hold the body, and ``margin`` voxels about them."""
     body = image > BODY_SUV
     if not body.any():
         return image[:0]
-    (first, last), rows, columns = (_ends(np.any(body, axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    rows, columns = (_ends(np.any(body, axes)) for axes in ((0, 2), (0, 1)))
     (top, bottom), (left, right) = ((max(0, low - margin), high + margin) for low, high in (rows, columns))
-    image = image[first:last, top:bottom, left:right]
-    spare = max(0, len(image) - max(2, MOST_VOXELS // image[0].size)) // 2
-    return image[spare : len(image) - spare]
+    return image[:, top:bottom, left:right]
+
+
+def _middle(image: np.ndarray, margin: int) -> np.ndarray:
+    """The part that holds the body and ``margin`` voxels about it in the slice; of many slices those in the middle."""
+    image = about_body(image, margin)
+    if not len(image):
+        return image
+    first, last = _ends(np.any(image > BODY_SUV, (1, 2)))
+    spare = max(0, last - first - max(2, MOST_VOXELS // image[0].size)) // 2
+    return image[first + spare : last - spare]
 
 
 def _ends(filled: Any) -> tuple[int, int]:

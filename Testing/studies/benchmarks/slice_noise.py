@@ -8,7 +8,7 @@ end (three slices) and between the ends, as quantiles of 10, 50 and 90 % and the
 reference (uptake painted into a validation patient's CT, a torso) is scanned by protocols, and once more with a
 quarter of the counts, of which the last third of the slices is taken, as where beds meet. Printed are the PSNR in dB
 (peak of the whole truth) of ``standard`` in these slices and in the others, with one ratio of variance and mean for
-all slices and with one for each.
+all slices, the median over all, and with one for each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from PETSuperResLib.inputs import Inputs, pet_measurement
-from PETSuperResLib.physics.image_noise import image_noise
+from PETSuperResLib.physics.image_noise import NORMAL_MAD, ImageNoise, image_noise
 from PETSuperResLib.physics.noise_width import noise_widths
 from PETSuperResLib.physics.simulation import COUNT_LEVELS, simulate
 from PETSuperResLib.prior import Prior
@@ -76,7 +76,7 @@ def gain(subject: Subject, protocol: str, prior: Prior) -> list[tuple[float, flo
     problem = inputs.problem(full.truth.spacing[0], torch.device("cpu"))
     known, resolution = problem.measurement.noise, inputs.resolution
     truth, found = full.truth.array, []
-    for noise in (replace(known, shares=()), known):
+    for noise in (one_for_all(known), known):
         measurement = pet_measurement(inputs.pet, None, resolution, noise)
         result, _ = solve(Slabs(replace(problem, measurement=measurement), prior), Sampler.IMAGE_PROFILES["standard"])
         on_grid = problem.grid.with_array(result, "SUVbw").resample_to(full.truth, "cubic").array
@@ -84,6 +84,13 @@ def gain(subject: Subject, protocol: str, prior: Prior) -> list[tuple[float, flo
         parts = squares[first:].mean(), squares[:first].mean()
         found.append(tuple(20 * math.log10(truth.max()) - 10 * math.log10(part) for part in parts))
     return found
+
+
+def one_for_all(noise: ImageNoise) -> ImageNoise:
+    """With the variance that the median absolute deviation of all slices together would give."""
+    drawn = np.random.default_rng(0).standard_normal((len(noise.shares), 10_000)) * np.sqrt(noise.shares)[:, None]
+    ratio = noise.variance_ratio * (NORMAL_MAD * np.median(np.abs(drawn))) ** 2
+    return replace(noise, variance_ratio=ratio, shares=())
 
 
 if __name__ == "__main__":
