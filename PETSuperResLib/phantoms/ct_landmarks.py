@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,15 @@ class Landmarks:
     def opened(self, mask: np.ndarray, mm: float) -> np.ndarray:
         """``mask`` without parts thinner than twice ``mm``."""
         core = inner_depth(mask, self.grid.spacing) > mm
-        return mask & (inner_depth(~core, self.grid.spacing) <= mm + COARSE_MM) if core.any() else core
+        return mask & self.near(core, mm + COARSE_MM)
+
+    def near(self, mask: np.ndarray, mm: float) -> np.ndarray:
+        """``mask`` and all within ``mm`` of it."""
+        found = np.zeros_like(mask)
+        box = around(mask, math.ceil(mm / COARSE_MM) + 1)
+        if mask[box].any():
+            found[box] = inner_depth(~mask[box], self.grid.spacing) <= mm
+        return found
 
     def largest(self, mask: np.ndarray, least_ml: float = 0.0) -> np.ndarray:
         """The largest connected part of ``mask``, empty if it is smaller than ``least_ml``."""
@@ -103,10 +112,19 @@ def find_landmarks(ct: Volume, tissue: np.ndarray) -> Landmarks | None:
 
 def inner_depth(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """Distance in mm of every voxel of ``mask`` from the nearest voxel outside it."""
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    image.SetSpacing(spacing)
-    far = sitk.SignedMaurerDistanceMap(image, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
-    return np.maximum(sitk.GetArrayFromImage(far), 0) if mask.any() else np.zeros(mask.shape, np.float32)
+    depth, box = np.zeros(mask.shape, np.float32), around(mask, 1)
+    if mask[box].any():
+        image = sitk.GetImageFromArray(mask[box].astype(np.uint8))
+        image.SetSpacing(spacing)
+        far = sitk.SignedMaurerDistanceMap(image, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
+        depth[box] = np.maximum(sitk.GetArrayFromImage(far), 0)
+    return depth
+
+
+def around(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
+    """The box of a mask's voxels and of ``margin`` voxels on each side; empty if it has none."""
+    found = ndimage.find_objects(mask.view(np.uint8))
+    return tuple(slice(max(0, part.start - margin), part.stop + margin) for part in found[0]) if found else (slice(0),)
 
 
 def _lungs(hu: np.ndarray, body: np.ndarray, voxel_ml: float) -> np.ndarray:

@@ -60,7 +60,7 @@ def _coarse_organs(m: Landmarks) -> np.ndarray:
     for side in (-1, 1):
         take("kidney", _kidney(m, lean & (found == 0) & below, side))
     around = (m.depth > 12) & (m.y < -45) & (m.x > -45) & ~(m.z <= left - 20)
-    take("heart", _near(m, heart, 25) & lean & around)
+    take("heart", m.near(heart, 25) & lean & around)
     take("bladder", _bladder(m, soft & (found == 0)))
     take("blood", between | _aorta(m, lean & (found == 0), below))
     visceral = _visceral(m, lean & (found == 0))
@@ -116,7 +116,7 @@ def _kidney(m: Landmarks, lean: np.ndarray, side: int) -> np.ndarray:
             if volume < ml < 150 and 20 < height < 125 and beside:
                 best, volume = part, ml
         if best.any():
-            return place & (m.hu > min(least_hu, 80)) & (inner_depth(~best, m.grid.spacing) <= thick + 2)
+            return place & (m.hu > min(least_hu, 80)) & m.near(best, thick + 2)
     return np.zeros_like(place)
 
 
@@ -133,7 +133,7 @@ def _spleen(m: Landmarks, soft: np.ndarray, dome: float) -> np.ndarray:
             best, volume = part, ml
     if not best.any():
         return best
-    like = here & (inner_depth(~best, m.grid.spacing) <= 11) & (np.abs(m.hu - np.median(m.hu[best])) < 28)
+    like = here & m.near(best, 11) & (np.abs(m.hu - np.median(m.hu[best])) < 28)
     return m.largest(m.opened(like, 6))
 
 
@@ -143,7 +143,7 @@ def _bladder(m: Landmarks, soft: np.ndarray) -> np.ndarray:
     water = np.abs(ndimage.gaussian_filter(m.hu, 1.2) - 8) < 22
     here = soft & low & water & (np.abs(m.x) < 60) & (m.y < -55)
     core = m.largest(here & (inner_depth(here, m.grid.spacing) > 7), 4)
-    bladder = soft & (inner_depth(~core, m.grid.spacing) <= 9) if core.any() else core
+    bladder = soft & m.near(core, 9)
     return bladder if bladder.sum() * m.grid.voxel_ml < 600 else np.zeros_like(bladder)
 
 
@@ -151,7 +151,7 @@ def _refined(plain: Anatomy, m: Landmarks, coarse: np.ndarray) -> np.ndarray:
     """Tissue codes on the CT's own grid: the coarse organs, with borders where the CT has its edges."""
     ct, smooth, tissue = plain.ct, plain.smooth, plain.tissue
     names = [0, *(int(n) for n in np.unique(coarse) if n)]
-    lung, spine, media = (_fine(m, mask, ct) > 0.5 for mask in (_near(m, m.lung, 4), m.spine, m.between_lungs))
+    lung, spine, media = (_fine(m, mask, ct) > 0.5 for mask in (m.near(m.lung, 4), m.spine, m.between_lungs))
     lean = (tissue != CODE["air"]) & (smooth > -30) & (tissue != CODE["skin"])
     markers = np.zeros(tissue.shape, np.int32)
     for number, n in enumerate(names, 1):
@@ -170,7 +170,7 @@ def _refined(plain: Anatomy, m: Landmarks, coarse: np.ndarray) -> np.ndarray:
     out[vertebra & (body > 110)] = CODE["marrow"]
     out[vertebra & (body <= 110) & (_fine(m, m.y, ct) < -8)] = CODE["disc"]
     fat = out == CODE["fat"]
-    vessels = _fine(m, _near(m, coarse == CODE["blood"], 12), ct) > 0.5
+    vessels = _fine(m, m.near(coarse == CODE["blood"], 12), ct) > 0.5
     out[fat & (media | vessels)] = CODE["node_bed"]
     apex = m.z[m.lung].max() if m.lung.any() else np.inf
     high = (((np.abs(m.x) - 70) / 50) ** 2 + ((m.z - apex - 10) / 45) ** 2 < 1) & (m.depth > 3)
@@ -187,11 +187,6 @@ def _breathing(m: Landmarks) -> np.ndarray:
     inside = np.clip((m.depth - 12) / 20, 0, 1) * ~m.spine * np.clip(-(m.y + 5) / 20 + (np.abs(m.x) > 30), 0, 1)
     share = ndimage.gaussian_filter(inside.astype(np.float32), 8 / COARSE_MM)
     return (share * np.exp(-(((m.z - dome) / reach) ** 2))).astype(np.float32)
-
-
-def _near(m: Landmarks, mask: np.ndarray, mm: float) -> np.ndarray:
-    """``mask`` and all within ``mm`` of it."""
-    return inner_depth(~mask, m.grid.spacing) <= mm if mask.any() else mask
 
 
 def _fine(m: Landmarks, coarse: np.ndarray, ct: Volume) -> np.ndarray:

@@ -208,7 +208,9 @@ def line_integrals(image: Tensor, grid: Volume, scanner: Scanner, psf: bool, rep
     covering = covering_bins(grid.shape[1:], grid.spacing[0], bin_mm)
     bins = min(-(-scanner.radial_bins // scanner.radial_rebinning) or covering, covering)
     margin = (covering - bins) // 2 + 2  # bins computed at either end and left out: every pixel's shadow is in range
-    pixels, mirrored = (f.flatten(1).T.contiguous().cpu().numpy() for f in (fine, fine.flip(2)))  # (pixels, S)
+    pixels, mirrored = (f.flatten(1).T.cpu().numpy() for f in (fine, fine.flip(2)))  # (pixels, S)
+    hot = (pixels != 0).any(1) | (mirrored != 0).any(1)  # the air around a body has no share in any sum
+    pixels, mirrored = pixels[hot], mirrored[hot]
     size = step / bin_mm  # lengths are in bins from here on
     y, x = ((np.arange(n) - (n - 1) / 2) * size for n in fine.shape[1:])
     group = scanner.angular_rebinning
@@ -218,7 +220,7 @@ def line_integrals(image: Tensor, grid: Volume, scanner: Scanner, psf: bool, rep
         cos, sin = math.cos(theta), math.sin(theta)
         width = size * max(cos, sin)
         start = np.add.outer(y * sin, x * cos + (out.shape[1] - width) / 2, dtype=np.float32)
-        shadows = _shadows(start.ravel(), width, out.shape[1])
+        shadows = _shadows(start.ravel()[hot], width, out.shape[1])
         for seen, volume in {view: pixels, scanner.views - 1 - view: mirrored}.items():  # 180 - theta: mirrored
             out[seen // group] += shadows @ volume
         if view % 10 == 0:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 from PETSuperResLib.phantoms.acquisition import add_arms, breathe, vary_ct
 from PETSuperResLib.phantoms.anatomy import anatomy_of
 from PETSuperResLib.phantoms.codes import CODE
+from PETSuperResLib.phantoms.ct_landmarks import Landmarks, inner_depth
 from PETSuperResLib.phantoms.ct_organs import torso_anatomy
 from PETSuperResLib.phantoms.painting import paint
 from PETSuperResLib.phantoms.torso import torso_phantom
 from PETSuperResLib.phantoms.uptake import paint_organs
+from PETSuperResLib.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,22 @@ def test_without_a_spine_there_are_no_organs():
     leg = torso_phantom(4, (10, 96, 128), (3.0, 3.0, 5.0), lesions=0, region="thigh")
     found, plain = torso_anatomy(leg.ct), anatomy_of(leg.ct)
     assert found.torso is None and np.array_equal(found.tissue, plain.tissue)
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_depths_of_a_part_of_the_grid_are_those_in_the_whole_of_it(first):
+    spacing = (2.0, 2.0, 3.0)
+    mask = np.zeros((20, 24, 28), bool)
+    mask[first : first + 6, 8:17, 12:] = np.random.default_rng(0).random((6, 9, 16)) < 0.95
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing(spacing)
+    depth = sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, True, False, True))
+    assert np.array_equal(inner_depth(mask, spacing), depth.clip(0)) and depth.max() > 3
+    grid = SimpleNamespace(grid=Volume(np.zeros(mask.shape), (3.0, 3.0, 3.0)))
+    for mm in (4.0, 9.5):
+        assert np.array_equal(Landmarks.near(grid, mask, mm), inner_depth(~mask, grid.grid.spacing) <= mm)
+    empty = np.zeros_like(mask)
+    assert not inner_depth(empty, spacing).any() and not Landmarks.near(grid, empty, 4.0).any()
 
 
 @pytest.mark.parametrize("seed", range(3))
