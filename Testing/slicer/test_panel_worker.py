@@ -195,55 +195,6 @@ def test_ten_runs_with_different_inputs_leak_neither_nodes_nor_memory_nor_files(
     assert max(grown) < 30, grown
 
 
-KEY = """
-import sys
-sys.path[:0] = ["Testing/support", "."]
-import slicer_host
-host = slicer_host.start()
-import mrml_scene, panel_case, slicer
-from PySide6 import QtTest, QtWidgets
-from PySide6.QtCore import Qt
-module, runner = mrml_scene.load_module(), panel_case.FakeRunner()
-logic = module.PETSuperResLogic
-module.PETSuperResLogic = lambda: logic(runner=runner)
-panel, case = host.open_module(), panel_case.make_case()
-panel_case.choose(panel, host, case)
-panel_case.finish(panel, host, runner, case)
-host.window.activateWindow()
-assert host.spin(5, until=lambda: QtWidgets.QApplication.activeWindow() is not None)
-view = slicer.app.layoutManager().sliceWidget("Red")
-shown = view.mrmlSliceCompositeNode().GetForegroundVolumeID
-view.setFocus()
-seen = [shown()]
-for widget in (host.window, host.window, panel.ui.thresholdEdit):
-    widget.setFocus()
-    QtTest.QTest.keyClick(widget, Qt.Key.Key_S)
-    host.process()
-    seen.append(shown())
-pet, result = case.pet.GetID(), panel.params.result.GetID()
-assert seen == [result, pet, result, result], seen
-assert panel.ui.thresholdEdit.text.endswith("s")
-module.PETSuperResLogic = logic
-slicer.modules.petsuperres.exit()  # another module is opened, and this one again
-slicer.modules.petsuperres.enter()
-host.window.setFocus()
-QtTest.QTest.keyClick(host.window, Qt.Key.Key_S)
-assert shown() == pet
-code = sys.modules["PETSuperResSlicer.panel.result"]
-panel.onReload()
-assert slicer.modules.PETSuperResWidget is not panel
-assert sys.modules["PETSuperResSlicer.panel.result"] is not code
-QtTest.QTest.keyClick(host.window, Qt.Key.Key_S)
-assert shown() == result
-print("done", flush=True)
-"""
-
-
-def test_the_key_switches_also_after_reload_and_typing_its_letter_does_not():
-    """The key as it is pressed, in a window of its own: shortcuts need the active one. Reload loads the package too."""
-    apart(KEY)
-
-
 @pytest.mark.timing
 @pytest.mark.slow
 def test_a_scene_closed_during_a_run_can_be_filled_and_run_at_once(panel, host, prior_file):
@@ -316,37 +267,98 @@ def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatc
     host.reset()
 
 
-WITHOUT_TORCH = """
+WITHOUT_A_NETWORK = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "Testing/support")
+from geometry import hot_sphere
+from PETSuperResLib.progress import Event
+from PETSuperResLib.worker import jobs, serve
+from PETSuperResLib.worker.raw_arrays import read_raw, write_raw
+
+def phantom(job, tools):
+    pet, ct = hot_sphere()
+    volumes = {"pet": pet, "ct": ct, "labels": pet.with_array(1 * (pet.array > 5), "label")}
+    return {key: write_raw(volume, Path(job.out) / f"{key}.nrrd") for key, volume in volumes.items()}, {
+        "lesions": {"1": "Node"}
+    }
+
+def reconstruct(job, tools):
+    tools.progress(Event("slices", 0.5, "step 1 of 2"))
+    pet = read_raw(job.request.pet)
+    return {"sr": write_raw(pet.with_array(2 * pet.array, "SUVbw"), Path(job.out))}, {"warnings": []}
+
+jobs.PhantomJob.run, jobs.ReconstructJob.run = phantom, reconstruct
+serve.main()
+"""
+
+SLICER = """
 import sys
 sys.path[:0] = ["Testing/support", "."]
 import slicer_host
 host = slicer_host.start()
+import functools
+import slicer
+from PySide6 import QtTest, QtWidgets
+from PySide6.QtCore import Qt
 panel = host.open_module()
 from PETSuperResSlicer import sample_data as sample
-from PETSuperResSlicer.logic import PETSuperResLogic
-start = PETSuperResLogic._start
-small = {"shape": [8, 64, 96]}
-PETSuperResLogic._start = lambda logic, job, *rest: start(logic, job | small if job.get("type") else job, *rest)
+from PETSuperResSlicer.worker import client
+command = [sys.executable, "-c", sys.argv[1], "--with-client"]
+client.WorkerClient = functools.partial(client.WorkerClient, command=command)
 panel.params.pet, panel.params.ct, panel.params.segmentation = sample.load()
+seen = []
+panel.ui.progressBar.connect("valueChanged(int)", seen.append)
 panel.ui.applyButton.click()
 assert panel.run.running, panel.ui.statusLabel.text
-assert host.spin(120, until=lambda: panel.ui.progressBar.value > 0)
-panel.ui.applyButton.click()
 assert host.spin(60, until=lambda: not panel.run.running)
-panel.logic.close()
-assert "torch" not in sys.modules
-print("done", flush=True)
+result, pet = panel.params.result.GetID(), panel.params.pet.GetID()
+assert max(seen) >= 50
+assert host.spin(10, until=lambda: panel.lesions.measured is not None)
+host.spin(0.05)
+host.window.activateWindow()
+assert host.spin(5, until=lambda: QtWidgets.QApplication.activeWindow() is not None)
+view = slicer.app.layoutManager().sliceWidget("Red")
+shown = view.mrmlSliceCompositeNode().GetForegroundVolumeID
+view.setFocus()
+seen = [shown()]
+for widget in (host.window, host.window, panel.ui.thresholdEdit):
+    widget.setFocus()
+    QtTest.QTest.keyClick(widget, Qt.Key.Key_S)
+    host.process()
+    seen.append(shown())
+assert seen == [result, pet, result, result], seen
+assert panel.ui.thresholdEdit.text.endswith("s")
+slicer.modules.petsuperres.exit()  # another module is opened, and this one again
+slicer.modules.petsuperres.enter()
+host.window.setFocus()
+QtTest.QTest.keyClick(host.window, Qt.Key.Key_S)
+assert shown() == pet
+code = sys.modules["PETSuperResSlicer.panel.result"]
+panel.onReload()
+assert slicer.modules.PETSuperResWidget is not panel
+assert sys.modules["PETSuperResSlicer.panel.result"] is not code
+QtTest.QTest.keyClick(host.window, Qt.Key.Key_S)
+assert shown() == result
+print("without torch" if "torch" not in sys.modules else "with torch", flush=True)
 """
 
 
-def apart(code):
-    """Run a script in a process of its own; it must come to its end."""
+@pytest.fixture(scope="module")
+def apart():
+    """The last line of a process of its own, where the panel loads the sample, runs, reloads and gets keys."""
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
-    words = [sys.executable, "-c", code]
+    words = [sys.executable, "-c", SLICER, WITHOUT_A_NETWORK]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()[-1]
 
 
-def test_slicer_itself_never_loads_torch():
+def test_the_key_switches_also_after_reload_and_typing_its_letter_does_not(apart):
+    """The key as it is pressed, in a window of its own: shortcuts need the active one. Reload loads the package too."""
+    assert apart.endswith("torch")  # the script came to its end
+
+
+def test_slicer_itself_never_loads_torch(apart):
     """It takes seconds, during which no thread gets a turn."""
-    apart(WITHOUT_TORCH)
+    assert apart == "without torch"
