@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from geometry import ROOT, data_dir
+from geometry import data_dir
 from tiny import small_phantom, tiny_prior, without_progress
 
-from PETSuperResLib.cli import run
+from PETSuperResLib.cli import main, run
+from PETSuperResLib.commands import imaging
 from PETSuperResLib.errors import Cancelled, GeometryError, InputError, PETSuperResError, UnitsError
 from PETSuperResLib.volume import Volume
 
@@ -176,55 +176,46 @@ def test_a_damaged_prior_is_refused(shell, damaged):
 # -- output -------------------------------------------------------------------------------------------
 
 
-LIMITED = """
-import resource, sys
-from PETSuperResLib.cli import run
-for limit in (0, 30_000):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))  # writing beyond fails: a full disk
-    print("exit", run(), flush=True)
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
-@pytest.mark.parametrize("command", ["reconstruct", pytest.param("simulate", marks=pytest.mark.slow)])
-def test_a_full_disk_is_told_and_leaves_nothing(folder, tmp_path, command):
+@pytest.mark.parametrize("limit", [0, 30_000])
+@pytest.mark.parametrize("command", ["reconstruct", "simulate"])
+def test_a_full_disk_is_told_and_leaves_nothing(folder, tmp_path, capsys, command, limit):
+    import resource
+
     words = arguments(folder, tmp_path / "out")
     if command == "simulate":
         words = ["simulate", "--pet", str(folder / "pet.nii.gz"), "--setting", "standard", "--out", words[-1]]
-    done = subprocess.run([sys.executable, "-c", LIMITED, *words], cwd=ROOT, capture_output=True, text=True)
-    assert [line for line in done.stdout.splitlines() if line.startswith("exit")] == ["exit 2"] * 2, done.stderr
-    said = without_progress(done.stderr)
-    assert said.count("\n") == said.count("could not be written") == 2 and ".part-" not in said
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # writing beyond fails, as on a full disk
+    try:
+        code = run(words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = without_progress(capsys.readouterr().err)
+    assert code == 2 and said.count("\n") == said.count("could not be written") == 1 and ".part-" not in said
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_an_interrupt_half_way_says_so_and_leaves_nothing(folder, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_half_way_says_so_and_leaves_nothing(folder, tmp_path, monkeypatch, capsys, number):
+    class Interrupting(imaging.Bar):
+        def __call__(self, event) -> None:
+            if "step 3 of" in event.message:
+                signal.raise_signal(number)
+
+    monkeypatch.setattr(imaging, "Bar", Interrupting)
     words = arguments(folder, tmp_path / "out", quality="paper", samples=50)
-    code = (
-        "import sys, PETSuperResLib.commands.imaging as i\n"
-        "from PETSuperResLib.commands.common import Bar\n"
-        "class Loud(Bar):\n"
-        "    def __call__(self, event): print(event.message, flush=True)\n"
-        "i.Bar = Loud\n"
-        "from PETSuperResLib.cli import main\n"
-        "for _ in range(2):\n"
-        "    try: main()\n"
-        "    except SystemExit as end: print('exit', end.code, flush=True)\n"
-    )
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=ROOT, text=True, **pipes)
-
-    def read(awaited: str) -> str:
-        while awaited not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
-        return line
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        read("step 3 of")
-        process.send_signal(number)
-        assert read("exit") == "exit 130\n" and not (tmp_path / "out").exists()
-    assert without_progress(process.communicate(timeout=60)[1]) == 2 * "petsuperres: Cancelled; nothing was written.\n"
+    monkeypatch.setattr(sys, "argv", ["petsuperres", *words])
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert end.value.code == 130 and not (tmp_path / "out").exists()
+    assert without_progress(capsys.readouterr().err) == "petsuperres: Cancelled; nothing was written.\n"
 
 
 # -- in a MRML scene ------------------------------------------------------------------------------------

@@ -201,13 +201,28 @@ def test_the_end_of_the_input_lets_the_jobs_finish(shared, case, tmp_path):
 
 
 def test_quit_ends_the_running_job_too(case, tmp_path):
-    client = Client()
-    client.send("reconstruct", 1, **job(case, tmp_path / "out", quality="paper", samples=50))
-    while "step" not in client.until("progress")["message"]:
-        pass
-    client.send("quit")
-    assert client.process.wait(30) == 0
-    assert client.until("result", "cancelled")["type"] == "cancelled"
+    from PETSuperResLib.worker.serve import Worker
+
+    answers: list[dict] = []
+    stepping = threading.Event()
+
+    def send(line):
+        answers.append(json.loads(line))
+        if "step" in answers[-1].get("message", ""):
+            stepping.set()
+
+    def requests():
+        long = job(case, tmp_path / "out", quality="paper", samples=50)
+        yield json.dumps({"version": 1, "id": 1, "type": "reconstruct", **long}).encode()
+        assert stepping.wait(60)
+        yield json.dumps({"version": 1, "id": None, "type": "quit"}).encode()
+
+    worker = Worker(send)
+    listener = threading.Thread(target=worker.listen, args=(requests(),))
+    listener.start()
+    worker.work()  # returns when the job has stopped
+    listener.join(10)
+    assert answers[-1]["type"] == "cancelled" and not listener.is_alive()
     assert names(tmp_path / "out") == set()
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
 import slicer_host
-from geometry import ROOT
 from matplotlib import image
 
 MODULE = """
@@ -233,23 +230,3 @@ def test_latency_counts_a_blocked_loop_by_its_length(host, qt):
         host.spin(0.6)
     assert calm.p99 < blocked.p99 and blocked.longest >= 0.2
     assert 0.15 < blocked.p99 <= blocked.longest and blocked.own > 0.15 and calm.percentile(50) <= calm.p99
-
-
-# elsewhere
-
-WITHOUT_QT = """
-import sys
-sys.modules["PySide6"] = None
-import slicer_host
-assert "pip install PySide6-Essentials" in slicer_host.missing(), slicer_host.missing()
-import mrml_scene
-module = mrml_scene.load_module()
-assert module.PETSuperResLogic()
-"""
-
-
-def test_without_qt_the_host_says_what_is_missing_and_the_logic_still_runs():
-    folders = [str(Path(slicer_host.__file__).parents[1]), str(ROOT)]
-    code = f"import sys; sys.path[:0] = {folders!r}\n{WITHOUT_QT}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr

@@ -196,6 +196,8 @@ def test_the_real_worker_gives_what_the_same_call_gives_here(case, tmp_path, mon
 WITHOUT_QT = """
 import sys
 sys.modules["PySide6"] = None
+import slicer_host
+assert "pip install PySide6-Essentials" in slicer_host.missing(), slicer_host.missing()
 import mrml_scene
 from geometry import hot_sphere
 scene = mrml_scene.start()
@@ -210,7 +212,7 @@ assert events[-1].fraction == 1 and logic.compareLesions(pet, result, lesions).G
 """
 
 
-def test_without_qt_the_logic_computes_in_its_own_process(prior_file):
+def test_without_qt_the_host_says_what_is_missing_and_the_logic_computes_in_its_own_process(prior_file):
     """As the demo does with slicer-core alone."""
     words = [sys.executable, "-c", WITHOUT_QT, str(prior_file)]
     done = subprocess.run(words, cwd=ROOT / "Testing" / "support", capture_output=True, text=True, timeout=100)
