@@ -36,6 +36,13 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
+@pytest.fixture(autouse=True)
+def plain_pictures(request, monkeypatch):
+    """An empty file in the place of each case's picture, but where a test is about pictures."""
+    if "picture" not in request.node.name:
+        monkeypatch.setattr(batch, "case_picture", lambda *_: None)
+
+
 def options(data, prior_file, out):
     return ["--data", str(data), "--prior", str(prior_file), "--out", str(out), "--quality", "draft", "--spacing", "4"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -40,15 +40,23 @@ def test_independent_strip_projectors_agree_with_ours():
             assert relative(made[name].adjoint(ours), made["PETSuperRes"].adjoint(ours)) < 1e-4, name
 
 
+PROJECTORS, UPDATES = cache(bench.projectors), cache(partial(update_speed, slices=3, size=48))
+
+
 @pytest.fixture
 def quickened(monkeypatch) -> None:
-    """The benchmark with small geometries and a tiny network, without machine limits and whole runs."""
+    """The benchmark with small geometries and a tiny network, without machine limits and whole runs.
+
+    What does not depend on who looks at it is measured once for all tests.
+    """
     monkeypatch.setattr(bench, "GEOMETRIES", (SMALL, Geometry(64, 2, 10)))
     monkeypatch.setattr(timing, "PEER_SECONDS", 0.0)
+    monkeypatch.setattr(bench, "timed", lambda work, seconds=0.0, device=timing.CPU: timing.timed(work, 0.0, device))
+    monkeypatch.setattr(bench, "projectors", PROJECTORS)
     monkeypatch.setattr(bench, "SIZE", 32)
     monkeypatch.setattr(bench, "limits", lambda device: {k: 1.0 for k in bench.LIMIT_COLUMNS})
     monkeypatch.setattr(bench, "benchmark_prior", lambda: (Prior(tiny_network(neighbours=1)), "tiny"))
-    monkeypatch.setattr(bench, "update_speed", partial(update_speed, slices=3, size=48))
+    monkeypatch.setattr(bench, "update_speed", UPDATES)
     monkeypatch.setattr(bench, "whole_runs", lambda prior: [dict.fromkeys(bench.RUN_COLUMNS, 1)])
 
 

@@ -12,7 +12,7 @@ from tiny import small_phantom, table, tiny_prior, write_phantom
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.intervals import PET_ALONE, STRATA_ML, read_calibration
 from PETSuperResLib.physics.protocols import Protocol
-from PETSuperResLib.studies.evaluation import lesions
+from PETSuperResLib.studies.evaluation import lesion_scenes, lesions
 from PETSuperResLib.studies.evaluation.lesion_report import coverage, lesions_lines
 from PETSuperResLib.studies.evaluation.lesion_scenes import Scan, without_header
 from PETSuperResLib.studies.subjects import Subject
@@ -76,7 +76,16 @@ def test_the_factor_of_a_guess_is_by_the_mask_that_asks_for_most():
     assert after > 1.2 * before
 
 
-def test_of_an_image_without_its_header_the_scanner_alone_is_known(scan, tmp_path):
+def test_of_an_image_without_its_header_the_scanner_alone_is_known(scan, tmp_path, monkeypatch):
+    simulate, made = lesion_scenes.simulate, []
+
+    def once(*given, **more):
+        """The image is the same one with and without its header."""
+        if not made:
+            made.append(simulate(*given, **more))
+        return made[0]
+
+    monkeypatch.setattr(lesion_scenes, "simulate", once)
     image = replace(scan, condition="mct-lesions", input="image")
     (bare,) = without_header([scan, image, replace(image, condition="vereos")])  # whose header says no filter
     assert bare == replace(image, header=False)
@@ -129,15 +138,22 @@ def scan():
     return Scan(Subject("one painting 1", {"a": 1}, lambda: (phantom.pet, phantom.ct, phantom.labels)), "standard")
 
 
-def test_a_scan_gives_truth_image_and_recovered_values_and_is_kept(scan, tmp_path, monkeypatch):
-    prior = tiny_prior(tmp_path)
-    found = lesions.scan_rows(scan, prior, "draft", tmp_path, "cpu")
+@pytest.fixture(scope="module")
+def kept(scan, tmp_path_factory):
+    """The scan's rows, with the prior and the folder that keeps them."""
+    folder = tmp_path_factory.mktemp("kept")
+    prior = tiny_prior(folder)
+    return lesions.scan_rows(scan, prior, "draft", folder, "cpu"), prior, folder
+
+
+def test_a_scan_gives_truth_image_and_recovered_values_and_is_kept(scan, kept, monkeypatch):
+    found, prior, folder = kept
     assert {"true", "one voxel larger"} <= {row["mask"] for row in found}
     assert {row["patient"] for row in found} == {"one"}
     for row in found:
         assert row["suvmean"] > 0 and row["true_suvmean"] > 0 and row["low"] < row["high"]
     monkeypatch.setattr(lesions, "recover", None)  # not called again
-    assert lesions.scan_rows(scan, prior, "draft", tmp_path, "cpu") == found
+    assert lesions.scan_rows(scan, prior, "draft", folder, "cpu") == found
 
 
 def test_an_image_is_also_measured_without_a_result(scan, tmp_path):
@@ -210,11 +226,12 @@ def test_every_anatomy_is_scanned_by_each_protocol_that_is_named(tmp_path, monke
         lesions.lesions_study(tmp_path / "out", "data", protocols=[str(tmp_path / "own.json")])
 
 
-def test_a_damaged_kept_result_is_made_again(scan, tmp_path):
-    found = lesions.scan_rows(scan, prior := tiny_prior(tmp_path), "draft", tmp_path, "cpu")
-    (kept,) = tmp_path.glob("*.json")
-    kept.write_text(kept.read_text()[:100])
-    assert lesions.scan_rows(scan, prior, "draft", tmp_path, "cpu") == found
+def test_a_damaged_kept_result_is_made_again(scan, kept):
+    found, prior, folder = kept
+    (file,) = folder.glob("*.json")
+    whole = file.read_text()
+    file.write_text(whole[:100])
+    assert lesions.scan_rows(scan, prior, "draft", folder, "cpu") == found and file.read_text() == whole
 
 
 def test_the_calibration_leaves_protocols_out(scan, tmp_path, monkeypatch):

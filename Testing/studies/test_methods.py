@@ -292,6 +292,6 @@ def test_the_tuned_references_keep_the_counts_and_are_nearer_than_em_run_long(se
 def test_a_heavier_weight_makes_a_smoother_image(case):
     measurement = case.simulation.measurement
     model = measurement.model(case.simulation.truth)
-    images = [map_image(MapSettings(beta, 2.0, 40), model, measurement.counts) for beta in (0.05, 0.5, 5.0)]
+    images = [map_image(MapSettings(beta, 2.0, 20), model, measurement.counts) for beta in (0.05, 0.5, 5.0)]
     roughness = [float(RelativeDifference(model.spacing).value(z)) for z in images]
     assert roughness[0] > roughness[1] > roughness[2] > 0

@@ -75,8 +75,8 @@ class GaussianNetwork(PriorNetwork):
 
 @cache
 def small_phantom() -> Phantom:
-    """Four slices of a torso at 4 mm with two lesions."""
-    return torso_phantom(3, (4, 64, 96), (4.0, 4.0, 4.0), 2, "abdomen")
+    """Four slices of the middle of a torso at 4 mm with two lesions."""
+    return torso_phantom(3, (4, 56, 64), (4.0, 4.0, 4.0), 2, "abdomen")
 
 
 def write_phantom(folder: Path, shift: int = 0) -> Path:
