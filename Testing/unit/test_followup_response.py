@@ -23,6 +23,12 @@ def torso() -> Phantom:
     return torso_phantom(1, (60, 52, 80), (5.0, 5.0, 5.0), 0)
 
 
+@pytest.fixture(scope="module")
+def placed(torso) -> tuple[dict[str, Reference], dict[str, Note]]:
+    """The regions found in the torso, and why one was not."""
+    return place_references(torso.ct, torso.pet)
+
+
 def tissue(phantom: Phantom, reference: Reference) -> set[int]:
     """The tissues' codes in a region."""
     weights, block = reference.segment().weights(phantom.organs)
@@ -30,22 +36,23 @@ def tissue(phantom: Phantom, reference: Reference) -> set[int]:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_regions_lie_in_liver_and_aorta_however_the_ct_is_stored(torso, turned):
-    ct = torso.ct
+def test_the_regions_lie_in_liver_and_aorta_however_the_ct_is_stored(torso, placed, turned):
+    found, notes = placed
     if turned:  # the same voxels stored from the other ends
+        ct = torso.ct
         origin = (ct.ijk_to_lps @ [*(n - 1 for n in ct.shape[::-1]), 1.0])[:3]
         ct = Volume(ct.array[::-1, ::-1, ::-1], ct.spacing, tuple(origin), tuple(-v for v in ct.direction), "HU")
-    found, notes = place_references(ct, torso.pet)
+        found, notes = place_references(ct, torso.pet)
     assert not notes and tissue(torso, found["liver"]) == {CODE["liver"]}
     assert tissue(torso, found["blood"]) == {CODE["blood"]} and found["liver"].centre[0] < 0
 
 
-def test_a_lesion_is_avoided_and_what_is_not_there_is_told(torso):
-    first, _ = place_references(torso.ct, torso.pet)
+def test_a_lesion_is_avoided_and_what_is_not_there_is_told(torso, placed):
+    first, _ = placed
     lesion = Reference("liver", first["liver"].centre).segment()
     again, _ = place_references(torso.ct, torso.pet, [lesion])
     assert np.linalg.norm(np.subtract(again["liver"].centre, first["liver"].centre)) > 30
-    legs = torso_phantom(1, (20, 52, 80), (5.0, 5.0, 5.0), 0, "thigh")
+    legs = torso_phantom(1, (8, 52, 80), (5.0, 5.0, 5.0), 0, "thigh")
     found, notes = place_references(legs.ct, legs.pet)
     assert not found and all("unless its centre x,y,z in LPS mm is stated" in note for note in notes.values())
     lesion = Reference("blood", legs.pet.corners().mean(0)).segment()

@@ -67,6 +67,7 @@ def exact_sinogram(ellipse, views, bins, bin_mm, fwhm_mm):
 @pytest.mark.parametrize("discretisation", [simulated, inverted])
 @pytest.mark.parametrize("scanner", SCANNERS, ids=lambda s: s.name)
 def test_ellipses_have_their_analytic_sinograms(ellipses, scanner, discretisation):
+    scanner = replace(scanner, views=36 + scanner.views % 4)  # enough for every angle, with the symmetries of all views
     measured = discretisation(torch.from_numpy(ellipses.array), ellipses, scanner).double().numpy()
     bin_mm, bins = scanner.bin_size_mm * scanner.radial_rebinning, measured.shape[2]
 
@@ -120,7 +121,9 @@ def test_counts_are_the_scanner_s_at_its_dose_fraction(standard):
 
 @pytest.mark.parametrize(("counts", "factor"), [("high", 10.0), (0.5, 0.5)])
 def test_count_levels_scale_the_measurement(person, counts, factor):
-    one, other = (simulate(person.pet, None, "standard", c, seed=0).measurement for c in ("realistic", counts))
+    one, other = (
+        simulate(person.pet, None, "standard", c, spacing_mm=4.0, seed=0).measurement for c in ("realistic", counts)
+    )
     assert other.trues_per_slice / one.trues_per_slice == pytest.approx(factor, rel=0.02)
     assert other.scale == pytest.approx(factor * one.scale, rel=1e-6)
 
@@ -186,12 +189,13 @@ def test_the_lr_image_is_42_em_updates_without_psf_from_a_uniform_image(person):
     assert relative(grid.array[seen.numpy()], z[seen]) < 1e-4
 
 
-def test_a_seed_decides_the_counts(person, standard):
-    again = simulate(person.pet, person.ct, "standard", attenuation=True, seed=1)
-    other = simulate(person.pet, person.ct, "standard", attenuation=True, seed=2)
-    assert torch.equal(again.measurement.counts, standard.measurement.counts)
-    assert not torch.equal(other.measurement.counts, standard.measurement.counts)
-    np.testing.assert_array_equal(again.lr.array, standard.lr.array)
+def test_a_seed_decides_the_counts(person):
+    one, again, other = (
+        simulate(person.pet, person.ct, "standard", attenuation=True, spacing_mm=4.0, seed=seed) for seed in (1, 1, 2)
+    )
+    assert torch.equal(again.measurement.counts, one.measurement.counts)
+    assert not torch.equal(other.measurement.counts, one.measurement.counts)
+    np.testing.assert_array_equal(again.lr.array, one.lr.array)
 
 
 def test_the_lr_image_has_the_target_spacing_and_the_activity_of_the_truth(standard):
