@@ -84,8 +84,12 @@ def fake(host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def panel(host: Any, fake: Any) -> Iterator[Any]:
+def panel(host: Any, fake: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The opened panel; every test ends without an error in a receiver of a signal, and without a message box."""
+    from PETSuperResSlicer.panel import lesions
+
+    if request.node.get_closest_marker("timing") is None:
+        monkeypatch.setattr(lesions, "DELAY_MS", 20)  # nobody goes on drawing
     host.reset()
     widget = host.open_module()
     yield widget

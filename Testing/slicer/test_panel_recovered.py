@@ -16,6 +16,7 @@ from PETSuperResSlicer import sample_data as sample
 from PETSuperResSlicer.mrml import lesion_chart, provenance
 from PETSuperResSlicer.mrml import volumes as mrml
 from PETSuperResSlicer.mrml.segments import segmentation_from_labels
+from PETSuperResSlicer.worker import client
 from PETSuperResSlicer.worker.recovery import Recovery
 from slicer_host.latency import run_delay
 
@@ -36,8 +37,19 @@ def phantom():
     return made, inputs, inputs.problem(2.0, torch.device("cpu"))
 
 
+@pytest.fixture(scope="module")
+def worker(host):
+    """A worker for all panels here, which end none of its jobs: its start takes longer than what they ask."""
+    made = client.WorkerClient()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made, "close", lambda grace_s=0.0: host.spin(GROUND_S, until=lambda: not made.running))
+        patch.setattr(client, "WorkerClient", lambda: made)
+        yield made
+    made.close()
+
+
 @pytest.fixture
-def shown(panel, host, phantom):
+def shown(panel, host, worker, phantom):
     """An interpolated phantom in the place of a result, with ten cubes as lesions."""
     made, inputs, problem = phantom
     volumes = {"pet": made.simulation.lr, "ct": made.phantom.ct, "labels": made.phantom.labels}

@@ -86,11 +86,12 @@ def test_a_stroke_of_changes_is_measured_once(panel, host, fake, case, result, m
         return measure(*arguments)
 
     monkeypatch.setattr(lesions, "measure", count)
+    panel.lesions.timer.setInterval(250)  # as for a user
     for _ in range(20):
         case.segments.GetSegmentation().GetNthSegment(0).Modified()
         case.segments.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
         host.spin(0.02)
-    host.spin(1.0)
+    host.spin(0.6)
     assert len(calls) == 1
 
 

@@ -78,7 +78,7 @@ def choose(panel, host, case, preset=PRESET):
     panel.ui.ctSelector.setCurrentNode(case.ct)
     panel.ui.segmentationSelector.setCurrentNode(case.segments)
     panel.ui.presetComboBox.setCurrentIndex(panel.ui.presetComboBox.findText(preset))
-    host.spin(0.1)
+    host.spin(0.02)
 
 
 def finer(case, factor=2.0):
@@ -98,7 +98,7 @@ def finish(panel, host, fake, case, factor=2.0):
     assert host.spin(5, until=lambda: not panel.run.running)
     if panel.params.segmentation is not None:
         assert host.spin(5, until=lambda: panel.lesions.measured is not None)
-    host.spin(0.05)
+    host.spin(0.02)
 
 
 def warp():
