@@ -33,7 +33,7 @@ lint: $(STAMP)
 	$(BIN)/mypy PETSuperResLib
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not timing" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not timing" -n 2 --dist loadfile --durations 15
 	$(BIN)/python -m pytest Testing/slicer -m "timing and not slow"
 
 slow: $(STAMP)
