@@ -134,7 +134,7 @@ def simulate(
     chosen = None if protocol is None else Protocol.get(protocol)
     named = scanner or (chosen.scanner if chosen else None)
     known = Scanner.get(named) if named else find_setting(setting or "")
-    if chosen is not None and known.name != Scanner.get(chosen.scanner).name:
+    if chosen is not None and known != Scanner.get(chosen.scanner):
         raise InputError(f"Protocol '{chosen.name}' is of scanner '{chosen.scanner}': leave --scanner out.")
     if dicom_out:
         from ..dicom.write import check_target

@@ -142,8 +142,8 @@ class ImageNoise:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImageNoise:
         """Inverse of :meth:`to_dict`; raises KeyError for anything else."""
-        known = {field.name: values[field.name] for field in fields(cls) if field.name != "shares"}
-        return cls(**known, shares=tuple(values.get("shares", ())))  # which earlier reports lack
+        told = {"shares": (), **values}  # which reports of former versions lack
+        return cls(**{field.name: told[field.name] for field in fields(cls)} | {"shares": tuple(told["shares"])})
 
 
 def image_noise(pet: Volume, fwhm_mm: float, exponent: float = 1.0) -> ImageNoise:

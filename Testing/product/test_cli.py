@@ -743,6 +743,17 @@ def test_simulate_takes_a_setting_a_scanner_or_a_protocol_of_that_scanner(case, 
     assert [one.name for one in taken] == [scanner]
 
 
+def test_a_scanner_that_differs_from_its_protocol_s_in_any_value_is_not_left_aside(case, tmp_path, capsys):
+    """The protocol is of the preset: the file's FWHM would not count."""
+    from PETSuperResLib.scanner import Scanner
+
+    own = Scanner.get("Siemens Biograph Vision 600", fwhm_transaxial_mm=5.0)
+    (tmp_path / "own.json").write_text(json.dumps(own.to_dict()))
+    words = ["--scanner", str(tmp_path / "own.json"), "--protocol", "vision"]
+    assert run(["simulate", "--pet", case["pet"], *words, "--out", case["out"]]) == 2
+    assert "leave --scanner out" in capsys.readouterr().err
+
+
 def test_what_an_suv_lacks_is_told_with_the_option_that_states_it(tmp_path, capsys):
     """Only the command suv has such options; the others say so."""
     from dicom_factory import pet_slices, tracer, write_series
