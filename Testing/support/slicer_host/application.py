@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from functools import cache
 from typing import Any
 
 import slicer
@@ -23,24 +24,11 @@ class QUiLoader(QtUiTools.QUiLoader):
 
     def load(self, file: Any, parent: Any = None) -> Any:
         """The widget of an open QFile; RuntimeError for a class that has no stand-in."""
-        root = ET.fromstring(bytes(file.readAll()))
-        known = {cls.__name__: cls for cls in WIDGETS}
-        for custom in root.findall("customwidgets/customwidget"):
-            name = custom.findtext("class") or ""
-            if name not in known:
-                raise RuntimeError(f"The host has no stand-in for the widget {name}")
-            self.registerCustomWidget(known[name])
-        used = {w.get("class", "") for w in root.iter("widget")}
-        declared = {c.findtext("class") for c in root.findall("customwidgets/customwidget")}
-        undeclared = {name for name in used if name in known and name not in declared}
-        if undeclared:
-            raise RuntimeError(f"The .ui file uses {sorted(undeclared)} without declaring them as custom widgets")
-        connections = root.find("connections")
-        special = [c for c in connections if "vtk" in (c.findtext("signal") or "")] if connections is not None else []
-        for connection in special:
-            connections.remove(connection)
+        custom, special, text = _described(bytes(file.readAll()))
+        for cls in custom:
+            self.registerCustomWidget(cls)
         buffer = QtCore.QBuffer()
-        buffer.setData(ET.tostring(root))
+        buffer.setData(text)
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
         widget = super().load(buffer, parent)
         for connection in special:
@@ -48,6 +36,26 @@ class QUiLoader(QtUiTools.QUiLoader):
             slot = getattr(receiver, (connection.findtext("slot") or "").partition("(")[0])
             sender.connect(connection.findtext("signal"), slot)
         return widget
+
+
+@cache
+def _described(text: bytes) -> tuple[list[type], list[ET.Element], bytes]:
+    """Of a .ui file the stand-ins, the connections between qMRML widgets, and its text without these."""
+    root = ET.fromstring(text)
+    known = {cls.__name__: cls for cls in WIDGETS}
+    declared = [custom.findtext("class") or "" for custom in root.findall("customwidgets/customwidget")]
+    for name in declared:
+        if name not in known:
+            raise RuntimeError(f"The host has no stand-in for the widget {name}")
+    used = {w.get("class", "") for w in root.iter("widget")}
+    undeclared = {name for name in used if name in known and name not in declared}
+    if undeclared:
+        raise RuntimeError(f"The .ui file uses {sorted(undeclared)} without declaring them as custom widgets")
+    connections = root.find("connections")
+    special = [c for c in connections if "vtk" in (c.findtext("signal") or "")] if connections is not None else []
+    for connection in special:
+        connections.remove(connection)
+    return [known[name] for name in declared], special, ET.tostring(root)
 
 
 def _named(widget: Any, name: str) -> Any:

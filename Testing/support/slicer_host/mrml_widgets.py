@@ -147,13 +147,22 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             node.GetAttribute(n) is not None and v in (None, node.GetAttribute(n)) for n, v in wanted
         )
 
+    def _in_scene(self) -> list[Any]:
+        """The nodes that may be listed, and others of their types' base classes, in the order of the scene."""
+        if self._scene is None:
+            return []
+        kinds = self._values["nodeTypes"]
+        if len(kinds) == 1:  # the scene finds them faster
+            found = self._scene.GetNodesByClass(kinds[0])
+            found.UnRegister(None)
+            return [found.GetItemAsObject(n) for n in range(found.GetNumberOfItems())]
+        return [self._scene.GetNthNode(n) for n in range(self._scene.GetNumberOfNodes())] if kinds else []
+
     def _refresh(self) -> None:
         if self._scene is not None and self._scene.IsBatchProcessing():
             return
         before = self._nodes
-        count = self._scene.GetNumberOfNodes() if self._scene is not None else 0
-        everything = (self._scene.GetNthNode(n) for n in range(count))
-        self._nodes = [node for node in everything if self._accepts(node)]
+        self._nodes = [node for node in self._in_scene() if self._accepts(node)]
         self._names.clear()
         for node in self._nodes:
             self._names.modified(node, self._labels)

@@ -24,6 +24,7 @@ errors: list[BaseException] = []  # what receivers raised; a test that provokes 
 
 _originals: dict[type, Any] = {}  # what each class of PySide6 does with attributes itself
 _property_index: dict[tuple[type, str], int] = {}
+_plain: set[tuple[type, str]] = set()  # what a class has that is as PySide6 has it: most that is looked up
 _connections: dict[tuple[int, str], list[tuple[Any, Any]]] = {}
 _stand_ins: set[type] = set()
 # While Qt computes a property by a virtual method, PySide6 looks that method up on the Python object.
@@ -76,11 +77,17 @@ def _index(obj: Any, name: str) -> int:
 
 
 def _get(self: Any, name: str) -> Any:
+    key = (type(self), name)
+    if key in _plain:
+        return _originals[key[0]](self, name)
     if name.startswith("_") or name in _METHODS:
-        return _raw_get(self, name)
+        value = _raw_get(self, name)
+        _plain.add(key)
+        return value
     if name == "name":
         name = "objectName"
-    if _index(self, name) >= 0 and (id(self), name) not in _reading:
+    index = _index(self, name)
+    if index >= 0 and (id(self), name) not in _reading:
         _reading.add((id(self), name))
         try:
             return _raw_get(self, "property")(name)
@@ -90,7 +97,11 @@ def _get(self: Any, name: str) -> Any:
     if special is not None:
         return types.MethodType(special, self)
     value = _raw_get(self, name)
-    return BoundSignal(self, name, value) if isinstance(value, QtCore.SignalInstance) else value
+    if isinstance(value, QtCore.SignalInstance):
+        return BoundSignal(self, name, value)
+    if index < 0:
+        _plain.add(key)
+    return value
 
 
 def _set(self: Any, name: str, value: Any) -> None:

@@ -151,7 +151,9 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
             colour = [int(255 * c) for c in node.GetLayoutColor()]
             name = node.GetLayoutLabel() or node.GetLayoutName()
             self._bar.setText(f" {name}    {node.GetOrientation()}  {node.GetSliceOffset():.1f} mm")
-            self._bar.setStyleSheet(f"background: rgb({colour[0]},{colour[1]},{colour[2]}); color: black")
+            style = f"background: rgb({colour[0]},{colour[1]},{colour[2]}); color: black"
+            if self._bar.styleSheet != style:  # Qt would lay the bar out again
+                self._bar.setStyleSheet(style)
         self._view.scheduleRender()
 
     def sliceLogic(self) -> Any:
