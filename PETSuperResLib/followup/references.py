@@ -187,14 +187,14 @@ def _aorta(chest: _Chest, free: np.ndarray) -> tuple[int, ...] | None:
     spine = _spine(chest, slices) if slices.any() else None
     if spine is None:
         return None
-    hu = ndimage.gaussian_filter(chest.ct.array, 0.7)
-    score = np.max([_round_score(hu, radius / GRID_MM) for radius in AORTA_RADII_MM], axis=0)
-    score = ndimage.gaussian_filter1d(score, ALONG_MM / GRID_MM, axis=0)
     x, y = chest.x - spine[0], chest.y - spine[1]
     beside = (x > BESIDE_MM[0]) & (x < BESIDE_MM[1]) & (y > BEFORE_MM[0]) & (y < BEFORE_MM[1])
+    if not beside.any():
+        return None
     wide = round(AORTA_RADII_MM[0] / GRID_MM)
     bone = ndimage.maximum_filter(chest.ct.array, (ends, 2 * wide + 1, 2 * wide + 1)) > BONE_HU
     fits = beside & ~bone & slices[:, None, None] & (free >= AORTA_LONG_MM / 2 + AWAY_MM)
+    score = _aorta_score(ndimage.gaussian_filter(chest.ct.array, 0.7), beside)
     best = _best(np.where(fits, score, -np.inf))
     return best if score[best] >= CLEAR_HU else None
 
@@ -212,12 +212,34 @@ def _spine(chest: _Chest, slices: np.ndarray) -> tuple[float, float] | None:
     return float(chest.x.ravel()[column]), float(chest.y.ravel()[row])
 
 
+def _aorta_score(hu: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """How round and uniform each voxel's surroundings are at the best of the aorta's radii, smoothed along the body.
+
+    It is that of the box that holds ``where`` (1, J, I), and -inf beyond.
+    """
+    margin = _reach(max(AORTA_RADII_MM) / GRID_MM)
+    ends = [np.flatnonzero(where[0].any(axis))[[0, -1]] + [0, 1] for axis in (1, 0)]
+    inner = (slice(None), *(slice(*end) for end in ends))
+    first = [max(0, low - margin) for low, _ in ends]
+    outer = (slice(None), *(slice(low, high + margin) for low, (_, high) in zip(first, ends, strict=True)))
+    part = np.max([_round_score(hu[outer], radius / GRID_MM) for radius in AORTA_RADII_MM], axis=0)
+    own = (slice(None), *(slice(*(end - low)) for end, low in zip(ends, first, strict=True)))
+    score = np.full(hu.shape, -np.inf, part.dtype)
+    score[inner] = ndimage.gaussian_filter1d(part[own], ALONG_MM / GRID_MM, axis=0)
+    return score
+
+
+def _reach(radius: float) -> int:
+    """How far the ring around a disc reaches, in voxels."""
+    return int(np.ceil(radius + 2))
+
+
 def _round_score(hu: np.ndarray, radius: float) -> np.ndarray:
     """Mean in a disc, less that in the ring around it and the weighted standard deviation in it, by slice.
 
     The means are of clipped HU; the standard deviation is not, as vertebrae are less uniform than blood.
     """
-    reach = int(np.ceil(radius + 2))
+    reach = _reach(radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     distance = np.hypot(x, y)
     disc, ring = distance <= radius - 0.5, (distance > radius + 0.5) & (distance <= radius + 2)
