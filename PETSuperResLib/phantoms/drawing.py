@@ -68,9 +68,8 @@ def _outline(c: Canvas, cx: float, cy: float, a: float, b: float, power: float) 
 
 def _muscle(person: Person, c: Canvas, streaks: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """(SUV, HU) of muscle with fatty streaks over the whole slice."""
-    x, y = c.x[0], c.y[:, 0]
-    thin = np.clip(1.0 - np.abs(person.noise[22.0].slice(x, y, c.z)) * 9, 0, 1) * streaks
-    tone = person.noise[60.0].slice(x, y, c.z)
+    thin = np.clip(1.0 - np.abs(c.field(person.noise[22.0])) * 9, 0, 1) * streaks
+    tone = c.field(person.noise[60.0])
     suv = person.level["muscle"] * (1 + 0.12 * tone) * (1 - 0.45 * thin)
     return suv, 57 + 3 * tone - 130 * thin
 
@@ -128,8 +127,7 @@ def _lungs(person: Person, c: Canvas, cavity: np.ndarray) -> None:
     cover = c.cover(d)
     if not cover.any():
         return
-    x, y = c.x[0], c.y[:, 0]
-    fine, mid = person.noise[5.0].slice(x, y, z), person.noise[9.0].slice(x, y, z)
+    fine, mid = c.field(person.noise[5.0]), c.field(person.noise[9.0])
     slope = c.y / 100  # gravity: denser behind
     hilum = np.exp(-(((np.abs(c.x) - 45) / 38) ** 2) - ((c.y - 5) / 45) ** 2 - ((z - 505) / 70) ** 2)
     vessel = np.clip((fine * 0.6 + mid * 0.7 - 1.55 + 1.0 * hilum) * 1.6, 0, 1)
@@ -168,7 +166,7 @@ def draw_spine(person: Person, c: Canvas) -> None:
     body = _outline(c, 0, y, 25 * scale, 18 * scale, 2.4)
     disc = float(np.clip(0.5 - (phase - 3.5) / float(c.edge), 0, 1))
     plate = float(np.clip(0.5 - (phase - 5.5) / float(c.edge), 0, 1)) - disc
-    mottle = person.noise[5.0].slice(c.x[0], c.y[:, 0], z)
+    mottle = c.field(person.noise[5.0])
     c.paint(c.cover(body), 0.8, 560, BONE)
     inner = (level["bone_hu"] + 35 * mottle) * (1 - plate) + 520 * plate
     c.paint(c.cover(body + 2.2), level["marrow"] * (1 + 0.08 * mottle), inner)
@@ -218,8 +216,7 @@ def draw_head(person: Person, c: Canvas) -> None:
     if z > 765:
         c.paint(c.cover(skull), 0.8, 950, BONE)
         brain = skull + 7
-        x, y = c.x[0], c.y[:, 0]
-        folds = person.noise[9.0].slice(x, y, z) * 0.9 + person.noise[22.0].slice(x, y, z) * 0.6
+        folds = c.field(person.noise[9.0]) * 0.9 + c.field(person.noise[22.0]) * 0.6
         depth = np.clip((11 + 5 * folds + brain) / 4 + 0.5, 0, 1)  # 1 in cortex, 0 in white matter
         sulcus = np.clip(np.abs(folds) * 3 - 0.1, 0, 1)
         deep = np.hypot((np.abs(c.x) - 18) / 12, c.y / 22) - 1

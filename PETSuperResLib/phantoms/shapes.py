@@ -22,15 +22,30 @@ def _lattice() -> np.ndarray:
     return np.random.default_rng(20240511).standard_normal((LATTICE,) * 3).astype(np.float32)
 
 
-def _spline(positions: np.ndarray) -> scipy.sparse.csr_array:
-    """(n, 48) sparse weights of the periodic quadratic B-spline at ``positions`` in lattice units, unit variance."""
+def _spline(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The periodic quadratic B-spline at ``positions`` in lattice units: weights of unit variance, their nodes.
+
+    Both are (n, 3): every position has weight at three nodes.
+    """
     nearest = np.floor(positions + 0.5).astype(int)
     t = (positions - nearest).astype(np.float32)
     parts = np.stack([0.5 * (0.5 - t) ** 2, 0.75 - t**2, 0.5 * (0.5 + t) ** 2], 1)
     parts /= np.sqrt((parts**2).sum(1, keepdims=True))
-    nodes = (nearest[:, None] + np.array([-1, 0, 1])) % LATTICE
-    starts = np.arange(0, parts.size + 1, 3)
-    return scipy.sparse.csr_array((parts.ravel(), nodes.ravel(), starts), shape=(len(positions), LATTICE))
+    return parts, (nearest[:, None] + np.array([-1, 0, 1])) % LATTICE
+
+
+def _few(positions: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` (48, m) interpolated at a few ``positions``: (n, m)."""
+    weights, nodes = _spline(positions)
+    return sum(weights[:, [n]] * values[nodes[:, n]] for n in range(3))
+
+
+def _many(positions: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The same by a sparse product: slower to begin, and faster on large slices; a threaded BLAS is far slower."""
+    weights, nodes = _spline(positions)
+    starts = np.arange(0, weights.size + 1, 3)
+    matrix = scipy.sparse.csr_array((weights.ravel(), nodes.ravel(), starts), shape=(len(positions), LATTICE))
+    return np.asarray(matrix @ values)
 
 
 @dataclass(frozen=True)
@@ -46,10 +61,9 @@ class Noise:
     def slice(self, x: np.ndarray, y: np.ndarray, z: float) -> np.ndarray:
         """Values at axial position ``z`` mm on the grid of 1D ``x`` and ``y`` (mm): ``(len(y), len(x))``."""
         ox, oy, oz = self.offset
-        # three sparse products: a threaded BLAS is much slower here
-        plane = _spline(np.array([z / self.scale_mm + oz])) @ _lattice().reshape(LATTICE, -1)
-        rows = _spline(y / self.scale_mm + oy) @ plane.reshape(LATTICE, LATTICE)
-        return np.asarray((_spline(x / self.scale_mm + ox) @ rows.T).T)
+        plane = _few(np.array([z / self.scale_mm + oz]), _lattice().reshape(LATTICE, -1))
+        rows = _few(y / self.scale_mm + oy, plane.reshape(LATTICE, LATTICE))
+        return _many(x / self.scale_mm + ox, rows.T).T
 
 
 @dataclass(frozen=True)
@@ -174,6 +188,13 @@ class Canvas:
         self.ct = np.full(shape, -1000, np.float32)
         self.organ = np.zeros(shape, np.int16)
         self.label = np.zeros(shape, np.int16)
+        self._fields: dict[Noise, np.ndarray] = {}
+
+    def field(self, noise: Noise) -> np.ndarray:
+        """A random field on the whole slice, (J, I); made once."""
+        if noise not in self._fields:
+            self._fields[noise] = noise.slice(self.x[0], self.y[:, 0], self.z)
+        return self._fields[noise]
 
     def cover(self, distance: np.ndarray, soft: float = 0.0) -> np.ndarray:
         """Covered fraction (0 to 1) of each voxel for a border ``edge + soft`` mm wide."""

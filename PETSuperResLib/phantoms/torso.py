@@ -57,7 +57,7 @@ def _slice(
     draw(person, c)
     for number, lesion in enumerate(lesions, 1):
         lesion.draw(c, number)
-    broad, fine = (person.noise[mm].slice(c.x[0], c.y[:, 0], c.z) for mm in (22.0, 9.0))
+    broad, fine = (c.field(person.noise[mm]) for mm in (22.0, 9.0))
     pet = np.maximum(c.pet * (1 + 0.04 * broad + 0.05 * fine), 0)
     grain = rng.standard_normal((len(y) + 2, len(x) + 2)).astype(np.float32)
     grain = grain[1:-1, 1:-1] + 0.5 * (grain[:-2, 1:-1] + grain[2:, 1:-1] + grain[1:-1, :-2] + grain[1:-1, 2:])
