@@ -23,7 +23,7 @@ from PETSuperResLib.volume import Volume
 
 @pytest.fixture(scope="module")
 def person():
-    return torso_phantom(3, (60, 92, 120), (4.0, 4.0, 5.0), lesions=0)
+    return torso_phantom(3, (60, 74, 96), (5.0, 5.0, 5.0), lesions=0)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_organs_of_a_generated_torso_are_found(anatomy, person):
 
 
 def test_the_bladder_is_found_in_a_pelvis():
-    person = torso_phantom(2, (32, 92, 120), (4.0, 4.0, 6.0), lesions=0, region="pelvis")
+    person = torso_phantom(2, (32, 74, 96), (5.0, 5.0, 6.0), lesions=0, region="pelvis")
     anatomy = torso_anatomy(person.ct)
     assert overlap(anatomy, person, "bladder") > 0.6
     urine = paint(anatomy, 0, lesions=0).pet.array[person.organs.array == CODE["bladder"]]
@@ -55,7 +55,7 @@ def test_the_bladder_is_found_in_a_pelvis():
 
 
 def test_without_a_spine_there_are_no_organs():
-    leg = torso_phantom(4, (10, 96, 128), (3.0, 3.0, 5.0), lesions=0, region="thigh")
+    leg = torso_phantom(4, (10, 72, 96), (4.0, 4.0, 5.0), lesions=0, region="thigh")
     found, plain = torso_anatomy(leg.ct), anatomy_of(leg.ct)
     assert found.torso is None and np.array_equal(found.tissue, plain.tissue)
 
@@ -127,8 +127,8 @@ def test_some_paintings_have_brown_fat(anatomy):
 
 
 def test_a_painting_is_scanned_with_breath_arms_and_without_couch(anatomy, monkeypatch):
-    columns = np.arange(120)
-    narrow = replace(anatomy, tissue=np.where((columns > 24) & (columns < 96), anatomy.tissue, CODE["air"]))
+    columns = np.arange(96)
+    narrow = replace(anatomy, tissue=np.where((columns > 19) & (columns < 77), anatomy.tissue, CODE["air"]))
     dome = narrow.torso.breathing > 0.5
     made = {}
     for share in (0.0, 1.0):
@@ -202,13 +202,13 @@ def test_blood_that_has_contrast_agent_gets_no_more(anatomy):
 
 
 def test_arms_lie_beside_the_trunk(anatomy):
-    columns = np.arange(120)
-    trunk = np.where((columns > 24) & (columns < 96), anatomy.tissue, CODE["air"])
+    columns = np.arange(96)
+    trunk = np.where((columns > 19) & (columns < 77), anatomy.tissue, CODE["air"])
     pet, ct = np.zeros(anatomy.ct.shape, np.float32), np.full(anatomy.ct.shape, -1000, np.float32)
     add_arms(replace(anatomy, tissue=trunk), pet, ct, np.random.default_rng(1))
     body = trunk != CODE["air"]
     assert pet[body].max() == 0 and ct[body].max() == -1000
-    for side in (slice(0, 40), slice(80, 120)):
+    for side in (slice(0, 32), slice(64, 96)):
         assert 0.4 < pet[..., side].max() < 1 and ct[..., side].max() > 500
 
 
