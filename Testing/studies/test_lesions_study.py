@@ -76,20 +76,12 @@ def test_the_factor_of_a_guess_is_by_the_mask_that_asks_for_most():
     assert after > 1.2 * before
 
 
-def test_of_an_image_without_its_header_the_scanner_alone_is_known(scan, tmp_path, monkeypatch):
-    simulate, made = lesion_scenes.simulate, []
-
-    def once(*given, **more):
-        """The image is the same one with and without its header."""
-        if not made:
-            made.append(simulate(*given, **more))
-        return made[0]
-
-    monkeypatch.setattr(lesion_scenes, "simulate", once)
-    image = replace(scan, condition="mct-lesions", input="image")
+def test_of_an_image_without_its_header_the_scanner_alone_is_known(scan, imaged, tmp_path, monkeypatch):
+    image, simulation, known = imaged
+    monkeypatch.setattr(lesion_scenes, "simulate", lambda *_, **more: simulation)
     (bare,) = without_header([scan, image, replace(image, condition="vereos")])  # whose header says no filter
     assert bare == replace(image, header=False)
-    known, guess = (lesions.scan_rows(one, tiny_prior(tmp_path), "draft", tmp_path, "cpu") for one in (image, bare))
+    guess = lesions.scan_rows(bare, tiny_prior(tmp_path), "draft", tmp_path, "cpu")
     assert {row["described"] for row in known} == {True} != {row["described"] for row in guess} == {False}
     assert [row["true_suvmean"] for row in known] == [row["true_suvmean"] for row in guess]
     assert {row["fwhm_mm"] for row in known} != {row["fwhm_mm"] for row in guess}
@@ -146,6 +138,22 @@ def kept(scan, tmp_path_factory):
     return lesions.scan_rows(scan, prior, "draft", folder, "cpu"), prior, folder
 
 
+@pytest.fixture(scope="module")
+def imaged(scan, tmp_path_factory):
+    """A scan by a protocol whose header says PSF and filter: the scan, what it gives, and its rows."""
+    image, made = replace(scan, condition="discovery-690-vpfx", input="image"), []
+    simulate, folder = lesion_scenes.simulate, tmp_path_factory.mktemp("imaged")
+
+    def keep(*given, **more):
+        made.append(simulate(*given, **more))
+        return made[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lesion_scenes, "simulate", keep)
+        rows = lesions.scan_rows(image, tiny_prior(folder), "draft", folder, "cpu")
+    return image, made[0], rows
+
+
 def test_a_scan_gives_truth_image_and_recovered_values_and_is_kept(scan, kept, monkeypatch):
     found, prior, folder = kept
     assert {"true", "one voxel larger"} <= {row["mask"] for row in found}
@@ -156,9 +164,8 @@ def test_a_scan_gives_truth_image_and_recovered_values_and_is_kept(scan, kept, m
     assert lesions.scan_rows(scan, prior, "draft", folder, "cpu") == found
 
 
-def test_an_image_is_also_measured_without_a_result(scan, tmp_path):
-    image = replace(scan, condition="discovery-690-vpfx", input="image")
-    found = lesions.scan_rows(image, tiny_prior(tmp_path), "draft", tmp_path, "cpu")
+def test_an_image_is_also_measured_without_a_result(imaged):
+    found = imaged[2]
     by_input = {kind: [row for row in found if row["input"] == kind] for kind in ("image", PET_ALONE)}
     assert len(by_input["image"]) == len(by_input[PET_ALONE]) == len(found) / 2
     for of_result, alone in zip(*by_input.values(), strict=True):

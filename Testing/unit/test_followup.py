@@ -487,7 +487,7 @@ def test_in_the_plot_a_star_marks_the_changes_that_are_larger_than_their_uncerta
 @pytest.fixture(scope="module")
 def moved() -> tuple[Pair, FollowUp]:
     """Two visits, the second one turned, shifted and deformed, and their comparison."""
-    visits = two_visits(1)
+    visits = two_visits(1, mm=6.0)
     return visits, compare([visits.first, visits.second])
 
 

@@ -88,7 +88,14 @@ def test_the_variance_of_differences_of_white_noise_is_the_sum_of_their_squared_
     assert found == pytest.approx(difference_variance(FOURTH, 6.0, 2.0, 2) ** 2, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["discovery-st", "discovery-710-sharpir", "mct-osem", "mct-earl1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "discovery-710-sharpir",
+        "mct-osem",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("discovery-st", "mct-earl1")),
+    ],
+)
 def test_the_filter_of_a_reconstructed_image_is_read_from_it(name):
     """As it is where the header says whether the PSF was modelled, and not the filter."""
     protocol = Protocol.get(name)
