@@ -14,10 +14,17 @@ from geometry import GEOMETRIES, radius
 
 from PETSuperResLib.volume import Volume
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads would only wait for each other
-    os.environ["OMP_NUM_THREADS"] = "1"
 # tests started in the background of a shell, and their processes, would ignore Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where several processes share the cores each has one thread: more would only wait for each other.
+
+    They take it over from here; when they have imported NumPy it is too late.
+    """
+    if config.getoption("numprocesses", None):
+        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
