@@ -37,17 +37,25 @@ def data(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def plain_pictures(request, monkeypatch):
-    """An empty file in the place of each case's picture, but where a test is about pictures."""
+def plain(request, monkeypatch):
+    """Neither a picture of a case nor its reconstruction takes time, but where a test is about pictures or values."""
     if "picture" not in request.node.name:
         monkeypatch.setattr(batch, "case_picture", lambda *_: None)
+    if "values" not in request.fixturenames:
+        flat = lambda slabs, *_: (np.ones(slabs.problem.grid.shape, np.float32), 1.0)  # noqa: E731
+        monkeypatch.setattr(reconstruction, "solve", flat)
+
+
+@pytest.fixture
+def values():
+    """Asked for by tests that look at the values of results, which are the reconstruction's then."""
 
 
 def options(data, prior_file, out):
     return ["--data", str(data), "--prior", str(prior_file), "--out", str(out), "--quality", "draft", "--spacing", "4"]
 
 
-def test_every_case_has_its_folder_and_the_tables_have_all(data, prior_file, tmp_path, capsys):
+def test_every_case_has_its_folder_and_the_tables_have_all(data, prior_file, tmp_path, capsys, values):
     out = tmp_path / "out"
     assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 0
     assert "Wrote 2 of 2 cases" in capsys.readouterr().out
@@ -455,7 +463,7 @@ def test_region_spacing_threshold_and_dicom_are_those_of_reconstruct(prior_file,
     assert part.array.size * (4.0 / 5.0) ** 2 < 0.9 * whole.array.size
 
 
-def test_a_wide_table_a_picture_of_each_case_and_an_index_show_all(data, prior_file, tmp_path):
+def test_a_wide_table_a_picture_of_each_case_and_an_index_show_all(data, prior_file, tmp_path, values):
     out = tmp_path / "out"
     assert run(["batch", *options(data, prior_file, out), "--scanner", SCANNER]) == 0
     rows, long = table(out / "lesions_wide.csv"), table(out / "lesions.csv")

@@ -38,20 +38,20 @@ def suv() -> np.ndarray:
     return values
 
 
-@pytest.fixture
-def source(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
     slices = pet_slices(SCAN, suv())
     for dataset in slices:
         dataset.SpecificCharacterSet, dataset.PatientName = "ISO_IR 100", "Müller^Jörg"
-    return write_series(slices, tmp_path / "source")
+    return write_series(slices, tmp_path_factory.mktemp("pet") / "source")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pet(source) -> Volume:
     return suv_volume(source)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def result(pet) -> Volume:
     grid = pet.grid((2.0, 2.0, 5.0))
     noise = np.random.default_rng(0).gamma(20.0, 0.05, grid.shape)
@@ -64,12 +64,23 @@ def segments(pet: Volume) -> list[Segment]:
     return segments_of(pet.with_array(labels, "label"), {1: "Läsion 1", 2: "Lesion 2"})
 
 
-def objects(pet, result, source, out, drawn=None, rows=None, **report) -> tuple[pydicom.Dataset, hd.sr.ComprehensiveSR]:
-    """Write the three and read SEG and report."""
+def written(pet, result, source, out, drawn=None, rows=None, **report) -> Path:
+    """The folder of series, SEG and report."""
     drawn = segments(pet) if drawn is None else drawn
     rows = measured_rows(drawn, pet, result, report) if rows is None else rows
     write_derived(result, source, out, report, beside=beside(drawn, rows, report))
-    return pydicom.dcmread(out / "SEG.dcm"), hd.sr.srread(out / "SR.dcm")
+    return out
+
+
+def read(folder: Path) -> tuple[pydicom.Dataset, hd.sr.ComprehensiveSR]:
+    """SEG and report."""
+    return pydicom.dcmread(folder / "SEG.dcm"), hd.sr.srread(folder / "SR.dcm")
+
+
+@pytest.fixture(scope="module")
+def both(source, pet, result, tmp_path_factory) -> Path:
+    """The folder of both segments, for tests that only read it."""
+    return written(pet, result, source, tmp_path_factory.mktemp("both") / "out", seed=7, threshold=2.5)
 
 
 def saved(pet, result, folder: Path) -> Path:
@@ -134,10 +145,10 @@ def test_a_table_that_was_changed_is_refused(source, pet, result, tmp_path, caps
     assert "lesions.csv is missing or was changed" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_the_objects_belong_to_the_patient_the_study_and_the_images(source, pet, result, tmp_path):
-    seg, report = objects(pet, result, source, tmp_path / "out", seed=7, threshold=2.5)
+def test_the_objects_belong_to_the_patient_the_study_and_the_images(source, both):
+    seg, report = read(both)
     origin = {d.SOPInstanceUID: d for d in map(pydicom.dcmread, source.iterdir())}
-    derived = {d.SOPInstanceUID: d for d in map(pydicom.dcmread, (tmp_path / "out").glob("PT*.dcm"))}
+    derived = {d.SOPInstanceUID: d for d in map(pydicom.dcmread, both.glob("PT*.dcm"))}
     one = next(iter(origin.values()))
     for made in (seg, report):
         assert (made.PatientID, made.StudyInstanceUID) == (one.PatientID, one.StudyInstanceUID)
@@ -164,22 +175,21 @@ def test_the_objects_belong_to_the_patient_the_study_and_the_images(source, pet,
     assert "g/ml{SUVbw}" in units and "121007" in units  # the observer is a device
 
 
-def test_a_lesion_keeps_its_tracking_uid(source, pet, result, tmp_path):
+def test_a_lesion_keeps_its_tracking_uid(source, pet, result, both, tmp_path):
     """In a second report of the study, and where it was drawn as a SEG that names one."""
-    first, _ = objects(pet, result, source, tmp_path / "one")
-    second, _ = objects(pet, result, source, tmp_path / "two")
+    first, second = (pydicom.dcmread(out / "SEG.dcm") for out in (both, written(pet, result, source, tmp_path / "two")))
     uids = [[segment.TrackingUID for segment in seg.SegmentSequence] for seg in (first, second)]
     assert uids[0] == uids[1] and len(set(uids[0])) == 2 and first.SOPInstanceUID != second.SOPInstanceUID
     for segment in first.SegmentSequence:
         segment.TrackingUID, segment.SegmentLabel = hd.UID(), f"{segment.SegmentLabel} again"
     drawn = read_segmentation(write(first, tmp_path / "given.dcm"), pet).segments
-    third, _ = objects(pet, result, source, tmp_path / "three", drawn)
+    third = pydicom.dcmread(written(pet, result, source, tmp_path / "three", drawn) / "SEG.dcm")
     assert [s.TrackingUID for s in third.SegmentSequence] == [s.TrackingUID for s in first.SegmentSequence]
 
 
 def test_lesions_of_one_name_are_told_apart(source, pet, result, tmp_path):
     drawn = [replace(segment, name="Lesion") for segment in segments(pet)]
-    seg, report = objects(pet, result, source, tmp_path / "out", drawn)
+    seg, report = read(written(pet, result, source, tmp_path / "out", drawn))
     assert len({segment.TrackingUID for segment in seg.SegmentSequence}) == 2
     peaks = {(g.tracking_uid, g.method.value): g.get_measurements()[0].value for g in groups(report)}
     assert [round(peaks[s.TrackingUID, "INPUT_PET"], 2) for s in seg.SegmentSequence] == [6.0, 3.3]
@@ -190,8 +200,7 @@ def test_contours_come_back_as_a_seg(source, pet, result, tmp_path):
     frame = pet.metadata["frame_of_reference"]
     file = write(rtstruct({"GTV": contours}, frame=frame), tmp_path / "rtstruct.dcm")
     drawn = read_segmentation(file, pet).segments
-    objects(pet, result, source, tmp_path / "out", drawn)
-    [back] = read_segmentation(tmp_path / "out" / "SEG.dcm", pet).segments
+    [back] = read_segmentation(written(pet, result, source, tmp_path / "out", drawn) / "SEG.dcm", pet).segments
     assert back.name == "GTV"
     np.testing.assert_array_equal(union([back], result).array, union(drawn, result).array)
     assert back.mask.array.sum() * back.mask.voxel_ml == pytest.approx(4 * 5 * np.pi * 13**2 / 1000, rel=0.02)
@@ -200,15 +209,16 @@ def test_contours_come_back_as_a_seg(source, pet, result, tmp_path):
 def test_segments_that_overlap_are_whole(source, pet, result, tmp_path):
     one, two = segments(pet)
     whole = Segment(3, "both", union([one, two], pet))
-    objects(pet, result, source, tmp_path / "out", [one, two, whole])
-    back = read_segmentation(tmp_path / "out" / "SEG.dcm", pet).segments
+    back = read_segmentation(
+        written(pet, result, source, tmp_path / "out", [one, two, whole]) / "SEG.dcm", pet
+    ).segments
     for before, after in zip((one, two, whole), back, strict=True):
         np.testing.assert_array_equal(union([after], result).array, union([before], result).array)
 
 
 def test_of_a_region_only_its_lesions_are_reported(source, pet, result, tmp_path):
     part = result.crop((0, 0, 0), (*result.shape[:0:-1], 4))
-    seg, report = objects(pet, part, source, tmp_path / "out")
+    seg, report = read(written(pet, part, source, tmp_path / "out"))
     assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["Läsion 1"]
     assert {group.tracking_identifier for group in groups(report)} == {"Läsion 1"}
     rows = measured_rows(segments(pet), pet, part, {})
@@ -221,7 +231,7 @@ def test_what_was_recovered_is_told_with_its_method(source, pet, result, tmp_pat
     rows = measured_rows(segments(pet), pet, result, {})
     for row in rows[2:]:
         row |= {name: 10.0 + n for n, name in enumerate(RECOVERED)} | {"evidence_sigma": 3.5}
-    _, report = objects(pet, result, source, tmp_path / "out", rows=rows)
+    _, report = read(written(pet, result, source, tmp_path / "out", rows=rows))
     for group in groups(report):
         fitted = [m for m in group.get_measurements() if is_recovered(m)]
         found = {f"{field(m)}_recovered": m.value for m in fitted}
@@ -232,12 +242,13 @@ def test_what_was_recovered_is_told_with_its_method(source, pet, result, tmp_pat
 
 
 def test_the_threshold_is_not_stated_for_the_fitted_tlg(source, pet, result, tmp_path):
-    rows = measured_rows(segments(pet), pet, result, {"threshold": "41%"})
+    drawn = segments(pet)[:1]
+    rows = measured_rows(drawn, pet, result, {"threshold": "41%"})
     whole = "Fitted TLG of the whole segment, without a threshold"
     for name, fitted in (("plain", {}), ("fitted", {"tlg_recovered": 10.0})):
         for row in rows:
             row |= fitted
-        _, report = objects(pet, result, source, tmp_path / name, rows=rows, threshold="41%")
+        _, report = read(written(pet, result, source, tmp_path / name, drawn, rows, threshold="41%"))
         texts = {element.value for element in report.iterall() if element.keyword == "TextValue"}
         assert {text for text in texts if "TLG" in text} == {
             "MTV and measured TLG from 41% of SUVmax",
@@ -246,10 +257,11 @@ def test_the_threshold_is_not_stated_for_the_fitted_tlg(source, pet, result, tmp
 
 
 def test_the_interval_of_a_recovered_measure_is_its_uncertainty(source, pet, result, tmp_path):
-    rows = measured_rows(segments(pet), pet, result, {})
+    drawn = segments(pet)[:1]
+    rows = measured_rows(drawn, pet, result, {})
     for row in rows:
         row |= {"suvmean_recovered": 7.0, "suvmean_low": 6.75, "suvmean_high": 7.5, "tlg": None}
-    _, report = objects(pet, result, source, tmp_path / "out", rows=rows)
+    _, report = read(written(pet, result, source, tmp_path / "out", drawn, rows))
     for group in groups(report):
         [recovered] = [measurement for measurement in group.get_measurements() if is_recovered(measurement)]
         plain = {field(m): ends_of(m) for m in group.get_measurements() if not is_recovered(m)}
@@ -272,7 +284,7 @@ def test_dciodvfy_finds_no_error(source, pet, result, tmp_path, source_has):
     for dataset in slices:
         for keyword, value in source_has.items():
             setattr(dataset, keyword, value)
-    objects(pet, result, write_series(slices, tmp_path / "changed"), tmp_path / "out", seed=7, threshold=2.5)
+    written(pet, result, write_series(slices, tmp_path / "changed"), tmp_path / "out", seed=7, threshold=2.5)
     for name in ("PT0001.dcm", "SEG.dcm", "SR.dcm"):
         assert not errors_of(tmp_path / "out" / name)
 
