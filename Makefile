@@ -27,10 +27,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/petsuperres demo --out $(OUT)
 
+# An older mypy, which has one process, ignores the number.
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy PETSuperResLib
+	MYPY_NUM_WORKERS=2 $(BIN)/mypy PETSuperResLib
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not timing" -n 2 --dist loadfile --durations 15

@@ -176,7 +176,11 @@ def test_a_configuration_that_is_nowhere_is_refused_with_the_names_of_those_ther
         read_recipe("enormous")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow][: n in ("large", "huge")]) for n in RECIPES])
+def test_the_recipes_that_come_along_are_read():
+    assert all(stage.steps > 0 for name in RECIPES for stage in read_recipe(name))
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow][: n != "bundled"]) for n in RECIPES])
 def test_the_recipes_that_come_along_train(name, tmp_path):
     config = read_recipe(name)[-1]
     millions = sum(p.numel() for p in NoiseNetwork(config.network).parameters()) / 1e6
