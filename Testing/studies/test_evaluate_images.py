@@ -33,7 +33,6 @@ def data(tmp_path_factory):
 def tables(data, prior_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     words = ["evaluate", "--data", str(data), "--prior", str(prior_file), "--out", str(out), "--input", "image"]
-    words += ["--slices", "2"]
     assert run([*words, "--protocol", PROTOCOL, "discovery-st", "--methods", "ours-draft"]) == 0
     return out
 
@@ -116,8 +115,9 @@ def test_one_table_and_one_picture_say_what_to_expect_of_which_protocol(tables):
 
 
 def test_methods_may_be_told_the_fwhm_that_fits_the_truth(data, prior_file, tables, tmp_path):
-    given = dict(prior=prior_file, protocols=[PROTOCOL], slices=2)
-    evaluate(data, tmp_path, input="image", told="truth", methods=["ours-draft"], **given)
+    evaluate(
+        data, tmp_path, prior=prior_file, protocols=[PROTOCOL], input="image", told="truth", methods=["ours-draft"]
+    )
     by_header = {(r["setting"], r["method"]): float(r["fwhm_mm"]) for r in table(tables / "metrics.csv")}
     for row in table(tmp_path / "metrics.csv"):
         assert row["told"] == "truth" and float(row["fwhm_mm"]) != by_header[PROTOCOL, row["method"]]
@@ -131,6 +131,6 @@ def test_a_method_without_image_input_is_refused_before_the_work(data, tmp_path)
 
 
 def test_a_sinogram_of_a_protocol_has_its_counts(data, prior_file, tmp_path):
-    evaluate(data, tmp_path, prior=prior_file, protocols=[PROTOCOL], methods=["osem"], slices=2)
+    evaluate(data, tmp_path, prior=prior_file, protocols=[PROTOCOL], methods=["osem"])
     (row,) = table(tmp_path / "metrics.csv")
     assert (row["setting"], row["input"], row["told"], row["fwhm_mm"]) == (PROTOCOL, "sinogram", "", "")

@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 import pytest
+from scipy.interpolate import BSpline
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.phantoms.codes import CODE
-from PETSuperResLib.phantoms.shapes import Blob, Canvas, Noise, Tube
+from PETSuperResLib.phantoms.shapes import LATTICE, Blob, Canvas, Noise, Tube, _lattice
 from PETSuperResLib.phantoms.torso import REGIONS, random_stacks, torso_phantom
 
 
@@ -72,6 +73,23 @@ def test_a_tube_along_the_axis_has_a_round_section():
     canvas = Canvas(step, step, 0.0, 1.0)
     tube = Tube(np.array([[0.0, 0, -30], [0, 0, 30]]), np.array([8.0, 8.0]))
     assert canvas.cover(tube.distance(canvas.x, canvas.y, 0.0)).sum() == pytest.approx(np.pi * 64, rel=0.02)
+
+
+def test_noise_is_the_quadratic_b_spline_of_its_periodic_lattice():
+    noise, x, y = Noise(5.0, (3.0, 7.0, 46.2)), np.arange(-7, 300, 3.3), np.arange(-9, 80, 1.7)
+    spline = BSpline.basis_element([-1.5, -0.5, 0.5, 1.5], extrapolate=False)
+
+    def weights(mm, offset):
+        apart = (mm[:, None] / 5.0 + offset - np.arange(LATTICE) + LATTICE / 2) % LATTICE - LATTICE / 2
+        found = np.nan_to_num(spline(apart))
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    parts = weights(np.array([8.4]), 46.2), weights(y, 7.0), weights(x, 3.0)
+    expected = np.einsum("zk,yj,xi,kji->yx", *parts, _lattice(), optimize=True)
+    np.testing.assert_allclose(noise.slice(x, y, 8.4), expected, atol=1e-4)
+    canvas = Canvas(x, y, 8.4, 3.3)
+    for one in (noise, Noise(9.0, (3.0, 7.0, 46.2)), noise):
+        np.testing.assert_array_equal(canvas.field(one), one.slice(canvas.x[0], canvas.y[:, 0], 8.4))
 
 
 def test_texture_has_zero_mean_and_unit_variance_and_fits_between_slices():
