@@ -180,18 +180,26 @@ class ImageResolution:
         axial = f" (axial {one_digit(along)} mm)" if abs(across - along) >= 0.3 else ""
         if self.stated_mm is not None:
             return f"{one_digit(across)} mm{axial}, stated"
-        filters = [f for f in self.filter_fwhm_mm if f > 0]
-        post = "no filter"
-        if filters:
-            same = len(filters) == 2 and filters[0] == filters[1]
-            measured = (self.origins or {}).get("filter") == "noise"
-            number = ".1f" if measured else ".3g"
-            post = f"{' x '.join(f'{f:{number}}' for f in (filters[:1] if same else self.filter_fwhm_mm))} mm filter"
-            post += " by its noise" if measured else ""
         psf = "PSF modelled" if self.psf_modelled else "PSF not modelled"
         psf += ", penalised" if self.penalised else ""
-        voxels = f", {self.voxel_mm[0]:.2g} mm voxels" if self.voxel_mm[0] and not all(self.filter_fwhm_mm) else ""
-        return f"{one_digit(self.own_mm[0])} mm scanner, {psf}, {post}{voxels}: {one_digit(across)} mm{axial}"
+        voxels = ""
+        if self.voxel_mm[0] and not self.filter_fwhm_mm[0]:
+            voxels = f", {self.voxel_mm[0]:.2g} mm voxels"
+        elif self.voxel_mm[1] and not self.filter_fwhm_mm[1]:
+            voxels = f", {self.voxel_mm[1]:.2g} mm slices"
+        parts = f"{one_digit(self.own_mm[0])} mm scanner, {psf}, {self._filter_words()}{voxels}"
+        return f"{parts}: {one_digit(across)} mm{axial}"
+
+    def _filter_words(self) -> str:
+        """``5 mm filter``, ``6.8 x 5.7 mm filter by its noise``, ``6.1 mm axial filter`` or ``no filter``."""
+        transaxial, axial = self.filter_fwhm_mm
+        if not (transaxial or axial):
+            return "no filter"
+        measured = (self.origins or {}).get("filter") == "noise"
+        widths = dict.fromkeys(width for width in (transaxial, axial) if width)
+        lengths = " x ".join(f"{width:{'.1f' if measured else '.3g'}}" for width in widths)
+        direction = "" if transaxial and axial else "transaxial " if transaxial else "axial "
+        return f"{lengths} mm {direction}filter{' by its noise' if measured else ''}"
 
     def to_dict(self) -> dict[str, Any]:
         """For the report: the fields but the warnings, the effective FWHM, and all in words."""

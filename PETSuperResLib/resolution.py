@@ -137,8 +137,13 @@ def filter_of_noise(scanner: Pair, noise_mm: Pair, voxel_mm: Pair, psf_modelled:
 
 
 def _widths(pair: Pair) -> str:
-    """``6.1 x 4.2 mm``, or ``none``."""
-    return f"{pair[0]:.1f} x {pair[1]:.1f} mm" if any(pair) else "none"
+    """``6.1 x 4.2 mm``, ``6.1 mm in the slice and none axially`` or ``none``."""
+    transaxial, axial = pair
+    if transaxial and axial:
+        return f"{one_digit(transaxial)} x {one_digit(axial)} mm"
+    if transaxial:
+        return f"{one_digit(transaxial)} mm in the slice and none axially"
+    return f"{one_digit(axial)} mm axially and none in the slice" if axial else "none"
 
 
 def _with_filter_of_fwhm(resolution: ImageResolution) -> ImageResolution:

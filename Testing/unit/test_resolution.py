@@ -195,6 +195,20 @@ def test_a_filter_that_nobody_states_is_read_from_the_noise_and_told_as_a_guess(
     assert ImageResolution.from_dict(found.to_dict()) == replace(found, warnings=())
 
 
+@pytest.mark.parametrize(
+    ("noise", "words", "taken"),
+    [
+        ((2.0, 6.0), "5.7 mm axial filter by its noise, 4 mm voxels: 5.1", "5.7 mm axially and none in the slice"),
+        ((7.2, 1.0), "6.8 mm transaxial filter by its noise, 3 mm slices: 8.1", "6.8 mm in the slice and none axially"),
+        ((2.0, 1.0), "no filter, 4 mm voxels: 5.1", "none"),
+    ],
+)
+def test_a_filter_that_shows_in_one_direction_alone_has_no_width_of_0_mm(noise, words, taken):
+    found = resolution_of(MCT, PLAIN, (4.0, 3.0), noise_mm=noise)
+    assert found.words().startswith(f"4.3 mm scanner, PSF not modelled, {words} mm")
+    assert f"(taken as {taken} by the image's noise)" in found.warnings[0]
+
+
 def test_what_header_or_user_say_of_the_filter_counts_before_the_noise():
     by_header, by_user = (
         resolution_of(MCT, CLINIC, noise_mm=NOISE),
@@ -395,6 +409,7 @@ def test_the_attributes_of_a_dicom_series_reach_the_resolution(tmp_path):
     pet = read_series(write_series(datasets, tmp_path), suv=False)
     found = resolution_of(Scanner.get("GE Discovery 690/710"), pet.metadata, (pet.spacing[0], pet.spacing[2]))
     assert found.psf_modelled and found.filter_fwhm_mm == (5.0, 0.0)
+    assert "PSF modelled, 5 mm transaxial filter, " in found.words()
 
 
 @pytest.mark.parametrize(
