@@ -36,6 +36,13 @@ def study() -> None:
 
 
 _out = click.option("--out", required=True, metavar="DIR", help="Where tables and pictures go.")
+_seed = click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**31 - 1),
+    help="Decides the noise of the scans and of the samples; what is scanned stays the same.",
+)
 
 
 def _place(out: str, study: str, room: str = "evaluation") -> tuple[Path, str]:
@@ -74,7 +81,8 @@ def _on_patients(run: Callable[..., Path]) -> Callable[..., None]:
     options = (
         click.option("--data", required=True, metavar="DIR", help="Folder of case folders."),
         click.option("--part", default="validation", show_default=True, metavar="NAME", help="Patients of the split."),
-        *(level_option("counts", "realistic"), limit_option, slices_option, request_options("prior", "device"), _out),
+        *(level_option("counts", "realistic"), limit_option, slices_option, request_options("prior"), _seed),
+        *(request_options("device"), _out),
     )
     for option in reversed(options):
         command = option(command)
@@ -100,7 +108,9 @@ def _on_patients(run: Callable[..., Path]) -> Callable[..., None]:
     type=Number(1, 100, above=True),
     help="Activity of the spheres over the background's: 4 in NEMA NU 2; EARL's limits are for about 10.",
 )
-@request_options("prior", "device")
+@request_options("prior")
+@_seed
+@request_options("device")
 @_out
 def nema(out: str, methods: tuple[str, ...], **chosen: Any) -> None:
     """Scan the NEMA image-quality phantom by simulation: nema.csv, nema.md, nema.png."""
@@ -220,7 +230,7 @@ def _on_lesions(run: Callable[..., Path]) -> Callable[..., None]:
         click.option("--cts", metavar="DIR", help="Folder of folders with CT_HU.nii.gz: further anatomies."),
         click.option("--quality", default="draft", show_default=True, type=click.Choice(["draft", "standard"])),
         click.option("--limit", type=click.IntRange(1), help="Only so many scans (of each visit)."),
-        *(request_options("prior", "device"), _out),
+        *(request_options("prior"), _seed, request_options("device"), _out),
     )
     for option in reversed(options):
         command = option(command)

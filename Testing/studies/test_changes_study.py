@@ -68,6 +68,17 @@ def test_the_shares_hold_nine_in_ten_of_the_changes_with_the_mask_that_asks_for_
     assert ChangeCalibration.from_dict(found.to_dict()) == found
 
 
+def test_another_seed_is_another_noise_and_none_of_the_draws(tmp_path, monkeypatch):
+    anatomies, seen = [Subject("one", {}, lambda: None)], []
+    monkeypatch.setattr("PETSuperResLib.studies.evaluation.lesion_scenes.lesion_subjects", lambda *_: anatomies)
+    monkeypatch.setattr(changes, "pair_rows", lambda one, *_, **__: seen.append(one.seed) or [row()])
+    prior = tiny_prior(tmp_path)
+    monkeypatch.setattr(changes.Prior, "load", lambda *_: prior)
+    for seed in ({}, {"seed": 1}):
+        changes.changes_study(tmp_path / f"out{seed}", "data", draws=2, limit=1, **seed)
+    assert seen[:2] == [96_000, 97_000] and len(set(seen)) == 4
+
+
 @pytest.mark.slow
 def test_the_study_compares_two_visits_of_a_subject(tmp_path, monkeypatch):
     phantom, prior = small_phantom(), tiny_prior(tmp_path)

@@ -233,6 +233,19 @@ def test_every_anatomy_is_scanned_by_each_protocol_that_is_named(tmp_path, monke
         lesions.lesions_study(tmp_path / "out", "data", protocols=[str(tmp_path / "own.json")])
 
 
+def test_another_seed_is_another_noise_of_the_same_anatomies(tmp_path, monkeypatch):
+    anatomies, seen = [Subject(name, {}, lambda: None) for name in ("one", "two")], []
+    monkeypatch.setattr("PETSuperResLib.studies.evaluation.lesion_scenes.lesion_subjects", lambda *_: anatomies)
+    monkeypatch.setattr(lesions, "scan_rows", lambda one, *_: seen.append(one) or painted_rows(100))
+    prior = tiny_prior(tmp_path)
+    monkeypatch.setattr(lesions.Prior, "load", lambda *_: prior)
+    for seed in ({}, {"seed": 1}):
+        lesions.lesions_study(tmp_path / f"out{seed}", "data", protocols=["vision"], **seed)
+    assert [one.subject.name for one in seen] == ["one", "two"] * 2
+    assert [one.seed for one in seen[:2]] == [96_000, 96_001]  # as ever
+    assert len({one.seed for one in seen}) == 4
+
+
 def test_a_damaged_kept_result_is_made_again(scan, kept):
     found, prior, folder = kept
     (file,) = folder.glob("*.json")

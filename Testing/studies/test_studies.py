@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from PETSuperResLib.cli import run
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.lesions.blobs import find_blobs as blobs_of
 from PETSuperResLib.prior import Prior
-from PETSuperResLib.sampling import PROFILES
+from PETSuperResLib.sampling import PROFILES, standard
+from PETSuperResLib.sampling.standard import sample_standard
 from PETSuperResLib.studies import subjects
 from PETSuperResLib.studies.benchmarks import scaling
 from PETSuperResLib.studies.evaluation import blob_evidence, nema, quality_vs_time, robustness, spread
@@ -70,6 +72,32 @@ def test_the_command_makes_table_and_plot(prior_file, tmp_path, monkeypatch):
     assert len(found) == 18 and (tmp_path / "nema.png").stat().st_size > 10_000
     recovery = {(r["method"], float(r["diameter_mm"])): float(r["contrast_recovery_percent"]) for r in found}
     assert recovery["truth", 37.0] > recovery["lr", 37.0] > recovery["lr", 10.0]
+
+
+@pytest.mark.parametrize("name", ["nema", "robustness", "spread", "quality_vs_time", "lesions", "changes"])
+def test_every_study_that_draws_random_numbers_takes_a_seed(name, tmp_path, monkeypatch):
+    seen = []
+
+    def study(*given, **chosen):
+        seen.extend([one.seed for one in given if isinstance(one, subjects.Cohort)] or [chosen["seed"]])
+        return tmp_path / "made"
+
+    module = import_module(f"PETSuperResLib.studies.evaluation.{name}")
+    monkeypatch.setattr(module, name if name == "quality_vs_time" else f"{name}_study", study)
+    words = ["study", name.replace("_", "-"), *([] if name == "nema" else ["--data", str(tmp_path)])]
+    assert run([*words, "--out", str(tmp_path / "out")]) == 0
+    assert run([*words, "--out", str(tmp_path / "out"), "--seed", "3"]) == 0
+    assert seen == [0, 3]
+
+
+def test_the_seed_reaches_the_samplers_whose_time_is_measured(data, tmp_path, monkeypatch, prior_file):
+    seen = []
+    monkeypatch.setattr(quality_vs_time, "_plot", lambda *_: None)
+    monkeypatch.setattr(quality_vs_time, "_variants", lambda: [("draft", "", PROFILES["draft"])])
+    monkeypatch.setattr(standard, "sample_standard", lambda *given: seen.append(given[4]) or sample_standard(*given))
+    cohort = subjects.Cohort(data, references=["real"], limit=1, slices=2, prior=prior_file, seed=3)
+    quality_vs_time.quality_vs_time(cohort, tmp_path)
+    assert seen == [3]
 
 
 @pytest.mark.slow

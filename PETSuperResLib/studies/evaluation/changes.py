@@ -64,18 +64,19 @@ def changes_study(
     quality: str = QUALITY,
     limit: int | None = None,
     prior: str | Path | None = None,
+    seed: int = 0,
     device: str = "auto",
     progress: Callback | None = None,
     command: str = "",
 ) -> Path:
     """Compare two visits of every test anatomy: changes.csv, changes.md, changes.png; returns the second.
 
-    ``draws`` of noise of each. ``calibrate``: of the validation anatomies, and changes.json with the shares of the
-    intervals is made; its path is returned. ``limit``: only so many scans. The images are kept in ``out`` for a run
-    that goes on.
+    ``draws`` of noise of each, which ``seed`` decides. ``calibrate``: of the validation anatomies, and changes.json
+    with the shares of the intervals is made; its path is returned. ``limit``: only so many scans. The images are kept
+    in ``out`` for a run that goes on.
     """
     report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
-    first = scans("validation" if calibrate else "test", data, cts)[:limit]
+    first = scans("validation" if calibrate else "test", data, cts, (), seed)[:limit]
     if calibrate:
         first = [scan for scan in first if scan.condition not in UNSEEN]
     chosen = [replace(scan, seed=scan.seed + 2 * ANOTHER_SEED * n) for n in range(draws) for scan in first]

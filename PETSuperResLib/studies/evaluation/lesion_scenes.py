@@ -40,6 +40,7 @@ from ...volume import Volume
 from ..subjects import PIXEL_MM, SHARP_SEED, Subject, case_anatomy
 
 PARTS = {"validation": SHARP_SEED + 4000, "test": SHARP_SEED + 6000}  # first seed of each
+SEED_STEP = 1_000_000  # between the noise of a scan by one seed of a study and by the next
 REGIONS = ("thorax", "abdomen", "pelvis", "torso", "thigh", "head")
 SLICES, SLICE_MM, THICK_MM = 12, 3.0, 5.0  # thick ones hold large lesions as a whole
 PAINTED, PAINTED_CT = 9, 14  # lesions painted into a patient, and into the slices of a CT
@@ -110,6 +111,7 @@ def scans(
     data: str | Path,
     cts: str | Path | None = None,
     of: Sequence[str] = (),
+    seed: int = 0,
     paintings: int = 2,
     torsos: int = 12,
 ) -> list[Scan]:
@@ -117,14 +119,14 @@ def scans(
 
     With protocols ``of`` which: an image by each of them instead. ``data``: folder of case folders with a split.
     ``cts``: folder of folders with ``CT_HU.nii.gz``; every second one belongs to ``validation``, the others to
-    ``test``. ``paintings`` of each CT.
+    ``test``. ``paintings`` of each CT. Another ``seed`` is another noise of the same anatomies.
     """
     names, found = list(protocols()), list[Scan]()
     for n, subject in enumerate(lesion_subjects(part, data, cts, paintings, torsos)):
-        seed = PARTS[part] + n
+        own = PARTS[part] + n + SEED_STEP * seed
         if not of:
-            found.append(Scan(subject, SETTINGS[n % 2], "sinogram", seed))
-        found += [Scan(subject, name, "image", seed) for name in of or [names[n % len(names)]]]
+            found.append(Scan(subject, SETTINGS[n % 2], "sinogram", own))
+        found += [Scan(subject, name, "image", own) for name in of or [names[n % len(names)]]]
     return found
 
 

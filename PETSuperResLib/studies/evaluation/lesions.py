@@ -77,6 +77,7 @@ def lesions_study(
     quality: str = QUALITY,
     limit: int | None = None,
     prior: str | Path | None = None,
+    seed: int = 0,
     device: str = "auto",
     progress: Callback | None = None,
     command: str = "",
@@ -86,14 +87,14 @@ def lesions_study(
 
     ``protocols``: names of bundled ones; every anatomy is then scanned by each, and neither by others nor for its
     sinogram, and all images have their headers. ``calibrate``: of the validation anatomies, and lesions.json with the
-    quantiles of their intervals is made; its path is returned. ``limit``: only so many scans. What each scan gave is
-    kept in ``out`` for a run that goes on.
+    quantiles of their intervals is made; its path is returned. ``limit``: only so many scans. ``seed`` decides the
+    noise of the scans. What each scan gave is kept in ``out`` for a run that goes on.
     """
     report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
     names = [protocol.name for protocol in several(protocols)]
     if own := set(names) - bundled().keys():
         raise InputError(f"The protocol '{own.pop()}' is none of those of this version: use {', '.join(bundled())}.")
-    chosen = scans("validation" if calibrate else "test", data, cts, names)[:limit]
+    chosen = scans("validation" if calibrate else "test", data, cts, names, seed)[:limit]
     if calibrate:
         chosen = [scan for scan in chosen if scan.condition not in UNSEEN]
     chosen += [] if protocols else without_header(chosen)

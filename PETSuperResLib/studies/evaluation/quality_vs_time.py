@@ -44,7 +44,7 @@ def quality_vs_time(cohort: Cohort, out: str | Path, progress: Callback | None =
     jobs = _variants()
     for number, (name, change, sampler) in enumerate(jobs):
         report(f"{name} {change}", number / len(jobs))
-        rows += _measure(name, change, sampler, scans, loaded)
+        rows += _measure(name, change, sampler, scans, loaded, cohort.seed)
         write_csv(out / "quality_vs_time.csv", rows, COLUMNS)
     _plot(out / "quality_vs_time.png", rows)
     report("done", 1.0)
@@ -62,7 +62,7 @@ def _variants() -> list[tuple[str, str, Sampler]]:
 
 
 def _measure(
-    name: str, change: str, sampler: Sampler, scans: Sequence[tuple[str, Problem]], prior: Prior
+    name: str, change: str, sampler: Sampler, scans: Sequence[tuple[str, Problem]], prior: Prior, seed: int
 ) -> list[dict[str, Any]]:
     scores: dict[str, list[dict[str, float]]] = {}
     for reference, problem in scans:
@@ -73,7 +73,7 @@ def _measure(
         model.sensitivity  # noqa: B018  made once, not part of the sampler's time
         began = time.perf_counter()
         denoiser = Denoiser(prior, ct, problem.grid.spacing[2])
-        image = sampler.sample(denoiser, model, counts, sampler).cpu().numpy()
+        image = sampler.sample(denoiser, model, counts, sampler, seed).cpu().numpy()
         seconds = (time.perf_counter() - began) / len(image)
         found = whole_field(problem.grid.array[first:last], image)
         scores.setdefault(reference, []).append(found | {"seconds": seconds})
