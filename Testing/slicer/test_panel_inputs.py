@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -11,9 +14,11 @@ from mrml_scene import load_module
 from panel_case import PRESET, choose, finish, give, make_case
 from PETSuperResSlicer.mrml import provenance
 from PETSuperResSlicer.mrml import volumes as mrml
+from PETSuperResSlicer.panel import parameters
 from PETSuperResSlicer.panel.parameters import PETSuperResParameters
 from scipy import ndimage
 
+from PETSuperResLib import request, scanner
 from PETSuperResLib.inputs import resolution_of_pet
 from PETSuperResLib.request import Request, options
 from PETSuperResLib.resolution import resolution_of
@@ -54,6 +59,19 @@ def test_choices_are_saved_with_the_scene(panel, host, case):
     assert float(node.GetParameter("scannerFwhm")) == 6.5 and node.GetParameter("threshold") == "41%"
     again = PETSuperResParameters(node)  # as another session reads them
     assert again.pet is case.pet and again.segmentation is case.segments and again.quality.value == "draft"
+
+
+def test_the_panel_has_the_limits_of_request_and_scanner(monkeypatch):
+    """Also those of another version."""
+    others = {name: replace(about, low=about.low + 1, high=about.high + 3) for name, about in options(Request).items()}
+    monkeypatch.setattr(request, "options", lambda _cls: others)
+    changed = {name: (low + 1, high + 3) for name, (low, high) in scanner.LIMITS.items()}
+    monkeypatch.setattr(scanner, "LIMITS", changed)
+    hints = get_type_hints(runpy.run_path(parameters.__file__)["PETSuperResParameters"], include_extras=True)
+    expected = {"post_filter": (-0.5, 18), "fwhm": (0, 21), "noise": (0, 203), "samples": (2, 64)}
+    expected |= {"seed": (1, 2**31 - 1), "scannerFwhm": (2, 33), "fwhmAxial": (1, 33)}
+    limits = {name: get_args(hints[name])[1] for name in expected}
+    assert {name: (limit.minimum, limit.maximum) for name, limit in limits.items()} == expected
 
 
 def test_the_job_gets_what_was_chosen(panel, host, fake, case):

@@ -16,8 +16,7 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 
 from PETSuperResLib.errors import InputError
 from PETSuperResLib.request import Request, check_number, options
-from PETSuperResLib.resolution import WIDEST_MM
-from PETSuperResLib.scanner import Scanner, presets
+from PETSuperResLib.scanner import LIMITS, Scanner, presets
 from PETSuperResSlicer.mrml.lesion_table import MEASURES
 from PETSuperResSlicer.mrml.petct import CT_WINDOWS, OPACITY, SUV_TOP
 
@@ -36,6 +35,23 @@ PHYSICS = {  # parameter: the scanner's field
     "scannerFwhm": "fwhm_transaxial_mm",
     "fwhmAxial": "fwhm_axial_mm",
 }
+
+
+def _request_limits(name: str, low: float | None = None, high: float | None = None) -> WithinRange:
+    """The limits of a field of the :class:`Request`.
+
+    ``low``: the value that stands for a field that is not stated, below the limit; ``high``: for a field that has no
+    upper limit there.
+    """
+    about = options(Request)[name]
+    number = int if about.form == "whole" else float
+    return WithinRange(number(about.low if low is None else low), number(about.high if high is None else high))
+
+
+def _scanner_limits(name: str) -> WithinRange:
+    """The limits of the :class:`Scanner`'s field behind a parameter."""
+    low, high = LIMITS[PHYSICS[name]]
+    return WithinRange(float(low), float(high))
 
 
 class Quality(enum.Enum):
@@ -64,16 +80,16 @@ class PETSuperResParameters:
     region: vtkMRMLMarkupsROINode
     preset: Annotated[str, Choice(PRESETS)] = NO_PRESET
     psf_modelled: Annotated[str, Choice(list(PSF))] = next(iter(PSF))
-    post_filter: Annotated[float, WithinRange(AS_IN_HEADER, 15.0)] = AS_IN_HEADER
+    post_filter: Annotated[float, _request_limits("post_filter", low=AS_IN_HEADER)] = AS_IN_HEADER
     quality: Quality = Quality.STANDARD
-    fwhm: Annotated[float, WithinRange(0.0, WIDEST_MM)] = 0.0  # of the image; 0: from scanner, PSF and filter
-    scannerFwhm: Annotated[float, WithinRange(1.0, 30.0)] = 5.0
-    fwhmAxial: Annotated[float, WithinRange(0.0, 30.0)] = 5.0
+    fwhm: Annotated[float, _request_limits("fwhm", low=0)] = 0.0  # of the image; 0: from scanner, PSF and filter
+    scannerFwhm: Annotated[float, _scanner_limits("scannerFwhm")] = 5.0
+    fwhmAxial: Annotated[float, _scanner_limits("fwhmAxial")] = 5.0
     physicsOf: str = ""  # the preset whose values were put into the two fields above
-    noise: Annotated[float, WithinRange(0.0, 200.0)] = 0.0  # of the PET in per cent; 0: measured
-    samples: Annotated[int, WithinRange(1, 64)] = 1
+    noise: Annotated[float, _request_limits("noise", low=0)] = 0.0  # of the PET in per cent; 0: measured
+    samples: Annotated[int, _request_limits("samples", high=64)] = 1
     evidence: bool = False  # also what supports the hot blobs, by a second run
-    seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
+    seed: Annotated[int, _request_limits("seed", high=2**31 - 1)] = 0
     device: str = "auto"  # torch's name; the worker lists the devices
     prior: str = ""  # a .safetensors file; empty: the bundled prior
     threshold: str = "2.5"  # SUV from which a voxel counts towards MTV, or a share of SUVmax ("41%")
