@@ -43,13 +43,18 @@ class PETSuperRes(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self.registerSampleData)
 
     def registerSampleData(self) -> None:
-        """Offer the phantom in Sample Data, the SUVs in Segment Statistics, and the compare layout to saved scenes."""
-        from PETSuperResSlicer import sample_data as PETSuperResSampleData
+        """Offer the phantom in Sample Data, the SUVs in Segment Statistics, and the compare layout to saved scenes.
+
+        A custom application may be built without either module.
+        """
         from PETSuperResSlicer.mrml.compare import register_layout
 
         register_layout()
-        icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "PETSuperRes.png")
-        PETSuperResSampleData.register(icon)
+        if importlib.util.find_spec("SampleData") is not None:
+            from PETSuperResSlicer import sample_data
+
+            icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "PETSuperRes.png")
+            sample_data.register(icon)
         if importlib.util.find_spec("SegmentStatistics") is not None:
             from PETSuperResSlicer import segment_statistics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import slicer
 import torch
 from dicom_factory import Scan, pet_slices, write_series
+from PETSuperResSlicer.sample_data import CATEGORY
 from SegmentStatistics import SegmentStatisticsLogic
+from slicer_host import sample_data as samples
 
 from PETSuperResLib import remeasure
 from PETSuperResLib.errors import InputError
@@ -256,6 +259,20 @@ def test_every_measure_has_codes_of_dicom_and_ucum(known):
     meanings = [plugin.getMeasurementInfo(key)["DICOM.DerivationCode"] for key in plugin.keys]
     assert len(set(meanings)) == len(plugin.keys) - 1  # SUVpeak and SULpeak differ in their units
     assert plugin.getMeasurementInfo("volume") is None
+
+
+@pytest.mark.parametrize("lacking", ["SampleData", "SegmentStatistics"])
+def test_an_application_without_a_module_still_gets_the_panel_and_what_the_other_offers(lacking, host, monkeypatch):
+    """As a custom application may be built."""
+    host.reset()
+    monkeypatch.setitem(sys.modules, lacking, None)
+    monkeypatch.setattr(SegmentStatisticsLogic, "registeredPlugins", [])
+    monkeypatch.setattr(samples, "_sources", {})
+    widget = host.open_module()
+    assert not host.errors and widget.ui.applyButton is not None
+    assert bool(SegmentStatisticsLogic.registeredPlugins) == (lacking == "SampleData")
+    assert bool(samples.SampleDataLogic.sampleDataSourcesByCategory(CATEGORY)) == (lacking == "SegmentStatistics")
+    host.reset()
 
 
 def test_the_plugin_is_registered_once(known, host):
