@@ -24,6 +24,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 LABEL_WIDTH = 84  # pixels
+PACKAGES = ("PETSuperResSlicer", "PETSuperResLib")  # ours, which Slicer's Reload leaves as they are
 
 
 class PETSuperRes(ScriptedLoadableModule):
@@ -55,10 +56,15 @@ class PETSuperRes(ScriptedLoadableModule):
 
             icon = os.path.join(os.path.dirname(__file__), "Resources", "Icons", "PETSuperRes.png")
             sample_data.register(icon)
-        if importlib.util.find_spec("SegmentStatistics") is not None:
-            from PETSuperResSlicer import segment_statistics
+        register_statistics()
 
-            segment_statistics.register()
+
+def register_statistics() -> None:
+    """Offer the SUVs in Segment Statistics, where Slicer has that module."""
+    if importlib.util.find_spec("SegmentStatistics") is not None:
+        from PETSuperResSlicer import segment_statistics
+
+        segment_statistics.register()
 
 
 class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -149,11 +155,16 @@ class PETSuperResWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.shortcut = None
 
     def onReload(self) -> None:
-        """Developer mode: load the module's package anew with its file, and open the new panel."""
-        for name in [name for name in sys.modules if name.partition(".")[0] == "PETSuperResSlicer"]:
+        """Developer mode: load the module's package and the library anew with its file, and open the new panel.
+
+        This panel is cleaned up meanwhile, which ends its worker processes: those of the new one are of the changed
+        library, as Slicer's side of them is. Other packages, torch among them, stay.
+        """
+        for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
         if slicer.modules.PETSuperResWidget is not self:  # it could be loaded
+            register_statistics()
             slicer.modules.PETSuperResWidget.enter()
 
     def onSceneStartClose(self, *_unused: Any) -> None:

@@ -24,8 +24,15 @@ def register(thumbnail: str = "") -> None:
         fileNames="",
         nodeNames="Phantom PET",
         thumbnailFileName=thumbnail,
-        customDownloader=download,
+        customDownloader=_download_now,
     )
+
+
+def _download_now(source: Any) -> list[Any]:
+    """:func:`download` of the package as it is at the click: the developer's Reload replaces it."""
+    from PETSuperResSlicer import sample_data
+
+    return sample_data.download(source)
 
 
 def download(_source: Any) -> list[Any]:

@@ -261,8 +261,9 @@ def _sul_factor(node: Any) -> float | None:
 
 
 def register() -> None:
-    """Offer the plugin in Segment Statistics, once."""
+    """Offer the plugin in Segment Statistics, once, in place of one from before the developer's Reload."""
     from SegmentStatistics import SegmentStatisticsLogic
 
-    if PETSuperResStatisticsPlugin not in SegmentStatisticsLogic.registeredPlugins:
-        SegmentStatisticsLogic.registerPlugin(PETSuperResStatisticsPlugin())
+    plugins = SegmentStatisticsLogic.registeredPlugins
+    plugins[:] = [plugin for plugin in plugins if plugin.__name__ != PETSuperResStatisticsPlugin.__name__]
+    SegmentStatisticsLogic.registerPlugin(PETSuperResStatisticsPlugin())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -265,6 +266,70 @@ def test_a_sample_that_cannot_be_made_is_told_and_loads_nothing(host, monkeypatc
     monkeypatch.undo()
     assert sample._making == []
     host.reset()
+
+
+RELOAD = """
+import sys
+from pathlib import Path
+copy = Path.cwd()
+import slicer_host
+host = slicer_host.start()
+import slicer
+from SampleData import SampleDataLogic
+from SegmentStatistics import SegmentStatisticsLogic
+panel = host.open_module(copy / "PETSuperRes" / "PETSuperRes.py")
+import PETSuperResLib
+assert Path(PETSuperResLib.__file__).parents[1] == copy
+
+def answered(panel):
+    runner = panel.logic.runner
+    runner.ping(messages.append)
+    assert host.spin(60, until=lambda: messages or runner.process.ready)
+    return runner.process
+
+messages = []
+worker = answered(panel)
+assert not messages and worker.running
+for name, old, new in (
+    ("PETSuperResLib/worker/protocol.py", "VERSION = 1", "VERSION = 2"),
+    ("PETSuperResLib/request.py", "high=15,", "high=14,"),
+    ("PETSuperRes/PETSuperResSlicer/sample_data.py", "The phantom was not made", "No phantom"),
+):
+    text = (copy / name).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (copy / name).write_text(text.replace(old, new), encoding="utf-8")
+panel.onReload()
+panel = slicer.modules.PETSuperResWidget
+assert not worker.running
+assert panel.ui.postFilterSpinBox.maximum == 14
+again = answered(panel)
+assert not messages, messages  # a worker of another version
+panel.logic.close()
+
+from PETSuperResSlicer.logic import PETSuperResLogic
+from PETSuperResLib.errors import OutputError
+def fail(*_arguments):
+    raise OutputError("The disk is full.")
+PETSuperResLogic.startPhantom = fail
+told = []
+slicer.util.errorDisplay = lambda text, **_: told.append(text)
+(source,) = SampleDataLogic.sampleDataSourcesByCategory("PET Super-Resolution")
+assert SampleDataLogic().downloadFromSource(source) == [] and told == ["No phantom: The disk is full."]
+(plugin,) = SegmentStatisticsLogic.registeredPlugins
+assert plugin is sys.modules["PETSuperResSlicer.segment_statistics"].PETSuperResStatisticsPlugin
+assert not host.errors
+"""
+
+
+def test_reload_takes_over_changes_of_panel_library_and_worker(tmp_path):
+    """And what other modules were offered. In a process of its own, on a copy that is changed."""
+    for name in ("PETSuperRes", "PETSuperResLib"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "studies"))
+    paths = os.pathsep.join(map(str, (tmp_path, ROOT / "Testing" / "support")))
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": paths}
+    words = [sys.executable, "-c", RELOAD]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 WITHOUT_A_NETWORK = """
