@@ -18,7 +18,7 @@ from .widths import BOX_FWHM
 
 # factor between the widths of the noise, measured and expected, from which a user is told, and the least that shows
 UNLIKE, LEAST_NOISE_MM = 1.25, 4.0
-HELD = 1.1  # times the filter that the noise shows, that a stated FWHM may leave for it
+HELD = 1.1  # times the filter that the noise shows, or its inverse, that a stated FWHM may leave for it
 LEAST_MM, WIDEST_MM = 1.0, 18.0  # FWHM of a PET image: the widest is of a scanner of 10 mm with a filter of 15 mm
 USUAL_MM = (2.5, 12.0)  # FWHM of whole-body images, from those with PSF and no filter to old scanners with a wide one
 USUAL_FILTER_MM = 8.0  # the widest one that a header may leave out
@@ -159,28 +159,36 @@ def _with_filter_of_fwhm(resolution: ImageResolution) -> ImageResolution:
 
 
 def _held_to_noise(resolution: ImageResolution) -> tuple[ImageResolution, list[str]]:
-    """With a FWHM or filter that the user states no wider than the noise bears out, and what to tell of it.
+    """With a FWHM or filter that the user states as far as the noise bears it out, and what to tell of it.
 
-    Without the PSF in the reconstruction: a filter correlates the noise at least by its own width, so scanner and noise
-    bound the FWHM. With the PSF, how much of it is left of the image's width depends on the iterations.
+    Without the PSF in the reconstruction: a filter, and nothing else, correlates the noise by its own width, so scanner
+    and noise bound the FWHM from both sides. A filter that is stated as narrower counts: the header may say so, and the
+    image be smoothed later. With the PSF, how much of it is left of the image's width depends on the iterations.
     """
     noise, scanner, origins = resolution.noise_mm, resolution.scanner_fwhm_mm, resolution.origins or {}
     if noise is None or scanner is None or resolution.psf_modelled or resolution.guessed("psf_modelled"):
         return resolution, []
-    shown = FILTER_SHARE * max(noise[0], _least_noise(resolution))
-    most, post, stated = HELD * shown, resolution.filter_fwhm_mm, resolution.stated_mm
-    widest = math.hypot(scanner[0], most)
-    bears = f"more than the image's noise bears out, which is as narrow as behind a filter of {one_digit(shown)} mm"
-    if stated is not None and stated > widest:
-        return replace(resolution, stated_mm=widest), [
-            f"The stated FWHM of {stated:.3g} mm is {bears}: {one_digit(widest)} mm is taken, what a scanner of "
-            f"{one_digit(scanner[0])} mm and {HELD:g} times that filter give. If the scanner's own FWHM is another, "
-            "state that."
-        ]
-    if stated is None and origins.get("filter") == "stated" and post[0] > most:
-        told = f"The stated filter of {post[0]:.3g} mm is {bears}: {one_digit(most)} mm is taken, {HELD:g} times that."
+    shows, least = FILTER_SHARE * noise[0], FILTER_SHARE * _least_noise(resolution)
+    narrow, wide = shows if shows >= least else 0.0, max(shows, least)  # a filter that does not show may be none
+    post, stated, most = resolution.filter_fwhm_mm, resolution.stated_mm, HELD * wide
+    behind = f"behind a filter of {one_digit(wide)} mm"
+    beyond = f"is more than the image's noise bears out, which is as narrow as {behind}"
+    by = f"what a scanner of {one_digit(scanner[0])} mm and {HELD:g} times that filter give"
+    if stated is None:
+        if origins.get("filter") != "stated" or post[0] <= most:
+            return resolution, []
+        told = f"The stated filter of {post[0]:.3g} mm {beyond}: {one_digit(most)} mm is taken, {HELD:g} times that."
         return replace(resolution, filter_fwhm_mm=(most, min(post[1], most))), [told]
-    return resolution, []
+    taken = min(max(stated, math.hypot(scanner[0], narrow / HELD)), math.hypot(scanner[0], most))
+    if taken == stated:
+        return resolution, []
+    if taken > stated and narrow > 0:
+        beyond = f"is less than the image's noise bears out, which is as wide as {behind}"
+        by = f"what a scanner of {one_digit(scanner[0])} mm and that filter over {HELD:g} give"
+    elif taken > stated:
+        beyond, by = "is less than the scanner's own, which is left without the PSF", "the scanner's"
+    told = f"The stated FWHM of {stated:.3g} mm {beyond}: {one_digit(taken)} mm is taken, {by}."
+    return replace(resolution, stated_mm=taken), [f"{told} If the scanner's own FWHM is another, state that."]
 
 
 def _filter_of_fwhm(resolution: ImageResolution) -> float:

@@ -216,8 +216,8 @@ def test_what_header_or_user_say_of_the_filter_counts_before_the_noise():
     )
     assert by_header.filter_fwhm_mm == (5.0, 5.0) and by_user.filter_fwhm_mm == (3.0, 3.0)
     assert by_header.noise_fwhm_mm == resolution_of(MCT, CLINIC).noise_fwhm_mm and by_user.noise_fwhm_mm == 3.0
-    stated = resolution_of(MCT, PLAIN, fwhm=7.0, noise_mm=NOISE)
-    assert stated.fwhm_mm[0] == 7.0 and stated.filter_fwhm_mm == resolution_of(MCT, PLAIN, fwhm=7.0).filter_fwhm_mm
+    stated = resolution_of(MCT, PLAIN, fwhm=8.0, noise_mm=NOISE)
+    assert stated.fwhm_mm[0] == 8.0 and stated.filter_fwhm_mm == resolution_of(MCT, PLAIN, fwhm=8.0).filter_fwhm_mm
 
 
 def test_noise_that_the_psf_correlates_is_no_filter():
@@ -250,13 +250,9 @@ def test_noise_that_the_psf_correlates_is_no_filter():
         (PLAIN, {"post_filter": 0.0}, 3.0, ""),  # less than the differences show
         (PLAIN, {"post_filter": 0.0}, 7.0, "no filter and voxels of 4 mm would give it 4.0 mm: the image may be less"),
         (PLAIN, {"fwhm": 6.6}, 5.3, ""),
-        (
-            PLAIN,
-            {"fwhm": 5.2},
-            5.3,
-            "where the stated FWHM of 5.2 mm would give it 4.0 mm: the image may be less sharp",
-        ),
-        (PLAIN, {"fwhm": 7.9}, 5.3, ""),  # no more than this noise bears out is taken
+        (PLAIN, {"fwhm": 5.2}, 5.3, ""),  # no less than this noise bears out is taken
+        (PLAIN, {"fwhm": 7.9}, 5.3, ""),  # and no more
+        (CLINIC, {"fwhm": 3.1}, 7.0, "where the stated FWHM of 3.1 mm would give it 4.6 mm: the image may be less"),
         (PLAIN | {"convolution_kernel": "XYZ Gauss5.00"}, {}, 3.0, "would give it 5.3 mm: the image may be sharper."),
         (PLAIN, {}, 12.0, ""),  # it is what the filter is read from
         ({"reconstruction_method": "QCFX"}, {}, 12.0, ""),
@@ -289,13 +285,31 @@ def test_a_stated_fwhm_counts_as_far_as_the_noise_bears_it_out():
         "The stated filter of 6.6 mm is more than the image's noise bears out, which is as narrow as behind a filter "
         "of 5.0 mm: 5.5 mm is taken, 1.1 times that.",
     )
+    least = math.hypot(4.33, FILTER_SHARE * 5.3 / 1.1)
+    held = resolution_of(MCT, PLAIN, (4.0, 3.0), fwhm=5.2, noise_mm=(5.3, 5.0))
+    assert held.fwhm_mm[0] == pytest.approx(least) and held.stated
+    assert held.warnings == (
+        "The stated FWHM of 5.2 mm is less than the image's noise bears out, which is as wide as behind a filter of "
+        "5.0 mm: 6.3 mm is taken, what a scanner of 4.3 mm and that filter over 1.1 give. If the scanner's own FWHM is "
+        "another, state that.",
+    )
+    held = resolution_of(MCT, PLAIN, (4.0, 3.0), fwhm=4.0, noise_mm=(3.0, 3.0))  # a filter that does not show
+    assert held.fwhm_mm[0] == pytest.approx(4.33)
+    assert held.warnings == (
+        "The stated FWHM of 4 mm is less than the scanner's own, which is left without the PSF: 4.3 mm is taken, the "
+        "scanner's. If the scanner's own FWHM is another, state that.",
+    )
+    by_filter = resolution_of(MCT, PLAIN, (4.0, 3.0), post_filter=3.0, noise_mm=(5.3, 5.0))
+    assert by_filter.filter_fwhm_mm == (3.0, 3.0)  # the image may have been smoothed later, which is told
     header = PLAIN | {"convolution_kernel": "XYZ Gauss6.60"}  # the vendor's own word
     assert resolution_of(MCT, header, (4.0, 3.0), noise_mm=(5.0, 5.0)).filter_fwhm_mm == (6.6, 6.6)
-    own = resolution_of(Scanner.get(MCT, fwhm_transaxial_mm=5.8), PLAIN, (4.0, 3.0), fwhm=7.9, noise_mm=(5.3, 5.0))
-    assert own.fwhm_mm[0] == 7.9 and not own.warnings
+    for scanner, stated in ((5.8, 7.9), (2.4, 5.2)):
+        own = Scanner.get(MCT, fwhm_transaxial_mm=scanner)
+        assert resolution_of(own, PLAIN, (4.0, 3.0), fwhm=stated, noise_mm=(5.3, 5.0)).fwhm_mm[0] == stated
     seen = 5.3, 5.0
     for scanner, header, noise in ((MCT, PLAIN, None), (MCT, CLINIC, seen), (MCT, {}, seen), (None, {}, seen)):
-        assert resolution_of(scanner, header, (4.0, 3.0), fwhm=7.9, noise_mm=noise).fwhm_mm[0] == 7.9
+        for stated in (5.2, 7.9):
+            assert resolution_of(scanner, header, (4.0, 3.0), fwhm=stated, noise_mm=noise).fwhm_mm[0] == stated
 
 
 def test_a_stated_noise_is_held_to_the_measured_one_where_its_width_was_measured():
