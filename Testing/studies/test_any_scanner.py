@@ -149,8 +149,8 @@ def test_of_an_image_neither_truth_nor_counts_are_read(cases):
 
 
 def test_a_stated_fwhm_is_told(cases):
-    stated = readings(replace(cases["image"], stated={"fwhm": 6.0}))["told"]
-    assert stated[TOLD.index("fwhm")] == pytest.approx(np.log(6 / 8), abs=1e-5)
+    stated = readings(replace(cases["image"], stated={"fwhm": 6.5}))["told"]
+    assert stated[TOLD.index("fwhm")] == pytest.approx(np.log(6.5 / 8), abs=1e-5)
 
 
 # Random scans
