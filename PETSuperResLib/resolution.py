@@ -161,33 +161,37 @@ def _with_filter_of_fwhm(resolution: ImageResolution) -> ImageResolution:
 def _held_to_noise(resolution: ImageResolution) -> tuple[ImageResolution, list[str]]:
     """With a FWHM or filter that the user states as far as the noise bears it out, and what to tell of it.
 
-    Without the PSF in the reconstruction: a filter, and nothing else, correlates the noise by its own width, so scanner
-    and noise bound the FWHM from both sides. A filter that is stated as narrower counts: the header may say so, and the
-    image be smoothed later. With the PSF, how much of it is left of the image's width depends on the iterations.
+    Without the PSF in the reconstruction: a filter correlates the noise by its own width, and little else does, so that
+    scanner and noise bound the FWHM from both sides. A filter that is stated as narrower counts: the image may have
+    been smoothed after that one. With the PSF, how much of it is left of the image's width depends on the iterations.
     """
     noise, scanner, origins = resolution.noise_mm, resolution.scanner_fwhm_mm, resolution.origins or {}
     if noise is None or scanner is None or resolution.psf_modelled or resolution.guessed("psf_modelled"):
         return resolution, []
-    shows, least = FILTER_SHARE * noise[0], FILTER_SHARE * _least_noise(resolution)
-    narrow, wide = shows if shows >= least else 0.0, max(shows, least)  # a filter that does not show may be none
-    post, stated, most = resolution.filter_fwhm_mm, resolution.stated_mm, HELD * wide
-    behind = f"behind a filter of {one_digit(wide)} mm"
-    beyond = f"is more than the image's noise bears out, which is as narrow as {behind}"
-    by = f"what a scanner of {one_digit(scanner[0])} mm and {HELD:g} times that filter give"
+    least, post, stated = _least_noise(resolution), resolution.filter_fwhm_mm, resolution.stated_mm
+    shown = FILTER_SHARE * max(noise[0], least)
+    most = HELD * shown
+    as_narrow = f"more than the image's noise bears out, which is as narrow as behind a filter of {one_digit(shown)} mm"
     if stated is None:
         if origins.get("filter") != "stated" or post[0] <= most:
             return resolution, []
-        told = f"The stated filter of {post[0]:.3g} mm {beyond}: {one_digit(most)} mm is taken, {HELD:g} times that."
+        told = (
+            f"The stated filter of {post[0]:.3g} mm is {as_narrow}: {one_digit(most)} mm is taken, {HELD:g} times that."
+        )
         return replace(resolution, filter_fwhm_mm=(most, min(post[1], most))), [told]
-    taken = min(max(stated, math.hypot(scanner[0], narrow / HELD)), math.hypot(scanner[0], most))
+    narrowest = shown / HELD if noise[0] >= least else 0.0  # a filter that does not show may be none
+    taken = min(max(stated, math.hypot(scanner[0], narrowest)), math.hypot(scanner[0], most))
     if taken == stated:
         return resolution, []
-    if taken > stated and narrow > 0:
-        beyond = f"is less than the image's noise bears out, which is as wide as {behind}"
-        by = f"what a scanner of {one_digit(scanner[0])} mm and that filter over {HELD:g} give"
-    elif taken > stated:
-        beyond, by = "is less than the scanner's own, which is left without the PSF", "the scanner's"
-    told = f"The stated FWHM of {stated:.3g} mm {beyond}: {one_digit(taken)} mm is taken, {by}."
+    own = f"a scanner of {one_digit(scanner[0])} mm"
+    if taken < stated:
+        why, by = as_narrow, f"what {own} and {HELD:g} times that filter give"
+    elif narrowest:
+        why = f"less than the image's noise bears out, which is as wide as behind a filter of {one_digit(shown)} mm"
+        by = f"what {own} and that filter over {HELD:g} give"
+    else:
+        why, by = "less than the scanner's own, which is left without the PSF", "the scanner's"
+    told = f"The stated FWHM of {stated:.3g} mm is {why}: {one_digit(taken)} mm is taken, {by}."
     return replace(resolution, stated_mm=taken), [f"{told} If the scanner's own FWHM is another, state that."]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..lesions.segments import Segment
+from ..phantoms.ct_landmarks import around
 from ..volume import Volume
 from .registration import body_of
 
@@ -194,7 +195,7 @@ def _aorta(chest: _Chest, free: np.ndarray) -> tuple[int, ...] | None:
     wide = round(AORTA_RADII_MM[0] / GRID_MM)
     bone = ndimage.maximum_filter(chest.ct.array, (ends, 2 * wide + 1, 2 * wide + 1)) > BONE_HU
     fits = beside & ~bone & slices[:, None, None] & (free >= AORTA_LONG_MM / 2 + AWAY_MM)
-    score = _aorta_score(ndimage.gaussian_filter(chest.ct.array, 0.7), beside)
+    score = _aorta_score(ndimage.gaussian_filter(chest.ct.array, 0.7), beside[0])
     best = _best(np.where(fits, score, -np.inf))
     return best if score[best] >= CLEAR_HU else None
 
@@ -213,19 +214,14 @@ def _spine(chest: _Chest, slices: np.ndarray) -> tuple[float, float] | None:
 
 
 def _aorta_score(hu: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """How round and uniform each voxel's surroundings are at the best of the aorta's radii, smoothed along the body.
+    """How round and uniform the surroundings are at the best of the aorta's radii, smoothed along the body.
 
-    It is that of the box that holds ``where`` (1, J, I), and -inf beyond.
+    Of the voxels ``where`` (J, I) of every slice; elsewhere it is of no use.
     """
-    margin = _reach(max(AORTA_RADII_MM) / GRID_MM)
-    ends = [np.flatnonzero(where[0].any(axis))[[0, -1]] + [0, 1] for axis in (1, 0)]
-    inner = (slice(None), *(slice(*end) for end in ends))
-    first = [max(0, low - margin) for low, _ in ends]
-    outer = (slice(None), *(slice(low, high + margin) for low, (_, high) in zip(first, ends, strict=True)))
-    part = np.max([_round_score(hu[outer], radius / GRID_MM) for radius in AORTA_RADII_MM], axis=0)
-    own = (slice(None), *(slice(*(end - low)) for end, low in zip(ends, first, strict=True)))
-    score = np.full(hu.shape, -np.inf, part.dtype)
-    score[inner] = ndimage.gaussian_filter1d(part[own], ALONG_MM / GRID_MM, axis=0)
+    box = (slice(None), *around(where, _reach(max(AORTA_RADII_MM) / GRID_MM)))
+    score = np.full(hu.shape, -np.inf, hu.dtype)
+    best = np.max([_round_score(hu[box], radius / GRID_MM) for radius in AORTA_RADII_MM], axis=0)
+    score[box] = ndimage.gaussian_filter1d(best, ALONG_MM / GRID_MM, axis=0)
     return score
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
-import scipy.sparse
 
 LATTICE = 48  # nodes of the periodic noise lattice along each axis
 
@@ -34,18 +33,10 @@ def _spline(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return parts, (nearest[:, None] + np.array([-1, 0, 1])) % LATTICE
 
 
-def _few(positions: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``values`` (48, m) interpolated at a few ``positions``: (n, m)."""
+def _interpolated(positions: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` (48, m) at ``positions`` in lattice units: (n, m)."""
     weights, nodes = _spline(positions)
     return sum(weights[:, [n]] * values[nodes[:, n]] for n in range(3))
-
-
-def _many(positions: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The same by a sparse product: slower to begin, and faster on large slices; a threaded BLAS is far slower."""
-    weights, nodes = _spline(positions)
-    starts = np.arange(0, weights.size + 1, 3)
-    matrix = scipy.sparse.csr_array((weights.ravel(), nodes.ravel(), starts), shape=(len(positions), LATTICE))
-    return np.asarray(matrix @ values)
 
 
 @dataclass(frozen=True)
@@ -61,9 +52,9 @@ class Noise:
     def slice(self, x: np.ndarray, y: np.ndarray, z: float) -> np.ndarray:
         """Values at axial position ``z`` mm on the grid of 1D ``x`` and ``y`` (mm): ``(len(y), len(x))``."""
         ox, oy, oz = self.offset
-        plane = _few(np.array([z / self.scale_mm + oz]), _lattice().reshape(LATTICE, -1))
-        rows = _few(y / self.scale_mm + oy, plane.reshape(LATTICE, LATTICE))
-        return _many(x / self.scale_mm + ox, rows.T).T
+        plane = _interpolated(np.array([z / self.scale_mm + oz]), _lattice().reshape(LATTICE, -1))
+        rows = _interpolated(y / self.scale_mm + oy, plane.reshape(LATTICE, LATTICE))
+        return _interpolated(x / self.scale_mm + ox, rows.T).T
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from .anatomy import Anatomy
 from .codes import CODE
+from .ct_landmarks import around
 from .shapes import Blob, Canvas, Noise, Shape, Tube, random_waves
 
 SHARP_PIXELS = 0.5  # standard deviation of the smoothing of an organ's border: no stairs
@@ -49,7 +50,7 @@ def _fill(uptake: np.ndarray, mask: np.ndarray, suv: float | np.ndarray) -> None
     """Blend a SUV into the voxels of ``mask`` and, by partial volume, into those at its border."""
     if not mask.any():
         return
-    box = _box(mask, 2)
+    box = around(mask, 2)
     sharp = ndimage.gaussian_filter(mask[box].astype(np.float32), (0, SHARP_PIXELS, SHARP_PIXELS))
     value = suv[box] if isinstance(suv, np.ndarray) else suv
     uptake[box] += sharp * (value - uptake[box])
@@ -62,7 +63,7 @@ def _paint_myocardium(
     heart = anatomy.tissue == CODE["heart"]
     if heart.sum() * anatomy.ct.voxel_ml < 150:
         return
-    box = _box(heart, 2)
+    box = around(heart, 2)
     inside, hu = heart[box], anatomy.smooth[box]
     spacing = np.array(anatomy.ct.spacing)
     points = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip(inside.shape, spacing[::-1], strict=True)),
@@ -153,12 +154,6 @@ def _paint_brown_fat(anatomy: Anatomy, uptake: np.ndarray, rng: np.random.Genera
     active = np.stack([np.clip(2 * (noise.slice(x, y, float(height)) - 0.9), 0, 1) for height in z])
     fat = (anatomy.tissue == CODE["brown_fat"]) & (anatomy.smooth < -60)
     uptake += fat * active * (suv - uptake)
-
-
-def _box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """The smallest box that holds ``mask``, with ``margin`` voxels around it."""
-    found = ndimage.find_objects(mask.astype(np.int8))[0]
-    return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in found)
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

@@ -42,8 +42,12 @@ def plain(request, monkeypatch):
     if "picture" not in request.node.name:
         monkeypatch.setattr(batch, "case_picture", lambda *_: None)
     if "values" not in request.fixturenames:
-        flat = lambda slabs, *_: (np.ones(slabs.problem.grid.shape, np.float32), 1.0)  # noqa: E731
         monkeypatch.setattr(reconstruction, "solve", flat)
+
+
+def flat(slabs, *_):
+    """SUV 1 everywhere in the place of a reconstruction."""
+    return np.ones(slabs.problem.grid.shape, np.float32), 1.0
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ CHANGES = [  # file of the package, text, in its place, tests
     ("physics/noise_width.py", "/ (2 * square) if", "/ square if", NOISE_WIDTH),
     ("resolution.py", "square -= (NOISE_PARTS", "square -= 0 * (NOISE_PARTS", "unit/test_resolution.py"),
     ("resolution.py", "math.hypot(scanner[0], most))", "99)", "unit/test_resolution.py"),
-    ("resolution.py", "max(stated, math.hypot(scanner[0], narrow / HELD))", "stated", "unit/test_resolution.py"),
+    ("resolution.py", "max(stated, math.hypot(scanner[0], narrowest))", "stated", "unit/test_resolution.py"),
     ("resolution.py", "if width > BOX_FWHM * voxel", "if True", "unit/test_resolution.py"),
     ("physics/image_noise.py", "lag) / np.sqrt(variance))[body]", "lag))[body]", IMAGE),
     ("physics/image_noise.py", "self.by_slice * self.variance_ratio", "self.variance_ratio", IMAGE),

@@ -269,47 +269,58 @@ def test_noise_that_contradicts_scanner_and_filter_is_told(header, stated, width
     assert bool(warnings) == bool(told) and (not told or told in warnings[0])
 
 
-def test_a_stated_fwhm_counts_as_far_as_the_noise_bears_it_out():
-    """A filter correlates the noise by its own width at least, so that scanner and noise bound the image's FWHM."""
-    most = math.hypot(4.33, 1.1 * FILTER_SHARE * 5.3)
-    held = resolution_of(MCT, PLAIN, (4.0, 3.0), fwhm=7.9, noise_mm=(5.3, 5.0))
-    assert held.fwhm_mm[0] == pytest.approx(most) and held.stated
-    assert held.warnings == (
-        "The stated FWHM of 7.9 mm is more than the image's noise bears out, which is as narrow as behind a filter of "
-        "5.0 mm: 7.0 mm is taken, what a scanner of 4.3 mm and 1.1 times that filter give. If the scanner's own FWHM "
-        "is another, state that.",
+BEARS_OUT = "the image's noise bears out, which is as"
+SCANNER_AND = "what a scanner of 4.3 mm and"
+
+
+@pytest.mark.parametrize(
+    ("stated", "noise", "post", "told"),
+    [
+        (
+            7.9,
+            5.3,
+            1.1 * FILTER_SHARE * 5.3,
+            f"more than {BEARS_OUT} narrow as behind a filter of 5.0 mm: 7.0 mm is taken, {SCANNER_AND} 1.1 times that "
+            "filter give",
+        ),
+        (
+            5.2,
+            5.3,
+            FILTER_SHARE * 5.3 / 1.1,
+            f"less than {BEARS_OUT} wide as behind a filter of 5.0 mm: 6.3 mm is taken, {SCANNER_AND} that filter over "
+            "1.1 give",
+        ),
+        (4.0, 3.0, 0.0, "less than the scanner's own, which is left without the PSF: 4.3 mm is taken, the scanner's"),
+    ],
+)
+def test_a_stated_fwhm_counts_as_far_as_the_noise_bears_it_out(stated, noise, post, told):
+    """A filter correlates the noise by its own width, so that scanner and noise bound the image's FWHM."""
+    held = resolution_of(MCT, PLAIN, (4.0, 3.0), fwhm=stated, noise_mm=(noise, noise))
+    assert held.fwhm_mm[0] == pytest.approx(math.hypot(4.33, post)) and held.stated
+    way_out = "If the scanner's own FWHM is another, state that."
+    assert held.warnings == (f"The stated FWHM of {stated:g} mm is {told}. {way_out}",)
+
+
+@pytest.mark.parametrize("stated", [5.2, 7.9])
+def test_a_stated_fwhm_counts_as_it_is_where_nothing_bounds_it(stated):
+    """Nor for a scanner to which it belongs."""
+    own = Scanner.get(MCT, fwhm_transaxial_mm={5.2: 2.4, 7.9: 5.8}[stated])
+    seen = 5.3, 5.0
+    cases = ((own, PLAIN, seen), (MCT, PLAIN, None), (MCT, CLINIC, seen), (MCT, {}, seen), (None, {}, seen))
+    for scanner, header, noise in cases:
+        assert resolution_of(scanner, header, (4.0, 3.0), fwhm=stated, noise_mm=noise).fwhm_mm[0] == stated
+
+
+def test_a_stated_filter_counts_up_to_what_the_noise_bears_out():
+    wide, narrow = (resolution_of(MCT, PLAIN, (4.0, 3.0), post_filter=mm, noise_mm=(5.3, 5.0)) for mm in (6.6, 3.0))
+    assert wide.filter_fwhm_mm[0] == pytest.approx(1.1 * FILTER_SHARE * 5.3)
+    assert wide.warnings == (
+        f"The stated filter of 6.6 mm is more than {BEARS_OUT} narrow as behind a filter of 5.0 mm: 5.5 mm is taken, "
+        "1.1 times that.",
     )
-    by_filter = resolution_of(MCT, PLAIN, (4.0, 3.0), post_filter=6.6, noise_mm=(5.3, 5.0))
-    assert by_filter.fwhm_mm[0] == pytest.approx(most)  # however it is stated
-    assert by_filter.warnings == (
-        "The stated filter of 6.6 mm is more than the image's noise bears out, which is as narrow as behind a filter "
-        "of 5.0 mm: 5.5 mm is taken, 1.1 times that.",
-    )
-    least = math.hypot(4.33, FILTER_SHARE * 5.3 / 1.1)
-    held = resolution_of(MCT, PLAIN, (4.0, 3.0), fwhm=5.2, noise_mm=(5.3, 5.0))
-    assert held.fwhm_mm[0] == pytest.approx(least) and held.stated
-    assert held.warnings == (
-        "The stated FWHM of 5.2 mm is less than the image's noise bears out, which is as wide as behind a filter of "
-        "5.0 mm: 6.3 mm is taken, what a scanner of 4.3 mm and that filter over 1.1 give. If the scanner's own FWHM is "
-        "another, state that.",
-    )
-    held = resolution_of(MCT, PLAIN, (4.0, 3.0), fwhm=4.0, noise_mm=(3.0, 3.0))  # a filter that does not show
-    assert held.fwhm_mm[0] == pytest.approx(4.33)
-    assert held.warnings == (
-        "The stated FWHM of 4 mm is less than the scanner's own, which is left without the PSF: 4.3 mm is taken, the "
-        "scanner's. If the scanner's own FWHM is another, state that.",
-    )
-    by_filter = resolution_of(MCT, PLAIN, (4.0, 3.0), post_filter=3.0, noise_mm=(5.3, 5.0))
-    assert by_filter.filter_fwhm_mm == (3.0, 3.0)  # the image may have been smoothed later, which is told
+    assert narrow.filter_fwhm_mm == (3.0, 3.0)  # the image may have been smoothed later, which is told
     header = PLAIN | {"convolution_kernel": "XYZ Gauss6.60"}  # the vendor's own word
     assert resolution_of(MCT, header, (4.0, 3.0), noise_mm=(5.0, 5.0)).filter_fwhm_mm == (6.6, 6.6)
-    for scanner, stated in ((5.8, 7.9), (2.4, 5.2)):
-        own = Scanner.get(MCT, fwhm_transaxial_mm=scanner)
-        assert resolution_of(own, PLAIN, (4.0, 3.0), fwhm=stated, noise_mm=(5.3, 5.0)).fwhm_mm[0] == stated
-    seen = 5.3, 5.0
-    for scanner, header, noise in ((MCT, PLAIN, None), (MCT, CLINIC, seen), (MCT, {}, seen), (None, {}, seen)):
-        for stated in (5.2, 7.9):
-            assert resolution_of(scanner, header, (4.0, 3.0), fwhm=stated, noise_mm=noise).fwhm_mm[0] == stated
 
 
 def test_a_stated_noise_is_held_to_the_measured_one_where_its_width_was_measured():
