@@ -164,10 +164,11 @@ def study(tmp_path):
     return tmp_path / "data"
 
 
-def slowed(monkeypatch, other, fails=()) -> list[int]:
+def slowed(monkeypatch, other, fails=(), then=lambda: None) -> list[int]:
     """The exit codes (0 first) of another batch, which begins and ends while the first case is reconstructed.
 
-    Its cases are out of memory where ``fails`` has "other", those of the slower batch where it has "own".
+    ``then`` is called when it has ended. Its cases are out of memory where ``fails`` has "other", those of the slower
+    batch where it has "own".
     """
     own, began = batch.run, []
 
@@ -175,6 +176,7 @@ def slowed(monkeypatch, other, fails=()) -> list[int]:
         if not began:
             began.append(0)
             began.append(run(other))
+            then()
         if ("other" if len(began) == 1 else "own") in fails:
             raise MemoryError
         return own(inputs, *rest)
@@ -202,9 +204,11 @@ def test_a_series_that_cannot_be_written_leaves_the_result_and_is_written_later(
 
 def test_a_series_is_written_where_an_equal_batch_without_it_was_faster(study, prior_file, tmp_path, monkeypatch):
     words = ["batch", *options(study, prior_file, tmp_path / "out"), "--scanner", SCANNER]
-    began = slowed(monkeypatch, words)
+    result, files = tmp_path / "out" / "study" / "sr.nii.gz", []
+    began = slowed(monkeypatch, words, then=lambda: files.append(result.stat().st_ino))
     assert run([*words, "--dicom-out", str(tmp_path / "dicom")]) == 0 and began == [0, 0]
     assert list((tmp_path / "dicom" / "study").glob("PT*.dcm"))
+    assert [result.stat().st_ino] == files  # of the faster one: not written again
 
 
 def test_an_interrupt_that_a_library_makes_an_error_of_is_no_failed_case(data, prior_file, tmp_path, monkeypatch):
