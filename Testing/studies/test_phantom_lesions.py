@@ -29,13 +29,26 @@ def files(tmp_path):
     return tmp_path
 
 
+def script(files, monkeypatch, *out):
+    named = [str(files / name) for name in ("pet.nii.gz", "spheres.json", "label.nii.gz")]
+    monkeypatch.setattr(sys, "argv", ["phantom_lesions.py", *named, *map(str, out)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
 def printed(files, low, monkeypatch, capsys):
     head = "lesion,suvmean_recovered,suvmean_low,suvmean_high,suvpeak_recovered,suvpeak_low,suvpeak_high\n"
     (files / "lesions.csv").write_text(f"{head}Lesion 1,,,,,,\nLesion 1,7.6,{low},8.2,8.1,7.7,8.3\n")
-    named = [str(files / name) for name in ("pet.nii.gz", "spheres.json", "label.nii.gz")]
-    monkeypatch.setattr(sys, "argv", ["phantom_lesions.py", *named, str(files)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    script(files, monkeypatch, files)
     return capsys.readouterr().out
+
+
+def test_without_results_the_segmentation_is_written_where_the_pet_shows_the_spheres(files, monkeypatch):
+    stated = [SPHERES[0] | {"centre_lps_mm": [61.0, 58.0, 43.0]}]
+    (files / "spheres.json").write_text(json.dumps(stated))
+    drawn = Volume.read(files / "label.nii.gz", "label").array
+    (files / "label.nii.gz").unlink()
+    script(files, monkeypatch)
+    assert np.mean(Volume.read(files / "label.nii.gz", "label").array != drawn) < 0.001
 
 
 def test_the_truth_is_the_activity_in_the_middle_within_sharp_spheres(files, monkeypatch, capsys):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +17,15 @@ from PETSuperResLib.physics.protocols import Protocol
 from PETSuperResLib.studies.evaluation import nema
 from PETSuperResLib.studies.evaluation.nema_report import earl_standards
 from PETSuperResLib.studies.evaluation.phantom import bars, phantom_study
-from PETSuperResLib.studies.evaluation.spheres import EARL, background_discs, measure_spheres, read_spheres
+from PETSuperResLib.studies.evaluation.spheres import (
+    EARL,
+    MOVED_MM,
+    background_discs,
+    filled,
+    located,
+    measure_spheres,
+    read_spheres,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +53,41 @@ def test_without_blur_and_noise_every_figure_is_the_activity(phantom, discs):
         assert row["max"] == pytest.approx(10) and row["background"] == pytest.approx(1)
         assert row["a50"] == pytest.approx(10, rel=0.15) and row["mean"] == pytest.approx(10, rel=0.25)
         assert row["cov_percent"] < 1e-3 and row["background_variability_percent"] < 1e-3
+
+
+@pytest.fixture(scope="module")
+def blurred(phantom):
+    """The phantom by a scanner of 6 mm, with noise, and its spheres, the largest first, each stated wrongly."""
+    noise = gaussian_filter(np.random.default_rng(1).normal(0, 1, phantom.pet.shape), 1)
+    values = gaussian_filter(phantom.pet.array, [6.0 / 2.355 / s for s in (3, 2, 2)]) + np.float32(0.5) * noise
+    true = sorted(phantom.spheres, key=lambda sphere: -sphere.diameter_mm)
+    shifts = np.random.default_rng(2).uniform(-2.5, 2.5, (6, 3))
+    stated = [replace(s, centre_lps_mm=tuple(s.centre_lps_mm + shift)) for s, shift in zip(true, shifts, strict=True)]
+    return phantom.pet.with_array(values), true, stated
+
+
+def test_spheres_are_found_where_the_image_shows_them(blurred):
+    image, true, stated = blurred
+    found = located(image, stated)
+    off = [np.subtract(a.centre_lps_mm, b.centre_lps_mm) for a, b in zip(found, true, strict=True)]
+    assert np.abs(off).max() < 0.4 and [s.diameter_mm for s in found] == [s.diameter_mm for s in true]
+
+
+@pytest.mark.parametrize("shift", [(0, 0, MOVED_MM + 2), (40, 0, 0), (0, 0, 500)])
+def test_a_sphere_that_is_not_found_stays_where_it_is_stated(blurred, shift):
+    """Beyond the reach, in even background, and outside the image."""
+    image, true, _ = blurred
+    away = replace(true[0], centre_lps_mm=tuple(np.add(true[0].centre_lps_mm, shift)))
+    assert located(image, [away]) == (away,)
+
+
+def test_a_filled_phantom_has_the_activity_of_the_scan_within_sharp_spheres(blurred):
+    image, true, _ = blurred
+    truth = filled(image, true)
+    assert truth.array.max() == pytest.approx(10, rel=0.03) and truth.array.min() == pytest.approx(1, abs=0.05)
+    volume = (truth.array - truth.array.min()).sum() / np.ptp(truth.array) * np.prod(image.spacing)
+    assert volume == pytest.approx(sum(np.pi / 6 * s.diameter_mm**3 for s in true), rel=0.01)
+    assert len(np.unique(truth.array)) > 20  # voxels at the surfaces are filled in part
 
 
 def test_an_earl_1_image_of_the_phantom_is_within_the_limits_of_earl_1(phantom, discs):
@@ -115,7 +160,10 @@ def scan(phantom, tmp_path_factory):
     pet[k, j, i] = 20
     phantom.pet.with_array(pet.clip(0)).write(folder / "pet.nii.gz")
     phantom.ct.write(folder / "ct.nii.gz")
-    spheres = [{"diameter_mm": s.diameter_mm, "centre_lps_mm": s.centre_lps_mm} for s in phantom.spheres]
+    spheres = [  # stated 2 mm too low
+        {"diameter_mm": s.diameter_mm, "centre_lps_mm": tuple(np.add(s.centre_lps_mm, (0, 0, -2)))}
+        for s in phantom.spheres
+    ]
     (folder / "spheres.json").write_text(json.dumps(spheres))
     return folder
 
@@ -134,11 +182,14 @@ def test_a_real_scan_is_judged_by_its_spheres_against_its_own_noise(scan, prior_
     rows = table(tmp_path / "phantom.csv")
     found = {method: [r for r in rows if r["method"] == method] for method in ("input", "interpolated", "rl")}
     assert [float(r["diameter_mm"]) for r in found["input"]] == [37, 28, 22, 17, 13, 10]
+    perfect = [r for r in rows if r["method"] == "filled"]
+    assert all(float(a["mean"]) > float(b["mean"]) for a, b in zip(perfect, found["input"], strict=True))
     errors = {m: [abs(float(r["mean_to_largest_percent"])) for r in mine] for m, mine in found.items()}
     assert max(errors["rl"][:5]) < max(errors["input"][:5])
     assert float(found["input"][5]["max_to_largest_percent"]) > 80  # the hot voxel
     text = (tmp_path / "phantom.md").read_text(encoding="utf-8")
     assert "| input |" in text and "100.0 %: fail" in text and "5.0 mm, stated" in text
+    assert re.search(r"from the stated centres: 37 mm \([+-]0\.\d, [+-]0\.\d, \+2\.\d\), 28 mm", text)
     assert (tmp_path / "phantom.png").stat().st_size > 10_000
 
 

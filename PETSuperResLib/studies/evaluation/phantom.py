@@ -19,11 +19,12 @@ from ...volume import Volume
 from ..methods import METHODS, MethodCase, named
 from ..plotting import save_figure
 from .labels import label
-from .spheres import Sphere, background_discs, measure_spheres, read_spheres, sphere_map
+from .spheres import Sphere, background_discs, filled, located, measure_spheres, read_spheres, sphere_map
 from .summary import heading, markdown
 from .tables import Cell, Table
 
 INPUT = "input"  # the scan on its own voxels
+FILLED = "filled"  # on those voxels, the spheres with the scan's activity, sharp and without noise
 PHANTOM_METHODS = ("interpolated", "rl", "ours-draft", "ours-standard")
 COLUMNS = (
     *("method", "diameter_mm", "mean", "max", "peak", "a50", "background", "background_variability_percent"),
@@ -80,27 +81,36 @@ def phantom_study(
 ) -> Path:
     """Restore a scan (SUVbw or any unit of one scale, CT in HU) by ``methods``; phantom.csv, phantom.md, phantom.png.
 
-    ``spheres`` is a file of :func:`.spheres.read_spheres`; the spheres hold one activity in an even background.
+    ``spheres`` is a file of :func:`.spheres.read_spheres`; the spheres hold one activity in an even background. They
+    are measured where the scan shows them (:func:`.spheres.located`).
     ``stated`` are fields of a request that describe the image: scanner, fwhm, post_filter, psf_modelled, noise.
     Returns the path of phantom.md.
     """
-    names, places = named(methods or PHANTOM_METHODS), read_spheres(spheres)
+    names, drawn = named(methods or PHANTOM_METHODS), read_spheres(spheres)
     if wrong := [n for n in names if "image" not in METHODS[n].inputs or METHODS[n].fit or n.endswith("-oracle")]:
         raise InputError(f"These methods need a measurement, a truth or training: {', '.join(wrong)}. Leave them out.")
     report, loaded, out = Reporter(progress), Prior.load(prior), Path(out)
     image, anatomy = read_image(pet, "PT"), read_image(ct, "CT")
+    places = located(image, drawn)
     discs = background_discs(image, places)
     case = MethodCase.of_image(
         *(image, anatomy, loaded), seed=seed, device=device, lesions=sphere_map(image, places), stated=_given(stated)
     )
-    images, rows = {INPUT: image}, sphere_rows(INPUT, image, places, discs)
+    images = {FILLED: filled(image, places), INPUT: image}
+    rows = [row for name, each in images.items() for row in sphere_rows(name, each, places, discs)]
     for number, name in enumerate(names):
         report(name, number / len(names))
         images[name] = METHODS[name].restore(case)
         rows += sphere_rows(name, images[name], places, discs)
         write_csv(out / "phantom.csv", rows, COLUMNS)
     lines = heading("Real phantom", command, loaded)
-    lines += [f"Resolution of the image: {case.resolution.words()}.", "", *phantom_lines(rows)]
+    lines += [
+        f"Resolution of the image: {case.resolution.words()}.",
+        "",
+        moved(drawn, places),
+        "",
+        *phantom_lines(rows),
+    ]
     phantom_figure(out / "phantom.png", images, rows, places)
     report("done", 1.0)
     return write_text(out / "phantom.md", "\n".join(lines))
@@ -108,6 +118,13 @@ def phantom_study(
 
 def _given(stated: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in stated.items() if value is not None}
+
+
+def moved(stated: Sequence[Sphere], found: Sequence[Sphere]) -> str:
+    """In words, how far spheres are found from where they are stated."""
+    shifts = [np.subtract(b.centre_lps_mm, a.centre_lps_mm) for a, b in zip(stated, found, strict=True)]
+    each = [f"{s.diameter_mm:g} mm ({', '.join(f'{n:+.1f}' for n in d)})" for s, d in zip(stated, shifts, strict=True)]
+    return f"Spheres are where the scan shows them, (x, y, z) mm from the stated centres: {', '.join(each)}."
 
 
 def sphere_rows(

@@ -1,16 +1,19 @@
-"""Spheres of a phantom in an image: their mean, maximum and peak, the background around them, and EARL's limits."""
+"""Spheres of a phantom in an image: where they are, their mean, maximum and peak, the background, and EARL's limits."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.optimize import least_squares
+from scipy.special import ndtr
 
-from ...errors import InputError
+from ...errors import GeometryError, InputError
 from ...grid import crop_to_region
 from ...lesions.measures import measure_lesions
 from ...lesions.segments import Segment
@@ -24,6 +27,12 @@ BORDER_MM = 2.0  # and from the border of the even background, which the smoothi
 EVEN = 0.2  # of the background's level: what differs more, after smoothing, is no background
 SMOOTH_MM = 5.0  # standard deviation
 REACH_MM = 30.0  # of the slab about the spheres' plane
+MOVED_MM = 6.0  # farthest along an axis that a sphere is looked for from where it is stated
+HALO_MM = 10.0  # of background around a sphere that is looked for
+EDGE_MM = (0.2, 2.0, 10.0)  # standard deviation of its blurred edge: least, first guess, greatest
+DEPTH_MM = 4.0  # below the surface of the largest sphere, from where its activity is measured
+AROUND_MM = (15.0, 25.0)  # of the largest sphere, where the background is measured
+PARTS = 5  # of a voxel along each axis, for the part of it that spheres fill
 Point = tuple[float, float, float]
 
 #: Diameters in mm, and EARL's limits for 18F at a fill of about 10 to 1: lower and upper recovery of the mean over the
@@ -79,6 +88,68 @@ def sphere_map(grid: Volume, spheres: Sequence[Sphere]) -> Volume:
     for n, sphere in enumerate(spheres, 1):
         labels[np.linalg.norm(positions - sphere.centre_lps_mm, axis=-1) <= sphere.diameter_mm / 2] = n
     return grid.with_array(labels, "label")
+
+
+def located(image: Volume, spheres: Sequence[Sphere]) -> tuple[Sphere, ...]:
+    """The spheres where the image shows them, up to :data:`MOVED_MM` along each axis from their stated centres.
+
+    A centre is that of the sphere of stated diameter with the Gaussian edge that fits the image best, by least squares
+    over centre, activity, background and the edge's width. A sphere that the fit does not find, or only at the end of
+    that reach, stays where it is stated.
+    """
+    return tuple(replace(sphere, centre_lps_mm=_centre(image, sphere)) for sphere in spheres)
+
+
+def _centre(image: Volume, sphere: Sphere) -> Point:
+    radius, stated = sphere.diameter_mm / 2, np.array(sphere.centre_lps_mm)
+    try:
+        box = crop_to_region(image, [c for c in sphere.centre_lps_mm for _ in (0, 1)], radius + HALO_MM)
+    except GeometryError:  # outside the image
+        return sphere.centre_lps_mm
+    positions, values = _positions(box) - stated, box.array.astype(np.float64)
+    inside = np.linalg.norm(positions, axis=-1) <= radius
+    cool, hot = (float(np.median(values[part])) if part.any() else 0.0 for part in (~inside, inside))
+    if hot <= cool:
+        return sphere.centre_lps_mm
+    values = (values - cool) / (hot - cool)
+
+    def misfit(guess: np.ndarray) -> np.ndarray:
+        shift, (activity, background, width) = guess[:3], guess[3:]
+        depth = radius - np.linalg.norm(positions - shift, axis=-1)
+        return (background + (activity - background) * ndtr(depth / width) - values).ravel()
+
+    least, first, most = EDGE_MM
+    bounds = [-MOVED_MM] * 3 + [0.0, -1.0, least], [MOVED_MM] * 3 + [10.0, 1.0, most]
+    shift = least_squares(misfit, [0.0, 0.0, 0.0, 1.0, 0.0, first], bounds=bounds).x[:3]
+    if np.abs(shift).max() > 0.95 * MOVED_MM:
+        return sphere.centre_lps_mm
+    x, y, z = (float(n) for n in stated + shift)
+    return x, y, z
+
+
+def filled(image: Volume, spheres: Sequence[Sphere]) -> Volume:
+    """The phantom as it is filled, on the image's grid: sharp spheres (the largest first) in an even background.
+
+    Activity and background are those of the image: the mean deeper than :data:`DEPTH_MM` in the largest sphere, and the
+    median :data:`AROUND_MM` from its surface. A voxel holds the mean of what it covers.
+    """
+
+    def largest(wider_mm: float) -> np.ndarray:
+        sphere = replace(spheres[0], diameter_mm=spheres[0].diameter_mm + 2 * wider_mm)
+        return sphere_map(image, [sphere]).array > 0
+
+    activity, (near, far) = float(image.array[largest(-DEPTH_MM)].mean()), map(largest, AROUND_MM)
+    background = float(np.median(image.array[far & ~near]))
+    positions, share = _positions(image), np.zeros(image.shape, np.float32)
+    steps = (np.arange(PARTS) - (PARTS - 1) / 2) / PARTS  # in voxels
+    parts = np.array(list(product(steps, repeat=3))) @ image.ijk_to_lps[:3, :3].T
+    for sphere in spheres:
+        radius, away = sphere.diameter_mm / 2, positions - sphere.centre_lps_mm
+        distance = np.linalg.norm(away, axis=-1)
+        edge = np.abs(distance - radius) <= np.linalg.norm(image.spacing) / 2
+        share[distance <= radius] = 1
+        share[edge] = (np.linalg.norm(away[edge][:, None] + parts, axis=-1) <= radius).mean(1)
+    return image.with_array(background + (activity - background) * share)
 
 
 def background_discs(image: Volume, spheres: Sequence[Sphere]) -> list[Point]:
